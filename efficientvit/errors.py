@@ -1,0 +1,102 @@
+"""Every error that this project raises on purpose, as one tree.
+
+    VitExportError
+    ├── BadInput                 the caller's input cannot be used                 exit 2
+    │   ├── UnknownModel
+    │   ├── BadOption            an option out of range, or two that exclude each other
+    │   ├── BadCheckpoint        weights that are broken, foreign, or of another model
+    │   ├── BadImage             a file that is no usable image
+    │   ├── BadGoldenSet         a golden folder or file that cannot be used
+    │   └── BadOutput            the output folder cannot be written
+    ├── Unavailable              this host cannot do it                            exit 3
+    │   ├── MissingExtra         an optional package is not installed
+    │   └── DownloadFailed       pretrained weights could not be fetched
+    ├── ArtifactChanged          a file is not the one that was verified           exit 1
+    └── StageFailed              a converter or tool failed                        exit 4
+
+The library raises these; only the command line turns them into text and an exit code.
+"""
+
+
+class VitExportError(Exception):
+    """What failed, what was expected against what was got, and what to do next.
+
+    Args:
+        what: one sentence naming the thing that failed.
+        expected: what would have been right, where it can be said.
+        got: what was found instead.
+        next_step: the shortest way on, as an instruction.
+    """
+
+    def __init__(
+        self, what: str, *, expected: str | None = None, got: str | None = None, next_step: str | None = None
+    ) -> None:
+        self.what = what
+        self.expected = expected
+        self.got = got
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.expected is not None:
+            lines.append(f"  expected: {self.expected}")
+        if self.got is not None:
+            lines.append(f"  got:      {self.got}")
+        if self.next_step is not None:
+            lines.append(f"  next:     {self.next_step}")
+        return "\n".join(lines)
+
+
+class BadInput(VitExportError):
+    """The caller's input cannot be used."""
+
+
+class UnknownModel(BadInput):
+    """The model name is not one of M0-M5."""
+
+
+class BadOption(BadInput):
+    """An option is out of range, or does not go with another."""
+
+
+class BadCheckpoint(BadInput):
+    """A checkpoint is broken, foreign, or belongs to another model."""
+
+
+class BadImage(BadInput):
+    """A file is not an image that can be decoded safely."""
+
+
+class BadGoldenSet(BadInput):
+    """A golden folder or file cannot be used."""
+
+
+class BadOutput(BadInput):
+    """The output folder cannot be written."""
+
+
+class Unavailable(VitExportError):
+    """This host cannot do what was asked."""
+
+
+class MissingExtra(Unavailable):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed",
+            next_step=f"pip install 'vit-export[{extra}]'",
+        )
+
+
+class DownloadFailed(Unavailable):
+    """Pretrained weights could not be fetched or did not match their published digest."""
+
+
+class ArtifactChanged(VitExportError):
+    """A file is not the one that was verified."""
+
+
+class StageFailed(VitExportError):
+    """A converter or tool failed; its own error is the `__cause__`."""

@@ -1,0 +1,128 @@
+"""The EfficientViT family M0-M5 as data (Liu et al., CVPR 2023, Table 1). Imports nothing heavy."""
+
+from dataclasses import dataclass, field
+
+from efficientvit.errors import BadOption, UnknownModel
+
+STEM_STRIDE = 16
+WINDOW = 7
+KEY_DIM = 16
+FFN_RATIO = 2
+MERGE_RATIO = 4
+SMALLEST_IMAGE, LARGEST_IMAGE = 64, 2048
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperFigures:
+    """What the authors published at 224 x 224: ImageNet top-1 (%), MFLOPs (multiply-adds), images/s."""
+
+    top1: float
+    mflops: int
+    v100_images_per_s: int
+    cpu_images_per_s: float
+    onnx_images_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One member of the family at one input size and class count: all that its shapes follow from.
+
+    Raises:
+        BadOption: the image size is not a multiple of 16 in 64..2048, or there is no class.
+    """
+
+    name: str
+    dims: Triple
+    heads: Triple
+    depths: Triple
+    kernels: tuple[int, ...]
+    paper: PaperFigures = field(repr=False)
+    parameters: int
+    image_size: int = 224
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        if size % STEM_STRIDE or not SMALLEST_IMAGE <= size <= LARGEST_IMAGE:
+            raise BadOption(
+                f"image size {size} cannot be used",
+                expected=f"a multiple of {STEM_STRIDE} from {SMALLEST_IMAGE} to {LARGEST_IMAGE}",
+                got=str(size),
+                next_step="--image-size 224 is what the published weights were trained at",
+            )
+        if self.classes < 2:
+            raise BadOption("a classifier needs at least two classes", expected="2 or more", got=str(self.classes))
+
+    @property
+    def grids(self) -> Triple:
+        """Side of the token grid in each stage: 14, 7, 4 at 224."""
+        first = self.image_size // STEM_STRIDE
+        second = (first - 1) // 2 + 1
+        return first, second, (second - 1) // 2 + 1
+
+    @property
+    def windows(self) -> Triple:
+        """Side of the attention window in each stage: 7, 7, 4 at 224."""
+        first, second, third = (min(WINDOW, grid) for grid in self.grids)
+        return first, second, third
+
+    def resized(self, image_size: int | None = None, classes: int | None = None) -> "ModelSpec":
+        """The same architecture at another input size or class count; its parameter count follows from the build."""
+        return ModelSpec(
+            name=self.name,
+            dims=self.dims,
+            heads=self.heads,
+            depths=self.depths,
+            kernels=self.kernels,
+            paper=self.paper,
+            parameters=self.parameters,
+            image_size=self.image_size if image_size is None else image_size,
+            classes=self.classes if classes is None else classes,
+        )
+
+
+def _spec(
+    name: str, dims: Triple, heads: Triple, depths: Triple, kernels: str, parameters: int, paper: PaperFigures
+) -> ModelSpec:
+    return ModelSpec(name, dims, heads, depths, tuple(int(k) for k in kernels), paper, parameters)
+
+
+# fmt: off
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        _spec("m0", (64, 128, 192), (4, 4, 4), (1, 2, 3), "5555", 2_349_436,
+              PaperFigures(63.2, 79, 27644, 228.4, 340.1)),
+        _spec("m1", (128, 144, 192), (2, 3, 3), (1, 2, 3), "7533", 2_980_560,
+              PaperFigures(68.4, 167, 20093, 126.9, 215.9)),
+        _spec("m2", (128, 192, 224), (4, 3, 2), (1, 2, 3), "7533", 4_187_554,
+              PaperFigures(70.8, 201, 18218, 121.2, 158.7)),
+        _spec("m3", (128, 240, 320), (4, 3, 4), (1, 2, 3), "5555", 6_900_722,
+              PaperFigures(73.4, 263, 16644, 96.4, 120.8)),
+        _spec("m4", (128, 256, 384), (4, 4, 4), (1, 2, 3), "7533", 8_804_228,
+              PaperFigures(74.3, 299, 15914, 88.5, 108.6)),
+        _spec("m5", (192, 288, 384), (3, 3, 4), (1, 3, 4), "7533", 12_473_772,
+              PaperFigures(77.1, 522, 10621, 56.8, 62.5)),
+    )
+}
+# fmt: on
+
+
+def model_spec(name: str, image_size: int | None = None, classes: int | None = None) -> ModelSpec:
+    """The spec for `m2`, `M2` or `efficientvit_m2`.
+
+    Raises:
+        UnknownModel: the name is none of the family's.
+        BadOption: the size or class count cannot be used.
+    """
+    short = name.lower().removeprefix("efficientvit_").removeprefix("efficientvit-")
+    if short not in MODELS:
+        raise UnknownModel(
+            f"unknown model '{name}'",
+            expected=", ".join(MODELS),
+            got=name,
+            next_step="`vit-export models` lists the family (MIT's EfficientViT B0-L3 is another model)",
+        )
+    return MODELS[short].resized(image_size, classes)

@@ -1,0 +1,142 @@
+"""What a stage makes: a file, two files or a package on disk, bound to its digest."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from efficientvit.errors import ArtifactChanged
+from efficientvit.spec import ModelSpec
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Format(StrEnum):
+    """The kinds of file that this project makes or judges."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    COREML = "coreml"
+
+
+class Dtype(StrEnum):
+    """A floating-point format of weights, activations or arithmetic."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it."""
+
+    weights: Dtype = Dtype.FP32
+    activations: Dtype = Dtype.FP32
+    execution: Dtype = Dtype.FP32
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One saved model and where it came from. `batch` is None when the file takes any batch."""
+
+    path: Path
+    format: Format
+    precision: Precision
+    model: ModelSpec
+    batch: int | None
+    sha256: str
+    made_by: str
+    source_sha256: str | None = None
+    tools: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def on_disk(
+        cls,
+        path: Path,
+        file_format: Format,
+        model: ModelSpec,
+        *,
+        made_by: str,
+        batch: int | None = 1,
+        precision: Precision | None = None,
+        source: "Artifact | None" = None,
+        tools: tuple[tuple[str, str], ...] = (),
+    ) -> "Artifact":
+        """The artifact at `path` as it lies there now, hashed."""
+        return cls(
+            path=path,
+            format=file_format,
+            precision=precision or Precision(),
+            model=model,
+            batch=batch,
+            sha256=digest(path),
+            made_by=made_by,
+            source_sha256=source.sha256 if source else None,
+            tools=tools,
+        )
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the artifact consists of, sorted."""
+        return tuple(sorted(_files(self.path)))
+
+    def size_bytes(self) -> int:
+        """Bytes on disk, all files together."""
+        return sum(file.stat().st_size for file in self.files())
+
+    def require_unchanged(self) -> None:
+        """Hash the files again.
+
+        Raises:
+            ArtifactChanged: they are not what they were when this artifact was made.
+        """
+        now = digest(self.path)
+        if now != self.sha256:
+            raise ArtifactChanged(
+                f"{self.path.name} is not the file that stage '{self.made_by}' made",
+                expected=f"sha256 {self.sha256}",
+                got=f"sha256 {now}",
+                next_step="export it again: what was verified of the old file says nothing about this one",
+            )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if file.is_file())
+        return
+    yield path
+    if path.suffix == ".xml":  # OpenVINO IR: the weights lie beside the graph
+        yield path.with_suffix(".bin")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of several, the SHA-256 over their names and digests, in order of name.
+
+    Raises:
+        ArtifactChanged: there is nothing at `path`.
+    """
+    files = sorted(_files(path))
+    if not files or not all(file.is_file() for file in files):
+        missing = next((file for file in files if not file.is_file()), path)
+        raise ArtifactChanged(
+            f"{missing} is missing", expected="a file", got="nothing", next_step="export the artifact again"
+        )
+    if files == [path]:
+        return _file_digest(path)
+    root = path if path.is_dir() else path.parent
+    total = hashlib.sha256()
+    for file in files:
+        # An IR's name is its owner's choice; only the two files' roles are part of the digest.
+        name = file.suffix if root != path else file.relative_to(root).as_posix()
+        total.update(f"{name}\0{_file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            total.update(chunk)
+    return total.hexdigest()

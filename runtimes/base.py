@@ -1,0 +1,106 @@
+"""What a runtime is to the rest of the project: something that opens an artifact and attests how it runs it."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.artifact import Artifact, Dtype
+
+Array = NDArray[np.float32]
+
+
+class Evidence(StrEnum):
+    """What a verdict rests on.
+
+    NATIVE: the real runtime ran the very file that ships. REFERENCE: an evaluator interpreted the saved
+    file's own program, because the native runtime cannot exist on this host. BUILT: made, not evaluated.
+    """
+
+    NATIVE = "native"
+    REFERENCE = "reference"
+    BUILT = "built"
+
+    def at_least(self, other: "Evidence") -> bool:
+        """NATIVE satisfies everything, BUILT only itself."""
+        order = (Evidence.BUILT, Evidence.REFERENCE, Evidence.NATIVE)
+        return order.index(self) >= order.index(other)
+
+
+class Mode(StrEnum):
+    """How to run an artifact.
+
+    ORACLE: graph optimisations off where the runtime can, float32 arithmetic: what the file *says*.
+    SHIPPED: the settings that ship beside the file: what an app that follows us gets.
+    DEFAULTS: nothing set: what an app that doesn't gets, on a host like this one.
+    """
+
+    ORACLE = "oracle"
+    SHIPPED = "shipped"
+    DEFAULTS = "defaults"
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """The effective settings, read back from the runtime itself where it can be asked.
+
+    `settings` are the runtime's own property names and values, as text. `threads` 0: the runtime chose,
+    and will not say. `isa`: the widest instruction-set extension that the runtime can use on this CPU.
+    """
+
+    runtime: str
+    version: str
+    precision: Dtype
+    threads: int
+    isa: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """An opened artifact."""
+
+    @property
+    def attestation(self) -> Attestation:
+        """How it really runs."""
+        ...
+
+    def __call__(self, images: Array, /) -> Array:
+        """(B, 3, H, W) float32 normalised images -> (B, classes) float32 logits, synchronised on return."""
+        ...
+
+
+class Runtime(Protocol):
+    """One way to run one format of artifact."""
+
+    @property
+    def name(self) -> str:
+        """Short, as it appears in tables: `onnxruntime`, `openvino`."""
+        ...
+
+    @property
+    def evidence(self) -> Evidence:
+        """What a passed check in this runtime proves."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """None if it can run here; else the reason and the remedy, in one sentence."""
+        ...
+
+    def open(
+        self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1
+    ) -> AbstractContextManager[Session]:
+        """Load the artifact; what it held is freed on exit. `threads` is ignored in Mode.DEFAULTS.
+
+        Raises:
+            MissingExtra: the runtime's package is not installed.
+            StageFailed: the runtime refuses the file.
+        """
+        ...
+
+    def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
+        """The settings of Mode.SHIPPED other than the thread count, for the file that ships beside the artifact."""
+        ...

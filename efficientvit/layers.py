@@ -26,17 +26,17 @@ class ConvNorm(nn.Module):
         return y
 
 
-class NormLinear(nn.Module):
-    """BatchNorm over features, then a linear layer: the classifier's head."""
+class Classifier(nn.Module):
+    """Average pool, BatchNorm over features, linear layer."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(inputs)
-        self.linear = nn.Linear(inputs, outputs)
+        self.norm = nn.BatchNorm1d(channels)
+        self.linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) -> (B, outputs)."""
-        y: Tensor = self.linear(self.norm(x))
+        """(B, channels, H, W) -> (B, classes) logits."""
+        y: Tensor = self.linear(self.norm(x.mean((2, 3))))
         return y
 
 

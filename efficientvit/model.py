@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from efficientvit.attention import WindowAttention
-from efficientvit.layers import ConvNorm, NormLinear, PatchMerging, Residual, feed_forward, token_interaction
+from efficientvit.layers import Classifier, ConvNorm, PatchMerging, Residual, feed_forward, token_interaction
 from efficientvit.spec import ModelSpec
 
 
@@ -61,12 +61,11 @@ class EfficientViT(nn.Module):
         self.stage1 = _stage(spec, 0)
         self.stage2 = _stage(spec, 1)
         self.stage3 = _stage(spec, 2)
-        self.head = NormLinear(spec.dims[2], spec.classes)
+        self.head = Classifier(spec.dims[2], spec.classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of a batch of normalised images."""
-        x = self.stage3(self.stage2(self.stage1(self.stem(image))))
-        y: Tensor = self.head(x.mean((2, 3)))
+        y: Tensor = self.head(self.stage3(self.stage2(self.stage1(self.stem(image)))))
         return y
 
 

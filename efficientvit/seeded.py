@@ -1,0 +1,99 @@
+"""Deterministic weights that need no network and on which a parity check is able to fail.
+
+A freshly initialised EfficientViT has a BatchNorm scale of zero at the end of every residual branch and
+zero attention biases: all of attention can be wrong without moving a logit. Unscaled random weights push
+the logits to 1e5 and saturate the softmax. So here:
+
+1. every tensor is drawn from a generator seeded with the SHA-256 of its own name, nothing is zero;
+2. BatchNorm scales that end a residual branch are damped, so that thirty in a row stay well conditioned;
+3. every BatchNorm is calibrated in one pass over natural (1/f), noise, high-contrast *and* flat images, layer
+   by layer, so that activations depend on the image and no kind of golden input is chaotic; the statistics are rounded to
+   bfloat16's eight bits, which hides the last-place differences between CPUs.
+
+`validation.self_check` measures that it worked; docs/numerics.md holds the table.
+"""
+
+import hashlib
+import re
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from efficientvit.model import EfficientViT, build
+from efficientvit.spec import ModelSpec
+
+_DAMPED = 0.4
+_WIDE = 2.0  # activations beyond 6, or a ReLU turned ReLU6 hides; the next BatchNorm takes the scale out again
+_BEFORE_RELU = re.compile(r"(\.expand|merge\.depthwise|stem\.conv[123])\.norm\.weight$")
+_RESIDUAL_ENDS = (".branch.norm.weight", ".branch.project.norm.weight", ".branch.attention.project.norm.weight")
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "little")))
+
+
+def _drawn(seed: int, name: str, shape: torch.Size) -> NDArray[np.float64]:
+    """The value of one parameter, by its name and shape alone."""
+    rng = _generator(seed, name)
+    if name.endswith("attention.bias"):
+        return rng.standard_normal(shape)
+    if name.endswith("norm.weight"):
+        scale = rng.uniform(0.5, 1.5, shape)
+        if name.endswith(_RESIDUAL_ENDS):
+            return scale * _DAMPED
+        return scale * _WIDE if _BEFORE_RELU.search(name) else scale
+    if name.endswith("weight"):  # convolution or linear layer: unit variance by fan-in
+        return rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+    return 0.3 * rng.standard_normal(shape)
+
+
+def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """(3, size, size): a random image with the 1/f amplitude spectrum of photographs, about unit variance."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+    frequency[0, 0] = 1 / size
+    # Channels share most of their structure, as in photographs.
+    luminance = np.fft.rfft2(rng.standard_normal((size, size))) / frequency
+    colour = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequency
+    image = np.fft.irfft2(luminance + 0.5 * colour, s=(size, size), axes=(1, 2))
+    return np.asarray((image - image.mean()) / image.std())
+
+
+def _calibration_images(size: int) -> Tensor:
+    """(25, 3, size, size) float64, the same for every seed: natural, noise, high-contrast and flat images."""
+    rng = _generator(0, "calibration images")
+    natural = [natural_spectrum(rng, size) * contrast for contrast in (0.5, 0.8, 1.0, 1.2, 1.5)]
+    noise = [rng.standard_normal((3, size, size)) * contrast for contrast in (0.5, 1.0, 1.0, 1.5)]
+    y, x = np.indices((size, size))
+    waves = (x + y, x, y, x // 3, y // 5, x // 8 + y // 8, x // 24 + y // 40)
+    gratings = [np.broadcast_to(wave % 2 * 4.5 - 2.1, (3, size, size)) for wave in waves]
+    colours = [*rng.uniform(-2, 2, (5, 3)), *np.array([(-2.1,) * 3, (2.6,) * 3, (2.2, -2.0, -1.8), (-2.1, -2.0, 2.6)])]
+    flat = [np.broadcast_to(colour[:, None, None], (3, size, size)) for colour in colours]
+    return torch.from_numpy(np.stack(natural + noise + gratings + flat))
+
+
+@torch.no_grad()
+def _calibrate(model: EfficientViT, images: Tensor) -> None:
+    """Set every BatchNorm's statistics to those of what reaches it, each layer after those before it."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.double().train()(images)
+    for norm in norms:
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.momentum = 0.1
+        for statistic in (norm.running_mean, norm.running_var):
+            statistic.copy_(statistic.bfloat16())
+    model.float().eval()
+
+
+@torch.no_grad()
+def seeded(spec: ModelSpec, seed: int = 0) -> EfficientViT:
+    """The model of `spec` in float32 and eval mode, its weights drawn by the rule above."""
+    model = build(spec)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(torch.from_numpy(_drawn(seed, name, parameter.shape)))
+    _calibrate(model, _calibration_images(spec.image_size))
+    return model

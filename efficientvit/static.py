@@ -1,0 +1,111 @@
+"""The modules that only the deploy form has: static shapes, constant biases, rank 4 at most."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efficientvit.attention import CascadedGroupAttention
+from efficientvit.layers import FeedForward
+from efficientvit.spec import KEY_DIM
+
+
+def _rows(conv: nn.Conv2d, rows: slice, *, bias: bool) -> nn.Conv2d:
+    """The 1x1 convolution that computes these output channels of `conv`."""
+    weight = conv.weight[rows]
+    part = nn.Conv2d(conv.in_channels, weight.shape[0], 1, bias=bias, dtype=weight.dtype, device=weight.device)
+    part.weight.copy_(weight)
+    if bias:
+        assert part.bias is not None and conv.bias is not None
+        part.bias.copy_(conv.bias[rows])
+    return part
+
+
+class StaticAttention(nn.Module):
+    """Cascaded group attention as few operators as it takes.
+
+    The bias of each head is one constant (N, N) matrix. It is symmetric (it depends on absolute offsets),
+    so the scores can be kept transposed, kᵀq + b with the softmax over the rows, and v @ scores needs no
+    transpose of an N x N matrix.
+    """
+
+    def __init__(self, trained: CascadedGroupAttention) -> None:
+        super().__init__()
+        self.heads = trained.heads
+        self.window = trained.window
+        self.head_dim = trained.head_dim
+        qkv = [conv for conv in trained.qkv if isinstance(conv, nn.Conv2d)]
+        assert len(qkv) == trained.heads, "fold the norms first"
+        assert trained.scale == 1.0, "fold the query scale first"
+        self.q = nn.ModuleList(_rows(conv, slice(0, KEY_DIM), bias=True) for conv in qkv)
+        # Without a bias: exact, because the softmax over the keys drops it (see drop_key_bias).
+        self.k = nn.ModuleList(_rows(conv, slice(KEY_DIM, 2 * KEY_DIM), bias=False) for conv in qkv)
+        self.v = nn.ModuleList(_rows(conv, slice(2 * KEY_DIM, None), bias=True) for conv in qkv)
+        self.q_depthwise = trained.q_depthwise
+        self.relu = trained.relu
+        self.project = trained.project
+        matrices = trained.bias[:, trained.bias_index]  # (heads, N, N)
+        assert torch.equal(matrices, matrices.transpose(1, 2)), "the bias table must be symmetric"
+        self.bias = nn.ParameterList(nn.Parameter(matrix.clone()) for matrix in matrices)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, heads * head_dim, window, window), shape kept."""
+        side, tokens = self.window, self.window**2
+        outputs: list[Tensor] = []
+        for i, feature in enumerate(x.split(self.head_dim, dim=1)):
+            fed = feature if not outputs else feature + outputs[-1]
+            q = self.q_depthwise[i](self.q[i](fed)).reshape(-1, KEY_DIM, tokens)
+            k = self.k[i](fed).reshape(-1, KEY_DIM, tokens)
+            v = self.v[i](fed).reshape(-1, self.head_dim, tokens)
+            scores = k.transpose(1, 2) @ q + self.bias[i]  # (B, keys, queries)
+            mixed = v @ scores.softmax(dim=1)  # (B, head_dim, queries)
+            outputs.append(mixed.reshape(-1, self.head_dim, side, side))
+        y: Tensor = self.project(self.relu(torch.cat(outputs, dim=1)))
+        return y
+
+
+class StaticWindows(nn.Module):
+    """Attention in windows, partitioned by Split and Concat along the channels.
+
+    Windows go to the channel axis first and to the batch axis by a reshape that moves nothing, so the
+    batch may be symbolic and no tensor has more than four dimensions. A split along the *batch* axis
+    instead makes the torch.export-based exporter bake the example's batch in without a word.
+    """
+
+    def __init__(self, attention: nn.Module, grid: int, window: int) -> None:
+        super().__init__()
+        self.attention = attention
+        self.grid = grid
+        self.window = window
+        self.count = -(-grid // window)
+        self.padding = self.count * window - grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, grid, grid), shape kept."""
+        channels, count, window = x.shape[1], self.count, self.window
+        if self.padding:
+            x = functional.pad(x, (0, self.padding, 0, self.padding))
+        windows = [cell for row in x.split(window, dim=2) for cell in row.split(window, dim=3)]
+        x = torch.cat(windows, dim=1).reshape(-1, channels, window, window)  # (B * count², C, window, window)
+        x = self.attention(x)
+        cells = x.reshape(-1, count * count * channels, window, window).split(channels, dim=1)
+        rows = [torch.cat(cells[i * count : (i + 1) * count], dim=3) for i in range(count)]
+        x = torch.cat(rows, dim=2)
+        return x[:, :, : self.grid, : self.grid] if self.padding else x
+
+
+class PooledClassifier(nn.Module):
+    """The last feed-forward layer, the average pool and the classifier; the projection works on one pixel."""
+
+    def __init__(self, ffn: FeedForward, linear: nn.Linear) -> None:
+        super().__init__()
+        self.expand = ffn.expand
+        self.relu = ffn.relu
+        self.project = ffn.project
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, classes) logits."""
+        hidden = self.relu(self.expand(x)).mean((2, 3), keepdim=True)
+        pooled = x.mean((2, 3), keepdim=True) + self.project(hidden)  # (B, channels, 1, 1)
+        y: Tensor = self.linear(pooled.reshape(-1, pooled.shape[1]))
+        return y

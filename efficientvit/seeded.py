@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efficientvit.model import EfficientViT, build
+from efficientvit.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from efficientvit.spec import ModelSpec
 
 _DAMPED = 0.4
@@ -42,7 +43,7 @@ def _drawn(seed: int, name: str, shape: torch.Size) -> NDArray[np.float64]:
         return rng.standard_normal(shape)
     if name.endswith("norm.weight"):
         scale = rng.uniform(0.5, 1.5, shape)
-        if name.endswith(_RESIDUAL_ENDS):
+        if name.endswith(_RESIDUAL_ENDS) or ".q_depthwise." in name:
             return scale * _DAMPED
         return scale * _WIDE if _BEFORE_RELU.search(name) else scale
     if name.endswith("weight"):  # convolution or linear layer: unit variance by fan-in
@@ -61,17 +62,39 @@ def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]
     return np.asarray((image - image.mean()) / image.std())
 
 
+def _high_contrast(rng: np.random.Generator, size: int) -> list[NDArray[np.float64]]:
+    """(3, size, size) each: square waves in grey and in colour, mosaics of saturated colours, stripes of every width."""
+    y, x = np.indices((size, size))
+    grey = (x + y, x, y, x // 3, y // 5, x // 24 + y // 40)
+    colour = [np.stack([x // rng.integers(1, 9) + y // rng.integers(1, 9) for _ in range(3)]) for _ in range(4)]
+    # Slanting stripes that narrow to one pixel, offset between the channels: the hardest of all.
+    chirps = [
+        np.stack([(x * x + size * (rng.integers(-4, 5) * y // 4 + rng.integers(8))) // (2 * size) for _ in range(3)])
+        for _ in range(8)
+    ]
+    waves = [np.broadcast_to(wave % 2, (3, size, size)) for wave in (*grey, *colour, *chirps)]
+    for cells in (5, 9, 14, 30):
+        cell = np.arange(size) * cells // size
+        waves.append(rng.integers(0, 2, (3, cells, cells))[:, cell[:, None], cell[None, :]])
+    black, white = _extremes()
+    return [black + (white - black) * wave for wave in waves]
+
+
+def _extremes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3, 1, 1) each: black and white after the ImageNet normalisation."""
+    mean, std = np.array(IMAGENET_MEAN)[:, None, None], np.array(IMAGENET_STD)[:, None, None]
+    return -mean / std, (1 - mean) / std
+
+
 def _calibration_images(size: int) -> Tensor:
-    """(25, 3, size, size) float64, the same for every seed: natural, noise, high-contrast and flat images."""
+    """(40, 3, size, size) float64, the same for every seed: natural, noise, high-contrast and flat images."""
     rng = _generator(0, "calibration images")
     natural = [natural_spectrum(rng, size) * contrast for contrast in (0.5, 0.8, 1.0, 1.2, 1.5)]
     noise = [rng.standard_normal((3, size, size)) * contrast for contrast in (0.5, 1.0, 1.0, 1.5)]
-    y, x = np.indices((size, size))
-    waves = (x + y, x, y, x // 3, y // 5, x // 8 + y // 8, x // 24 + y // 40)
-    gratings = [np.broadcast_to(wave % 2 * 4.5 - 2.1, (3, size, size)) for wave in waves]
-    colours = [*rng.uniform(-2, 2, (5, 3)), *np.array([(-2.1,) * 3, (2.6,) * 3, (2.2, -2.0, -1.8), (-2.1, -2.0, 2.6)])]
-    flat = [np.broadcast_to(colour[:, None, None], (3, size, size)) for colour in colours]
-    return torch.from_numpy(np.stack(natural + noise + gratings + flat))
+    black, white = _extremes()
+    shades = [*rng.uniform(0, 1, (4, 3)), *np.array([(0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 0, 1), (0, 1, 0)])]
+    flat = [np.broadcast_to(black + (white - black) * s[:, None, None], (3, size, size)) for s in shades]
+    return torch.from_numpy(np.stack(natural + noise + _high_contrast(rng, size) + flat))
 
 
 @torch.no_grad()

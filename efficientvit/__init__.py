@@ -1,0 +1,1 @@
+"""What the model is: its family, layers, weights, deploy form and preprocessing."""

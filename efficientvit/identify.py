@@ -1,0 +1,180 @@
+"""Which model a state dict belongs to, read from the shapes of its tensors (under our own names).
+
+Pure functions over names and shapes: nothing here imports torch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+
+from efficientvit.errors import BadCheckpoint
+from efficientvit.spec import (
+    LARGEST_IMAGE,
+    MODELS,
+    SMALLEST_IMAGE,
+    STEM_STRIDE,
+    ModelSpec,
+    Triple,
+    model_spec,
+)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# The bias tables of several input sizes have the same windows. The published ones come first, 224 before all.
+_USUAL_SIZES = (224, 256, 384, 512)
+_BIAS_TABLE = re.compile(r"stage([123])\.block\d+\.mixer\.branch\.attention\.bias")
+
+
+def is_bias_table(name: str) -> bool:
+    """Whether `name` is an attention's bias table, (heads, window²)."""
+    return _BIAS_TABLE.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What tells the members of the family apart."""
+
+    dims: Triple
+    heads: Triple
+    depths: Triple
+    kernels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "Architecture":
+        """That of a spec; kernels of heads that no stage has are left out."""
+        return cls(spec.dims, spec.heads, spec.depths, spec.kernels[: max(spec.heads)])
+
+    def __str__(self) -> str:
+        def joined(numbers: tuple[int, ...]) -> str:
+            return "/".join(map(str, numbers))
+
+        return (
+            f"dims {joined(self.dims)}, heads {joined(self.heads)}, depths {joined(self.depths)}, "
+            f"q kernels {joined(self.kernels)}"
+        )
+
+
+def architecture_of(shapes: Shapes) -> Architecture | None:
+    """The architecture that the shapes speak of; None when a tensor that would tell is missing."""
+    dims, heads, depths = [], [], []
+    for stage in (1, 2, 3):
+        attention = f"stage{stage}.block1.mixer.branch.attention"
+        project, table = shapes.get(f"{attention}.project.conv.weight"), shapes.get(f"{attention}.bias")
+        if not project or not table:
+            return None
+        dims.append(project[0])
+        heads.append(table[0])
+        depths.append(len({name.split(".")[1] for name in shapes if name.startswith(f"stage{stage}.block")}))
+    widest = f"stage{heads.index(max(heads)) + 1}.block1.mixer.branch.attention"
+    kernels = []
+    for head in range(max(heads)):
+        depthwise = shapes.get(f"{widest}.q_depthwise.{head}.conv.weight")
+        if not depthwise:
+            return None
+        kernels.append(depthwise[-1])
+    return Architecture(_triple(dims), _triple(heads), _triple(depths), tuple(kernels))
+
+
+def check_member(shapes: Shapes, spec: ModelSpec) -> None:
+    """Refuse the weights of another member of the family, or of none.
+
+    Raises:
+        BadCheckpoint: naming the member that the shapes do fit.
+    """
+    found, wanted = architecture_of(shapes), Architecture.of(spec)
+    if found is None or found == wanted:
+        return  # when a telling tensor is missing, the strict load says so better
+    twin = next((name for name, other in MODELS.items() if Architecture.of(other) == found), None)
+    raise BadCheckpoint(
+        f"these are not weights of EfficientViT-{spec.name.upper()}, but of "
+        + (f"EfficientViT-{twin.upper()}" if twin else "a model outside M0-M5"),
+        expected=str(wanted),
+        got=str(found),
+        next_step=f"load them as '{twin}'" if twin else "only the classifiers M0-M5 can be loaded",
+    )
+
+
+def classes_of(shapes: Shapes) -> int:
+    """The number of classes of the head.
+
+    Raises:
+        BadCheckpoint: there is no head, as in weights of a backbone.
+    """
+    weight = shapes.get("head.linear.weight")
+    if not weight:
+        raise BadCheckpoint(
+            "the checkpoint has no classification head",
+            expected="head.linear.weight of shape (classes, channels)",
+            next_step="give the weights of a classifier, not of a backbone",
+        )
+    if weight[0] < 2:
+        raise BadCheckpoint(
+            "the checkpoint's head cannot classify",
+            expected="at least two classes",
+            got=f"head.linear.weight of shape {weight}",
+            next_step="give the weights of a classifier",
+        )
+    return weight[0]
+
+
+def windows_of(shapes: Shapes) -> Triple:
+    """The side of each stage's attention window, from the bias tables (heads, window²).
+
+    Raises:
+        BadCheckpoint: a table is not square, or the tables of a stage differ.
+    """
+    sides: dict[str, set[int]] = {}
+    for name, shape in shapes.items():
+        if match := _BIAS_TABLE.fullmatch(name):
+            side = isqrt(shape[-1]) if shape else 0
+            if len(shape) != 2 or side == 0 or side * side != shape[1]:
+                raise BadCheckpoint(
+                    f"the attention bias table '{name}' has an impossible shape",
+                    expected="(heads, window²)",
+                    got=str(tuple(shape)),
+                    next_step="give an unaltered checkpoint",
+                )
+            sides.setdefault(match[1], set()).add(side)
+    if sorted(sides) != ["1", "2", "3"] or any(len(found) > 1 for found in sides.values()):
+        raise BadCheckpoint(
+            "the attention bias tables do not agree on a window for each stage",
+            expected="one window size in each of the stages 1, 2, 3",
+            got="; ".join(f"stage {stage}: {sorted(found)}" for stage, found in sorted(sides.items())),
+            next_step="give an unaltered checkpoint",
+        )
+    return _triple([sides[stage].pop() for stage in ("1", "2", "3")])
+
+
+def sizes_with(windows: Triple) -> tuple[int, ...]:
+    """Every input size, in pixels, whose stages have these windows: 208, 224, 240 and 256 for (7, 7, 4)."""
+    sizes = range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE)
+    return tuple(size for size in sizes if model_spec("m0", size).windows == windows)
+
+
+def trained_size(windows: Triple, declared: str | None = None) -> int:
+    """The input size that weights with these windows were trained at, as well as it can be told.
+
+    Args:
+        windows: the window of each stage.
+        declared: what the file itself says; it decides when the windows allow it.
+
+    Raises:
+        BadCheckpoint: no input size has these windows.
+    """
+    sizes = sizes_with(windows)
+    if not sizes:
+        raise BadCheckpoint(
+            "the attention windows of this checkpoint fit no input size",
+            expected="7, 7, 4 at 224; 7, 7, 6 at 384; 7, 7, 7 at 512",
+            got=", ".join(map(str, windows)),
+            next_step="give an unaltered checkpoint",
+        )
+    if declared is not None and declared in map(str, sizes):
+        return int(declared)
+    return next((size for size in _USUAL_SIZES if size in sizes), sizes[0])
+
+
+def _triple(numbers: list[int]) -> Triple:
+    first, second, third = numbers
+    return first, second, third

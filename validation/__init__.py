@@ -1,0 +1,1 @@
+"""Whether an artifact may be trusted, and how fast it is."""

@@ -1,0 +1,70 @@
+"""PyTorch under another precision's rules: what an honest runtime of that precision would answer.
+
+Rounding every tensor to a 16-bit format, weights and every intermediate result, with arithmetic in float32
+between, is the *noise floor* of that format: a healthy artifact lies near it, a faulty one doesn't.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from runtimes.artifact import Dtype, Precision
+
+_Model = TypeVar("_Model", bound=nn.Module)
+_IMAGES_AT_ONCE = 8
+_TORCH_DTYPE = {Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
+
+
+def rounded(tensor: Tensor, dtype: Dtype) -> Tensor:
+    """The nearest values that `dtype` can hold, still as float32 (or as the tensor's own float64)."""
+    if dtype is Dtype.FP32:
+        return tensor.float().to(tensor.dtype)
+    return tensor.to(_TORCH_DTYPE[dtype]).to(tensor.dtype)
+
+
+@torch.no_grad()
+def with_rounded_weights(model: _Model, dtype: Dtype) -> _Model:
+    """A copy of `model` whose floating-point parameters and buffers hold only values of `dtype`."""
+    result = copy.deepcopy(model)
+    for tensor in (*result.parameters(), *result.buffers()):
+        if tensor.is_floating_point():
+            tensor.copy_(rounded(tensor, dtype))
+    return result
+
+
+class _RoundResults(TorchDispatchMode):
+    """Round what every operator returns."""
+
+    def __init__(self, dtype: Dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        def rounded_result(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return rounded(value, self._dtype)
+            return value
+
+        return tree_map(rounded_result, func(*args, **(kwargs or {})))
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> Tensor:
+    """(n, 3, S, S) -> (n, classes), every intermediate rounded to `activations`; in parts, to bound memory."""
+    parts = images.split(_IMAGES_AT_ONCE)
+    if activations is Dtype.FP32:
+        return torch.cat([model(part) for part in parts])
+    with _RoundResults(activations):
+        return torch.cat([model(rounded(part, activations)) for part in parts])
+
+
+def run_as(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
+    """(n, classes) float32 logits of a float32 `model` under the rules of `precision`."""
+    return evaluate(with_rounded_weights(model, precision.weights), images.float(), precision.activations)

@@ -1,0 +1,76 @@
+"""The constants gate: every constant of an artifact is a tensor of the deploy form, bit for bit.
+
+A weight off by a unit in the last place moves the logits by less than any float noise; only an audit sees it.
+Tensors are compared by digest, so that a folder can be audited again without the weights at hand.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Constant = tuple[str, NDArray[Any]]  # the name in the artifact, the value as stored
+
+
+def tensor_digest(value: NDArray[Any]) -> str:
+    """SHA-256 of the dtype and the little-endian bytes in row-major order.
+
+    The shape is left out on purpose: converters add and drop dimensions of size 1, and a wrong shape is
+    what the structure gate sees. A transposed tensor has other bytes.
+    """
+    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(f"{value.dtype.name}\0".encode() + little.tobytes(order="C")).hexdigest()
+
+
+def digests(constants: Iterable[Constant]) -> dict[str, str]:
+    """Name -> digest of what the deploy form holds."""
+    return {name: tensor_digest(value) for name, value in constants}
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the audit found; `mismatches` 0 passes."""
+
+    compared: int
+    wrong: tuple[str, ...]  # constants of the artifact that are not what they should be
+    missing: tuple[str, ...]  # tensors of the deploy form that the artifact does not hold
+
+    @property
+    def mismatches(self) -> int:
+        """Constants at fault."""
+        return len(self.wrong) + len(self.missing)
+
+    def __str__(self) -> str:
+        if not self.mismatches:
+            return f"{self.compared} constants, all bit-exact"
+        return "; ".join(
+            f"{len(names)} {what}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+            for what, names in (("wrong", self.wrong), ("missing", self.missing))
+            if names
+        )
+
+
+def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
+    """Compare an artifact's floating-point constants with the digests of the deploy form's.
+
+    A constant that still bears a tensor's name must be that tensor. One that the converter renamed must be
+    some tensor of the deploy form, and none may be left over: a converter may share one copy of equal tensors.
+    """
+    anywhere = set(expected.values())
+    wrong: list[str] = []
+    found: Counter[str] = Counter()
+    for name, value in actual:
+        if not np.issubdtype(value.dtype, np.floating):
+            continue
+        digest = tensor_digest(value)
+        right = digest == expected[name] if name in expected else digest in anywhere
+        if right:
+            found[digest] += 1
+        else:
+            wrong.append(name)
+    missing = [name for name, digest in expected.items() if digest not in found and name not in wrong]
+    return Audit(compared=sum(found.values()) + len(wrong), wrong=tuple(wrong), missing=tuple(missing))

@@ -1,0 +1,86 @@
+"""How far logits are from the reference's, per image. numpy only; everything is computed in float64."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import VitExportError
+
+Float64 = NDArray[np.float64]
+
+
+def _centred_norm(reference: Float64) -> Float64:
+    """(n,) ‖y - mean(y)‖₂ of each row: the denominator, so that a constant shift of the logits can't flatter."""
+    norm: Float64 = np.linalg.norm(reference - reference.mean(axis=1, keepdims=True), axis=1)
+    if not (norm > 0).all():
+        raise VitExportError(
+            "the reference's logits are all equal on some image, so no relative error is defined",
+            expected="logits that differ between classes",
+            got=f"{int((norm <= 0).sum())} of {len(norm)} images with constant logits",
+            next_step="check the weights: this model says nothing about its input",
+        )
+    return norm
+
+
+def relative_error(logits: NDArray[Any], reference: Float64) -> Float64:
+    """(n, classes) twice -> (n,): ‖y - y_ref‖₂ / ‖y_ref - mean(y_ref)‖₂. NaN or Inf in the logits stays visible.
+
+    Raises:
+        VitExportError: an image on which the reference's logits are constant.
+    """
+    difference = logits.astype(np.float64) - reference
+    error: Float64 = np.linalg.norm(difference, axis=1) / _centred_norm(reference)
+    return error
+
+
+def centred_cosine(logits: NDArray[Any], reference: Float64) -> Float64:
+    """(n,): cosine of the angle between the centred logits."""
+    y = logits.astype(np.float64)
+    y = y - y.mean(axis=1, keepdims=True)
+    r = reference - reference.mean(axis=1, keepdims=True)
+    cosine: Float64 = (y * r).sum(axis=1) / (np.linalg.norm(y, axis=1) * np.linalg.norm(r, axis=1))
+    return cosine
+
+
+def kl_divergence(logits: NDArray[Any], reference: Float64) -> Float64:
+    """(n,): KL(softmax(reference) ‖ softmax(logits)) in nats."""
+    log_p, log_q = _log_softmax(reference), _log_softmax(logits.astype(np.float64))
+    divergence: Float64 = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
+    return divergence
+
+
+def _log_softmax(logits: Float64) -> Float64:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def snr_db(relative: float) -> float:
+    """Signal-to-noise ratio in dB for a relative error; infinite for zero."""
+    return float("inf") if relative == 0 else float(-20 * np.log10(relative))
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Top-1 against the reference. A flip counts as `outside_margin` where the budget can't explain it."""
+
+    agree: int
+    of: int
+    outside_margin: int
+
+
+def top1_agreement(logits: NDArray[Any], reference: Float64, budget: NDArray[np.float64]) -> Agreement:
+    """Compare the winning classes; `budget` is (n,), the relative error allowed on each image.
+
+    An error vector of norm d moves the difference of two logits by at most sqrt(2)·d, so a flip
+    where the reference's margin is larger than that is not explained by the budget.
+    """
+    rows = np.arange(len(reference))
+    winner, mine = reference.argmax(axis=1), logits.argmax(axis=1)
+    flipped = winner != mine
+    margin = reference[rows, winner] - reference[rows, mine]
+    explained = margin <= np.sqrt(2) * budget * _centred_norm(reference)
+    return Agreement(
+        agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum())
+    )

@@ -1,0 +1,171 @@
+"""Can parity on this checkpoint fail at all? Measured before anything is compared.
+
+On a freshly initialised EfficientViT all of attention can be wrong without moving a logit; a model whose
+logits hardly depend on the image lets an artifact pass that ignores it. Parity there would be vacuous.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientvit.attention import CascadedGroupAttention
+from efficientvit.model import EfficientViT
+from runtimes.artifact import Dtype, Precision
+from validation.gates import STRUCTURE_FACTOR, precision_budget
+from validation.golden import Kind
+from validation.metrics import relative_error
+from validation.reference import ReferenceModel
+
+_PROJECTIONS = 4
+_IMAGES = 6
+_PRECISIONS = (
+    Precision(),
+    Precision(weights=Dtype.FP16),
+    Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a checkpoint must show for parity on it to mean something."""
+
+    input_share: float
+    distinct_top1: float
+    float32_floor: float
+
+
+CHECKPOINT = Criteria(input_share=0.05, distinct_top1=0.0, float32_floor=1e-4)
+"""For anybody's weights. A two-class model can't have many winners, so their number is not asked for."""
+
+SEEDED = Criteria(input_share=0.5, distinct_top1=0.5, float32_floor=1e-5)
+"""For our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """What was measured, and why parity would be vacuous, if it would be.
+
+    `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
+    `distinct_top1`: different winners over the number of images. `float32_floor`: the worst of the ordinary
+    kinds. `deploy_ratio`: the deploy form's float32 floor over the trained form's, worst kind.
+    `least_visible`: the smallest effect of dropping a head, an attention bias or a layer's bias, in units of
+    the structure gate's budget. `sham_ratio`: the error of the best answer that ignores the image over its
+    budget, in the most lenient precision.
+    """
+
+    input_share: float
+    distinct_top1: float
+    float32_floor: float
+    deploy_ratio: float
+    least_visible: float
+    least_visible_name: str
+    sham_ratio: float
+    failures: tuple[str, ...]
+
+    @property
+    def vacuous(self) -> bool:
+        """Parity on this checkpoint proves too little to be called a check."""
+        return bool(self.failures)
+
+
+def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> SelfCheck:
+    """Measure `reference` and hold it against `criteria`."""
+    single = reference.at(Precision())
+    logits = reference.logits
+    norm = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
+    share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
+    ordinary = [i for i, kind in enumerate(reference.golden.kinds) if kind != Kind.AMPLIFIED]
+    distinct = len(set(logits[ordinary].argmax(axis=1).tolist())) / len(ordinary)
+    floors = {kind: floor for kind, floor in single.floors.items() if kind != Kind.AMPLIFIED}
+    floor = max(floors.values(), default=float("inf"))
+    trained = reference.trained_floors()
+    deploy_ratio = max((floors[kind] / trained[kind] for kind in floors), default=float("inf"))
+    visible = visibility(reference)
+    budget = STRUCTURE_FACTOR * max(single.structure_floors.values(), default=float("inf"))
+    name = min(visible, key=visible.__getitem__)
+    sham = min(_sham_ratio(reference, precision) for precision in _PRECISIONS)
+    invisible = sorted(part for part, effect in visible.items() if not effect >= 2 * budget)
+
+    failures: list[str] = []
+    if not share >= criteria.input_share:
+        failures.append(f"the logits hardly depend on the image: share {share:.3f} of {criteria.input_share} needed")
+    if not distinct >= criteria.distinct_top1:
+        failures.append(f"{distinct:.0%} distinct winners over the images, {criteria.distinct_top1:.0%} needed")
+    if not floor <= criteria.float32_floor:
+        failures.append(f"float32 itself is off by {floor:.1e}, at most {criteria.float32_floor:.0e} allowed")
+    if invisible:
+        some = ", ".join(invisible[:3]) + (" …" if len(invisible) > 3 else "")
+        failures.append(f"{len(invisible)} of {len(visible)} heads and biases could be lost unseen: {some}")
+    if not sham > 1:
+        failures.append("an artifact that ignores its input would pass")
+    return SelfCheck(share, distinct, floor, deploy_ratio, visible[name] / budget, name, sham, tuple(failures))
+
+
+def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:
+    """Worst error over budget of the answer that is the same for every image, over the kinds."""
+    at = reference.at(precision)
+    sham = np.broadcast_to(at.logits.mean(axis=0), at.logits.shape)
+    errors = relative_error(sham, at.logits)
+    return max(
+        (float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in at.floors), default=0.0
+    )
+
+
+def visibility(reference: ReferenceModel) -> dict[str, float]:
+    """Relative error of the logits, to first order, when a head, an attention bias or a layer's bias is dropped.
+
+    The derivative in the direction of dropping a tensor θ is ⟨∂y/∂θ, θ⟩. Random projections of the logits give
+    its norm from one backward pass for all tensors at once.
+    """
+    model = reference.exact
+    rows = [i for i in np.flatnonzero(reference.judged) if reference.golden.kinds[i] != Kind.AMPLIFIED]
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_IMAGES, len(rows))).astype(int)] if rows else []
+    parts = dict(_parts(model))
+    if not chosen:
+        return dict.fromkeys(parts, 0.0)
+    images = reference.images[chosen].double()
+    scale = torch.tensor(np.linalg.norm(reference.logits[chosen] - reference.logits[chosen].mean(1, keepdims=True), axis=1))
+    names = list(parts)
+    tensors = list({id(tensor): tensor for tensor, _ in parts.values()}.values())
+    squares = dict.fromkeys(names, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in tensors:
+        tensor.requires_grad_(requires_grad=True)
+    try:
+        logits = model(images) / scale[:, None]
+        for i in range(_PROJECTIONS):
+            direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+            gradients = torch.autograd.grad(logits, tensors, direction, retain_graph=i + 1 < _PROJECTIONS)
+            by_tensor = {id(tensor): gradient for tensor, gradient in zip(tensors, gradients, strict=True)}
+            for name, (tensor, part) in parts.items():
+                effect = (by_tensor[id(tensor)] * tensor.detach())[part].sum().item()
+                squares[name] += effect**2
+    finally:
+        for tensor in tensors:
+            tensor.requires_grad_(requires_grad=False)
+    return {name: (square / _PROJECTIONS / len(chosen)) ** 0.5 for name, square in squares.items()}
+
+
+_Part = tuple[Tensor, tuple[slice | int, ...]]
+
+
+def _parts(model: EfficientViT) -> Iterator[tuple[str, _Part]]:
+    """What could be lost: name -> (tensor, which part of it)."""
+    lone: list[str] = []  # attention over a single token: neither its biases nor its queries can matter
+    for name, module in model.named_modules():
+        if not isinstance(module, CascadedGroupAttention):
+            continue
+        if module.window == 1:
+            lone.append(name)
+        for head in range(module.heads):
+            columns = slice(head * module.head_dim, (head + 1) * module.head_dim)
+            yield f"{name}.head.{head}", (module.project.conv.weight, (slice(None), columns))
+            if module.window > 1:
+                yield f"{name}.bias.{head}", (module.bias, (head,))
+    for name, parameter in model.named_parameters():
+        of_lone = any(name.startswith((f"{owner}.q_depthwise", f"{owner}.bias")) for owner in lone)
+        if name.endswith(".bias") and not name.endswith("attention.bias") and not of_lone:
+            yield name, (parameter, (slice(None),))

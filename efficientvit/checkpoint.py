@@ -128,7 +128,7 @@ def save_checkpoint(model: EfficientViT, path: Path, **metadata: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(payload)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise BadOutput(

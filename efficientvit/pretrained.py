@@ -140,7 +140,7 @@ def _receipt(name: str) -> Path:
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.write_text(text)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _sha256(path: Path) -> str:

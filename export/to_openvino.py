@@ -1,0 +1,45 @@
+"""Stage `openvino`: ONNX to OpenVINO IR, two files."""
+
+from pathlib import Path
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.host import versions
+from runtimes.openvino_ir import import_openvino
+
+
+def to_openvino(source: Artifact, out: Path, weights: Dtype = Dtype.FP32) -> Artifact:
+    """Write `out` (.xml) and the .bin beside it.
+
+    OpenVINO's own `save_model` rounds weights to fp16 unless it is told not to; here that is what
+    `weights` asks for and nothing else. Activations and arithmetic stay float32 either way.
+
+    Raises:
+        MissingExtra: openvino is not installed.
+        StageFailed: the converter refuses the graph.
+    """
+    openvino = import_openvino()
+    try:
+        model = openvino.convert_model(source.path)
+        _drop_provenance(model)
+        openvino.save_model(model, out, compress_to_fp16=weights is Dtype.FP16)
+    except RuntimeError as error:
+        raise StageFailed("OpenVINO could not convert the ONNX file", got=str(error).splitlines()[0]) from error
+    return Artifact.on_disk(
+        out,
+        Format.OPENVINO,
+        source.model,
+        made_by="openvino",
+        batch=source.batch,
+        precision=Precision(weights=weights),
+        source=source,
+        tools=versions("openvino"),
+    )
+
+
+def _drop_provenance(model: "object") -> None:
+    """The name of the file that it was converted from is no part of the model."""
+    info = model.rt_info  # type: ignore[attr-defined]  # openvino has no usable types
+    for key in ("conversion_parameters", "framework"):
+        if key in info:
+            del info[key]

@@ -1,0 +1,1 @@
+"""How an artifact is run: one adapter per thing that can run one."""

@@ -1,0 +1,60 @@
+"""The constants that a saved artifact holds, read from the file itself."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact, Format
+from runtimes.openvino_ir import import_openvino
+
+Constant = tuple[str, NDArray[Any]]
+
+
+def read_constants(artifact: Artifact) -> Iterator[Constant]:
+    """(name, value) of every constant, in the file's order and dtype.
+
+    Raises:
+        MissingExtra: the package that reads this format is not installed.
+        StageFailed: there is no reader for the format.
+    """
+    reader = _READERS.get(artifact.format)
+    if reader is None:
+        raise StageFailed(
+            f"the constants of a {artifact.format} artifact cannot be read",
+            expected=" or ".join(_READERS),
+            got=artifact.format,
+        )
+    return reader(artifact)
+
+
+def _onnx(artifact: Artifact) -> Iterator[Constant]:
+    import onnx
+
+    graph = onnx.load(artifact.path).graph
+    for initializer in graph.initializer:
+        yield initializer.name, onnx.numpy_helper.to_array(initializer)
+    for node in graph.node:
+        if node.op_type != "Constant":
+            continue
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                yield node.output[0], onnx.numpy_helper.to_array(attribute.t)
+            elif attribute.name in ("value_float", "value_floats"):
+                yield node.output[0], np.array(onnx.helper.get_attribute_value(attribute), np.float32)
+
+
+def _openvino(artifact: Artifact) -> Iterator[Constant]:
+    model = import_openvino().Core().read_model(artifact.path)
+    for operation in model.get_ops():
+        if operation.get_type_name() == "Constant":
+            # The fp16 compression appends a suffix to the name that the ONNX file had.
+            yield operation.get_friendly_name().removesuffix("_compressed"), np.array(operation.data)
+
+
+_READERS: dict[Format, Callable[[Artifact], Iterator[Constant]]] = {
+    Format.ONNX: _onnx,
+    Format.OPENVINO: _openvino,
+}

@@ -1,0 +1,163 @@
+"""The rules of the house that no linter knows: what imports cost, what is pinned, what is tracked."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("efficientvit", "runtimes", "validation", "export")
+
+OPTIONAL = ("coremltools", "openvino", "tensorrt", "tensorrt_rtx", "timm", "torchvision", "skimage")
+# What takes a tenth of a second or more to import; numpy stands for all that is built on it.
+HEAVY = ("torch", "numpy", "scipy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "onnxconverter_common",
+         "huggingface_hub", "pooch", "requests", "PIL", *OPTIONAL)  # fmt: skip
+
+# Imports sys.argv[1] with the modules of sys.argv[2] hidden, and prints which of sys.argv[3] that loaded.
+IMPORT = """
+import importlib, json, sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in json.loads(sys.argv[2]):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps([name for name in json.loads(sys.argv[3]) if name in sys.modules]))
+"""
+
+# Runs the command line's help as a person would, and prints which of sys.argv[1] that loaded.
+HELP = """
+import json, sys
+watched = json.loads(sys.argv[1])
+sys.argv = ["vit-export", "--help"]
+from export.cli import main
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+print(json.dumps([name for name in watched if name in sys.modules]))
+"""
+
+
+def modules() -> list[str]:
+    """Every module of the four packages that is not run by being imported."""
+    files = (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
+    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files)
+    return [name.removesuffix(".__init__") for name in names if not name.endswith(".__main__")]
+
+
+def python(program: str, *arguments: object) -> Any:
+    """What `program` prints last, as JSON, run by a fresh interpreter under warnings as errors."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *(json.dumps(argument) for argument in arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def declared() -> list[Requirement]:
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"].values()
+    texts = [*project["dependencies"], *(text for extra in extras for text in extra)]
+    return [requirement for requirement in map(Requirement, texts) if requirement.name != project["name"]]
+
+
+def tracked_files() -> list[str]:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_module_imports_without_the_optional_packages() -> None:
+    assert modules()
+    assert python(IMPORT, modules(), OPTIONAL, OPTIONAL) == []
+
+
+def test_the_hiding_of_packages_hides_them() -> None:
+    with pytest.raises(AssertionError, match="No module named 'torchvision'"):
+        python(IMPORT, ["torchvision"], OPTIONAL, OPTIONAL)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_alone_imports_nothing_heavy(package: str) -> None:
+    assert python(IMPORT, [package], [], HEAVY) == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert python(HELP, HEAVY) == []
+
+
+def test_python_dash_m_is_the_command() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "export", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "vit-export" in ran.stdout
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=str)
+def test_every_dependency_is_pinned_within_its_bounds(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
+
+
+def test_the_pins_are_sorted_and_exact() -> None:
+    lines = [
+        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"
+    ]
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
+    assert lines == sorted(lines, key=str.lower)
+
+
+def test_the_version_is_said_once() -> None:
+    settings = pyproject()
+    assert settings["project"]["dynamic"] == ["version"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "export.__version__"}
+
+
+def test_the_packages_listed_are_the_packages_there_are() -> None:
+    assert tuple(pyproject()["tool"]["setuptools"]["packages"]) == PACKAGES
+    nested = [file.parent for package in PACKAGES for file in (ROOT / package).glob("*/**/*.py")]
+    assert nested == [], "list subpackages in pyproject.toml too"
+    assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file()] == []
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    # In two parts, so that this file does not name one itself.
+    places = re.compile("/(work|tmp/dev|opt/wheels|root)" + "/")
+    found = []
+    for name in tracked_files():
+        data = (ROOT / name).read_bytes()
+        if b"\0" not in data:
+            found += [f"{name}: {hit[0]}" for hit in places.finditer(data.decode("utf-8"))]
+    assert found == []

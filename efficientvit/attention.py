@@ -23,6 +23,8 @@ def bias_index(window: int) -> Tensor:
 class CascadedGroupAttention(nn.Module):
     """Each head sees its own slice of the channels plus the output of the head before it."""
 
+    bias_index: Tensor
+
     def __init__(self, channels: int, heads: int, window: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.heads = heads

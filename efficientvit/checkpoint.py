@@ -47,9 +47,7 @@ class LoadedWeights:
     trained: bool = True
 
 
-def load_checkpoint(
-    path: Path, model: str, image_size: int | None = None, classes: int | None = None
-) -> LoadedWeights:
+def load_checkpoint(path: Path, model: str, image_size: int | None = None, classes: int | None = None) -> LoadedWeights:
     """Load `.pth` or `.safetensors` weights of M0-M5 in the authors', timm's or our own layout.
 
     The class count comes from the head, the input size from the file's metadata or from the attention
@@ -87,9 +85,7 @@ def load_checkpoint(
     declared = file.metadata.get("image_size")
     trained_at = trained_size(windows, declared)
     if declared is not None and declared != str(trained_at):
-        notes.append(
-            f"image_size {declared[:20]!r} in its metadata contradicts the attention windows: ignored"
-        )
+        notes.append(f"image_size {declared[:20]!r} in its metadata contradicts the attention windows: ignored")
     elif declared is None and image_size is None and trained_at != 224:
         others = ", ".join(str(size) for size in sizes_with(windows)[:6] if size != trained_at)
         notes.append(f"input size taken as {trained_at}; the windows also fit {others or 'no other size'}")
@@ -197,9 +193,7 @@ def _check_names(path: Path, names: Iterable[str], spec: ModelSpec) -> None:
     _refuse(path, "has {n} tensor(s) too many", sorted(set(names) - set(wanted)))
 
 
-def _checked(
-    path: Path, tensors: Mapping[str, Tensor], model: EfficientViT, notes: list[str]
-) -> dict[str, Tensor]:
+def _checked(path: Path, tensors: Mapping[str, Tensor], model: EfficientViT, notes: list[str]) -> dict[str, Tensor]:
     """A complete float32 state dict for `model`, or BadCheckpoint naming the tensors that are wrong."""
     target = model.state_dict()
     flat = {name for name, tensor in tensors.items() if target[name].shape == (*tensor.shape, 1, 1)}
@@ -215,11 +209,7 @@ def _checked(
         if tensor.shape != target[name].shape
     ]
     _refuse(path, "has {n} tensor(s) of a wrong shape", misshapen)
-    other = [
-        f"{name} {t.dtype}"
-        for name, t in fitted.items()
-        if t.dtype not in _FLOATS or t.layout != torch.strided
-    ]
+    other = [f"{name} {t.dtype}" for name, t in fitted.items() if t.dtype not in _FLOATS or t.layout != torch.strided]
     _refuse(path, "has {n} tensor(s) that are not dense floating-point", other)
     casts = Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype != torch.float32)
     notes += [f"{count} {dtype} tensors cast to float32" for dtype, count in sorted(casts.items())]

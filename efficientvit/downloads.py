@@ -42,9 +42,7 @@ class Download:
 class _ProgressBar:
     """The part of tqdm that huggingface_hub and pooch use, handing the byte counts on."""
 
-    def __init__(
-        self, progress: Progress | None, total: int | None = None, initial: int = 0, **_: object
-    ) -> None:
+    def __init__(self, progress: Progress | None, total: int | None = None, initial: int = 0, **_: object) -> None:
         self.progress = progress
         self.total = total
         self.n = initial
@@ -79,9 +77,7 @@ class _ProgressBar:
         self.close()
 
 
-def from_hub(
-    endpoint: str, repository: str, filename: str, cache: Path, progress: Progress | None = None
-) -> Download:
+def from_hub(endpoint: str, repository: str, filename: str, cache: Path, progress: Progress | None = None) -> Download:
     """`filename` of a public model repository, at the commit that its main branch is at now.
 
     Raises:
@@ -124,9 +120,7 @@ def from_hub(
     return Download(Path(path), f"{url} at commit {about.commit_hash}", digest)
 
 
-def from_release(
-    base: str, description: str, filename: str, cache: Path, progress: Progress | None = None
-) -> Download:
+def from_release(base: str, description: str, filename: str, cache: Path, progress: Progress | None = None) -> Download:
     """`filename` from below `base`; its digest from GitHub's JSON `description` of the release, if any.
 
     Raises:

@@ -31,9 +31,7 @@ _SIGNATURES = {
 _ROOTS = r"(?:stem|stage[123]|head|patch_embed|blocks[123]|stages)\."
 
 # What wrappers leave before a name: (Distributed)DataParallel, torch.compile, Lightning, EMA trackers.
-_WRAPPERS = re.compile(
-    rf"((?:(?:module|_orig_mod|model|model_ema|ema_model|ema|net|network)\.)+)(?={_ROOTS})"
-)
+_WRAPPERS = re.compile(rf"((?:(?:module|_orig_mod|model|model_ema|ema_model|ema|net|network)\.)+)(?={_ROOTS})")
 
 # MIT's EfficientViT (B0-L3), in its authors' layout and in timm's.
 _MIT = re.compile(r"(^|\.)(op_list|input_stem|context_module|inverted_conv)\.")

@@ -57,9 +57,7 @@ class Preprocessing:
         _require("image_size", self.image_size, _is_whole(self.image_size, 1, LARGEST_IMAGE), _SIZES)
         if self.resize == 0:
             object.__setattr__(self, "resize", math.floor(self.image_size / CROP_PCT))
-        at_least = (
-            f"at least {self.image_size} pixels, the image size: the crop is taken from the resized image"
-        )
+        at_least = f"at least {self.image_size} pixels, the image size: the crop is taken from the resized image"
         _require("resize", self.resize, _is_whole(self.resize, self.image_size, MAX_PIXELS), at_least)
         known = self.interpolation in INTERPOLATIONS
         _require("interpolation", self.interpolation, known, ", ".join(INTERPOLATIONS))

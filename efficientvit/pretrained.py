@@ -97,9 +97,7 @@ def fetch_pretrained(model: str, *, progress: Progress | None = None) -> Pretrai
             failures.append(str(failure))
         else:
             return _verified(name, download, next_step)
-    raise DownloadFailed(
-        f"the weights of {name} could not be fetched", got="; ".join(failures), next_step=next_step
-    )
+    raise DownloadFailed(f"the weights of {name} could not be fetched", got="; ".join(failures), next_step=next_step)
 
 
 def _hub(name: str, progress: Progress | None) -> Download:

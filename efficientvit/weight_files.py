@@ -78,9 +78,7 @@ def read_weight_file(path: Path) -> WeightFile:
             run code, or it holds no state dict.
     """
     if not path.exists():
-        raise BadCheckpoint(
-            f"there is no file '{path}'", next_step="check the path; `-w seeded` needs no file"
-        )
+        raise BadCheckpoint(f"there is no file '{path}'", next_step="check the path; `-w seeded` needs no file")
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise BadCheckpoint(
@@ -93,9 +91,7 @@ def read_weight_file(path: Path) -> WeightFile:
         with path.open("rb") as file:
             start = file.read(512)
     except OSError as error:
-        raise BadCheckpoint(
-            f"'{path}' cannot be read", got=str(error), next_step="check its permissions"
-        ) from error
+        raise BadCheckpoint(f"'{path}' cannot be read", got=str(error), next_step="check its permissions") from error
     if start[8:9] == b"{":  # after the 8-byte length of its JSON header
         return _read_safetensors(path)
     if start.startswith((b"PK", b"\x80")):
@@ -156,9 +152,7 @@ def _read_pytorch(path: Path) -> WeightFile:
         ) from error
     found = list(_state_dicts(payload))
     if not found:
-        keys = (
-            ", ".join(map(str, list(payload)[:6])) if isinstance(payload, Mapping) else type(payload).__name__
-        )
+        keys = ", ".join(map(str, list(payload)[:6])) if isinstance(payload, Mapping) else type(payload).__name__
         raise BadCheckpoint(
             f"'{path.name}' holds no state dict",
             expected=f"tensors by name, at the top or under {_ENTRIES[0]!r}, {_ENTRIES[1]!r}",
@@ -188,8 +182,6 @@ def _state_dicts(payload: object, entry: str = "") -> Iterator[tuple[str, dict[s
         return
     for name in _ENTRIES:
         yield from _state_dicts(payload.get(name), f"{entry}.{name}" if entry else name)
-    tensors = {
-        name: value for name, value in payload.items() if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    tensors = {name: value for name, value in payload.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if tensors:
         yield entry, tensors

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _NAMESPACE = uuid.UUID("5c5f9d9e-0a52-5c0b-9d4e-3d5b6f7e8a90")
+_DEBUG_HANDLES = "executorch_debug_handle_mapping.json"  # written for a debugger of ExecuTorch; no part of a package
 _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 
 
@@ -64,11 +65,14 @@ def _normalise(package: Path) -> None:
     """The same input gives the same bytes: the spec in a fixed order, the manifest's random UUIDs by name."""
     import coremltools as ct
 
+    (package / _DEBUG_HANDLES).unlink(missing_ok=True)
     spec = ct.utils.load_spec(str(package))
     (package / _MODEL).write_bytes(spec.SerializeToString(deterministic=True))
     path = package / "Manifest.json"
     manifest: dict[str, Any] = json.loads(path.read_text())
-    named = {key: str(uuid.uuid5(_NAMESPACE, entry["path"])).upper() for key, entry in manifest["itemInfoEntries"].items()}
+    named = {
+        key: str(uuid.uuid5(_NAMESPACE, entry["path"])).upper() for key, entry in manifest["itemInfoEntries"].items()
+    }
     manifest["itemInfoEntries"] = {
         named[key]: entry
         for key, entry in sorted(manifest["itemInfoEntries"].items(), key=lambda item: item[1]["path"])

@@ -51,6 +51,7 @@ class Artifact:
     made_by: str
     source_sha256: str | None = None
     tools: tuple[tuple[str, str], ...] = ()
+    size_bytes: int = 0
 
     @classmethod
     def on_disk(
@@ -76,15 +77,12 @@ class Artifact:
             made_by=made_by,
             source_sha256=source.sha256 if source else None,
             tools=tools,
+            size_bytes=sum(file.stat().st_size for file in _files(path)),
         )
 
     def files(self) -> tuple[Path, ...]:
         """Every file that the artifact consists of, sorted."""
         return tuple(sorted(_files(self.path)))
-
-    def size_bytes(self) -> int:
-        """Bytes on disk, all files together."""
-        return sum(file.stat().st_size for file in self.files())
 
     def require_unchanged(self) -> None:
         """Hash the files again.

@@ -90,9 +90,7 @@ class Runtime(Protocol):
         """None if it can run here; else the reason and the remedy, in one sentence."""
         ...
 
-    def open(
-        self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1
-    ) -> AbstractContextManager[Session]:
+    def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> AbstractContextManager[Session]:
         """Load the artifact; what it held is freed on exit. `threads` is ignored in Mode.DEFAULTS.
 
         Raises:

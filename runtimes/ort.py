@@ -14,6 +14,7 @@ from runtimes.artifact import Artifact, Dtype
 from runtimes.base import Array, Attestation, Evidence, Mode, Session
 from runtimes.extras import in_one_sentence, missing
 from runtimes.host import this_host, version
+from runtimes.onnx_widen import widened
 from runtimes.session import OpenSession, refused_by
 
 _NEEDS = ("onnxruntime", None, "running an ONNX file")
@@ -48,7 +49,7 @@ class OnnxRuntime:
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
-        """A session on `artifact`; graph optimisations are off in Mode.ORACLE.
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without graph optimisations.
 
         Raises:
             Unavailable: onnxruntime is not installed.
@@ -69,7 +70,7 @@ def _session(path: Path, mode: Mode, threads: int) -> OpenSession:
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
     with refused_by("ONNX Runtime", path.name, errors):
         session = onnxruntime.InferenceSession(
-            path, _options(onnxruntime, mode, threads), providers=["CPUExecutionProvider"]
+            _source(path, mode), _options(onnxruntime, mode, threads), providers=["CPUExecutionProvider"]
         )
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
@@ -90,15 +91,22 @@ def _session(path: Path, mode: Mode, threads: int) -> OpenSession:
     return OpenSession(_attest(session, path), shape, run)
 
 
+def _source(path: Path, mode: Mode) -> Path | bytes:
+    """The file itself; for the oracle, a file with float16 tensors is widened to float32 arithmetic."""
+    if mode is not Mode.ORACLE or "FLOAT16" not in _stored_dtypes(path):
+        return path
+    import onnx
+
+    return bytes(widened(onnx.load(path)).SerializeToString())
+
+
 def _options(onnxruntime: Any, mode: Mode, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     if mode is Mode.DEFAULTS:
         return options
     settings = _ORACLE if mode is Mode.ORACLE else _SHIPPED
-    options.graph_optimization_level = getattr(
-        onnxruntime.GraphOptimizationLevel, settings["graph_optimization_level"]
-    )
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization_level"])
     options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
     options.inter_op_num_threads = settings["inter_op_num_threads"]
     options.intra_op_num_threads = threads

@@ -15,3 +15,9 @@ RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
     Format.COREML: (CoreMl(),),
 }
 """In order of preference: the first that is available here gives the verdict."""
+
+
+def runtime_for(artifact_format: Format) -> Runtime:
+    """The first runtime that can judge this format here; where none can, the first, which then says why not."""
+    choices = RUNTIMES[artifact_format]
+    return next((runtime for runtime in choices if runtime.unavailable() is None), choices[0])

@@ -48,9 +48,7 @@ class OpenSession:
 
 def _require_fit(images: Array, takes: Shape, runtime: str) -> None:
     # Asked here because runtimes answer unevenly: OpenVINO converts float64 without a word.
-    fits = len(takes) == images.ndim and all(
-        want in (None, got) for want, got in zip(takes, images.shape, strict=True)
-    )
+    fits = len(takes) == images.ndim and all(want in (None, got) for want, got in zip(takes, images.shape, strict=True))
     if fits and images.dtype == np.float32 and len(images) > 0:
         return
     batch = f"batches of {takes[0]}" if takes and takes[0] is not None else "any batch"

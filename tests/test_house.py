@@ -132,9 +132,7 @@ def test_every_dependency_is_pinned_within_its_bounds(requirement: Requirement) 
 
 
 def test_the_pins_are_sorted_and_exact() -> None:
-    lines = [
-        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"
-    ]
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
     assert lines == sorted(lines, key=str.lower)
 

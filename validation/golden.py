@@ -87,9 +87,7 @@ class GoldenSet:
         if not self.members:
             raise BadGoldenSet("a golden set needs at least one image", got="none")
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise BadGoldenSet(
-                "two golden images have one name", got=", ".join(repeated), next_step="rename one"
-            )
+            raise BadGoldenSet("two golden images have one name", got=", ".join(repeated), next_step="rename one")
         for member in self.members:
             if member.side != self.preprocessing.image_size:
                 raise BadGoldenSet(

@@ -82,9 +82,7 @@ def load(path: Path) -> GoldenSet:
 
 def _from_parts(header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> GoldenSet:
     rows = {name: deque(tensor) for name, tensor in tensors.items()}
-    members = tuple(
-        GoldenImage(name, Kind(kind), rows[tensor].popleft()) for name, kind, tensor in header["members"]
-    )
+    members = tuple(GoldenImage(name, Kind(kind), rows[tensor].popleft()) for name, kind, tensor in header["members"])
     if any(rows.values()):
         raise ValueError("the tensors hold more images than the header names")
     preprocessing = Preprocessing.from_json(header["preprocessing"])

@@ -15,9 +15,7 @@ Colour = tuple[int, int, int]
 _CONTRASTS = (12.0, 28.0, 44.0, 60.0, 80.0)  # standard deviation of the brightness, in 8-bit units
 _NOISE, _AMPLIFIED = 4, 2
 _FLAT: dict[str, Colour] = {"black": (0, 0, 0), "grey": (128, 128, 128), "colour": (200, 60, 25)}
-_SATURATED: Pixels = np.array(
-    [(r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255)], dtype=np.uint8
-)
+_SATURATED: Pixels = np.array([(r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255)], dtype=np.uint8)
 
 
 def synthetic(preprocessing: Preprocessing, seed: int = 0) -> GoldenSet:

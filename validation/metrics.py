@@ -81,6 +81,4 @@ def top1_agreement(logits: NDArray[Any], reference: Float64, budget: NDArray[np.
     flipped = winner != mine
     margin = reference[rows, winner] - reference[rows, mine]
     explained = margin <= np.sqrt(2) * budget * _centred_norm(reference)
-    return Agreement(
-        agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum())
-    )
+    return Agreement(agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum()))

@@ -109,9 +109,7 @@ def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:
     at = reference.at(precision)
     sham = np.broadcast_to(at.logits.mean(axis=0), at.logits.shape)
     errors = relative_error(sham, at.logits)
-    return max(
-        (float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in at.floors), default=0.0
-    )
+    return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in at.floors), default=0.0)
 
 
 def visibility(reference: ReferenceModel) -> dict[str, float]:
@@ -127,7 +125,9 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     if not chosen:
         return dict.fromkeys(parts, 0.0)
     images = reference.images[chosen].double()
-    scale = torch.tensor(np.linalg.norm(reference.logits[chosen] - reference.logits[chosen].mean(1, keepdims=True), axis=1))
+    scale = torch.tensor(
+        np.linalg.norm(reference.logits[chosen] - reference.logits[chosen].mean(1, keepdims=True), axis=1)
+    )
     names = list(parts)
     tensors = list({id(tensor): tensor for tensor, _ in parts.values()}.values())
     squares = dict.fromkeys(names, 0.0)

@@ -48,9 +48,9 @@ def drawn(name: str, shape: tuple[int, ...]) -> Tensor | None:
     return torch.from_numpy(value.astype(np.float32))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other's turn on a busy host cost more than they bring to images this small."""
+    """Threads that wait for each other on a busy host cost more than they bring to images this small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -68,9 +68,8 @@ def test_golden_logits(
 def test_live_timm(model: str, size: int, written: Written) -> None:
     torch.manual_seed(0)
     reference = timm.create_model(f"efficientvit_{model}", img_size=size)
-    with (
-        torch.no_grad()
-    ):  # as initialised, a BatchNorm scale of zero ends every branch: nothing would be compared
+    # As initialised, a BatchNorm scale of zero ends every branch: nothing would be compared.
+    with torch.no_grad():
         for name, tensor in reference.state_dict().items():
             if name.endswith("bn.weight"):
                 tensor.uniform_(0.3, 0.7)
@@ -298,9 +297,7 @@ def test_no_state_dict(payload: object, tmp_path: Path) -> None:
     assert "holds no state dict" in refused(tmp_path / "weights.pth").what
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("mobilenetv3_small_050", "another model"), ("efficientvit_b0", "MIT's")]
-)
+@pytest.mark.parametrize(("name", "said"), [("mobilenetv3_small_050", "another model"), ("efficientvit_b0", "MIT's")])
 def test_another_architecture(name: str, said: str, written: Written) -> None:
     state = timm.create_model(name).state_dict()
     error = refused(written(state, "other.safetensors"))
@@ -354,9 +351,7 @@ def test_one_tensor_under_two_layouts(m0: State, written: Written) -> None:
     assert "twice" in refused(written(m0, "weights.pth")).what
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [(STEM, (8, 3, 5, 5)), ("head.l.bias", (10,)), ("head.bn.weight", ())]
-)
+@pytest.mark.parametrize(("name", "shape"), [(STEM, (8, 3, 5, 5)), ("head.l.bias", (10,)), ("head.bn.weight", ())])
 def test_a_misshapen_tensor(name: str, shape: tuple[int, ...], m0: State, written: Written) -> None:
     error = refused(written({**m0, name: torch.zeros(shape)}, "weights.pth"))
     assert "wrong shape" in error.what

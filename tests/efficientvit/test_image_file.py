@@ -25,9 +25,7 @@ def grey_rgb(grey: Grey) -> Grey:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def write_png(
-    path: Path, size: tuple[int, int], depth: int, colour_type: int, raw: bytes, *extra: bytes
-) -> Path:
+def write_png(path: Path, size: tuple[int, int], depth: int, colour_type: int, raw: bytes, *extra: bytes) -> Path:
     """A PNG such as Pillow does not write, from its unfiltered rows and its extra chunks."""
 
     def chunk(tag: bytes, data: bytes) -> bytes:

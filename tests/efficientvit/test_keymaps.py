@@ -13,9 +13,7 @@ GoldenShapes = Callable[[str, str], dict[str, tuple[int, ...]]]
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("layout", [Layout.OFFICIAL, Layout.TIMM])
-def test_every_name_and_shape_has_its_one_place(
-    layout: Layout, model: str, golden_shapes: GoldenShapes
-) -> None:
+def test_every_name_and_shape_has_its_one_place(layout: Layout, model: str, golden_shapes: GoldenShapes) -> None:
     own = {name: tuple(tensor.shape) for name, tensor in build(model_spec(model)).state_dict().items()}
     theirs = golden_shapes(layout, model)
     dropped = [name for name in theirs if name.endswith("attention_bias_idxs")]

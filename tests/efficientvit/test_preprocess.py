@@ -191,7 +191,5 @@ def test_importing_it_imports_nothing_heavy() -> None:
         "print(*{'numpy', 'PIL', 'torch', 'torchvision', 'timm'}.intersection(sys.modules))"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     assert done.stdout.split() == []

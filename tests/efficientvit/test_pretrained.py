@@ -227,9 +227,7 @@ def test_the_release_stands_in_for_the_hub(site: Site, capfd: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("asset", "status"), [({}, 200), ({"digest": None}, 200), ({"digest": "md5:00"}, 200), ({}, 403)]
 )
-def test_a_release_without_a_digest_is_said_to_be_one(
-    asset: dict[str, object], status: int, site: Site
-) -> None:
+def test_a_release_without_a_digest_is_said_to_be_one(asset: dict[str, object], status: int, site: Site) -> None:
     site.hub, site.asset, site.api_status = False, asset, status
     file = fetch_pretrained("m0")
     assert (file.sha256, file.digest_published) == (DIGEST, False)
@@ -309,7 +307,5 @@ def test_importing_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'numpy', 'huggingface_hub', 'pooch', 'requests'}"
     script = f"import sys, efficientvit.pretrained; print(*({heavy} & sys.modules.keys()))"
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

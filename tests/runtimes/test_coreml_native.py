@@ -40,9 +40,7 @@ def test_it_is_the_real_runtime() -> None:
     assert (RUNTIME.name, RUNTIME.evidence) == ("coreml", Evidence.NATIVE)
 
 
-def test_a_mac_without_coremltools_is_told_the_extra(
-    package: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mac_without_coremltools_is_told_the_extra(package: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert (RUNTIME.unavailable() or "").endswith("not installed: pip install 'vit-export[coreml]'")
@@ -76,9 +74,7 @@ def test_names_and_shape_are_read_from_the_spec() -> None:
     "other",
     [
         description([port("image", "imageType")], [port("logits", "multiArrayType")]),
-        description(
-            [port("x", "multiArrayType")], [port("a", "multiArrayType"), port("b", "multiArrayType")]
-        ),
+        description([port("x", "multiArrayType")], [port("a", "multiArrayType"), port("b", "multiArrayType")]),
         description([port("x", "multiArrayType")], [port("label", "stringType")]),
     ],
     ids=["image input", "two outputs", "no tensor output"],
@@ -98,9 +94,7 @@ class Model:
         assert path.endswith("m0.mlpackage")
         Model.units = compute_units
         if Model.refusal is not None:
-            warnings.warn(
-                f"You will not be able to run predict() {Model.refusal}", RuntimeWarning, stacklevel=1
-            )
+            warnings.warn(f"You will not be able to run predict() {Model.refusal}", RuntimeWarning, stacklevel=1)
 
     def get_spec(self) -> Any:
         return SimpleNamespace(description=TENSORS)
@@ -119,12 +113,8 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_a_mac")
-@pytest.mark.parametrize(
-    ("mode", "units"), [(Mode.ORACLE, "CPU_ONLY"), (Mode.SHIPPED, "ALL"), (Mode.DEFAULTS, "ALL")]
-)
-def test_each_mode_runs_on_its_compute_units(
-    package: Artifact, images: Array, mode: Mode, units: str
-) -> None:
+@pytest.mark.parametrize(("mode", "units"), [(Mode.ORACLE, "CPU_ONLY"), (Mode.SHIPPED, "ALL"), (Mode.DEFAULTS, "ALL")])
+def test_each_mode_runs_on_its_compute_units(package: Artifact, images: Array, mode: Mode, units: str) -> None:
     with RUNTIME.open(package, mode) as session:
         logits = session(images[:1])
     assert logits == pytest.approx(images[:1].mean((2, 3)))

@@ -18,8 +18,7 @@ def test_a_missing_package_is_answered_with_its_extra() -> None:
     assert isinstance(error, MissingExtra)
     assert error.next_step == "pip install 'vit-export[openvino]'"
     assert in_one_sentence(error) == (
-        "running an IR needs the package 'no_such_package', which is not installed: "
-        "pip install 'vit-export[openvino]'"
+        "running an IR needs the package 'no_such_package', which is not installed: pip install 'vit-export[openvino]'"
     )
 
 

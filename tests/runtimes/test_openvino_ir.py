@@ -53,9 +53,7 @@ def test_the_logits_are_pytorchs(
     assert error_of(logits, expected[:batch]) <= 1e-5
 
 
-def test_one_session_takes_several_batch_sizes(
-    ir_any_batch: Artifact, images: Array, expected: Array
-) -> None:
+def test_one_session_takes_several_batch_sizes(ir_any_batch: Artifact, images: Array, expected: Array) -> None:
     order = [3, 0, 4, 1, 2]
     with RUNTIME.open(ir_any_batch) as session:
         first = session(images[:3])
@@ -65,9 +63,7 @@ def test_one_session_takes_several_batch_sizes(
     assert error_of(first, expected[:3]) <= 1e-5
 
 
-def test_a_file_of_batch_1_takes_batches_of_1_alone(
-    ir_batch_1: Artifact, images: Array, expected: Array
-) -> None:
+def test_a_file_of_batch_1_takes_batches_of_1_alone(ir_batch_1: Artifact, images: Array, expected: Array) -> None:
     with RUNTIME.open(ir_batch_1) as session:
         assert error_of(session(images[:1]), expected[:1]) <= 1e-5
         with pytest.raises(BadInput) as caught:
@@ -130,10 +126,7 @@ def test_a_precision_that_ships_is_asked_for_and_what_is_got_is_attested(
 
 def test_accuracy_mode_alone_keeps_float32(ir_batch_1: Artifact, openvino: Any) -> None:
     compiled = openvino.Core().compile_model(str(ir_batch_1.path), "CPU", {"EXECUTION_MODE_HINT": "ACCURACY"})
-    executed = {
-        layer.get_rt_info()["runtimePrecision"].astype(str)
-        for layer in compiled.get_runtime_model().get_ops()
-    }
+    executed = {layer.get_rt_info()["runtimePrecision"].astype(str) for layer in compiled.get_runtime_model().get_ops()}
     assert executed <= {"f32", "i32", "i64"}
 
 
@@ -195,9 +188,7 @@ def test_a_session_is_closed_after_its_block(ir_batch_1: Artifact, images: Array
         session(images[:1])
 
 
-def test_a_missing_package_is_answered_with_its_extra(
-    ir_batch_1: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_answered_with_its_extra(ir_batch_1: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert (RUNTIME.unavailable() or "").endswith("not installed: pip install 'vit-export[openvino]'")
     with pytest.raises(MissingExtra, match=r"vit-export\[openvino\]"), RUNTIME.open(ir_batch_1):
@@ -215,9 +206,7 @@ print(telemetry_utils.tm.__name__, "openvino_telemetry" in sys.modules)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the reporter keeps its files elsewhere")
 def test_no_telemetry_is_loaded_or_written(tmp_path: Path) -> None:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", TELEMETRY],
         cwd=Path(__file__).parents[2],

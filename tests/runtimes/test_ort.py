@@ -55,17 +55,13 @@ def test_the_logits_are_pytorchs(
     assert error_of(logits, expected[:batch]) <= 1e-5
 
 
-def test_every_image_of_a_batch_keeps_its_own_logits(
-    onnx_any_batch: Artifact, images: Array, expected: Array
-) -> None:
+def test_every_image_of_a_batch_keeps_its_own_logits(onnx_any_batch: Artifact, images: Array, expected: Array) -> None:
     order = [3, 0, 4, 1, 2]
     with RUNTIME.open(onnx_any_batch) as session:
         assert error_of(session(images[order]), expected[order]) <= 1e-5
 
 
-def test_a_file_of_batch_1_takes_batches_of_1_alone(
-    onnx_batch_1: Artifact, images: Array, expected: Array
-) -> None:
+def test_a_file_of_batch_1_takes_batches_of_1_alone(onnx_batch_1: Artifact, images: Array, expected: Array) -> None:
     with RUNTIME.open(onnx_batch_1) as session:
         assert error_of(session(images[:1]), expected[:1]) <= 1e-5
         with pytest.raises(BadInput) as caught:
@@ -186,9 +182,7 @@ def test_a_session_is_closed_after_its_block(onnx_batch_1: Artifact, images: Arr
         session(images[:1])
 
 
-def test_a_missing_package_is_answered_with_the_remedy(
-    onnx_batch_1: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_answered_with_the_remedy(onnx_batch_1: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     assert (RUNTIME.unavailable() or "").endswith("not installed: pip install vit-export")
     with pytest.raises(Unavailable, match="'onnxruntime'"), RUNTIME.open(onnx_batch_1):

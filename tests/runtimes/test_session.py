@@ -46,9 +46,7 @@ def test_logits_are_float32_whatever_the_runtime_returns() -> None:
         ((None, 3, 8, 8), (1, 3, 8, 8), "uint8", "float32 (any, 3, 8, 8)"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(
-    takes: Shape, shape: tuple[int, ...], dtype: str, says: str
-) -> None:
+def test_images_that_do_not_fit_are_refused(takes: Shape, shape: tuple[int, ...], dtype: str, says: str) -> None:
     with pytest.raises(BadInput, match="don't fit") as caught:
         opened(takes)(np.zeros(shape, dtype))
     assert caught.value.expected == says

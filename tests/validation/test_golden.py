@@ -68,9 +68,7 @@ def test_amplifying() -> None:
 
     amplified = golden.amplified(8)
 
-    np.testing.assert_array_equal(
-        amplified.of_kind("amplified").images, 8 * golden.of_kind("amplified").images
-    )
+    np.testing.assert_array_equal(amplified.of_kind("amplified").images, 8 * golden.of_kind("amplified").images)
     assert amplified.ordinary().sha256 == golden.ordinary().sha256
     assert amplified.images.dtype == np.float32
     for factor in (0, -1, 10.1, float("nan"), float("inf")):

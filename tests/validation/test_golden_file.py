@@ -93,9 +93,7 @@ def test_a_changed_image_is_noticed(golden: GoldenSet, tmp_path: Path, tensor: s
         ("members", [], "no golden set"),
     ],
 )
-def test_headers_that_are_refused(
-    golden: GoldenSet, tmp_path: Path, key: str, value: object, reason: str
-) -> None:
+def test_headers_that_are_refused(golden: GoldenSet, tmp_path: Path, key: str, value: object, reason: str) -> None:
     path = tmp_path / "golden.safetensors"
     save(golden, path)
     header, tensors = parts(path)

@@ -131,9 +131,7 @@ def test_the_seed_decides_and_two_processes_agree() -> None:
         "print(synthetic(Preprocessing(), 3).sha256)"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == synthetic(Preprocessing(), 3).sha256
     assert done.stdout.strip() != synthetic(Preprocessing(), 4).sha256

@@ -1,0 +1,294 @@
+"""The command line. Heavy modules are imported inside the commands, so that `--help` and completion are instant."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from efficientvit.spec import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from export.outcome import Outcome
+    from export.request import Request
+
+_DEFAULT = "export"
+_EVIDENCE = ("native", "reference", "built")
+_EPILOG = """\b
+Exit codes
+  0    everything asked for has the evidence that is required
+  1    an artifact was rejected: it must not ship
+  2    usage, or input that cannot be used
+  3    something could not be verified on this host, or the weights are an untyped fallback
+  4    a stage or a tool failed
+  130  interrupted"""
+
+
+class _DefaultCommand(click.Group):
+    """`vit-export m2 -t onnx` is `vit-export export m2 -t onnx`: the first word that is no command is a model."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in {"--help", "-h", "--version"}:
+            args.insert(0, _DEFAULT)
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        models = [
+            click.shell_completion.CompletionItem(name) for name in (*MODELS, "all") if name.startswith(incomplete)
+        ]
+        return [*models, *super().shell_complete(ctx, incomplete)]
+
+
+class _Name(click.ParamType):
+    """One of a list, with tab completion; what is not in it is refused later, with the rest of the request."""
+
+    def __init__(self, name: str, choices: "Sequence[str]") -> None:
+        self.name = name
+        self._choices = choices
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        return [click.shell_completion.CompletionItem(c) for c in self._choices if c.startswith(incomplete)]
+
+
+_MODEL = _Name("model", (*MODELS, "all"))
+_TARGET = _Name("target", ("onnx", "openvino", "coreml", "all"))
+
+
+@click.group(cls=_DefaultCommand, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vit-export")
+def cli() -> None:
+    """Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
+
+    \b
+    vit-export m2                               ONNX, checked and timed
+    vit-export m2 -t openvino -p fp16           OpenVINO IR with fp16 weights
+    vit-export all -t all -w seeded             everything, with untrained weights
+    vit-export m2 -w best.pth --golden photos/  your weights, checked on your photos too
+    vit-export verify exports/m2-onnx-fp32      check a folder again, on this host
+
+    A word that is no command below is a model: `vit-export m2` is `vit-export export m2`.
+    """
+
+
+@cli.command(name=_DEFAULT, epilog=_EPILOG)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=_MODEL)
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    type=_TARGET,
+    metavar="NAME",
+    help="onnx, openvino, coreml or all; repeatable. [default: onnx]",
+)
+@click.option("-p", "--precision", type=click.Choice(["fp32", "fp16"]), help="[default: each target's own]")
+@click.option(
+    "-w",
+    "--weights",
+    default="auto",
+    show_default=True,
+    metavar="SOURCE",
+    help="auto, pretrained, seeded (untrained, no network; seeded:N for another draw), or a .pth or .safetensors file.",
+)
+@click.option(
+    "--image-size", type=int, metavar="N", help="Side in pixels, a multiple of 16. [default: the weights' own]"
+)
+@click.option("--batch", default="1", show_default=True, metavar="N|dynamic", help="Batch size of the artifact.")
+@click.option("--opset", type=int, metavar="N", help="ONNX opset. [default: 18, which most runtimes read]")
+@click.option(
+    "--golden", type=click.Path(path_type=Path), metavar="DIR", help="Photos to check on, beside the synthetic images."
+)
+@click.option("--skip-bad-photos", is_flag=True, help="Use the rest of --golden where a file is no image.")
+@click.option("--resize", type=int, metavar="N", help="Short side before the crop. [default: 256/224 of the size]")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
+    help="Of the resize. [default: bicubic]",
+)
+@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("exports"),
+    show_default=True,
+    metavar="DIR",
+    help="One folder per artifact is made in it.",
+)
+@click.option(
+    "--require",
+    type=click.Choice(_EVIDENCE),
+    default="reference",
+    show_default=True,
+    help="The evidence that exit 0 needs: the real runtime ran the file, an evaluator did, or none.",
+)
+@click.option("--no-time", is_flag=True, help="Check, but don't time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON on standard output.")
+@click.option("--release", is_flag=True, help="Insist on trained weights, photos and native evidence.")
+def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Export MODEL... (m0 to m5, or all), check every stage, time what passed."""
+    sys.exit(_export(_request(models, options), as_json=as_json))
+
+
+def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
+    from export.request import Request, parse_batch
+    from export.trace import DEFAULT_OPSET
+    from runtimes.base import Evidence
+
+    fields = ("resize", "interpolation", "mean", "std")
+    return Request(
+        models=models,
+        targets=options["targets"] or ("onnx",),
+        precision=options["precision"],
+        weights=options["weights"],
+        image_size=options["image_size"],
+        batch=parse_batch(options["batch"]),
+        opset=DEFAULT_OPSET if options["opset"] is None else options["opset"],
+        golden=options["golden"],
+        skip_bad_photos=options["skip_bad_photos"],
+        preprocessing={name: options[name] for name in fields if options[name] is not None},
+        out=options["out"],
+        require=Evidence(options["require"]),
+        time=not options["no_time"],
+        release=options["release"],
+    )
+
+
+def _export(request: "Request", *, as_json: bool) -> int:
+    from export import pipeline, progress
+    from export.outcome import worst
+
+    request.jobs()  # refuse what cannot be done before anything heavy is imported
+    screen = progress.console()
+    live = progress.Live(screen)
+    outcomes: list[Outcome] = []
+    try:
+        outcomes.extend(pipeline.run(request, live, tuple(sys.argv[1:])))
+    finally:
+        live.stop()
+    progress.show_outcomes(screen, outcomes, request.required)
+    code = worst(outcome.code(request.required) for outcome in outcomes)
+    if as_json:
+        _print_manifests(outcomes, int(code))
+    return int(code)
+
+
+def _print_manifests(outcomes: "Sequence[Outcome]", code: int) -> None:
+    import json
+
+    manifests = [
+        {"folder": str(outcome.folder), **json.loads((outcome.folder / "manifest.json").read_text(encoding="utf-8"))}
+        for outcome in outcomes
+        if outcome.folder is not None
+    ]
+    click.echo(json.dumps({"exit_code": code, "artifacts": manifests}, indent=2))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def models(as_json: bool) -> None:
+    """The family: parameters, FLOPs and the paper's figures."""
+    import dataclasses
+    import json
+
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(spec) for spec in MODELS.values()], indent=2))
+        return
+    click.echo("model  parameters  MFLOPs  top-1 %  V100 img/s  CPU img/s  ONNX img/s")
+    for spec in MODELS.values():
+        paper = spec.paper
+        click.echo(
+            f"{spec.name:<5}  {spec.parameters:>10,}  {paper.mflops:>6}  {paper.top1:>7.1f}  "
+            f"{paper.v100_images_per_s:>10,}  {paper.cpu_images_per_s:>9.1f}  {paper.onnx_images_per_s:>10.1f}"
+        )
+    click.echo("\nAt 224 x 224 on ImageNet-1k, as the authors published them (CVPR 2023); none of it measured here.")
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--require",
+    type=click.Choice(_EVIDENCE),
+    default="reference",
+    show_default=True,
+    help="The evidence that exit 0 needs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
+def verify(folder: Path, require: str, as_json: bool) -> None:
+    """Check an exported folder again, on this host, against the reference that lies in it."""
+    import json
+
+    from export import progress
+    from export.verify import verify as judge_again
+    from runtimes.base import Evidence
+
+    verification = judge_again(folder)
+    code = verification.code(Evidence(require))
+    progress.show_verification(progress.console(), verification, code)
+    if as_json:
+        reason = getattr(verification.verdict, "reason", None)
+        click.echo(
+            json.dumps({"folder": str(folder), "status": verification.status, "reason": reason, "exit_code": int(code)})
+        )
+    sys.exit(int(code))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def doctor(as_json: bool) -> None:
+    """What can be made, judged and timed on this host, and how to get the rest."""
+    import dataclasses
+    import json
+
+    from export import progress
+    from export.doctor import examine
+
+    host, abilities = examine()
+    if as_json:
+        found = {"host": dataclasses.asdict(host), "targets": [dataclasses.asdict(ability) for ability in abilities]}
+        click.echo(json.dumps(found, indent=2))
+        return
+    progress.show_host(progress.console(), host, abilities)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that makes SHELL complete vit-export: eval "$(vit-export completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(cli, {}, "vit-export", "_VIT_EXPORT_COMPLETE").source())
+
+
+def main() -> None:
+    """Run the command line; every error of ours becomes its text and its exit code."""
+    from efficientvit.errors import VitExportError
+
+    try:
+        cli.main(prog_name="vit-export", standalone_mode=False)
+    except VitExportError as error:
+        from export.outcome import exit_code
+
+        click.echo(f"error: {error}", err=True)
+        sys.exit(int(exit_code(error)))
+    except click.exceptions.Abort:
+        click.echo("interrupted: nothing half-made was left behind", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - Python's own exit code for a defect is 1, which here means "rejected"
+        import traceback
+
+        traceback.print_exc()
+        click.echo("error: this is a defect of vit-export; please report it with the lines above", err=True)
+        sys.exit(4)
+
+
+if __name__ == "__main__":
+    main()

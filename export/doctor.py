@@ -1,0 +1,44 @@
+"""`vit-export doctor`: what can be made, judged and timed on this host, and how to get the rest."""
+
+import importlib.util
+from dataclasses import dataclass
+
+from export.targets import TARGETS
+from runtimes.base import Evidence
+from runtimes.host import Host, this_host, version
+from runtimes.registry import runtime_for
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One target on this host. `remedy` says how to get what is missing; None when nothing is."""
+
+    target: str
+    package: str
+    version: str | None
+    can_make: bool
+    evidence: Evidence | None
+    can_time: bool
+    remedy: str | None
+
+
+def examine() -> tuple[Host, tuple[Ability, ...]]:
+    """This host, and what it can do for every target. Imports no converter."""
+    return this_host(), tuple(_ability(name) for name in TARGETS)
+
+
+def _ability(name: str) -> Ability:
+    target = TARGETS[name]
+    installed = importlib.util.find_spec(target.package) is not None
+    runtime = runtime_for(target.format)
+    reason = runtime.unavailable()
+    remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
+    return Ability(
+        target=name,
+        package=target.package,
+        version=version(target.package) if installed else None,
+        can_make=installed,
+        evidence=runtime.evidence if reason is None else None,
+        can_time=reason is None and runtime.evidence is Evidence.NATIVE,
+        remedy=remedy or reason,
+    )

@@ -1,0 +1,110 @@
+"""The output folder: complete or not there, the last good one left alone until a new one takes its place."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from efficientvit.errors import BadOutput
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """Turn the system's refusals into one of ours.
+
+    Raises:
+        BadOutput: something below `what` could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "free some space there, or choose another folder with --out",
+            errno.EDQUOT: "free some space there, or choose another folder with --out",
+        }
+        raise BadOutput(
+            f"cannot write {what}",
+            expected="a folder that can be written",
+            got=error.strerror or str(error),
+            next_step=hints.get(error.errno or 0, "choose another folder with --out"),
+        ) from error
+
+
+@contextmanager
+def new_folder(out: Path, slug: str) -> Iterator[Path]:
+    """A folder to fill; whoever leaves the block without `publish`ing it leaves nothing behind.
+
+    Raises:
+        BadOutput: `out` is no folder, or cannot be written.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        _sweep(out, slug)
+        partial = out / f".{slug}.{os.getpid()}.partial"
+        partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Put `partial` in the place of `final` in one step; the old folder goes only when the new one stands.
+
+    Raises:
+        BadOutput: the folder cannot be moved there.
+    """
+    with writing(final):
+        _flush(partial)
+        if not os.path.lexists(final):
+            partial.rename(final)
+        elif _exchange(partial, final):
+            _remove(partial)
+        else:
+            old = final.with_name(f".{final.name}.{os.getpid()}.old")
+            final.rename(old)
+            partial.rename(final)
+            _remove(old)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names atomically, where the system can (Linux: renameat2)."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    swapped = function(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    return bool(swapped == 0)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _flush(folder: Path) -> None:
+    """A name that survives a power cut must not point at files that did not."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(out: Path, slug: str) -> None:
+    """Remove what a killed run left behind; one that still runs keeps its folder."""
+    for leftover in (*out.glob(f".{slug}.*.partial"), *out.glob(f".{slug}.*.old")):
+        owner = leftover.name.split(".")[-2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            with contextlib.suppress(FileNotFoundError):
+                _remove(leftover)

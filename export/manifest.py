@@ -1,0 +1,276 @@
+"""`manifest.json`: what was made, from what, and what was found. docs/manifest.md and manifest.schema.json describe it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export import __version__
+from export.outcome import Outcome, StageResult
+from export.trace import INPUT, OUTPUT
+from export.weights import Weights
+from runtimes.artifact import Artifact, Precision
+from runtimes.base import Attestation, Evidence
+from runtimes.host import this_host, versions
+from validation.gates import Gate, GateResult, KindError
+from validation.timing import Timing
+from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+
+if TYPE_CHECKING:
+    from validation.reference import ReferenceModel
+    from validation.self_check import SelfCheck
+
+SCHEMA = 1
+_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "pillow")
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Indented, keys in the record's own order, NaN refused: it is no JSON."""
+    path.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def build(
+    outcome: Outcome,
+    weights: Weights,
+    reference: "ReferenceModel",
+    check: "SelfCheck",
+    command: tuple[str, ...],
+    required: Evidence,
+    *,
+    good: bool,
+) -> dict[str, Any]:
+    """The manifest of one artifact's folder; every path in it is relative to that folder."""
+    final = outcome.final
+    artifact = final.artifact if final else None
+    report = final.report if final else None
+    golden = reference.golden
+    host = this_host()
+    kinds = {str(kind): golden.kinds.count(kind) for kind in golden.unique_kinds}
+    return {
+        "schema": SCHEMA,
+        "vit_export": __version__,
+        "command": list(command),
+        "status": _status(outcome),
+        "evidence_required": required,
+        "exit_code": int(outcome.code(required)),
+        "model": _model(reference, outcome.job.batch),
+        "weights": {
+            "source": weights.source,
+            "sha256": weights.sha256,
+            "trained": weights.trained,
+            "fallback": weights.fallback,
+            "digest_published": weights.digest_published,
+            "notes": list(weights.notes),
+        },
+        "self_check": {
+            "vacuous": check.vacuous,
+            "failures": list(check.failures),
+            "input_share": _number(check.input_share),
+            "distinct_top1": _number(check.distinct_top1),
+            "float32_floor": _number(check.float32_floor),
+            "deploy_ratio": _number(check.deploy_ratio),
+            "least_visible": {"part": check.least_visible_name, "over_budget": _number(check.least_visible)},
+            "sham_over_budget": _number(check.sham_ratio),
+        },
+        "preprocessing": golden.preprocessing.to_json(),
+        "precision": None if artifact is None else _precision(artifact.precision),
+        "golden": {
+            "sha256": golden.sha256,
+            "images": len(golden),
+            "kinds": kinds,
+            "not_judged": list(reference.at(artifact.precision if artifact else Precision()).not_judged),
+            "skipped": list(golden.skipped),
+            "path": "evidence/golden.safetensors" if artifact else None,
+        },
+        "tools": dict(versions(*_TOOLS)),
+        "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
+        "settings": None if report is None else _settings(artifact, report.attestation, report.defaults),
+        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, good=good) for result in outcome.stages)],
+        "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
+        "artifact": f"ship/{artifact.path.name}" if artifact and good else None,
+        "timing": _timing(outcome.timing, outcome.untimed),
+    }
+
+
+def _status(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return "failed"
+    if outcome.rewrite is not None and not outcome.rewrite.passed:
+        return "rejected"
+    assert outcome.final is not None
+    return verdict_status(outcome.final)
+
+
+def verdict_status(verdict: Verdict) -> str:
+    """`verified`, `rejected` or `not_run`."""
+    match verdict:
+        case VerifiedArtifact():
+            return "verified"
+        case Rejected():
+            return "rejected"
+        case NotRun():
+            return "not_run"
+
+
+def _model(reference: "ReferenceModel", batch: int | None) -> dict[str, Any]:
+    spec = reference.trained.spec
+    size: int | str = "batch" if batch is None else batch
+    return {
+        "name": spec.name,
+        "image_size": spec.image_size,
+        "classes": spec.classes,
+        "batch": "dynamic" if batch is None else batch,
+        "inputs": [
+            {
+                "name": INPUT,
+                "shape": [size, 3, spec.image_size, spec.image_size],
+                "dtype": "float32",
+                "layout": "NCHW",
+            }
+        ],
+        "outputs": [{"name": OUTPUT, "shape": [size, spec.classes], "dtype": "float32", "layout": "NC"}],
+    }
+
+
+def _precision(precision: Precision) -> dict[str, str]:
+    return {
+        "weights": precision.weights,
+        "activations": precision.activations,
+        "execution": precision.execution,
+    }
+
+
+def _attestation(attestation: Attestation) -> dict[str, Any]:
+    return {
+        "runtime": attestation.runtime,
+        "version": attestation.version,
+        "precision": attestation.precision,
+        "threads": attestation.threads,
+        "isa": attestation.isa,
+        "settings": dict(attestation.settings),
+    }
+
+
+def _settings(artifact: Artifact | None, effective: Attestation, defaults: Any) -> dict[str, Any]:
+    assert artifact is not None
+    return {
+        "shipped": "ship/runtime-settings.json",
+        "effective": _attestation(effective),
+        "defaults": None
+        if defaults is None
+        else {"effective": _attestation(defaults.attestation), "gate": _gate(defaults.gate)},
+    }
+
+
+def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
+    rewrite = outcome.rewrite
+    gates = () if rewrite is None else rewrite.gates
+    return {
+        "name": "rewrite",
+        "artifact": None,
+        "seconds": None,
+        "operators": None,
+        "verdict": {
+            "status": "verified" if rewrite is not None and rewrite.passed else "rejected",
+            "evidence": Evidence.NATIVE,
+            "reason": None if rewrite is None or rewrite.passed else rewrite.reason,
+            "gates": _gates(gates),
+            "batches": [],
+            "top1": None,
+        },
+    }
+
+
+def _stage(outcome: Outcome, result: StageResult, *, good: bool) -> dict[str, Any]:
+    verdict, artifact = result.verdict, result.artifact
+    last = result is outcome.stages[-1]
+    place = "ship" if good else "evidence/rejected"
+    report = verdict.report
+    return {
+        "name": result.name,
+        "artifact": {
+            "path": f"{place}/{artifact.path.name}" if last else None,
+            "format": artifact.format,
+            "precision": _precision(artifact.precision),
+            "sha256": artifact.sha256,
+            "source_sha256": artifact.source_sha256,
+            "bytes": artifact.size_bytes,
+            "tools": dict(artifact.tools),
+        },
+        "seconds": round(result.seconds, 3),
+        "operators": result.operators,
+        "verdict": {
+            "status": verdict_status(verdict),
+            "evidence": report.evidence if report and not isinstance(verdict, NotRun) else None,
+            "reason": None if isinstance(verdict, VerifiedArtifact) else verdict.reason,
+            "remedy": verdict.remedy if isinstance(verdict, NotRun) else None,
+            "gates": _gates(report.gates if report else ()),
+            "batches": list(report.batches) if report else [],
+            "top1": None
+            if report is None or report.top1 is None
+            else {
+                "agree": report.top1.agree,
+                "of": report.top1.of,
+                "outside_margin": report.top1.outside_margin,
+            },
+        },
+    }
+
+
+def _gates(results: tuple[GateResult, ...]) -> dict[str, Any]:
+    by_name = {result.gate: _gate(result) for result in results}
+    return {str(gate): by_name.get(gate) for gate in Gate}
+
+
+def _gate(result: GateResult) -> dict[str, Any]:
+    return {
+        "passed": result.passed,
+        "worst": _number(result.worst),
+        "budget": _number(result.budget),
+        "floor": _number(result.floor),
+        "kind": result.kind,
+        "detail": result.detail,
+        "kinds": [_kind(kind) for kind in result.kinds],
+    }
+
+
+def _kind(kind: KindError) -> dict[str, Any]:
+    return {
+        "kind": kind.kind,
+        "worst": _number(kind.worst),
+        "worst_image": kind.worst_image,
+        "floor": _number(kind.floor),
+        "budget": _number(kind.budget),
+        "error_over_floor": _number(kind.worst / kind.floor),
+        "max_abs": _number(kind.max_abs),
+        "cosine": _number(kind.cosine),
+        "snr_db": _number(kind.snr_db),
+        "kl_nats": _number(kind.kl_nats),
+    }
+
+
+def _number(value: float | None) -> float | str | None:
+    """JSON has no NaN or infinity; they are written by name, so that they are not mistaken for a missing value."""
+    if value is None or value - value == 0:
+        return value
+    return "nan" if value != value else "inf" if value > 0 else "-inf"
+
+
+def _timing(timing: Timing | None, reason: str | None) -> dict[str, Any]:
+    if timing is None:
+        return {"measured": False, "reason": reason or "the export did not get that far"}
+    return {
+        "measured": True,
+        "reason": None,
+        "batch": timing.plan.batch,
+        "median_ms": timing.median_ms,
+        "p90_ms": timing.percentile_ms(90),
+        "p99_ms": timing.percentile_ms(99),
+        "iqr_ms": timing.iqr_ms,
+        "noisy": timing.noisy,
+        "warm_up_runs": timing.warm_up_runs,
+        "warm_up_stable": timing.warm_up_stable,
+        "peak_memory_bytes": timing.peak_memory_bytes,
+        "effective": _attestation(timing.attestation),
+        "samples_ns": list(timing.samples_ns),
+    }

@@ -1,0 +1,110 @@
+"""What came of a job, and the exit code that says so."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from efficientvit.errors import ArtifactChanged, BadInput, Unavailable, VitExportError
+from export.request import Job
+from runtimes.artifact import Artifact
+from runtimes.base import Evidence
+from validation.gates import GateResult
+from validation.timing import Timing
+from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+
+
+class Exit(IntEnum):
+    """The process's exit codes."""
+
+    OK = 0
+    REJECTED = 1
+    BAD_INPUT = 2
+    NOT_VERIFIED = 3
+    FAILED = 4
+    INTERRUPTED = 130
+
+
+_SEVEREST_FIRST = (Exit.INTERRUPTED, Exit.FAILED, Exit.REJECTED, Exit.BAD_INPUT, Exit.NOT_VERIFIED, Exit.OK)
+
+
+def worst(codes: Iterable[Exit]) -> Exit:
+    """The one code for several outcomes."""
+    return min(codes, key=_SEVEREST_FIRST.index, default=Exit.OK)
+
+
+def exit_code(error: VitExportError) -> Exit:
+    """The code for an error that stopped everything."""
+    if isinstance(error, BadInput):
+        return Exit.BAD_INPUT
+    if isinstance(error, Unavailable):
+        return Exit.NOT_VERIFIED
+    return Exit.REJECTED if isinstance(error, ArtifactChanged) else Exit.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The first stage: trained form to deploy form, in memory; float64 against float64, and the float32 floors."""
+
+    gates: tuple[GateResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Both gates."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def reason(self) -> str:
+        """The gates over budget."""
+        return "; ".join(f"{gate.gate} gate: {gate.detail}" for gate in self.gates if not gate.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage's artifact, the verdict on it and how long making it took. `operators`: nodes of its graph."""
+
+    name: str
+    verdict: Verdict
+    seconds: float
+    operators: int | None
+
+    @property
+    def artifact(self) -> Artifact:
+        """What the stage made."""
+        return self.verdict.artifact
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One job's result. `folder` is where it was handed over; `error` is set when a stage failed."""
+
+    job: Job
+    slug: str
+    rewrite: Rewrite | None = None
+    stages: list[StageResult] = field(default_factory=list)
+    timing: Timing | None = None
+    untimed: str | None = None
+    folder: Path | None = None
+    failed_stage: str | None = None
+    error: VitExportError | None = None
+    fallback: bool = False
+
+    @property
+    def final(self) -> Verdict | None:
+        """The verdict on what would ship: of the last stage, once all were run; a rejection ends the chain."""
+        return self.stages[-1].verdict if self.stages else None
+
+    def code(self, required: Evidence) -> Exit:
+        """What this outcome alone would exit with."""
+        if self.error is not None:
+            return exit_code(self.error)
+        if self.rewrite is not None and not self.rewrite.passed:
+            return Exit.REJECTED
+        match self.final:
+            case Rejected():
+                return Exit.REJECTED
+            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
+                return Exit.OK
+            case NotRun() if required is Evidence.BUILT and not self.fallback:
+                return Exit.OK
+        return Exit.NOT_VERIFIED

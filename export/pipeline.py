@@ -1,0 +1,244 @@
+"""The main job: make what was asked for, check every stage before the next starts, time only what passed, hand over."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from efficientvit.errors import StageFailed, VitExportError
+from efficientvit.preprocess import Preprocessing
+from export import chatter, folder, manifest
+from export.outcome import Outcome, Rewrite, StageResult
+from export.request import Job, Request, slug
+from export.stages import SHARED, STAGES, Workshop
+from export.weights import Weights, find_weights
+from runtimes.artifact import Artifact, Precision
+from runtimes.base import Evidence, Runtime
+from runtimes.operators import count_operators
+from runtimes.registry import runtime_for
+from validation import reference_file
+from validation.golden import GoldenSet, merge
+from validation.golden_photos import photos
+from validation.golden_synthetic import synthetic
+from validation.judge import judge
+from validation.rewrite import rewrite_gates
+from validation.timing import Timing, TimingPlan, benchmark
+from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+
+if TYPE_CHECKING:
+    from validation.reference import ReferenceModel
+    from validation.self_check import SelfCheck
+
+
+class Progress(Protocol):
+    """Who is told what goes on: the command line's live lines, or nobody."""
+
+    def step(self, text: str) -> None:
+        """Something long starts."""
+
+    def weights(self, weights: Weights, check: "SelfCheck | None") -> None:
+        """The weights are there, and later what the self-check found."""
+
+    def stage(self, outcome: Outcome, result: StageResult) -> None:
+        """A stage was made and judged."""
+
+    def download(self, done: int, total: int | None) -> None:
+        """Bytes of a checkpoint."""
+
+
+class Silent:
+    """Progress for nobody."""
+
+    def step(self, text: str) -> None:
+        """Ignored."""
+
+    def weights(self, weights: Weights, check: "SelfCheck | None") -> None:
+        """Ignored."""
+
+    def stage(self, outcome: Outcome, result: StageResult) -> None:
+        """Ignored."""
+
+    def download(self, done: int, total: int | None) -> None:
+        """Ignored."""
+
+
+def run(request: Request, progress: Progress, command: tuple[str, ...] = ()) -> Iterator[Outcome]:
+    """Make, check, time and hand over each artifact of the request; yields each as soon as it is done.
+
+    A job that fails or is rejected does not keep the others from being made.
+
+    Raises:
+        BadInput: the request, the weights, the photos or the output folder cannot be used.
+        DownloadFailed: `-w pretrained` cannot be had.
+    """
+    jobs = request.jobs()
+    with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+        for model in dict.fromkeys(job.model for job in jobs):
+            log = Path(scratch) / f"{model}.log"
+            bench = _Bench.prepare(request, model, Path(scratch) / model, log, progress)
+            for job in jobs:
+                if job.model == model:
+                    yield bench.outcome(job, progress, command)
+
+
+class _Bench:
+    """One model's weights, reference and workshop, for all the artifacts that are made of it."""
+
+    def __init__(
+        self,
+        request: Request,
+        weights: Weights,
+        reference: "ReferenceModel",
+        check: "SelfCheck",
+        shop: Workshop,
+        log: Path,
+    ) -> None:
+        self._request = request
+        self._weights = weights
+        self._reference = reference
+        self._check = check
+        self._shop = shop
+        self._log = log
+        self._rewrite = rewrite_gates(reference)
+        self._shared: dict[tuple[str, int | None, int], StageResult] = {}
+
+    @classmethod
+    def prepare(cls, request: Request, model: str, scratch: Path, log: Path, progress: Progress) -> "_Bench":
+        from validation.reference import ReferenceModel
+        from validation.self_check import CHECKPOINT, SEEDED, self_check
+
+        progress.step(f"{model}: weights")
+        weights = find_weights(request.weights, model, request.image_size, progress.download)
+        progress.weights(weights, None)
+        golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
+        with folder.writing(request.out):
+            request.out.mkdir(parents=True, exist_ok=True)
+        progress.step(f"{model}: reference in float64, noise floors, self-check")
+        reference = ReferenceModel(weights.model, golden)
+        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED)
+        progress.weights(weights, check)
+        return cls(request, weights, reference, check, Workshop(reference.deploy, scratch), log)
+
+    def outcome(self, job: Job, progress: Progress, command: tuple[str, ...]) -> Outcome:
+        """Everything for one artifact."""
+        name = slug(job, self._weights.model.spec.image_size, self._weights.suffix)
+        outcome = Outcome(job, name, Rewrite(self._rewrite), fallback=self._weights.fallback)
+        with folder.new_folder(self._request.out, name) as partial:
+            self._make(job, outcome, progress)
+            self._time(outcome, progress)
+            self._hand_over(outcome, partial, command)
+        return outcome
+
+    def _make(self, job: Job, outcome: Outcome, progress: Progress) -> None:
+        """Run the stages until one fails or is rejected: the first to be rejected is the one to blame."""
+        if outcome.rewrite is None or not outcome.rewrite.passed:
+            return
+        names, made = job.target.precisions[job.precision]
+        source: Artifact | None = None
+        for name in names:
+            progress.step(f"{outcome.slug}: {name}")
+            precision = made if name == names[-1] else Precision()
+            try:
+                with _logged(self._log):
+                    result = self._stage(name, job, precision, source, last=name == names[-1])
+            except VitExportError as error:
+                outcome.failed_stage, outcome.error = name, error
+                return
+            outcome.stages.append(result)
+            progress.stage(outcome, result)
+            if isinstance(result.verdict, Rejected):
+                return
+            source = result.artifact
+
+    def _stage(self, name: str, job: Job, precision: Precision, source: Artifact | None, *, last: bool) -> StageResult:
+        key = (name, job.batch, job.opset)
+        if name in SHARED and key in self._shared:
+            return self._shared[key]
+        start = time.perf_counter()
+        artifact = STAGES[name](self._shop, job, precision, source)
+        seconds = time.perf_counter() - start
+        verdict = judge(artifact, self._reference.at(artifact.precision), runtime_for(artifact.format), defaults=last)
+        result = StageResult(name, self._weighed(verdict), seconds, count_operators(artifact))
+        if name in SHARED:
+            self._shared[key] = result
+        return result
+
+    def _weighed(self, verdict: Verdict) -> Verdict:
+        """A pass on weights on which nothing could have failed is none."""
+        if isinstance(verdict, VerifiedArtifact) and self._check.vacuous:
+            return NotRun(
+                verdict.artifact,
+                reason=f"parity on these weights would be vacuous: {'; '.join(self._check.failures)}",
+                remedy="export trained weights",
+                report=verdict.report,
+            )
+        return verdict
+
+    def _time(self, outcome: Outcome, progress: Progress) -> None:
+        """Only a verified artifact, only in its real runtime."""
+        final = outcome.final
+        if not isinstance(final, VerifiedArtifact):
+            outcome.untimed = "it was not verified, and nothing is timed before it is"
+        elif not self._request.time:
+            outcome.untimed = "--no-time"
+        elif final.report.evidence is not Evidence.NATIVE:
+            outcome.untimed = f"verified by {final.report.evidence} evidence; only the real runtime can be timed"
+        else:
+            progress.step(f"{outcome.slug}: timing")
+            with _logged(self._log):
+                outcome.timing = self._timing(final, runtime_for(final.artifact.format))
+
+    def _timing(self, verified: VerifiedArtifact, runtime: Runtime) -> Timing:
+        plan = TimingPlan(batch=verified.artifact.batch or 1)
+        return benchmark(verified, runtime, plan, np.asarray(self._reference.golden.ordinary().images))
+
+    def _hand_over(self, outcome: Outcome, partial: Path, command: tuple[str, ...]) -> None:
+        """Fill the folder and publish it. A rejected or failed job leaves the last good folder as it is."""
+        good = outcome.final is not None and outcome.error is None and not isinstance(outcome.final, Rejected)
+        final = self._request.out / (outcome.slug if good else f"{outcome.slug}.rejected")
+        with folder.writing(final):
+            ship, evidence = partial / "ship", partial / "evidence"
+            evidence.mkdir()
+            if outcome.final is not None:
+                artifact = outcome.final.artifact
+                settings = dict(runtime_for(artifact.format).shipped_settings(artifact))
+                target = ship if good else evidence / "rejected"
+                target.mkdir()
+                for file in artifact.files():
+                    place = target / file.relative_to(artifact.path.parent)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, place)
+                manifest.write_json(target / "runtime-settings.json", settings)
+                reference_file.save(self._reference.at(artifact.precision), evidence)
+            if self._log.exists():
+                shutil.copyfile(self._log, evidence / "log.txt")
+            record = manifest.build(
+                outcome, self._weights, self._reference, self._check, command, self._request.required, good=good
+            )
+            manifest.write_json(partial / "manifest.json", record)
+            folder.publish(partial, final)
+            if good:
+                shutil.rmtree(self._request.out / f"{outcome.slug}.rejected", ignore_errors=True)
+        outcome.folder = final
+
+
+@contextmanager
+def _logged(log: Path) -> Iterator[None]:
+    """Send the converters' chatter to the log; an error of their own that nobody foresaw is a failed stage."""
+    try:
+        with chatter.into(log):
+            yield
+    except MemoryError as error:
+        raise StageFailed("out of memory", next_step="free some memory, or export on a larger host") from error
+
+
+def _golden(request: Request, preprocessing: Preprocessing) -> GoldenSet:
+    made = synthetic(preprocessing)
+    if request.golden is None:
+        return made
+    return merge(photos(request.golden, preprocessing, request.skip_bad_photos), made)

@@ -1,0 +1,139 @@
+"""What the user asked for, checked: one `Request` per command, one `Job` per artifact."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import BadOption
+from efficientvit.spec import MODELS, model_spec
+from export.targets import TARGETS, Target
+from export.trace import DEFAULT_OPSET, OPSETS
+from runtimes.base import Evidence
+
+_LARGEST_BATCH = 1024
+DYNAMIC = "dynamic"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One artifact to make. `batch` None means dynamic."""
+
+    model: str
+    target: Target
+    precision: str
+    batch: int | None
+    opset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default."""
+
+    models: tuple[str, ...]
+    targets: tuple[str, ...]
+    precision: str | None = None
+    weights: str = "auto"
+    image_size: int | None = None
+    batch: int | None = 1
+    opset: int = DEFAULT_OPSET
+    golden: Path | None = None
+    skip_bad_photos: bool = False
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    out: Path = Path("exports")
+    require: Evidence = Evidence.REFERENCE
+    time: bool = True
+    release: bool = False
+
+    @property
+    def required(self) -> Evidence:
+        """A release needs the real runtime's word."""
+        return Evidence.NATIVE if self.release else self.require
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Every artifact asked for, models first; nothing is made before all of them are known to be possible.
+
+        Raises:
+            BadInput: an unknown model or target, or options that do not go together.
+        """
+        names = _expanded(self.models, MODELS)
+        models = tuple(dict.fromkeys(model_spec(name, self.image_size).name for name in names))
+        targets = tuple(dict.fromkeys(_expanded(self.targets, TARGETS)))
+        if self.opset not in OPSETS:
+            raise BadOption(
+                f"opset {self.opset} cannot be written",
+                expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+                got=str(self.opset),
+                next_step=f"leave --opset out for {DEFAULT_OPSET}, which most runtimes read",
+            )
+        if self.release and self.golden is None:
+            raise BadOption(
+                "--release needs photos to check with",
+                expected="--golden DIR with photos like those that the app will see",
+                got="no --golden",
+            )
+        if self.release and self.weights.startswith("seeded"):
+            raise BadOption(
+                "--release needs trained weights", expected="-w pretrained or -w FILE", got=f"-w {self.weights}"
+            )
+        return tuple(self._job(model, _target(name)) for model in models for name in targets)
+
+    def _job(self, model: str, target: Target) -> Job:
+        if self.batch is None and not target.dynamic_batch:
+            raise BadOption(
+                f"target '{target.name}' has no dynamic batch",
+                expected="--batch N",
+                got="--batch dynamic",
+                next_step="export once for each batch size that the app uses",
+            )
+        precision = self.precision or target.default_precision
+        if precision not in target.precisions:
+            raise BadOption(
+                f"target '{target.name}' cannot be made in {precision}",
+                expected=" or ".join(target.precisions),
+                got=precision,
+            )
+        return Job(model, target, precision, self.batch, self.opset)
+
+
+def parse_batch(text: str) -> int | None:
+    """`N` or `dynamic`.
+
+    Raises:
+        BadOption: neither, or out of range.
+    """
+    if text == DYNAMIC:
+        return None
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _LARGEST_BATCH:
+        return int(text)
+    raise BadOption(f"batch '{text}' cannot be used", expected=f"1 to {_LARGEST_BATCH}, or {DYNAMIC}", got=text)
+
+
+def slug(job: Job, image_size: int, weights: str) -> str:
+    """The name of the artifact's folder: every option that is not the default and changes the file, in a fixed order.
+
+    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m0-dynamic-onnx-fp32-untrained`; `weights` is the suffix that
+    their source asks for.
+    """
+    parts = [job.model]
+    if image_size != 224:
+        parts.append(str(image_size))
+    if job.batch != 1:
+        parts.append(DYNAMIC if job.batch is None else f"b{job.batch}")
+    if job.opset != DEFAULT_OPSET:
+        parts.append(f"opset{job.opset}")
+    parts += [job.target.name, job.precision]
+    if weights:
+        parts.append(re.sub(r"[^A-Za-z0-9_.]+", "_", weights))
+    return "-".join(parts)
+
+
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise BadOption(f"unknown target '{name}'", expected=", ".join(TARGETS), got=name)
+    return TARGETS[name]
+
+
+def _expanded(names: Sequence[str], family: Iterable[str]) -> tuple[str, ...]:
+    return tuple(entry for name in names for entry in (family if name == "all" else (name,)))

@@ -1,0 +1,71 @@
+"""What can be made, as data: a target's stages, precisions and limits. docs/adding-a-target.md walks through one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtimes.artifact import Dtype, Format, Precision
+
+_FP32 = Precision()
+_FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+_FP16_WEIGHTS = Precision(weights=Dtype.FP16)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of artifact. `precisions` maps what `--precision` takes to (stages, what they make); first is default.
+
+    The stages are names of `export.stages.STAGES`; `simplify` alone is shared work that no two targets repeat.
+    """
+
+    name: str
+    format: Format
+    suffix: str
+    extra: str | None
+    package: str
+    dynamic_batch: bool
+    precisions: Mapping[str, tuple[tuple[str, ...], Precision]]
+
+    @property
+    def default_precision(self) -> str:
+        """The one taken when none is asked for."""
+        return next(iter(self.precisions))
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="onnx",
+            format=Format.ONNX,
+            suffix=".onnx",
+            extra=None,
+            package="onnxruntime",
+            dynamic_batch=True,
+            precisions={
+                "fp32": (("trace", "simplify"), _FP32),
+                "fp16": (("trace", "simplify", "precision"), _FP16),
+            },
+        ),
+        Target(
+            name="openvino",
+            format=Format.OPENVINO,
+            suffix=".xml",
+            extra="openvino",
+            package="openvino",
+            dynamic_batch=True,
+            precisions={
+                "fp32": (("trace", "simplify", "openvino"), _FP32),
+                "fp16": (("trace", "simplify", "openvino"), _FP16_WEIGHTS),
+            },
+        ),
+        Target(
+            name="coreml",
+            format=Format.COREML,
+            suffix=".mlpackage",
+            extra="coreml",
+            package="coremltools",
+            dynamic_batch=False,
+            precisions={"fp16": (("coreml",), _FP16), "fp32": (("coreml",), _FP32)},
+        ),
+    )
+}

@@ -43,9 +43,11 @@ def _attentions(model: nn.Module) -> Iterator[CascadedGroupAttention]:
     return (module for module in model.modules() if isinstance(module, CascadedGroupAttention))
 
 
-def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """BatchNorm in eval mode as y = scale * x + shift, per channel."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - norm.running_mean * scale
 
@@ -73,8 +75,8 @@ def _folded_conv(module: nn.Module) -> nn.Conv2d:
 def _folded_classifier(module: nn.Module) -> Classifier:
     assert isinstance(module, Classifier)
     scale, shift = _scale_and_shift(module.norm)
-    module.linear.bias += module.linear.weight @ shift
-    module.linear.weight *= scale
+    module.linear.bias.add_(module.linear.weight @ shift)
+    module.linear.weight.mul_(scale)
     module.norm = nn.Identity()
     return module
 
@@ -157,6 +159,7 @@ def pool_before_projection(model: EfficientViT) -> EfficientViT:
     last = model.stage3[-1]
     residual = last.ffn2
     assert isinstance(residual, Residual) and isinstance(residual.branch, FeedForward)
+    assert isinstance(model.head, Classifier)
     model.head = PooledClassifier(residual.branch, model.head.linear)
     last.ffn2 = nn.Identity()
     return model

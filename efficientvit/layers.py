@@ -29,7 +29,7 @@ class Classifier(nn.Module):
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm: nn.Module = nn.BatchNorm1d(channels)
         self.linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Residual(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Expand by FFN_RATIO, ReLU, project back (paper section 3.1)."""
+    """Expand by FFN_RATIO, ReLU, project back (paper section 3.1): children `expand`, `relu`, `project`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ class EfficientViT(nn.Module):
         self.stage1 = _stage(spec, 0)
         self.stage2 = _stage(spec, 1)
         self.stage3 = _stage(spec, 2)
-        self.head = Classifier(spec.dims[2], spec.classes)
+        self.head: nn.Module = Classifier(spec.dims[2], spec.classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of a batch of normalised images."""

@@ -7,8 +7,8 @@ the logits to 1e5 and saturate the softmax. So here:
 1. every tensor is drawn from a generator seeded with the SHA-256 of its own name, nothing is zero;
 2. BatchNorm scales that end a residual branch are damped, so that thirty in a row stay well conditioned;
 3. every BatchNorm is calibrated in one pass over natural (1/f), noise, high-contrast *and* flat images, layer
-   by layer, so that activations depend on the image and no kind of golden input is chaotic; the statistics are rounded to
-   bfloat16's eight bits, which hides the last-place differences between CPUs.
+   by layer, so that activations depend on the image and no kind of golden input is chaotic; the statistics
+   are rounded to bfloat16's eight bits, which hides the last-place differences between CPUs.
 
 `validation.self_check` measures that it worked; docs/numerics.md holds the table.
 """
@@ -47,7 +47,7 @@ def _drawn(seed: int, name: str, shape: torch.Size) -> NDArray[np.float64]:
             return scale * _DAMPED
         return scale * _WIDE if _BEFORE_RELU.search(name) else scale
     if name.endswith("weight"):  # convolution or linear layer: unit variance by fan-in
-        return rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        return np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))
     return 0.3 * rng.standard_normal(shape)
 
 
@@ -63,7 +63,7 @@ def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]
 
 
 def _high_contrast(rng: np.random.Generator, size: int) -> list[NDArray[np.float64]]:
-    """(3, size, size) each: square waves in grey and in colour, mosaics of saturated colours, stripes of every width."""
+    """(3, size, size) each: square waves, mosaics of saturated colours, stripes of every width."""
     y, x = np.indices((size, size))
     grey = (x + y, x, y, x // 3, y // 5, x // 24 + y // 40)
     colour = [np.stack([x // rng.integers(1, 9) + y // rng.integers(1, 9) for _ in range(3)]) for _ in range(4)]

@@ -98,9 +98,7 @@ class PooledClassifier(nn.Module):
 
     def __init__(self, ffn: FeedForward, linear: nn.Linear) -> None:
         super().__init__()
-        self.expand = ffn.expand
-        self.relu = ffn.relu
-        self.project = ffn.project
+        self.expand, self.relu, self.project = ffn.children()
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class _DefaultCommand(click.Group):
         return [*models, *super().shell_complete(ctx, incomplete)]
 
 
-class _Name(click.ParamType):
+class _Name(click.ParamType[str]):
     """One of a list, with tab completion; what is not in it is refused later, with the rest of the request."""
 
     def __init__(self, name: str, choices: "Sequence[str]") -> None:
@@ -59,7 +59,7 @@ _TARGET = _Name("target", ("onnx", "openvino", "coreml", "all"))
 @click.group(cls=_DefaultCommand, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vit-export")
 def cli() -> None:
-    """Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
+    r"""Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
 
     \b
     vit-export m2                               ONNX, checked and timed

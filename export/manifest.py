@@ -1,6 +1,7 @@
-"""`manifest.json`: what was made, from what, and what was found. docs/manifest.md and manifest.schema.json describe it."""
+"""`manifest.json`: what was made, from what, and what was found. docs/manifest.md describes it."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,9 +252,9 @@ def _kind(kind: KindError) -> dict[str, Any]:
 
 def _number(value: float | None) -> float | str | None:
     """JSON has no NaN or infinity; they are written by name, so that they are not mistaken for a missing value."""
-    if value is None or value - value == 0:
+    if value is None or math.isfinite(value):
         return value
-    return "nan" if value != value else "inf" if value > 0 else "-inf"
+    return str(value)
 
 
 def _timing(timing: Timing | None, reason: str | None) -> dict[str, Any]:

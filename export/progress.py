@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from export.doctor import Ability
+from export.manifest import verdict_status
 from export.outcome import Exit, Outcome, StageResult
 from export.verify import Verification
 from export.weights import Weights
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from validation.self_check import SelfCheck
 
 BANNER = "UNTRAINED WEIGHTS: for trying the pipeline, not for release"
+_WIDTH_IN_A_LOG = 140
 _STYLE = {"verified": "green", "rejected": "bold white on red", "not run": "yellow"}
 
 
 def console() -> Console:
     """Standard error, through a descriptor of its own: converters' output is sent elsewhere meanwhile."""
     stream = os.fdopen(os.dup(sys.stderr.fileno()), "w") if _has_descriptor() else sys.stderr
-    return Console(file=stream, highlight=False, soft_wrap=False)
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
 
 
 def _has_descriptor() -> bool:
@@ -48,7 +50,7 @@ class Live:
         self._console = screen
         self._status = screen.status("") if screen.is_terminal else None
         self._started = time.monotonic()
-        self._announced = ""
+        self._shown: list[StageResult] = []
 
     def step(self, text: str) -> None:
         """Show what goes on now."""
@@ -79,7 +81,10 @@ class Live:
         self.step(f"downloading weights: {done / 1e6:.1f}{whole} MB")
 
     def stage(self, outcome: Outcome, result: StageResult) -> None:
-        """A stage is done."""
+        """A stage is done; one that two targets share is said once."""
+        if any(result is shown for shown in self._shown):
+            return
+        self._shown.append(result)
         word, style = _word(result.verdict)
         self._line(f"{outcome.slug}: {result.name:<9} {result.seconds:5.1f} s  [{style}]{word}[/]")
 
@@ -88,21 +93,15 @@ class Live:
 
 
 def _word(verdict: Verdict) -> tuple[str, str]:
-    match verdict:
-        case VerifiedArtifact():
-            word = "verified"
-        case Rejected():
-            word = "rejected"
-        case NotRun():
-            word = "not run"
+    word = verdict_status(verdict).replace("_", " ")
     return word, _STYLE[word]
 
 
 def show_outcomes(screen: Console, outcomes: Sequence[Outcome], required: Evidence) -> None:
     """One row a stage, then what to know and to do about everything that is not plainly verified."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("artifact", "stage"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("artifact", overflow="fold")
+    table.add_column("stage", no_wrap=True)
     for heading in ("MB", "ops", "worst error", "budget"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -110,6 +109,7 @@ def show_outcomes(screen: Console, outcomes: Sequence[Outcome], required: Eviden
     table.add_column("ms", justify="right", no_wrap=True)
     for outcome in outcomes:
         _rows(table, outcome)
+        table.add_section()
     screen.print()
     screen.print(table)
     for outcome in outcomes:
@@ -196,8 +196,8 @@ def _reject(screen: Console, outcome: Outcome, stage: str, reason: str) -> None:
 def _settings(screen: Console, name: str, verified: VerifiedArtifact) -> None:
     report = verified.report
     effective = report.attestation
-    text = f"{name}: {effective.runtime} {effective.version}, ran in {effective.precision}, threads {effective.threads}, {effective.isa}"
-    screen.print(Text(text, "dim"))
+    ran = f"ran in {effective.precision}, threads {effective.threads}, {effective.isa}"
+    screen.print(Text(f"{name}: {effective.runtime} {effective.version}, {ran}", "dim"))
     if report.defaults is not None:
         gate, runs = report.defaults.gate, report.defaults.attestation
         line = f"{name}: under the runtime's own defaults it runs in {runs.precision}, error {gate.worst:.1e}"

@@ -38,7 +38,7 @@ def to_coreml(
     size = model.spec.image_size
     try:
         package = ct.convert(
-            program.run_decompositions({}),  # type: ignore[no-untyped-call]
+            program.run_decompositions({}),
             convert_to="mlprogram",
             inputs=[ct.TensorType(INPUT, shape=(batch, 3, size, size), dtype=np.float32)],
             outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],

@@ -41,7 +41,7 @@ class _RoundResults(TorchDispatchMode):
     """Round what every operator returns."""
 
     def __init__(self, dtype: Dtype) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._dtype = dtype
 
     def __torch_dispatch__(

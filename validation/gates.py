@@ -102,6 +102,11 @@ def precision_budget(reference: Reference, kind: Kind) -> float:
     return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * reference.floors[kind]
 
 
+def ordinary(floors: Floors) -> Floors:
+    """Without the amplified inputs, which are judged in float32 arithmetic only."""
+    return {kind: floor for kind, floor in floors.items() if kind is not Kind.AMPLIFIED}
+
+
 def constants_gate(audit: Audit) -> GateResult:
     """No constant may differ by a single bit."""
     return GateResult(Gate.CONSTANTS, float(audit.mismatches), 0.0, None, None, str(audit))
@@ -119,14 +124,14 @@ def structure_gate(reference: Reference, runs: Sequence[Outputs]) -> GateResult:
 
 def precision_gate(reference: Reference, runs: Sequence[Outputs]) -> GateResult:
     """The arithmetic that ships against the trained form in float64, on ordinary inputs."""
-    floors = {kind: floor for kind, floor in reference.floors.items() if kind != Kind.AMPLIFIED}
-    budget = {kind: precision_budget(reference, kind) for kind in floors}
+    floors = ordinary(reference.floors)
+    budget: Floors = {kind: precision_budget(reference, kind) for kind in floors}
     return _numeric_gate(Gate.PRECISION, reference, reference.logits, runs, floors, budget)
 
 
 def agreement(reference: Reference, runs: Sequence[Outputs]) -> Agreement:
     """Top-1 of the first run over the judged ordinary images."""
-    kinds = [kind for kind in reference.floors if kind != Kind.AMPLIFIED]
+    kinds = tuple(ordinary(reference.floors))
     rows = np.concatenate([reference.rows(kind) for kind in kinds])
     budget = np.concatenate([np.full(len(reference.rows(kind)), precision_budget(reference, kind)) for kind in kinds])
     return top1_agreement(runs[0].logits[rows], reference.logits[rows], budget)

@@ -30,7 +30,7 @@ def judge(artifact: Artifact, reference: Reference, runtime: Runtime, *, default
     """
     artifact.require_unchanged()
     if (reason := runtime.unavailable()) is not None:
-        return NotRun(artifact, reason=f"{runtime.name}: {reason}", remedy=f"judge it on a host with {runtime.name}")
+        return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can")
     batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
     _, oracle = _outputs(artifact, runtime, Mode.ORACLE, reference, batches)
     attestation, shipped = _outputs(artifact, runtime, Mode.SHIPPED, reference, batches)

@@ -53,7 +53,8 @@ def kl_divergence(logits: NDArray[Any], reference: Float64) -> Float64:
 
 def _log_softmax(logits: Float64) -> Float64:
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: Float64 = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
 
 
 def snr_db(relative: float) -> float:

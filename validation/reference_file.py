@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet
 from runtimes.artifact import Dtype, Precision
@@ -36,7 +37,7 @@ def save(reference: Reference, folder: Path) -> None:
         "structure_floors": dict(reference.structure_floors),
         "constants": dict(reference.constants),
     }
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "logits": reference.logits,
         "structure": reference.structure,
         "judged": reference.judged.astype(np.uint8),

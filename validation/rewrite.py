@@ -5,8 +5,7 @@ import numpy as np
 from efficientvit.deploy import rewritten
 from runtimes.artifact import Precision
 from validation.arithmetic import evaluate
-from validation.gates import Gate, GateResult
-from validation.golden import Kind
+from validation.gates import Gate, GateResult, ordinary
 from validation.metrics import relative_error
 from validation.reference import ReferenceModel
 
@@ -31,14 +30,9 @@ def rewrite_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
         f"deploy form in float64, worst on {reference.golden.names[row]}",
     )
     ours, theirs = reference.at(Precision()).floors, reference.trained_floors()
-    ratio = {kind: ours[kind] / theirs[kind] for kind in ours if kind != Kind.AMPLIFIED}
-    worst = max(ratio, key=ratio.__getitem__) if ratio else None
-    precision = GateResult(
-        Gate.PRECISION,
-        ours[worst] if worst else float("nan"),
-        FLOOR_RATIO * theirs[worst] if worst else 0.0,
-        theirs[worst] if worst else None,
-        worst,
-        f"float32 floor {ratio[worst]:.2f} x the trained form's" if worst else "no well conditioned image",
-    )
-    return structure, precision
+    ratio = {kind: ours[kind] / theirs[kind] for kind in ordinary(ours)}
+    if not ratio:
+        return structure, GateResult(Gate.PRECISION, float("nan"), 0.0, None, None, "no well conditioned image")
+    worst = max(ratio, key=ratio.__getitem__)
+    detail = f"float32 floor {ratio[worst]:.2f} x the trained form's"
+    return structure, GateResult(Gate.PRECISION, ours[worst], FLOOR_RATIO * theirs[worst], theirs[worst], worst, detail)

@@ -15,6 +15,7 @@ from efficientvit.attention import CascadedGroupAttention
 from efficientvit.model import EfficientViT
 from runtimes.artifact import Dtype, Precision
 from validation.gates import STRUCTURE_FACTOR, precision_budget
+from validation.gates import ordinary as ordinary_kinds
 from validation.golden import Kind
 from validation.metrics import relative_error
 from validation.reference import ReferenceModel
@@ -79,7 +80,7 @@ def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> Se
     share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
     ordinary = [i for i, kind in enumerate(reference.golden.kinds) if kind != Kind.AMPLIFIED]
     distinct = len(set(logits[ordinary].argmax(axis=1).tolist())) / len(ordinary)
-    floors = {kind: floor for kind, floor in single.floors.items() if kind != Kind.AMPLIFIED}
+    floors = ordinary_kinds(single.floors)
     floor = max(floors.values(), default=float("inf"))
     trained = reference.trained_floors()
     deploy_ratio = max((floors[kind] / trained[kind] for kind in floors), default=float("inf"))
@@ -133,7 +134,7 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     squares = dict.fromkeys(names, 0.0)
     generator = torch.Generator().manual_seed(0)
     for tensor in tensors:
-        tensor.requires_grad_(requires_grad=True)
+        tensor.requires_grad_(True)
     try:
         logits = model(images) / scale[:, None]
         for i in range(_PROJECTIONS):
@@ -145,7 +146,7 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
                 squares[name] += effect**2
     finally:
         for tensor in tensors:
-            tensor.requires_grad_(requires_grad=False)
+            tensor.requires_grad_(False)
     return {name: (square / _PROJECTIONS / len(chosen)) ** 0.5 for name, square in squares.items()}
 
 

@@ -96,9 +96,17 @@ class ReferenceModel:
                 return golden.amplified(factor)
         return golden.amplified(_AMPLIFICATIONS[-1])
 
-    def trained_floors(self) -> Floors:
-        """The float32 floor of the trained form: what the deploy form's is held against."""
-        return self._pooled(self.logits, lambda images: evaluate(self.trained, images), Dtype.FP32)
+    @functools.cached_property
+    def float32_cost(self) -> tuple[float, float]:
+        """Typical float32 error of the deploy form and of the trained form, over the ordinary judged images.
+
+        The geometric mean: one image on which the one or the other was lucky must not decide between them.
+        """
+        ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
+        deploy, trained = (
+            self._errors(self.logits, self._runner(model), Dtype.FP32) for model in (self.deploy, self.trained)
+        )
+        return _geometric_mean(deploy[:, ordinary]), _geometric_mean(trained[:, ordinary])
 
     @functools.cache  # noqa: B019 - lives as long as the reference does
     def at(self, precision: Precision) -> Reference:
@@ -113,21 +121,35 @@ class ReferenceModel:
             structure=structure,
             judged=self.judged,
             floors=self._pooled(self.logits, lambda images: run_as(self.deploy, images, precision), narrowest),
-            structure_floors=self._pooled(structure, lambda images: evaluate(stored, images), Dtype.FP32),
+            structure_floors=self._pooled(structure, self._runner(stored), Dtype.FP32),
             constants=digests(deploy_constants(stored, precision.weights)),
         )
 
+    @staticmethod
+    def _runner(model: nn.Module) -> _Run:
+        return lambda images: evaluate(model, images)
+
+    def _errors(self, exact: Float64, run: _Run, dtype: Dtype) -> Float64:
+        """(evaluations, n): the relative errors on the images and on perturbed copies of them."""
+        runs = (run(images) for images in _perturbed(self.images, dtype))
+        return np.stack([relative_error(_numpy(logits), exact) for logits in runs])
+
     def _pooled(self, exact: Float64, run: _Run, dtype: Dtype) -> Floors:
         """The worst error of a kind over its judged images and several evaluations."""
-        errors = np.max(
-            [relative_error(_numpy(run(images)), exact) for images in _perturbed(self.images, dtype)], axis=0
-        )
+        errors = self._errors(exact, run, dtype).max(axis=0)
         kinds = np.array(self.golden.kinds)
         return {
             kind: max(float(errors[(kinds == kind) & self.judged].max()), _SMALLEST_FLOOR[dtype])
             for kind in self.golden.unique_kinds
             if (self.judged & (kinds == kind)).any()
         }
+
+
+def _geometric_mean(errors: Float64) -> float:
+    """Of errors that may be zero: not below the smallest floor. NaN where there is none."""
+    return (
+        float(np.exp(np.log(np.maximum(errors, _SMALLEST_FLOOR[Dtype.FP32])).mean())) if errors.size else float("nan")
+    )
 
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:

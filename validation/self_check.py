@@ -51,7 +51,7 @@ class SelfCheck:
 
     `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
     `distinct_top1`: different winners over the number of images. `float32_floor`: the worst of the ordinary
-    kinds. `deploy_ratio`: the deploy form's float32 floor over the trained form's, worst kind.
+    kinds. `deploy_ratio`: the deploy form's typical float32 error over the trained form's.
     `least_visible`: the smallest effect of dropping a head, an attention bias or a layer's bias, in units of
     the structure gate's budget. `sham_ratio`: the error of the best answer that ignores the image over its
     budget, in the most lenient precision.
@@ -82,8 +82,7 @@ def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> Se
     distinct = len(set(logits[ordinary].argmax(axis=1).tolist())) / len(ordinary)
     floors = ordinary_kinds(single.floors)
     floor = max(floors.values(), default=float("inf"))
-    trained = reference.trained_floors()
-    deploy_ratio = max((floors[kind] / trained[kind] for kind in floors), default=float("inf"))
+    deploy, trained = reference.float32_cost
     visible = visibility(reference)
     budget = STRUCTURE_FACTOR * max(single.structure_floors.values(), default=float("inf"))
     name = min(visible, key=visible.__getitem__)
@@ -102,7 +101,7 @@ def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> Se
         failures.append(f"{len(invisible)} of {len(visible)} heads and biases could be lost unseen: {some}")
     if not sham > 1:
         failures.append("an artifact that ignores its input would pass")
-    return SelfCheck(share, distinct, floor, deploy_ratio, visible[name] / budget, name, sham, tuple(failures))
+    return SelfCheck(share, distinct, floor, deploy / trained, visible[name] / budget, name, sham, tuple(failures))
 
 
 def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -79,11 +79,11 @@ def run(request: Request, progress: Progress, command: tuple[str, ...] = ()) -> 
     jobs = request.jobs()
     with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
+            own = [job for job in jobs if job.model == model]
             log = Path(scratch) / f"{model}.log"
-            bench = _Bench.prepare(request, model, Path(scratch) / model, log, progress)
-            for job in jobs:
-                if job.model == model:
-                    yield bench.outcome(job, progress, command)
+            bench = _Bench.prepare(request, model, own, Path(scratch) / model, log, progress)
+            for job in own:
+                yield bench.outcome(job, progress, command)
 
 
 class _Bench:
@@ -108,7 +108,9 @@ class _Bench:
         self._shared: dict[tuple[str, int | None, int], StageResult] = {}
 
     @classmethod
-    def prepare(cls, request: Request, model: str, scratch: Path, log: Path, progress: Progress) -> "_Bench":
+    def prepare(
+        cls, request: Request, model: str, jobs: Iterable[Job], scratch: Path, log: Path, progress: Progress
+    ) -> "_Bench":
         from validation.reference import ReferenceModel
         from validation.self_check import CHECKPOINT, SEEDED, self_check
 
@@ -120,7 +122,8 @@ class _Bench:
             request.out.mkdir(parents=True, exist_ok=True)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         reference = ReferenceModel(weights.model, golden)
-        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED)
+        precisions = {job.target.precisions[job.precision][1] for job in jobs}
+        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, precisions)
         progress.weights(weights, check)
         return cls(request, weights, reference, check, Workshop(reference.deploy, scratch), log)
 

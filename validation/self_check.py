@@ -4,7 +4,7 @@ On a freshly initialised EfficientViT all of attention can be wrong without movi
 logits hardly depend on the image lets an artifact pass that ignores it. Parity there would be vacuous.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from validation.reference import ReferenceModel
 
 _PROJECTIONS = 4
 _IMAGES = 6
-_PRECISIONS = (
+PRECISIONS = (
     Precision(),
     Precision(weights=Dtype.FP16),
     Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16),
@@ -72,21 +72,22 @@ class SelfCheck:
         return bool(self.failures)
 
 
-def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> SelfCheck:
-    """Measure `reference` and hold it against `criteria`."""
+def self_check(
+    reference: ReferenceModel, criteria: Criteria = CHECKPOINT, precisions: Iterable[Precision] = PRECISIONS
+) -> SelfCheck:
+    """Measure `reference` and hold it against `criteria`; the sham is tried in `precisions`, those to be made."""
     single = reference.at(Precision())
-    logits = reference.logits
+    logits = reference.logits[_ordinary_rows(reference)]
     norm = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
     share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
-    ordinary = [i for i, kind in enumerate(reference.golden.kinds) if kind != Kind.AMPLIFIED]
-    distinct = len(set(logits[ordinary].argmax(axis=1).tolist())) / len(ordinary)
+    distinct = len(set(logits.argmax(axis=1).tolist())) / len(logits)
     floors = ordinary_kinds(single.floors)
     floor = max(floors.values(), default=float("inf"))
     deploy, trained = reference.float32_cost
     visible = visibility(reference)
     budget = STRUCTURE_FACTOR * max(single.structure_floors.values(), default=float("inf"))
     name = min(visible, key=visible.__getitem__)
-    sham = min(_sham_ratio(reference, precision) for precision in _PRECISIONS)
+    sham = min(_sham_ratio(reference, precision) for precision in precisions)
     invisible = sorted(part for part, effect in visible.items() if not effect >= 2 * budget)
 
     failures: list[str] = []
@@ -104,10 +105,14 @@ def self_check(reference: ReferenceModel, criteria: Criteria = CHECKPOINT) -> Se
     return SelfCheck(share, distinct, floor, deploy / trained, visible[name] / budget, name, sham, tuple(failures))
 
 
+def _ordinary_rows(reference: ReferenceModel) -> list[int]:
+    return [row for row, kind in enumerate(reference.golden.kinds) if kind is not Kind.AMPLIFIED]
+
+
 def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:
     """Worst error over budget of the answer that is the same for every image, over the kinds."""
     at = reference.at(precision)
-    sham = np.broadcast_to(at.logits.mean(axis=0), at.logits.shape)
+    sham = np.broadcast_to(at.logits[_ordinary_rows(reference)].mean(axis=0), at.logits.shape)
     errors = relative_error(sham, at.logits)
     return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in at.floors), default=0.0)
 
@@ -119,7 +124,7 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     its norm from one backward pass for all tensors at once.
     """
     model = reference.exact
-    rows = [i for i in np.flatnonzero(reference.judged) if reference.golden.kinds[i] != Kind.AMPLIFIED]
+    rows = [row for row in _ordinary_rows(reference) if reference.judged[row]]
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_IMAGES, len(rows))).astype(int)] if rows else []
     parts = dict(_parts(model))
     if not chosen:

@@ -134,8 +134,8 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
+    from export.ports import DEFAULT_OPSET
     from export.request import Request, parse_batch
-    from export.trace import DEFAULT_OPSET
     from runtimes.base import Evidence
 
     fields = ("resize", "interpolation", "mean", "std")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export import __version__
 from export.outcome import Outcome, StageResult
-from export.trace import INPUT, OUTPUT
+from export.ports import INPUT, OUTPUT
 from export.weights import Weights
 from runtimes.artifact import Artifact, Precision
 from runtimes.base import Attestation, Evidence

@@ -8,8 +8,8 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
+from export.ports import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Target
-from export.trace import DEFAULT_OPSET, OPSETS
 from runtimes.base import Evidence
 
 _LARGEST_BATCH = 1024

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import MissingExtra, StageFailed
-from efficientvit.model import EfficientViT
-from export.trace import INPUT, OUTPUT
+from export.ports import INPUT, OUTPUT
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.host import versions
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+    from efficientvit.model import EfficientViT
 
 _NAMESPACE = uuid.UUID("5c5f9d9e-0a52-5c0b-9d4e-3d5b6f7e8a90")
 _DEBUG_HANDLES = "executorch_debug_handle_mapping.json"  # written for a debugger of ExecuTorch; no part of a package
@@ -20,7 +21,7 @@ _MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 
 
 def to_coreml(
-    program: "ExportedProgram", model: EfficientViT, out: Path, *, batch: int, activations: Dtype = Dtype.FP16
+    program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch: int, activations: Dtype = Dtype.FP16
 ) -> Artifact:
     """Write the package `out` (.mlpackage) for iOS 15 and later, float32 in and out.
 

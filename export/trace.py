@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadOption, StageFailed
-from efficientvit.model import EfficientViT
+from export.ports import BATCH, DEFAULT_OPSET, INPUT, OPSETS, OUTPUT
 from runtimes.artifact import Artifact, Format
 from runtimes.host import versions
 
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
 
-INPUT, OUTPUT, BATCH = "image", "logits", "batch"
-DEFAULT_OPSET = 18
-"""ONNX Runtime 1.14 (2023), OpenVINO 2023 and TensorRT 10 read it, with IR version 8."""
-OPSETS = range(18, 24)
+    from efficientvit.model import EfficientViT
 
 _EXAMPLE_BATCH = 2  # torch.export specialises on 0 and 1
 
 
-def capture(deploy: EfficientViT, batch: int | None) -> "ExportedProgram":
+def capture(deploy: "EfficientViT", batch: int | None) -> "ExportedProgram":
     """The program of (batch, 3, S, S) -> (batch, classes); with `batch` None for any batch.
 
     Raises:
@@ -47,7 +44,7 @@ def capture(deploy: EfficientViT, batch: int | None) -> "ExportedProgram":
         ) from error
 
 
-def trace(program: "ExportedProgram", model: EfficientViT, out: Path, *, batch: int | None, opset: int) -> Artifact:
+def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch: int | None, opset: int) -> Artifact:
     """Write the program as ONNX to `out`: the smallest IR version for the opset, no path of this machine in it.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from runtimes.artifact import Dtype, Precision
+from runtimes.artifact import Dtype
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _IMAGES_AT_ONCE = 8
@@ -63,8 +63,3 @@ def evaluate(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) 
         return torch.cat([model(part) for part in parts])
     with _RoundResults(activations):
         return torch.cat([model(rounded(part, activations)) for part in parts])
-
-
-def run_as(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
-    """(n, classes) float32 logits of a float32 `model` under the rules of `precision`."""
-    return evaluate(with_rounded_weights(model, precision.weights), images.float(), precision.activations)

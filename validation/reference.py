@@ -6,7 +6,7 @@ arrays that can be saved with the artifact so that a folder can be judged again 
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from efficientvit.deploy import to_deploy
 from efficientvit.model import EfficientViT
 from runtimes.artifact import Dtype, Precision
-from validation.arithmetic import evaluate, run_as, with_rounded_weights
+from validation.arithmetic import evaluate, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
 from validation.metrics import Float64, relative_error
@@ -32,7 +32,6 @@ _UNIT_ROUNDOFF = {Dtype.FP32: 2.0**-24, Dtype.FP16: 2.0**-11, Dtype.BF16: 2.0**-
 _SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3}
 
 Floors = Mapping[Kind, float]
-_Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +76,9 @@ class ReferenceModel:
         self.golden = self._amplified(golden)
         self.images = torch.tensor(self.golden.images)
         self.logits = _numpy(evaluate(self.exact, self.images.double()))
-        floor = relative_error(_numpy(evaluate(self.deploy, self.images)), self.logits)
-        self.judged: NDArray[np.bool_] = floor <= WELL_CONDITIONED
+        self._single = self._evaluations(self.deploy, Precision())
+        self.judged: NDArray[np.bool_] = relative_error(self._single[0], self.logits) <= WELL_CONDITIONED
+        self._at: dict[Precision, Reference] = {}
 
     @property
     def spec_name(self) -> str:
@@ -103,46 +103,57 @@ class ReferenceModel:
         The geometric mean: one image on which the one or the other was lucky must not decide between them.
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
-        deploy, trained = (
-            self._errors(self.logits, self._runner(model), Dtype.FP32) for model in (self.deploy, self.trained)
-        )
-        return _geometric_mean(deploy[:, ordinary]), _geometric_mean(trained[:, ordinary])
+        runs = (self._single, self._evaluations(self.trained, Precision()))
+        deploy, trained = (_geometric_mean(_errors(run, self.logits)[:, ordinary]) for run in runs)
+        return deploy, trained
 
-    @functools.cache  # noqa: B019 - lives as long as the reference does
     def at(self, precision: Precision) -> Reference:
-        """The reference for artifacts of this precision."""
+        """The reference for artifacts of this precision; measured once."""
+        if precision not in self._at:
+            self._at[precision] = self._measured(precision)
+        return self._at[precision]
+
+    def _measured(self, precision: Precision) -> Reference:
         stored = with_rounded_weights(self.deploy, precision.weights)
+        in_single = precision.weights is Dtype.FP32
+        single = self._single if in_single else self._evaluations(stored, Precision())
+        rounded_too = precision.activations is not Dtype.FP32
+        run = self._evaluations(stored, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), self.images.double()))
-        narrowest = max(precision.weights, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
         return Reference(
             golden=self.golden,
             precision=precision,
             logits=self.logits,
             structure=structure,
             judged=self.judged,
-            floors=self._pooled(self.logits, lambda images: run_as(self.deploy, images, precision), narrowest),
-            structure_floors=self._pooled(structure, self._runner(stored), Dtype.FP32),
+            floors=self._pooled(run, self.logits, _narrowest(precision)),
+            structure_floors=self._pooled(single, structure, Dtype.FP32),
             constants=digests(deploy_constants(stored, precision.weights)),
         )
 
-    @staticmethod
-    def _runner(model: nn.Module) -> _Run:
-        return lambda images: evaluate(model, images)
+    def _evaluations(self, model: nn.Module, precision: Precision) -> Float64:
+        """(evaluations, n, classes): on the images, and on copies of them that differ by roundings."""
+        images = _perturbed(self.images, _narrowest(precision))
+        return np.stack([_numpy(evaluate(model, copies, precision.activations)) for copies in images])
 
-    def _errors(self, exact: Float64, run: _Run, dtype: Dtype) -> Float64:
-        """(evaluations, n): the relative errors on the images and on perturbed copies of them."""
-        runs = (run(images) for images in _perturbed(self.images, dtype))
-        return np.stack([relative_error(_numpy(logits), exact) for logits in runs])
-
-    def _pooled(self, exact: Float64, run: _Run, dtype: Dtype) -> Floors:
-        """The worst error of a kind over its judged images and several evaluations."""
-        errors = self._errors(exact, run, dtype).max(axis=0)
+    def _pooled(self, runs: Float64, exact: Float64, dtype: Dtype) -> Floors:
+        """The worst error of a kind over its judged images and the evaluations."""
+        errors = _errors(runs, exact).max(axis=0)
         kinds = np.array(self.golden.kinds)
         return {
             kind: max(float(errors[(kinds == kind) & self.judged].max()), _SMALLEST_FLOOR[dtype])
             for kind in self.golden.unique_kinds
             if (self.judged & (kinds == kind)).any()
         }
+
+
+def _narrowest(precision: Precision) -> Dtype:
+    return max(precision.weights, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
+
+
+def _errors(runs: Float64, exact: Float64) -> Float64:
+    """(evaluations, n, classes) -> (evaluations, n)."""
+    return np.stack([relative_error(run, exact) for run in runs])
 
 
 def _geometric_mean(errors: Float64) -> float:
@@ -159,13 +170,14 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
 
 
 def _perturbed(images: Tensor, dtype: Dtype) -> list[Tensor]:
-    """The images, and copies of them with every value moved by the format's unit roundoff, up or down."""
+    """The images, and copies of them with every value moved by about one unit in the format's last place."""
     generator = torch.Generator().manual_seed(0)
-    signs = (
-        torch.randint(0, 2, images.shape, generator=generator, dtype=torch.int8) * 2 - 1
-        for _ in range(_EVALUATIONS - 1)
-    )
-    return [images, *(images * (1 + sign * _UNIT_ROUNDOFF[dtype]) for sign in signs)]
+    copies = [images]
+    for _ in range(_EVALUATIONS - 1):
+        sign = torch.randint(0, 2, images.shape, generator=generator, dtype=torch.int8) * 2 - 1
+        # In float64: in float32 itself 1 + 2^-24 is 1.
+        copies.append((images.double() * (1 + sign * _UNIT_ROUNDOFF[dtype])).float())
+    return copies
 
 
 def _numpy(tensor: Tensor) -> Float64:

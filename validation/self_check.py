@@ -85,7 +85,7 @@ def self_check(
     floor = max(floors.values(), default=float("inf"))
     deploy, trained = reference.float32_cost
     visible = visibility(reference)
-    budget = STRUCTURE_FACTOR * max(single.structure_floors.values(), default=float("inf"))
+    budget = STRUCTURE_FACTOR * max(ordinary_kinds(single.structure_floors).values(), default=float("inf"))
     name = min(visible, key=visible.__getitem__)
     sham = min(_sham_ratio(reference, precision) for precision in precisions)
     invisible = sorted(part for part, effect in visible.items() if not effect >= 2 * budget)

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -97,49 +97,53 @@ def _word(verdict: Verdict) -> tuple[str, str]:
     return word, _STYLE[word]
 
 
+_COLUMNS = (
+    ("stage", 9),
+    ("MB", 5),
+    ("ops", 4),
+    ("error", 8),
+    ("budget", 7),
+    ("verdict", 8),
+    ("evidence", 9),
+    ("ms", 10),
+)
+_NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
+
+
 def show_outcomes(screen: Console, outcomes: Sequence[Outcome], required: Evidence) -> None:
-    """One row a stage, then what to know and to do about everything that is not plainly verified."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("artifact", overflow="fold")
-    table.add_column("stage", no_wrap=True)
-    for heading in ("MB", "ops", "worst error", "budget"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("evidence", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
+    """A table for each artifact, one row a stage, and what to know and to do where it is not plainly verified."""
     for outcome in outcomes:
-        _rows(table, outcome)
-        table.add_section()
-    screen.print()
-    screen.print(table)
-    for outcome in outcomes:
+        screen.print()
+        screen.print(Text(outcome.slug, "bold"))
+        screen.print(_table(outcome))
         _remarks(screen, outcome, required)
 
 
-def _rows(table: Table, outcome: Outcome) -> None:
+def _table(outcome: Outcome) -> Table:
+    """Fixed widths, so that the columns of several artifacts stand below each other, in 80 characters."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading, width in _WIDTHS.items():
+        justify: Literal["left", "right"] = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, width=width, justify=justify, no_wrap=True)
     rewrite = outcome.rewrite
     if rewrite is not None:
         word = "verified" if rewrite.passed else "rejected"
-        error, budget = _worst(rewrite.gates)
-        table.add_row(outcome.slug, "rewrite", "", "", error, budget, Text(word, _STYLE[word]), "native", "")
+        table.add_row("rewrite", "", "", *_worst(rewrite.gates), Text(word, _STYLE[word]), "native", "")
     for result in outcome.stages:
         word, style = _word(result.verdict)
         report = result.verdict.report
-        error, budget = _worst(report.gates) if report else ("", "")
-        last = result is outcome.stages[-1]
         table.add_row(
-            "",
             result.name,
             f"{result.artifact.size_bytes / 1e6:.1f}",
             str(result.operators or ""),
-            error,
-            budget,
+            *(_worst(report.gates) if report else ("", "")),
             Text(word, style),
             str(report.evidence) if report and not isinstance(result.verdict, NotRun) else "-",
-            _milliseconds(outcome) if last else "",
+            _milliseconds(outcome) if result is outcome.stages[-1] else "",
         )
     if outcome.error is not None:
-        table.add_row(outcome.slug, outcome.failed_stage or "", "", "", "", "", Text("failed", "bold white on red"))
+        table.add_row(outcome.failed_stage or "", "", "", "", "", Text("failed", "bold white on red"))
+    return table
 
 
 def _milliseconds(outcome: Outcome) -> str:
@@ -154,7 +158,7 @@ def _worst(gates: Iterable[GateResult]) -> tuple[str, str]:
     if failed:
         gate = failed[0]
         if gate.gate is Gate.CONSTANTS:
-            return f"{gate.worst:.0f} constants", "0"
+            return f"{gate.worst:.0f} const", "0"
         return f"{gate.worst:.1e}", f"{gate.budget:.1e}"
     numeric = [gate for gate in gates if gate.gate is not Gate.CONSTANTS and gate.budget > 0]
     if not numeric:
@@ -164,49 +168,45 @@ def _worst(gates: Iterable[GateResult]) -> tuple[str, str]:
 
 
 def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
-    name, final = outcome.slug, outcome.final
+    final = outcome.final
     if outcome.error is not None:
-        screen.print(Text(f"\n{name}: stage '{outcome.failed_stage}' failed", "bold red"))
-        screen.print(Text(str(outcome.error)))
+        screen.print(Text(f"stage '{outcome.failed_stage}' FAILED: {outcome.error}", "bold red"))
     elif outcome.rewrite is not None and not outcome.rewrite.passed:
-        _reject(screen, outcome, "rewrite", outcome.rewrite.reason)
+        _reject(screen, "rewrite", outcome.rewrite.reason)
     elif isinstance(final, Rejected):
-        _reject(screen, outcome, outcome.stages[-1].name, final.reason)
+        _reject(screen, outcome.stages[-1].name, final.reason)
     elif isinstance(final, NotRun):
-        screen.print(Text(f"\n{name}: made, NOT CHECKED here", "bold yellow"))
+        screen.print(Text("made, NOT CHECKED here", "bold yellow"))
         screen.print(Text(f"  why:  {final.reason}\n  next: {final.remedy}"))
     elif isinstance(final, VerifiedArtifact):
         if not final.report.evidence.at_least(required):
-            screen.print(
-                Text(f"\n{name}: {final.report.evidence} evidence only; {required} is required", "bold yellow")
-            )
-        _settings(screen, name, final)
+            screen.print(Text(f"{final.report.evidence} evidence only; {required} is required", "bold yellow"))
+        _settings(screen, final)
     if outcome.fallback:
-        screen.print(Text(f"{name}: {BANNER}", "bold black on yellow"))
+        screen.print(Text(BANNER, "bold black on yellow"))
     if outcome.folder is not None:
-        screen.print(Text(f"{name}: {outcome.folder}", "dim"))
+        screen.print(Text(str(outcome.folder), "dim"), soft_wrap=True)
 
 
-def _reject(screen: Console, outcome: Outcome, stage: str, reason: str) -> None:
-    screen.print(Text(f"\n{outcome.slug}: REJECTED at stage '{stage}': it must not ship", "bold white on red"))
+def _reject(screen: Console, stage: str, reason: str) -> None:
+    screen.print(Text(f" REJECTED at stage '{stage}': it must not ship ", "bold white on red"))
     screen.print(Text(f"  {reason}"))
     screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
 
 
-def _settings(screen: Console, name: str, verified: VerifiedArtifact) -> None:
+def _settings(screen: Console, verified: VerifiedArtifact) -> None:
     report = verified.report
     effective = report.attestation
-    ran = f"ran in {effective.precision}, threads {effective.threads}, {effective.isa}"
-    screen.print(Text(f"{name}: {effective.runtime} {effective.version}, {ran}", "dim"))
+    runtime = f"{effective.runtime} {effective.version}".split("-")[0]
+    screen.print(Text(f"ran in {effective.precision} on {runtime}, {effective.threads} thread, {effective.isa}", "dim"))
     if report.defaults is not None:
         gate, runs = report.defaults.gate, report.defaults.attestation
-        line = f"{name}: under the runtime's own defaults it runs in {runs.precision}, error {gate.worst:.1e}"
+        line = f"under the runtime's defaults: {runs.precision}, error {gate.worst:.1e}"
         if gate.passed:
-            screen.print(Text(f"{line}, within the same budget", "dim"))
+            screen.print(Text(f"{line}, within budget", "dim"))
         else:
-            screen.print(
-                Text(f"{line}, OVER the budget of {gate.budget:.1e}: ship runtime-settings.json", "bold yellow")
-            )
+            screen.print(Text(f"{line}, OVER the budget of {gate.budget:.1e}: an app must apply", "bold yellow"))
+            screen.print(Text("  ship/runtime-settings.json", "bold yellow"))
 
 
 def show_verification(screen: Console, verification: Verification, code: Exit) -> None:

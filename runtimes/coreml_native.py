@@ -52,7 +52,7 @@ def _unavailable() -> Unavailable | None:
     if sys.platform != "darwin":
         return Unavailable(
             "Core ML runs on macOS and iOS only",
-            next_step="judge the package here with the reference evaluator, and on a Mac with the device kit",
+            next_step="copy the folder to a Mac and run `vit-export verify` there",
         )
     return missing("coremltools", "coreml", "running a Core ML package")
 

@@ -54,6 +54,11 @@ class Audit:
         )
 
 
+def _is_structure(value: NDArray[Any]) -> bool:
+    """A lone zero is the value that a Pad writes: part of the graph, and the structure gate's business."""
+    return value.size == 1 and not value.any()
+
+
 def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
     """Compare an artifact's floating-point constants with the digests of the deploy form's.
 
@@ -70,6 +75,8 @@ def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
         right = digest == expected[name] if name in expected else digest in anywhere
         if right:
             found[digest] += 1
+        elif name not in expected and _is_structure(value):
+            continue
         else:
             wrong.append(name)
     missing = [name for name, digest in expected.items() if digest not in found and name not in wrong]

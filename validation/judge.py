@@ -30,7 +30,7 @@ def judge(artifact: Artifact, reference: Reference, runtime: Runtime, *, default
     """
     artifact.require_unchanged()
     if (reason := runtime.unavailable()) is not None:
-        return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can")
+        return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
     _, oracle = _outputs(artifact, runtime, Mode.ORACLE, reference, batches)
     attestation, shipped = _outputs(artifact, runtime, Mode.SHIPPED, reference, batches)

@@ -17,7 +17,7 @@ FLOOR_RATIO = 1.5
 
 
 def rewrite_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
-    """Structure: float64 against float64, on the ordinary inputs that are judged. Precision: float32 error against error."""
+    """Structure: float64 against float64 on the ordinary judged inputs. Precision: float32 error against error."""
     exact = evaluate(rewritten(reference.trained), reference.images.double()).numpy()
     ordinary = reference.judged & (np.array(reference.golden.kinds) != Kind.AMPLIFIED)
     errors = np.where(ordinary, relative_error(exact, reference.logits), 0.0)

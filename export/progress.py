@@ -97,17 +97,8 @@ def _word(verdict: Verdict) -> tuple[str, str]:
     return word, _STYLE[word]
 
 
-_COLUMNS = (
-    ("stage", 9),
-    ("MB", 5),
-    ("ops", 4),
-    ("error", 8),
-    ("budget", 7),
-    ("verdict", 8),
-    ("evidence", 9),
-    ("ms", 10),
-)
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
+_WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
 
 
 def show_outcomes(screen: Console, outcomes: Sequence[Outcome], required: Evidence) -> None:

@@ -26,7 +26,7 @@ from efficientvit.attention import CascadedGroupAttention, WindowAttention
 from efficientvit.layers import Classifier, ConvNorm, FeedForward, Residual
 from efficientvit.model import EfficientViT
 from efficientvit.spec import KEY_DIM
-from efficientvit.static import PooledClassifier, StaticAttention, StaticWindows
+from efficientvit.static import LoneTokenAttention, PooledClassifier, StaticAttention, StaticWindows
 
 Rewrite = Callable[[EfficientViT], EfficientViT]
 
@@ -131,9 +131,10 @@ def drop_key_bias(model: EfficientViT) -> EfficientViT:
 def static_attention(model: EfficientViT) -> EfficientViT:
     """`StaticAttention` in place of every `CascadedGroupAttention`. Needs the rewrites before it."""
 
-    def static(module: nn.Module) -> StaticAttention:
+    def static(module: nn.Module) -> nn.Module:
         assert isinstance(module, CascadedGroupAttention)
-        return StaticAttention(module)
+        attention = StaticAttention(module)
+        return attention if module.window > 1 else LoneTokenAttention(attention)
 
     _replace(model, CascadedGroupAttention, static)
     return model

@@ -11,7 +11,9 @@
     ├── Unavailable              this host cannot do it                            exit 3
     │   ├── MissingExtra         an optional package is not installed
     │   └── DownloadFailed       pretrained weights could not be fetched
-    ├── ArtifactChanged          a file is not the one that was verified           exit 1
+    ├── Refused                  an artifact that must not ship                    exit 1
+    │   ├── ArtifactChanged      a file is not the one that was verified
+    │   └── NothingToShip        a folder of an export that was rejected or failed
     └── StageFailed              a converter or tool failed                        exit 4
 
 The library raises these; only the command line turns them into text and an exit code.
@@ -94,8 +96,16 @@ class DownloadFailed(Unavailable):
     """Pretrained weights could not be fetched or did not match their published digest."""
 
 
-class ArtifactChanged(VitExportError):
+class Refused(VitExportError):
+    """An artifact must not ship."""
+
+
+class ArtifactChanged(Refused):
     """A file is not the one that was verified."""
+
+
+class NothingToShip(Refused):
+    """A folder holds no artifact that could: its export was rejected or failed."""
 
 
 class StageFailed(VitExportError):

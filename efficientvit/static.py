@@ -49,16 +49,38 @@ class StaticAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, heads * head_dim, window, window), shape kept."""
-        side, tokens = self.window, self.window**2
         outputs: list[Tensor] = []
         for i, feature in enumerate(x.split(self.head_dim, dim=1)):
-            fed = feature if not outputs else feature + outputs[-1]
-            q = self.q_depthwise[i](self.q[i](fed)).reshape(-1, KEY_DIM, tokens)
-            k = self.k[i](fed).reshape(-1, KEY_DIM, tokens)
-            v = self.v[i](fed).reshape(-1, self.head_dim, tokens)
-            scores = k.transpose(1, 2) @ q + self.bias[i]  # (B, keys, queries)
-            mixed = v @ scores.softmax(dim=1)  # (B, head_dim, queries)
-            outputs.append(mixed.reshape(-1, self.head_dim, side, side))
+            outputs.append(self._head(i, feature if not outputs else feature + outputs[-1]))
+        y: Tensor = self.project(self.relu(torch.cat(outputs, dim=1)))
+        return y
+
+    def _head(self, i: int, x: Tensor) -> Tensor:
+        """(B, head_dim, window, window), shape kept."""
+        side, tokens = self.window, self.window**2
+        q = self.q_depthwise[i](self.q[i](x)).reshape(-1, KEY_DIM, tokens)
+        k = self.k[i](x).reshape(-1, KEY_DIM, tokens)
+        v = self.v[i](x).reshape(-1, self.head_dim, tokens)
+        scores = k.transpose(1, 2) @ q + self.bias[i]  # (B, keys, queries)
+        mixed = v @ scores.softmax(dim=1)  # (B, head_dim, queries)
+        return mixed.reshape(-1, self.head_dim, side, side)
+
+
+class LoneTokenAttention(nn.Module):
+    """The attention of windows of one token (grids of 1, at 64 pixels): the softmax over one key is 1, so v is all."""
+
+    def __init__(self, attention: StaticAttention) -> None:
+        super().__init__()
+        self.head_dim = attention.head_dim
+        self.v = attention.v
+        self.relu = attention.relu
+        self.project = attention.project
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, heads * head_dim, 1, 1), shape kept."""
+        outputs: list[Tensor] = []
+        for v, feature in zip(self.v, x.split(self.head_dim, dim=1), strict=True):
+            outputs.append(v(feature if not outputs else feature + outputs[-1]))
         y: Tensor = self.project(self.relu(torch.cat(outputs, dim=1)))
         return y
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,18 @@ def writing(what: Path) -> Iterator[None]:
             got=error.strerror or str(error),
             next_step=hints.get(error.errno or 0, "choose another folder with --out"),
         ) from error
+
+
+def require_writable(out: Path) -> None:
+    """Find out before the work, not after it.
+
+    Raises:
+        BadOutput: `out` is no folder, or cannot be written.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as probe:
+            probe.write(b"\0")
 
 
 @contextmanager

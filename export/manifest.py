@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import __version__
-from export.outcome import Outcome, StageResult
+from export.outcome import Outcome, StageResult, status_of
 from export.ports import INPUT, OUTPUT
 from export.weights import Weights
 from runtimes.artifact import Artifact, Precision
@@ -15,7 +15,7 @@ from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
 from validation.gates import Gate, GateResult, KindError
 from validation.timing import Timing
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import NotRun, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.reference import ReferenceModel
@@ -51,7 +51,7 @@ def build(
         "schema": SCHEMA,
         "vit_export": __version__,
         "command": list(command),
-        "status": _status(outcome),
+        "status": outcome.status,
         "evidence_required": required,
         "exit_code": int(outcome.code(required)),
         "model": _model(reference, outcome.job.batch),
@@ -91,26 +91,6 @@ def build(
         "artifact": f"ship/{artifact.path.name}" if artifact and good else None,
         "timing": _timing(outcome.timing, outcome.untimed),
     }
-
-
-def _status(outcome: Outcome) -> str:
-    if outcome.error is not None:
-        return "failed"
-    if outcome.rewrite is not None and not outcome.rewrite.passed:
-        return "rejected"
-    assert outcome.final is not None
-    return verdict_status(outcome.final)
-
-
-def verdict_status(verdict: Verdict) -> str:
-    """`verified`, `rejected` or `not_run`."""
-    match verdict:
-        case VerifiedArtifact():
-            return "verified"
-        case Rejected():
-            return "rejected"
-        case NotRun():
-            return "not_run"
 
 
 def _model(reference: "ReferenceModel", batch: int | None) -> dict[str, Any]:
@@ -201,7 +181,7 @@ def _stage(outcome: Outcome, result: StageResult, *, good: bool) -> dict[str, An
         "seconds": round(result.seconds, 3),
         "operators": result.operators,
         "verdict": {
-            "status": verdict_status(verdict),
+            "status": status_of(verdict),
             "evidence": report.evidence if report and not isinstance(verdict, NotRun) else None,
             "reason": None if isinstance(verdict, VerifiedArtifact) else verdict.reason,
             "remedy": verdict.remedy if isinstance(verdict, NotRun) else None,

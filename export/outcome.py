@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from efficientvit.errors import ArtifactChanged, BadInput, Unavailable, VitExportError
+from efficientvit.errors import BadInput, Refused, Unavailable, VitExportError
 from export.request import Job
 from runtimes.artifact import Artifact
 from runtimes.base import Evidence
@@ -39,7 +39,18 @@ def exit_code(error: VitExportError) -> Exit:
         return Exit.BAD_INPUT
     if isinstance(error, Unavailable):
         return Exit.NOT_VERIFIED
-    return Exit.REJECTED if isinstance(error, ArtifactChanged) else Exit.FAILED
+    return Exit.REJECTED if isinstance(error, Refused) else Exit.FAILED
+
+
+def status_of(verdict: Verdict) -> str:
+    """`verified`, `rejected` or `not_run`."""
+    match verdict:
+        case VerifiedArtifact():
+            return "verified"
+        case Rejected():
+            return "rejected"
+        case NotRun():
+            return "not_run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,15 @@ class Outcome:
     def final(self) -> Verdict | None:
         """The verdict on what would ship: of the last stage, once all were run; a rejection ends the chain."""
         return self.stages[-1].verdict if self.stages else None
+
+    @property
+    def status(self) -> str:
+        """`verified`, `not_run`, `rejected` or `failed`."""
+        if self.error is not None or (self.final is None and (self.rewrite is None or self.rewrite.passed)):
+            return "failed"
+        if self.final is None:
+            return "rejected"
+        return status_of(self.final)
 
     def code(self, required: Evidence) -> Exit:
         """What this outcome alone would exit with."""

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,7 @@ def run(request: Request, progress: Progress, command: tuple[str, ...] = ()) -> 
         DownloadFailed: `-w pretrained` cannot be had.
     """
     jobs = request.jobs()
+    folder.require_writable(request.out)
     with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
@@ -118,8 +120,6 @@ class _Bench:
         weights = find_weights(request.weights, model, request.image_size, progress.download)
         progress.weights(weights, None)
         golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
-        with folder.writing(request.out):
-            request.out.mkdir(parents=True, exist_ok=True)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         reference = ReferenceModel(weights.model, golden)
         precisions = {job.target.precisions[job.precision][1] for job in jobs}
@@ -147,7 +147,7 @@ class _Bench:
             progress.step(f"{outcome.slug}: {name}")
             precision = made if name == names[-1] else Precision()
             try:
-                with _logged(self._log):
+                with chatter.into(self._log):
                     result = self._stage(name, job, precision, source, last=name == names[-1])
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = name, error
@@ -163,7 +163,8 @@ class _Bench:
         if name in SHARED and key in self._shared:
             return self._shared[key]
         start = time.perf_counter()
-        artifact = STAGES[name](self._shop, job, precision, source)
+        with _failing_as(name):
+            artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
         verdict = judge(artifact, self._reference.at(artifact.precision), runtime_for(artifact.format), defaults=last)
         result = StageResult(name, self._weighed(verdict), seconds, count_operators(artifact))
@@ -193,7 +194,7 @@ class _Bench:
             outcome.untimed = f"verified by {final.report.evidence} evidence; only the real runtime can be timed"
         else:
             progress.step(f"{outcome.slug}: timing")
-            with _logged(self._log):
+            with chatter.into(self._log):
                 outcome.timing = self._timing(final, runtime_for(final.artifact.format))
 
     def _timing(self, verified: VerifiedArtifact, runtime: Runtime) -> Timing:
@@ -202,8 +203,9 @@ class _Bench:
 
     def _hand_over(self, outcome: Outcome, partial: Path, command: tuple[str, ...]) -> None:
         """Fill the folder and publish it. A rejected or failed job leaves the last good folder as it is."""
-        good = outcome.final is not None and outcome.error is None and not isinstance(outcome.final, Rejected)
-        final = self._request.out / (outcome.slug if good else f"{outcome.slug}.rejected")
+        status = outcome.status
+        good = status in ("verified", "not_run")
+        final = self._request.out / (outcome.slug if good else f"{outcome.slug}.{status}")
         with folder.writing(final):
             ship, evidence = partial / "ship", partial / "evidence"
             evidence.mkdir()
@@ -225,19 +227,26 @@ class _Bench:
             )
             manifest.write_json(partial / "manifest.json", record)
             folder.publish(partial, final)
-            if good:
-                shutil.rmtree(self._request.out / f"{outcome.slug}.rejected", ignore_errors=True)
+            for old in ("rejected", "failed") if good else ():
+                shutil.rmtree(self._request.out / f"{outcome.slug}.{old}", ignore_errors=True)
         outcome.folder = final
 
 
 @contextmanager
-def _logged(log: Path) -> Iterator[None]:
-    """Send the converters' chatter to the log; an error of their own that nobody foresaw is a failed stage."""
+def _failing_as(stage: str) -> Iterator[None]:
+    """Whatever a converter raises, and they raise everything, is a failure of its stage; the log gets the whole."""
     try:
-        with chatter.into(log):
-            yield
-    except MemoryError as error:
-        raise StageFailed("out of memory", next_step="free some memory, or export on a larger host") from error
+        yield
+    except VitExportError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        first = str(error).strip().splitlines()[:1]
+        raise StageFailed(
+            f"stage '{stage}' failed in its converter",
+            got=f"{type(error).__name__}: {first[0] if first else 'no message'}",
+            next_step="evidence/log.txt in the folder below holds the whole message",
+        ) from error
 
 
 def _golden(request: Request, preprocessing: Preprocessing) -> GoldenSet:

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from export.doctor import Ability
-from export.manifest import verdict_status
-from export.outcome import Exit, Outcome, StageResult
+from export.outcome import Exit, Outcome, StageResult, status_of
 from export.verify import Verification
 from export.weights import Weights
 from runtimes.base import Evidence
@@ -93,7 +92,7 @@ class Live:
 
 
 def _word(verdict: Verdict) -> tuple[str, str]:
-    word = verdict_status(verdict).replace("_", " ")
+    word = status_of(verdict).replace("_", " ")
     return word, _STYLE[word]
 
 

@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.errors import MissingExtra, StageFailed
+from efficientvit.errors import MissingExtra
 from export.ports import INPUT, OUTPUT
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.host import versions
@@ -27,7 +27,6 @@ def to_coreml(
 
     Raises:
         MissingExtra: coremltools is not installed.
-        StageFailed: the converter refuses the program.
     """
     try:
         import coremltools as ct
@@ -37,19 +36,16 @@ def to_coreml(
 
     precision = ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32
     size = model.spec.image_size
-    try:
-        package = ct.convert(
-            program.run_decompositions({}),
-            convert_to="mlprogram",
-            inputs=[ct.TensorType(INPUT, shape=(batch, 3, size, size), dtype=np.float32)],
-            outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
-            minimum_deployment_target=ct.target.iOS15,
-            compute_precision=precision,
-            skip_model_load=True,
-        )
-        package.save(str(out))
-    except (RuntimeError, ValueError, NotImplementedError, AssertionError) as error:
-        raise StageFailed("coremltools could not convert the program", got=str(error).splitlines()[0]) from error
+    package = ct.convert(
+        program.run_decompositions({}),
+        convert_to="mlprogram",
+        inputs=[ct.TensorType(INPUT, shape=(batch, 3, size, size), dtype=np.float32)],
+        outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
+        minimum_deployment_target=ct.target.iOS15,
+        compute_precision=precision,
+        skip_model_load=True,
+    )
+    package.save(str(out))
     _normalise(out)
     return Artifact.on_disk(
         out,

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.host import versions
 from runtimes.openvino_ir import import_openvino
@@ -16,15 +15,11 @@ def to_openvino(source: Artifact, out: Path, weights: Dtype = Dtype.FP32) -> Art
 
     Raises:
         MissingExtra: openvino is not installed.
-        StageFailed: the converter refuses the graph.
     """
     openvino = import_openvino()
-    try:
-        model = openvino.convert_model(source.path)
-        _drop_provenance(model)
-        openvino.save_model(model, out, compress_to_fp16=weights is Dtype.FP16)
-    except RuntimeError as error:
-        raise StageFailed("OpenVINO could not convert the ONNX file", got=str(error).splitlines()[0]) from error
+    model = openvino.convert_model(source.path)
+    _drop_provenance(model)
+    openvino.save_model(model, out, compress_to_fp16=weights is Dtype.FP16)
     return Artifact.on_disk(
         out,
         Format.OPENVINO,

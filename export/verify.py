@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import ArtifactChanged, BadInput, BadOption
+from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.spec import model_spec
-from export.manifest import SCHEMA, verdict_status
-from export.outcome import Exit
+from export.manifest import SCHEMA
+from export.outcome import Exit, status_of
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Evidence
 from runtimes.registry import runtime_for
@@ -34,7 +34,7 @@ class Verification:
     @property
     def status(self) -> str:
         """`verified`, `rejected` or `not_run`."""
-        return verdict_status(self.verdict)
+        return status_of(self.verdict)
 
     def code(self, required: Evidence) -> Exit:
         """As an export's exit code."""
@@ -58,7 +58,7 @@ def verify(folder: Path) -> Verification:
     try:
         stage, model, weights = manifest["stages"][-1], manifest["model"], manifest["weights"]
         if manifest["artifact"] is None:
-            raise BadFolder(
+            raise NothingToShip(
                 f"{folder} holds nothing that may ship: its export was {manifest['status']}",
                 expected="a folder of an export that ended with an artifact",
                 next_step="export again",

@@ -63,7 +63,8 @@ class StaticAttention(nn.Module):
         v = self.v[i](x).reshape(-1, self.head_dim, tokens)
         scores = k.transpose(1, 2) @ q + self.bias[i]  # (B, keys, queries)
         mixed = v @ scores.softmax(dim=1)  # (B, head_dim, queries)
-        return mixed.reshape(-1, self.head_dim, side, side)
+        output: Tensor = mixed.reshape(-1, self.head_dim, side, side)
+        return output
 
 
 class LoneTokenAttention(nn.Module):

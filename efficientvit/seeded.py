@@ -48,7 +48,8 @@ def _drawn(seed: int, name: str, shape: torch.Size) -> NDArray[np.float64]:
         return scale * _WIDE if _BEFORE_RELU.search(name) else scale
     if name.endswith("weight"):  # convolution or linear layer: unit variance by fan-in
         return np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))
-    return 0.3 * rng.standard_normal(shape)
+    # Small where it would be added to the logits as it is: it is the same for every image.
+    return (0.05 if name.startswith("head.") else 0.3) * rng.standard_normal(shape)
 
 
 def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]:

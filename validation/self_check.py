@@ -50,7 +50,7 @@ class SelfCheck:
     """What was measured, and why parity would be vacuous, if it would be.
 
     `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
-    `distinct_top1`: different winners over the number of images. `float32_floor`: the worst of the ordinary
+    `distinct_top1`: different winners over the number of images, photos apart (somebody's may all show one thing). `float32_floor`: the worst of the ordinary
     kinds. `deploy_ratio`: the deploy form's typical float32 error over the trained form's.
     `least_visible`: the smallest effect of dropping a head, an attention bias or a layer's bias, in units of
     the structure gate's budget. `sham_ratio`: the error of the best answer that ignores the image over its
@@ -80,7 +80,8 @@ def self_check(
     logits = reference.logits[_ordinary_rows(reference)]
     norm = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
     share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
-    distinct = len(set(logits.argmax(axis=1).tolist())) / len(logits)
+    own = [row for row in _ordinary_rows(reference) if reference.golden.kinds[row] is not Kind.PHOTO]
+    distinct = len(set(reference.logits[own].argmax(axis=1).tolist())) / max(len(own), 1)
     floors = ordinary_kinds(single.floors)
     floor = max(floors.values(), default=float("inf"))
     deploy, trained = reference.float32_cost

@@ -50,11 +50,11 @@ class SelfCheck:
     """What was measured, and why parity would be vacuous, if it would be.
 
     `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
-    `distinct_top1`: different winners over the number of images, photos apart (somebody's may all show one thing). `float32_floor`: the worst of the ordinary
-    kinds. `deploy_ratio`: the deploy form's typical float32 error over the trained form's.
-    `least_visible`: the smallest effect of dropping a head, an attention bias or a layer's bias, in units of
-    the structure gate's budget. `sham_ratio`: the error of the best answer that ignores the image over its
-    budget, in the most lenient precision.
+    `distinct_top1`: different winners over the number of images, photos apart (somebody's may all show one
+    thing). `float32_floor`: the worst of the ordinary kinds. `deploy_ratio`: the deploy form's typical float32
+    error over the trained form's. `least_visible`: the smallest effect of dropping a head, an attention bias
+    or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the best answer that
+    ignores the image over its budget, in the most lenient precision.
     """
 
     input_share: float

@@ -164,6 +164,19 @@ def _kind_error(
 ) -> KindError:
     rows = reference.rows(kind)
     right = exact[rows]
+    with np.errstate(all="ignore"):  # infinite logits: the figures below become NaN, and NaN fails
+        return _worst_of(kind, reference, rows, right, runs, floor, budget)
+
+
+def _worst_of(
+    kind: Kind,
+    reference: Reference,
+    rows: NDArray[np.intp],
+    right: Float64,
+    runs: Sequence[Outputs],
+    floor: float,
+    budget: float,
+) -> KindError:
     errors = np.stack([relative_error(run.logits[rows], right) for run in runs])  # (runs, images)
     run, image = np.unravel_index(int(np.where(np.isnan(errors), np.inf, errors).argmax()), errors.shape)
     logits = runs[int(run)].logits[rows]

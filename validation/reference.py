@@ -76,8 +76,10 @@ class ReferenceModel:
         self.golden = self._amplified(golden)
         self.images = torch.tensor(self.golden.images)
         self.logits = _numpy(evaluate(self.exact, self.images.double()))
+        # By the trained form: a fault in the deploy form must not pass for chaos.
+        self._trained_single = self._evaluations(self.trained, Precision())
         self._single = self._evaluations(self.deploy, Precision())
-        self.judged: NDArray[np.bool_] = relative_error(self._single[0], self.logits) <= WELL_CONDITIONED
+        self.judged: NDArray[np.bool_] = relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
         self._at: dict[Precision, Reference] = {}
 
     @property
@@ -91,7 +93,7 @@ class ReferenceModel:
         unit = torch.tensor(golden.of_kind(Kind.AMPLIFIED).images)
         for factor in _AMPLIFICATIONS:
             exact = _numpy(evaluate(self.exact, factor * unit.double()))
-            single = _numpy(evaluate(self.deploy, factor * unit))
+            single = _numpy(evaluate(self.trained, factor * unit))
             if relative_error(single, exact).max() <= WELL_CONDITIONED:
                 return golden.amplified(factor)
         return golden.amplified(_AMPLIFICATIONS[-1])
@@ -103,7 +105,7 @@ class ReferenceModel:
         The geometric mean: one image on which the one or the other was lucky must not decide between them.
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
-        runs = (self._single, self._evaluations(self.trained, Precision()))
+        runs = (self._single, self._trained_single)
         deploy, trained = (_geometric_mean(_errors(run, self.logits)[:, ordinary]) for run in runs)
         return deploy, trained
 

@@ -141,7 +141,8 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     for tensor in tensors:
         tensor.requires_grad_(True)
     try:
-        logits = model(images) / scale[:, None]
+        with torch.enable_grad():
+            logits = model(images) / scale[:, None]
         for i in range(_PROJECTIONS):
             direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
             gradients = torch.autograd.grad(logits, tensors, direction, retain_graph=i + 1 < _PROJECTIONS)

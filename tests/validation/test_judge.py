@@ -1,0 +1,123 @@
+"""Judging with a scripted runtime: batches, shapes, defaults, absence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from efficientvit.errors import ArtifactChanged, StageFailed
+from runtimes.artifact import Artifact, Format, Precision
+from runtimes.base import Array, Mode, Runtime
+from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
+from validation import judge as judging
+from validation.constants import Constant
+from validation.gates import Gate
+from validation.judge import judge, run_batched
+from validation.reference import ReferenceModel, deploy_constants
+from validation.verdict import NotRun, Rejected, VerifiedArtifact
+
+
+@pytest.fixture
+def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"what is in it is told by the script")
+    constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
+    monkeypatch.setattr(judging, "read_constants", lambda _: iter(constants))
+    return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
+
+
+@pytest.fixture
+def healthy(model_reference: ReferenceModel) -> Script:
+    """The deploy form in float64, image by image."""
+    known = {
+        image.tobytes(): row for image, row in zip(model_reference.golden.images, model_reference.logits, strict=True)
+    }
+
+    def script(images: Array) -> Array:
+        return np.stack([known[image.tobytes()] for image in images]).astype(np.float32)
+
+    return script
+
+
+def _judged(artifact: Artifact, reference: ReferenceModel, runtime: Runtime, **options: Any) -> object:
+    return judge(artifact, reference.at(Precision()), runtime, **options)
+
+
+def test_a_healthy_artifact_is_verified_at_every_batch(
+    dynamic: Artifact, model_reference: ReferenceModel, healthy: Script
+) -> None:
+    runtime = FakeRuntime(healthy)
+    verdict = _judged(dynamic, model_reference, runtime, defaults=True)
+    assert isinstance(verdict, VerifiedArtifact)
+    assert verdict.report.batches == (1, 3, 8)
+    assert runtime.opened == [Mode.ORACLE, Mode.SHIPPED, Mode.DEFAULTS]
+
+
+@pytest.mark.parametrize("wrap", [reversed_batch, first_of_batch, not_a_number])
+def test_a_mixed_up_batch_is_rejected(
+    wrap: Any, dynamic: Artifact, model_reference: ReferenceModel, healthy: Script
+) -> None:
+    verdict = _judged(dynamic, model_reference, FakeRuntime(wrap(healthy)))
+    assert isinstance(verdict, Rejected)
+    assert "precision gate" in verdict.reason
+
+
+def test_the_sham_is_rejected(dynamic: Artifact, model_reference: ReferenceModel) -> None:
+    best = model_reference.logits.mean(axis=0).astype(np.float32)
+    assert isinstance(_judged(dynamic, model_reference, FakeRuntime(constant(best))), Rejected)
+
+
+def test_defaults_are_reported_beside_the_verdict(
+    dynamic: Artifact, model_reference: ReferenceModel, healthy: Script
+) -> None:
+    def coarse(images: Array) -> Array:
+        return healthy(images).astype(np.float16).astype(np.float32)
+
+    runtime = FakeRuntime({Mode.ORACLE: healthy, Mode.SHIPPED: healthy, Mode.DEFAULTS: coarse})
+    verdict = _judged(dynamic, model_reference, runtime, defaults=True)
+    assert isinstance(verdict, VerifiedArtifact)
+    assert verdict.report.defaults is not None
+    assert not verdict.report.defaults.gate.passed
+
+
+def test_settings_that_ship_decide(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
+    def coarse(images: Array) -> Array:
+        return healthy(images).astype(np.float16).astype(np.float32)
+
+    runtime = FakeRuntime({Mode.ORACLE: healthy, Mode.SHIPPED: coarse, Mode.DEFAULTS: healthy})
+    verdict = _judged(dynamic, model_reference, runtime)
+    assert isinstance(verdict, Rejected)
+    assert [gate.gate for gate in verdict.report.gates if not gate.passed] == [Gate.PRECISION]
+
+
+def test_a_runtime_that_is_not_here_is_no_verdict(dynamic: Artifact, model_reference: ReferenceModel) -> None:
+    verdict = _judged(dynamic, model_reference, FakeRuntime({}, reason="it lives elsewhere"))
+    assert isinstance(verdict, NotRun)
+    assert verdict.reason == "it lives elsewhere"
+
+
+def test_a_changed_file_is_refused(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
+    dynamic.path.write_bytes(b"something else")
+    with pytest.raises(ArtifactChanged):
+        _judged(dynamic, model_reference, FakeRuntime(healthy))
+
+
+def test_a_row_too_few_is_a_failure(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
+    with pytest.raises(StageFailed, match="wrong shape"):
+        _judged(dynamic, model_reference, FakeRuntime(missing_row(healthy)))
+
+
+def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact) -> None:
+    images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1) * np.ones((1, 3, 64, 64), np.float32)
+    seen: list[list[int]] = []
+
+    def script(batch: Array) -> Array:
+        seen.append([int(image[0, 0, 0]) for image in batch])
+        return batch[:, :1, 0, 0]
+
+    with FakeRuntime(script).open(dynamic) as session:
+        logits = run_batched(session, images, 4)
+    assert np.array_equal(logits[:, 0], np.arange(10))
+    assert all(len(set(batch)) == 4 for batch in seen)
+    assert sum(seen, []) != sorted(sum(seen, []))

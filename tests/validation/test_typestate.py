@@ -1,0 +1,100 @@
+"""A latency cannot exist without a passed check: by the types, and at run time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efficientvit.errors import ArtifactChanged, VitExportError
+from efficientvit.spec import model_spec
+from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.base import Attestation, Evidence
+from runtimes.fake import FakeRuntime, constant
+from validation.gates import Gate, GateResult
+from validation.timing import TimingPlan, benchmark
+from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, verdict_of
+
+ROOT = Path(__file__).parents[2]
+PASSED = GateResult(Gate.CONSTANTS, 0, 0, None, None, "")
+FAILED = GateResult(Gate.CONSTANTS, 1, 0, None, None, "")
+IMAGES = np.zeros((1, 3, 64, 64), np.float32)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace")
+
+
+def _report(artifact: Artifact, *gates: GateResult, evidence: Evidence = Evidence.NATIVE) -> Report:
+    attestation = Attestation("fake", "1", Dtype.FP32, 1, "none")
+    return Report(artifact.sha256, evidence, attestation, gates, (1,), None)
+
+
+@pytest.mark.parametrize(
+    ("what", "allowed"), [("VerifiedArtifact", True), ("Artifact", False), ("Rejected", False), ("NotRun", False)]
+)
+def test_only_a_verified_artifact_can_be_timed(what: str, allowed: bool, tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(
+        "import numpy as np\n"
+        "from runtimes.artifact import Artifact\n"
+        "from runtimes.base import Runtime\n"
+        "from validation.timing import Timing, TimingPlan, benchmark\n"
+        "from validation.verdict import NotRun, Rejected, VerifiedArtifact\n"
+        f"def time_it(subject: {what}, runtime: Runtime) -> Timing:\n"
+        "    return benchmark(subject, runtime, TimingPlan(), np.zeros((1, 3, 64, 64), np.float32))\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--no-error-summary", str(snippet)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode == 0) is allowed, result.stdout + result.stderr
+    if not allowed:
+        assert 'Argument 1 to "benchmark" has incompatible type' in result.stdout
+
+
+def test_no_verified_artifact_without_a_passed_report_of_its_own(artifact: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(VitExportError, match="did not pass"):
+        VerifiedArtifact(artifact, _report(artifact, PASSED, FAILED))
+    with pytest.raises(VitExportError, match="did not pass"):
+        VerifiedArtifact(artifact, _report(artifact))
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"another model")
+    foreign = Artifact.on_disk(other, Format.ONNX, artifact.model, made_by="trace")
+    with pytest.raises(VitExportError, match="not about"):
+        VerifiedArtifact(artifact, _report(foreign, PASSED))
+
+
+def test_a_report_has_two_outcomes(artifact: Artifact) -> None:
+    assert isinstance(verdict_of(artifact, _report(artifact, PASSED)), VerifiedArtifact)
+    assert isinstance(verdict_of(artifact, _report(artifact, FAILED)), Rejected)
+    assert NotRun(artifact, "why", "next").report is None
+
+
+def test_a_file_changed_after_its_verification_is_refused(artifact: Artifact) -> None:
+    verified = VerifiedArtifact(artifact, _report(artifact, PASSED))
+    artifact.path.write_bytes(b"a mode1")
+    runtime = FakeRuntime(constant(np.zeros(10, np.float32)))
+    with pytest.raises(ArtifactChanged, match="not the file"):
+        benchmark(verified, runtime, TimingPlan(), IMAGES)
+    assert runtime.opened == []
+
+
+def test_an_evaluator_is_never_timed(artifact: Artifact) -> None:
+    verified = VerifiedArtifact(artifact, _report(artifact, PASSED, evidence=Evidence.REFERENCE))
+    with pytest.raises(VitExportError, match="never timed"):
+        benchmark(verified, FakeRuntime(constant(np.zeros(10, np.float32))), TimingPlan(), IMAGES)
+
+
+def test_timing_keeps_its_samples_and_derives_the_rest(artifact: Artifact) -> None:
+    verified = VerifiedArtifact(artifact, _report(artifact, PASSED))
+    plan = TimingPlan(warm_up_s=0.05, measure_s=0.01, least_samples=12)
+    timing = benchmark(verified, FakeRuntime(constant(np.zeros(10, np.float32))), plan, IMAGES)
+    assert len(timing.samples_ns) >= 12
+    assert timing.warm_up_runs >= 20
+    assert timing.median_ms == pytest.approx(np.median(timing.samples_ns) / 1e6)
+    assert timing.peak_memory_bytes > 0
+    with pytest.raises(VitExportError, match="batch"):
+        benchmark(verified, FakeRuntime(constant(np.zeros(10, np.float32))), TimingPlan(batch=2), IMAGES)

@@ -37,7 +37,7 @@ demo: $(demo_environment) ## export and check one model (MODEL, TARGET, WEIGHTS,
 	$(BIN)/vit-export $(MODEL) --target $(TARGET) --weights $(WEIGHTS) $(if $(OUT),--out $(OUT))
 
 test: check ## check, then run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev ## lint, formatting, types and import rules
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What holds for every test: no network, no caches of the person's own, no telemetry, two threads."""
+"""What holds for every test: no network, no caches of the person's own, no telemetry, one thread."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ os.environ |= {
     "HF_HOME": str(_CACHE / "huggingface"),
     "TORCH_HOME": str(_CACHE / "torch"),
     "XDG_CACHE_HOME": str(_CACHE),
-    "OMP_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": "1",
     "NO_COLOR": "1",
 }
 # OpenVINO reports every conversion to its makers unless the reporter cannot be imported.

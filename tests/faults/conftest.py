@@ -71,7 +71,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 Run = Callable[..., Outcome]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def measured() -> Iterator[None]:
     """Weights, reference, self-check and rewrite gates are the same in every run: measure them once."""
     with pytest.MonkeyPatch.context() as patch:

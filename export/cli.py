@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported inside the commands, so that `--help` and completion are instant."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,14 +163,14 @@ def _export(request: "Request", *, as_json: bool) -> int:
     from export.outcome import worst
 
     request.jobs()  # refuse what cannot be done before anything heavy is imported
-    screen = progress.console()
-    live = progress.Live(screen)
     outcomes: list[Outcome] = []
-    try:
-        outcomes.extend(pipeline.run(request, live, tuple(sys.argv[1:])))
-    finally:
-        live.stop()
-    progress.show_outcomes(screen, outcomes, request.required)
+    with progress.console() as screen:
+        live = progress.Live(screen)
+        try:
+            outcomes.extend(pipeline.run(request, live, tuple(sys.argv[1:])))
+        finally:
+            live.stop()
+        progress.show_outcomes(screen, outcomes, request.required)
     code = worst(outcome.code(request.required) for outcome in outcomes)
     if as_json:
         _print_manifests(outcomes, int(code))
@@ -227,7 +228,8 @@ def verify(folder: Path, require: str, as_json: bool) -> None:
 
     verification = judge_again(folder)
     code = verification.code(Evidence(require))
-    progress.show_verification(progress.console(), verification, code)
+    with progress.console() as screen:
+        progress.show_verification(screen, verification, code)
     if as_json:
         reason = getattr(verification.verdict, "reason", None)
         click.echo(
@@ -251,7 +253,8 @@ def doctor(as_json: bool) -> None:
         found = {"host": dataclasses.asdict(host), "targets": [dataclasses.asdict(ability) for ability in abilities]}
         click.echo(json.dumps(found, indent=2))
         return
-    progress.show_host(progress.console(), host, abilities)
+    with progress.console() as screen:
+        progress.show_host(screen, host, abilities)
 
 
 @cli.command()
@@ -269,6 +272,8 @@ def main() -> None:
     """Run the command line; every error of ours becomes its text and its exit code."""
     from efficientvit.errors import VitExportError
 
+    # As an exception, so that whoever stops us (a CI runner, systemd) leaves no half-made folder behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli.main(prog_name="vit-export", standalone_mode=False)
     except VitExportError as error:

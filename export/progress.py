@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -28,10 +29,12 @@ _WIDTH_IN_A_LOG = 140
 _STYLE = {"verified": "green", "rejected": "bold white on red", "not run": "yellow"}
 
 
-def console() -> Console:
+@contextmanager
+def console() -> Iterator[Console]:
     """Standard error, through a descriptor of its own: converters' output is sent elsewhere meanwhile."""
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w") if _has_descriptor() else sys.stderr
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
+    with ExitStack() as closing:
+        stream = closing.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w")) if _has_descriptor() else sys.stderr
+        yield Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
 
 
 def _has_descriptor() -> bool:

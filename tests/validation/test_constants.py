@@ -45,5 +45,14 @@ def test_another_dtype_is_another_constant() -> None:
     assert audit(half, digests(half)).mismatches == 0
 
 
+def test_zeros_may_be_left_out_but_not_made_up() -> None:
+    zeros = np.zeros((4, 4), np.float32)
+    expected = digests([*TENSORS.items(), ("z", zeros)])
+    assert audit(TENSORS.items(), expected).mismatches == 0
+    assert audit([*TENSORS.items(), ("z", zeros)], expected).mismatches == 0
+    assert audit([*TENSORS.items(), ("z", zeros + 1)], expected).wrong == ("z",)
+    assert audit({**TENSORS, "a": zeros}.items(), expected).wrong == ("a",)
+
+
 def test_nothing_at_all_is_all_missing() -> None:
     assert audit([], EXPECTED).missing == ("a", "b", "c")

@@ -1,0 +1,67 @@
+"""Real exports of a tiny model through the command line, made once and copied by the tests that spoil them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of the command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def _run(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran:
+    command = [sys.executable, "-m", "export", *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=240)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """`vit-export ARGUMENTS` in a process of its own, in an empty folder."""
+    return lambda *arguments, **environment: _run(arguments, tmp_path, **environment)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What one command made: the folder of exports, what it printed, and its manifests by slug."""
+
+    out: Path
+    ran: Ran
+
+    def manifest(self, slug: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.out / slug / "manifest.json").read_text())
+        return content
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Every target once, as JSON."""
+    folder = tmp_path_factory.mktemp("first")
+    return Exported(folder / "out", _run([*TINY, "-t", "all", "--json", "-o", "out"], folder))
+
+
+@pytest.fixture(scope="session")
+def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The same from another process and working directory, without the JSON."""
+    folder = tmp_path_factory.mktemp("second") / "elsewhere"
+    folder.mkdir()
+    return Exported(folder / "o", _run([*TINY, "-t", "all", "-o", "o"], folder))

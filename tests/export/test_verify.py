@@ -1,0 +1,92 @@
+"""`vit-export verify`: the same verdict from a copied folder, and no verdict from one that was tampered with."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
+
+
+@pytest.fixture
+def copied(exported: Any, tmp_path: Path) -> Path:
+    shutil.copytree(exported.out, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("slug", "code", "status"), [(ONNX, 0, "verified"), (IR, 0, "verified"), (COREML, 3, "not_run")]
+)
+def test_a_copied_folder_gets_the_same_verdict(slug: str, code: int, status: str, copied: Path, command: Any) -> None:
+    ran = command("verify", str(copied / slug), "--json")
+    assert ran.code == code, ran.err
+    assert json.loads(ran.out)["status"] == status
+    assert "UNTRAINED" in ran.err
+
+
+TAMPERED: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    "one bit of the artifact": (lambda f: _flip(f / "ship" / "efficientvit_m0.onnx"), 1, "not the file"),
+    "the artifact is gone": (lambda f: (f / "ship" / "efficientvit_m0.onnx").unlink(), 1, "missing"),
+    "one bit of the golden images": (lambda f: _flip(f / "evidence" / "golden.safetensors"), 2, "golden"),
+    "half a reference": (
+        lambda f: (f / "evidence" / "reference.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}"),
+        2,
+        "reference",
+    ),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), 2, "manifest.json"),
+    "another schema": (lambda f: _edit(f / "manifest.json", lambda m: m.update(schema=99)), 2, "schema"),
+    "a manifest cut short": (lambda f: _edit(f / "manifest.json", lambda m: m.pop("stages")), 2, "incomplete"),
+    "a path out of the folder": (
+        lambda f: _edit(f / "manifest.json", lambda m: m.update(artifact="../../elsewhere.onnx")),
+        2,
+        "outside",
+    ),
+    "a rejected export": (
+        lambda f: _edit(f / "manifest.json", lambda m: m.update(artifact=None, status="rejected")),
+        1,
+        "nothing that may ship",
+    ),
+    "another golden set": (
+        lambda f: _edit(f / "manifest.json", lambda m: m["golden"].update(sha256="0" * 64)),
+        1,
+        "golden set",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_tampered_folder_is_refused(
+    what: str, copied: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from export.cli import main
+
+    spoil, code, says = TAMPERED[what]
+    spoil(copied / ONNX)
+    monkeypatch.setattr("sys.argv", ["vit-export", "verify", str(copied / ONNX)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    message = capfd.readouterr().err
+    assert exit_.value.code == code, message
+    assert says in message
+
+
+def test_a_manifest_of_another_artifact_is_refused(copied: Path, command: Any) -> None:
+    shutil.copyfile(copied / IR / "manifest.json", copied / ONNX / "manifest.json")
+    ran = command("verify", str(copied / ONNX))
+    assert ran.code == 1
+    assert "missing" in ran.err

@@ -58,12 +58,12 @@ def new_folder(out: Path, slug: str) -> Iterator[Path]:
     Raises:
         BadOutput: `out` is no folder, or cannot be written.
     """
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        _sweep(out, slug)
-        partial = out / f".{slug}.{os.getpid()}.partial"
-        partial.mkdir()
+    partial = out / f".{slug}.{os.getpid()}.partial"
     try:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            _sweep(out, slug)
+            partial.mkdir()
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)

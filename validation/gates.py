@@ -26,10 +26,10 @@ from validation.metrics import (
 from validation.reference import Floors, Reference
 
 STRUCTURE_FACTOR = 4.0
-"""Structure and float32: budget over floor. Healthy runs measured up to 3.0 (docs/numerics.md)."""
+"""Structure and float32: budget over floor. docs/numerics.md holds what healthy runs measured."""
 
 PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
-"""Budget over floor by the narrower of weights and activations. Healthy 16-bit runs measured up to 1.3."""
+"""Budget over floor by the narrower of weights and activations."""
 
 
 class Gate(StrEnum):

@@ -31,7 +31,7 @@ def test_it_is_unavailable_off_macos_and_says_what_to_do(package: Artifact) -> N
     reason = RUNTIME.unavailable()
     assert reason is not None
     assert reason.startswith("Core ML runs on macOS and iOS only: ")
-    assert "device kit" in reason
+    assert "vit-export verify" in reason
     with pytest.raises(Unavailable, match="macOS and iOS only"), RUNTIME.open(package):
         pass
 

@@ -1,0 +1,85 @@
+"""Manifests are what the schema in the repository says, whatever came of the export."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from export import pipeline
+from export.request import Request
+from export.stages import STAGES
+
+SCHEMA = json.loads((Path(pipeline.__file__).parent / "manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text(), parse_constant=refuse)
+    return content
+
+
+def test_the_schema_is_one_and_describes_every_field() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert all("description" in field for field in SCHEMA["properties"].values())
+
+
+def test_verified_and_not_run(exported: Any) -> None:
+    for folder in exported.out.iterdir():
+        manifest = _manifest(folder)
+        VALIDATOR.validate(manifest)
+        manifest.pop("command")
+        assert not [text for text in _strings(manifest) if text.startswith("/")]
+
+
+@pytest.mark.parametrize("status", ["rejected", "failed"])
+def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(shop: Any, job: Any, precision: Any, source: Any) -> Any:
+        import onnx
+
+        artifact = STAGES["trace"](shop, job, precision, source)
+        if status == "failed":
+            raise OSError("the converter could not read its own file")
+        model = onnx.load(artifact.path)
+        for tensor in model.graph.initializer:
+            if tensor.name == "head.linear.bias":
+                tensor.raw_data = b"\x00\x00\xc0\x7f" * 1000  # NaN
+        onnx.save(model, artifact.path)
+        return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
+
+    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoilt})
+    request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
+    (outcome,) = pipeline.run(request, pipeline.Silent())
+    assert outcome.folder is not None
+    assert outcome.folder.name.endswith(f".{status}")
+    manifest = _manifest(outcome.folder)
+    VALIDATOR.validate(manifest)
+    assert (manifest["status"], manifest["artifact"]) == (status, None)
+    if status == "rejected":
+        assert manifest["stages"][-1]["verdict"]["gates"]["precision"]["worst"] == "nan"
+
+
+def test_timed(tmp_path: Path) -> None:
+    request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path)
+    (outcome,) = pipeline.run(request, pipeline.Silent())
+    assert outcome.folder is not None
+    manifest = _manifest(outcome.folder)
+    VALIDATOR.validate(manifest)
+    assert len(manifest["timing"]["samples_ns"]) >= 30
+    assert manifest["timing"]["effective"]["threads"] == 1

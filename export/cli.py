@@ -1,6 +1,5 @@
 """The command line. Heavy modules are imported inside the commands, so that `--help` and completion are instant."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -271,9 +270,9 @@ def completion(shell: str) -> None:
 def main() -> None:
     """Run the command line; every error of ours becomes its text and its exit code."""
     from efficientvit.errors import VitExportError
+    from export import interrupt
 
-    # As an exception, so that whoever stops us (a CI runner, systemd) leaves no half-made folder behind either.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    interrupt.install()
     try:
         cli.main(prog_name="vit-export", standalone_mode=False)
     except VitExportError as error:

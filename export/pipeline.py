@@ -134,6 +134,7 @@ class _Bench:
         with folder.new_folder(self._request.out, name) as partial:
             self._make(job, outcome, progress)
             self._time(outcome, progress)
+            progress.step(f"{outcome.slug}: writing")
             self._hand_over(outcome, partial, command)
         return outcome
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from export import interrupt
 from export.doctor import Ability
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.verify import Verification
@@ -55,7 +56,8 @@ class Live:
         self._shown: list[StageResult] = []
 
     def step(self, text: str) -> None:
-        """Show what goes on now."""
+        """Show what goes on now; stop here if somebody asked to, and a library swallowed it."""
+        interrupt.check()
         if self._status is not None:
             self._status.update(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {escape(text)}")
             self._status.start()

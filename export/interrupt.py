@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM as exceptions that cannot get lost.
+
+Python raises where the signal finds it. If that is in a callback or a destructor of some library, the exception
+is swallowed there, and the run would go on as if nobody had asked it to stop. So the signal is remembered.
+"""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+_received: list[int] = []
+
+
+def install() -> None:
+    """Handle both signals in this process; SIGTERM leaves no half-made folder behind either."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _handle)
+
+
+def check() -> None:
+    """Raise once more for a signal that came before and was swallowed."""
+    if _received:
+        _stop(_received[0])
+
+
+def _handle(number: int, _: FrameType | None) -> NoReturn:
+    _received.append(number)
+    _stop(number)
+
+
+def _stop(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)

@@ -26,6 +26,7 @@ from efficientvit.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from efficientvit.spec import ModelSpec
 
 _DAMPED = 0.4
+_GATE = 4.0
 _WIDE = 2.0  # activations beyond 6, or a ReLU turned ReLU6 hides; the next BatchNorm takes the scale out again
 _BEFORE_RELU = re.compile(r"(\.expand|merge\.depthwise|stem\.conv[123])\.norm\.weight$")
 _RESIDUAL_ENDS = (".branch.norm.weight", ".branch.project.norm.weight", ".branch.attention.project.norm.weight")
@@ -47,9 +48,15 @@ def _drawn(seed: int, name: str, shape: torch.Size) -> NDArray[np.float64]:
             return scale * _DAMPED
         return scale * _WIDE if _BEFORE_RELU.search(name) else scale
     if name.endswith("weight"):  # convolution or linear layer: unit variance by fan-in
-        return np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))
+        value = np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))
+        return value / _GATE if name.endswith("gate.expand.weight") else value * _gate(name)
     # Small where it would be added to the logits as it is: it is the same for every image.
-    return (0.05 if name.startswith("head.") else 0.3) * rng.standard_normal(shape)
+    return (0.05 if name.startswith("head.") else 0.3) * _gate(name) * rng.standard_normal(shape)
+
+
+def _gate(name: str) -> float:
+    """The ReLU between a gate's two convolutions sees large values too; the second takes the scale out again."""
+    return _GATE if ".gate.reduce." in name else 1.0
 
 
 def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]:

@@ -78,7 +78,12 @@ def read_weight_file(path: Path) -> WeightFile:
             run code, or it holds no state dict.
     """
     if not path.exists():
-        raise BadCheckpoint(f"there is no file '{path}'", next_step="check the path; `-w seeded` needs no file")
+        raise BadCheckpoint(
+            f"there is no file '{path}'",
+            expected="a .pth or .safetensors file",
+            got="nothing of that name",
+            next_step="check the path; `-w seeded` needs no file",
+        )
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise BadCheckpoint(

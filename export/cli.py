@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from efficientvit.spec import MODELS
+from export import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ _TARGET = _Name("target", ("onnx", "openvino", "coreml", "all"))
 
 
 @click.group(cls=_DefaultCommand, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vit-export")
+@click.version_option(__version__)
 def cli() -> None:
     r"""Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
 
@@ -134,7 +135,7 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
-    from export.ports import DEFAULT_OPSET
+    from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
     from runtimes.base import Evidence
 
@@ -167,9 +168,9 @@ def _export(request: "Request", *, as_json: bool) -> int:
         live = progress.Live(screen)
         try:
             outcomes.extend(pipeline.run(request, live, tuple(sys.argv[1:])))
-        finally:
+        finally:  # also after an error: what was finished before it is there, and is shown
             live.stop()
-        progress.show_outcomes(screen, outcomes, request.required)
+            progress.show_outcomes(screen, outcomes, request.required)
     code = worst(outcome.code(request.required) for outcome in outcomes)
     if as_json:
         _print_manifests(outcomes, int(code))

@@ -3,31 +3,48 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import __version__
 from export.outcome import Outcome, StageResult, status_of
-from export.ports import INPUT, OUTPUT
 from export.weights import Weights
-from runtimes.artifact import Artifact, Precision
+from runtimes.artifact import Precision
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
+from runtimes.ports import Port, intended_ports
 from validation.gates import Gate, GateResult, KindError
 from validation.timing import Timing
-from validation.verdict import NotRun, VerifiedArtifact
+from validation.verdict import NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.reference import ReferenceModel
     from validation.self_check import SelfCheck
 
 SCHEMA = 1
+SHIP, REJECTED = "ship", "evidence/rejected"
+SETTINGS = "runtime-settings.json"
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "pillow")
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Indented, keys in the record's own order, NaN refused: it is no JSON."""
     path.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What was put into the folder: where the artifact lies in it, and the digests of what lies beside it."""
+
+    place: str
+    settings_sha256: str
+    reference_sha256: str
+
+    @property
+    def ships(self) -> bool:
+        """It lies where an app team takes it from."""
+        return self.place == SHIP
 
 
 def build(
@@ -37,8 +54,7 @@ def build(
     check: "SelfCheck",
     command: tuple[str, ...],
     required: Evidence,
-    *,
-    good: bool,
+    handed: Handed | None,
 ) -> dict[str, Any]:
     """The manifest of one artifact's folder; every path in it is relative to that folder."""
     final = outcome.final
@@ -83,34 +99,34 @@ def build(
             "skipped": list(golden.skipped),
             "path": "evidence/golden.safetensors" if artifact else None,
         },
+        "reference": None
+        if handed is None
+        else {"sha256": handed.reference_sha256, "path": "evidence/reference.safetensors"},
         "tools": dict(versions(*_TOOLS)),
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
-        "settings": None if report is None else _settings(artifact, report.attestation, report.defaults),
-        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, good=good) for result in outcome.stages)],
+        "settings": None if handed is None else _settings(handed, report),
+        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
-        "artifact": f"ship/{artifact.path.name}" if artifact and good else None,
+        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
         "timing": _timing(outcome.timing, outcome.untimed),
     }
 
 
 def _model(reference: "ReferenceModel", batch: int | None) -> dict[str, Any]:
     spec = reference.trained.spec
-    size: int | str = "batch" if batch is None else batch
+    inputs, outputs = intended_ports(spec, batch)
     return {
         "name": spec.name,
         "image_size": spec.image_size,
         "classes": spec.classes,
         "batch": "dynamic" if batch is None else batch,
-        "inputs": [
-            {
-                "name": INPUT,
-                "shape": [size, 3, spec.image_size, spec.image_size],
-                "dtype": "float32",
-                "layout": "NCHW",
-            }
-        ],
-        "outputs": [{"name": OUTPUT, "shape": [size, spec.classes], "dtype": "float32", "layout": "NC"}],
+        "inputs": [_port(port, "NCHW") for port in inputs],
+        "outputs": [_port(port, "NC") for port in outputs],
     }
+
+
+def _port(port: Port, layout: str) -> dict[str, Any]:
+    return {"name": port.name, "shape": list(port.shape), "dtype": port.dtype, "layout": layout}
 
 
 def _precision(precision: Precision) -> dict[str, str]:
@@ -132,11 +148,11 @@ def _attestation(attestation: Attestation) -> dict[str, Any]:
     }
 
 
-def _settings(artifact: Artifact | None, effective: Attestation, defaults: Any) -> dict[str, Any]:
-    assert artifact is not None
+def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
+    defaults = report.defaults if report else None
     return {
-        "shipped": "ship/runtime-settings.json",
-        "effective": _attestation(effective),
+        "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
+        "effective": _attestation(report.attestation) if report else None,
         "defaults": None
         if defaults is None
         else {"effective": _attestation(defaults.attestation), "gate": _gate(defaults.gate)},
@@ -162,15 +178,14 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stage(outcome: Outcome, result: StageResult, *, good: bool) -> dict[str, Any]:
+def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict[str, Any]:
     verdict, artifact = result.verdict, result.artifact
     last = result is outcome.stages[-1]
-    place = "ship" if good else "evidence/rejected"
     report = verdict.report
     return {
         "name": result.name,
         "artifact": {
-            "path": f"{place}/{artifact.path.name}" if last else None,
+            "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
             "format": artifact.format,
             "precision": _precision(artifact.precision),
             "sha256": artifact.sha256,

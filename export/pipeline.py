@@ -1,5 +1,6 @@
 """The main job: make what was asked for, check every stage before the next starts, time only what passed, hand over."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from export.outcome import Outcome, Rewrite, StageResult
 from export.request import Job, Request, slug
 from export.stages import SHARED, STAGES, Workshop
 from export.weights import Weights, find_weights
-from runtimes.artifact import Artifact, Precision
+from runtimes.artifact import Artifact, Precision, digest
 from runtimes.base import Evidence, Runtime
 from runtimes.operators import count_operators
 from runtimes.registry import runtime_for
@@ -164,7 +165,7 @@ class _Bench:
         if name in SHARED and key in self._shared:
             return self._shared[key]
         start = time.perf_counter()
-        with _failing_as(name):
+        with _failing_as(name, self._shop.folder):
             artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
         verdict = judge(artifact, self._reference.at(artifact.precision), runtime_for(artifact.format), defaults=last)
@@ -208,23 +209,16 @@ class _Bench:
         good = status in ("verified", "not_run")
         final = self._request.out / (outcome.slug if good else f"{outcome.slug}.{status}")
         with folder.writing(final):
-            ship, evidence = partial / "ship", partial / "evidence"
+            evidence = partial / "evidence"
             evidence.mkdir()
+            handed = None
             if outcome.final is not None:
-                artifact = outcome.final.artifact
-                settings = dict(runtime_for(artifact.format).shipped_settings(artifact))
-                target = ship if good else evidence / "rejected"
-                target.mkdir()
-                for file in artifact.files():
-                    place = target / file.relative_to(artifact.path.parent)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, place)
-                manifest.write_json(target / "runtime-settings.json", settings)
-                reference_file.save(self._reference.at(artifact.precision), evidence)
+                place = manifest.SHIP if good else manifest.REJECTED
+                handed = self._fill(outcome.final.artifact, partial, place, evidence)
             if self._log.exists():
                 shutil.copyfile(self._log, evidence / "log.txt")
             record = manifest.build(
-                outcome, self._weights, self._reference, self._check, command, self._request.required, good=good
+                outcome, self._weights, self._reference, self._check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
             folder.publish(partial, final)
@@ -232,9 +226,22 @@ class _Bench:
                 shutil.rmtree(self._request.out / f"{outcome.slug}.{old}", ignore_errors=True)
         outcome.folder = final
 
+    def _fill(self, artifact: Artifact, folder: Path, place: str, evidence: Path) -> manifest.Handed:
+        """Copy the artifact, its settings and its reference."""
+        target = folder / place
+        target.mkdir()
+        for file in artifact.files():
+            copy = target / file.relative_to(artifact.path.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        settings = dict(runtime_for(artifact.format).shipped_settings(artifact))
+        manifest.write_json(target / manifest.SETTINGS, settings)
+        reference_file.save(self._reference.at(artifact.precision), evidence)
+        return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / reference_file.REFERENCE))
+
 
 @contextmanager
-def _failing_as(stage: str) -> Iterator[None]:
+def _failing_as(stage: str, scratch: Path) -> Iterator[None]:
     """Whatever a converter raises, and they raise everything, is a failure of its stage; the log gets the whole."""
     try:
         yield
@@ -242,7 +249,8 @@ def _failing_as(stage: str) -> Iterator[None]:
         raise
     except Exception as error:
         traceback.print_exc()
-        first = str(error).strip().splitlines()[:1]
+        # The scratch folder is gone when somebody reads this, and its path is nobody's business.
+        first = str(error).replace(f"{scratch}{os.sep}", "").strip().splitlines()[:1]
         raise StageFailed(
             f"stage '{stage}' failed in its converter",
             got=f"{type(error).__name__}: {first[0] if first else 'no message'}",

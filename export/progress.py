@@ -32,10 +32,13 @@ _STYLE = {"verified": "green", "rejected": "bold white on red", "not run": "yell
 
 @contextmanager
 def console() -> Iterator[Console]:
-    """Standard error, through a descriptor of its own: converters' output is sent elsewhere meanwhile."""
+    """Standard error, through a descriptor of its own: converters' output is sent elsewhere meanwhile.
+
+    No markup: a file's name and `vit-export[openvino]` have square brackets that are to be seen.
+    """
     with ExitStack() as closing:
         stream = closing.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w")) if _has_descriptor() else sys.stderr
-        yield Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
+        yield Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
 
 
 def _has_descriptor() -> bool:
@@ -90,7 +93,7 @@ class Live:
             return
         self._shown.append(result)
         word, style = _word(result.verdict)
-        self._line(f"{outcome.slug}: {result.name:<9} {result.seconds:5.1f} s  [{style}]{word}[/]")
+        self._console.print(Text(f"{outcome.slug}: {result.name:<9} {result.seconds:5.1f} s  ").append(word, style))
 
     def _line(self, text: str) -> None:
         self._console.print(text)
@@ -101,6 +104,7 @@ def _word(verdict: Verdict) -> tuple[str, str]:
     return word, _STYLE[word]
 
 
+_COUNTED = {Gate.INTERFACE: "port", Gate.CONSTANTS: "const"}
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
 _WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
 
@@ -152,10 +156,10 @@ def _worst(gates: Iterable[GateResult]) -> tuple[str, str]:
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         gate = failed[0]
-        if gate.gate is Gate.CONSTANTS:
-            return f"{gate.worst:.0f} const", "0"
+        if gate.gate in _COUNTED:
+            return f"{gate.worst:.0f} {_COUNTED[gate.gate]}", "0"
         return f"{gate.worst:.1e}", f"{gate.budget:.1e}"
-    numeric = [gate for gate in gates if gate.gate is not Gate.CONSTANTS and gate.budget > 0]
+    numeric = [gate for gate in gates if gate.gate not in _COUNTED and gate.budget > 0]
     if not numeric:
         return "", ""
     gate = max(numeric, key=lambda g: g.worst / g.budget)

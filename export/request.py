@@ -8,7 +8,7 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
-from export.ports import DEFAULT_OPSET, OPSETS
+from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Target
 from runtimes.base import Evidence
 
@@ -125,7 +125,7 @@ def slug(job: Job, image_size: int, weights: str) -> str:
         parts.append(f"opset{job.opset}")
     parts += [job.target.name, job.precision]
     if weights:
-        parts.append(re.sub(r"[^A-Za-z0-9_.]+", "_", weights))
+        parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
     return "-".join(parts)
 
 

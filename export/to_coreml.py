@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import MissingExtra
-from export.ports import INPUT, OUTPUT
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.host import versions
+from runtimes.ports import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

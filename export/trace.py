@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadOption, StageFailed
-from export.ports import BATCH, DEFAULT_OPSET, INPUT, OPSETS, OUTPUT
+from export.opsets import DEFAULT_OPSET, OPSETS
 from runtimes.artifact import Artifact, Format
 from runtimes.host import versions
+from runtimes.ports import BATCH, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import onnx

@@ -9,7 +9,7 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.spec import model_spec
 from export.manifest import SCHEMA
 from export.outcome import Exit, status_of
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Dtype, Format, Precision, digest
 from runtimes.base import Evidence
 from runtimes.registry import runtime_for
 from validation import reference_file
@@ -52,7 +52,7 @@ def verify(folder: Path) -> Verification:
     Raises:
         BadFolder: no manifest, or not one of ours.
         BadGoldenSet: the reference is missing or was changed.
-        ArtifactChanged: the artifact is not the one that the manifest is about.
+        ArtifactChanged: the artifact, the golden set or the reference is not the one that the manifest is about.
     """
     manifest = _manifest(folder)
     try:
@@ -74,10 +74,14 @@ def verify(folder: Path) -> Verification:
             source_sha256=stage["artifact"]["source_sha256"],
         )
         golden_sha256, recorded = manifest["golden"]["sha256"], manifest["status"]
+        beside = [
+            (str(entry["path"]), entry["sha256"]) for entry in (manifest["reference"], manifest["settings"]["shipped"])
+        ]
         vacuous, failures = manifest["self_check"]["vacuous"], manifest["self_check"]["failures"]
         trained, fallback = bool(weights["trained"]), bool(weights["fallback"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    artifact.require_unchanged()
     reference = reference_file.load(folder / "evidence")
     if reference.golden.sha256 != golden_sha256:
         raise ArtifactChanged(
@@ -86,6 +90,9 @@ def verify(folder: Path) -> Verification:
             got=reference.golden.sha256,
             next_step="export the artifact again",
         )
+    # The floors and answers decide the verdict, and a verdict covers the settings it was made with.
+    for path, sha256 in beside:
+        _require_same(folder, path, sha256)
     verdict = judge(artifact, reference, runtime_for(artifact.format), defaults=True)
     if vacuous and isinstance(verdict, VerifiedArtifact):
         verdict = NotRun(
@@ -112,6 +119,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
         raise BadFolder(f"{path} is of another schema", expected=str(SCHEMA), got=str(found))
     return manifest
+
+
+def _require_same(folder: Path, relative: str, expected: str) -> None:
+    if (found := digest(_inside(folder, relative))) != expected:
+        raise ArtifactChanged(
+            f"{relative} in {folder} is not the one that the manifest is about",
+            expected=expected,
+            got=found,
+            next_step="export the artifact again",
+        )
 
 
 def _inside(folder: Path, relative: str) -> Path:

@@ -96,7 +96,8 @@ def _from_file(path: Path, model: str, image_size: int | None) -> Weights:
     from efficientvit.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(path, model, image_size)
-    return Weights(loaded.model, loaded.source, loaded.sha256, trained=True, suffix=path.stem, notes=loaded.notes)
+    suffix = f"{path.stem}-{loaded.sha256[:8]}"  # two checkpoints of one name must not overwrite each other
+    return Weights(loaded.model, loaded.source, loaded.sha256, trained=True, suffix=suffix, notes=loaded.notes)
 
 
 def state_digest(model: EfficientViT) -> str:

@@ -1,4 +1,6 @@
-"""The gates: constants bit for bit, structure in float32 arithmetic, precision as it ships. docs/numerics.md says why.
+"""The gates: interface, constants bit for bit, structure in float32 arithmetic, precision as it ships.
+
+docs/numerics.md says why.
 
 Each gate gives the error of its worst kind of input, measured in units of that kind's own budget: one
 chaotic kind must not open the gate for the others.
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.artifact import Dtype
+from runtimes.ports import Ports
 from validation.constants import Audit
 from validation.golden import Kind
 from validation.metrics import (
@@ -35,6 +38,7 @@ PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
 class Gate(StrEnum):
     """What is compared."""
 
+    INTERFACE = "interface"
     CONSTANTS = "constants"
     STRUCTURE = "structure"
     PRECISION = "precision"
@@ -56,8 +60,8 @@ class KindError:
 
     @property
     def passed(self) -> bool:
-        """A positive condition, so that NaN fails."""
-        return self.worst <= self.budget
+        """A positive condition, so that NaN fails. A precision that overflows here has no budget, and fails too."""
+        return self.worst <= self.budget < float("inf")
 
     @property
     def snr_db(self) -> float:
@@ -67,7 +71,7 @@ class KindError:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The outcome of one gate. For the constants gate `worst` counts mismatches and the budget is 0."""
+    """The outcome of one gate. For interface and constants `worst` counts mismatches and the budget is 0."""
 
     gate: Gate
     worst: float
@@ -105,6 +109,16 @@ def precision_budget(reference: Reference, kind: Kind) -> float:
 def ordinary(floors: Floors) -> Floors:
     """Without the amplified inputs, which are judged in float32 arithmetic only."""
     return {kind: floor for kind, floor in floors.items() if kind is not Kind.AMPLIFIED}
+
+
+def interface_gate(found: Ports, intended: Ports) -> GateResult:
+    """An app feeds inputs and reads outputs by name: names, types and shapes are what the manifest says of them."""
+    wrong = [
+        f"{what} {', '.join(map(str, got)) or 'none'} in place of {', '.join(map(str, meant))}"
+        for what, got, meant in zip(("inputs", "outputs"), found, intended, strict=True)
+        if got != meant
+    ]
+    return GateResult(Gate.INTERFACE, float(len(wrong)), 0.0, None, None, "; ".join(wrong) or "as intended")
 
 
 def constants_gate(audit: Audit) -> GateResult:
@@ -152,11 +166,17 @@ def _numeric_gate(
     )
     if not kinds:
         return GateResult(gate, float("nan"), 0.0, None, None, "no golden image on which the model is well conditioned")
-    # NaN compares as worst of all.
-    worst = max(kinds, key=lambda k: k.worst / k.budget if k.worst == k.worst else float("inf"))
-    over = [f"{k.kind} {k.worst:.1e} > {k.budget:.1e} ({k.worst_image})" for k in kinds if not k.passed]
+    # What is no number compares as worst of all.
+    worst = max(kinds, key=lambda k: k.worst / k.budget if k.worst < float("inf") > k.budget else float("inf"))
+    over = [_over(kind) for kind in kinds if not kind.passed]
     detail = "; ".join(over) or f"worst on {worst.worst_image}, {worst.worst / worst.floor:.2f} x its floor"
     return GateResult(gate, worst.worst, worst.budget, worst.floor, worst.kind, detail, kinds)
+
+
+def _over(kind: KindError) -> str:
+    if not kind.floor < float("inf"):
+        return f"{kind.kind}: this precision itself overflows there"
+    return f"{kind.kind} {kind.worst:.1e} > {kind.budget:.1e} ({kind.worst_image})"
 
 
 def _kind_error(

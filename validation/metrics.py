@@ -14,6 +14,13 @@ Float64 = NDArray[np.float64]
 def _centred_norm(reference: Float64) -> Float64:
     """(n,) ‖y - mean(y)‖₂ of each row: the denominator, so that a constant shift of the logits can't flatter."""
     norm: Float64 = np.linalg.norm(reference - reference.mean(axis=1, keepdims=True), axis=1)
+    if not np.isfinite(norm).all():
+        raise VitExportError(
+            "the reference's logits are not finite on some image, so no relative error is defined",
+            expected="finite logits from the weights as this precision stores them",
+            got=f"{int((~np.isfinite(norm)).sum())} of {len(norm)} images with infinite or undefined logits",
+            next_step="if fp16 was asked for, the weights exceed its 65504: export in fp32",
+        )
     if not (norm > 0).all():
         raise VitExportError(
             "the reference's logits are all equal on some image, so no relative error is defined",

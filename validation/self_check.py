@@ -115,7 +115,8 @@ def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:
     at = reference.at(precision)
     sham = np.broadcast_to(at.logits[_ordinary_rows(reference)].mean(axis=0), at.logits.shape)
     errors = relative_error(sham, at.logits)
-    return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in at.floors), default=0.0)
+    kinds = ordinary_kinds(at.floors)
+    return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in kinds), default=0.0)
 
 
 def visibility(reference: ReferenceModel) -> dict[str, float]:

@@ -65,7 +65,8 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
 
     Raises:
         ArtifactChanged: the file is not the one that was verified.
-        VitExportError: the runtime is an evaluator, whose speed says nothing, or the batch doesn't fit.
+        VitExportError: the runtime is an evaluator, whose speed says nothing, or not the one that verified the
+            artifact, or the batch doesn't fit.
     """
     artifact = verified.artifact
     artifact.require_unchanged()
@@ -82,12 +83,25 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         )
     feed = np.ascontiguousarray(np.take(images, range(plan.batch), axis=0, mode="wrap"))
     with runtime.open(artifact, Mode.SHIPPED, plan.threads) as session:
+        _require_same(verified.report.attestation, session.attestation)
         warm_up, stable = _warm_up(session, feed, plan)
         samples: list[int] = []
         end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
         while len(samples) < plan.least_samples or time.perf_counter_ns() < end:
             samples.append(_once(session, feed))
         return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes())
+
+
+def _require_same(verified: Attestation, timed: Attestation) -> None:
+    """A verdict covers the runtime and the arithmetic that it was made with, so a latency beside it must too."""
+    expected, got = (f"{a.runtime} {a.version} computing in {a.precision}" for a in (verified, timed))
+    if expected != got:
+        raise VitExportError(
+            "what would be timed is not what was verified",
+            expected=expected,
+            got=got,
+            next_step="judge the artifact in the runtime that is to be timed",
+        )
 
 
 def _once(session: Session, feed: Array) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,21 +32,32 @@ def _weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = l
     save_file(state, path)
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every broken file that the table below names."""
-    save_checkpoint(seeded(model_spec("m1", 64, 10)), tmp_path / "m1.safetensors")
-    _weights(tmp_path / "nan.safetensors", lambda state: state["head.linear.bias"].fill_(float("nan")))
-    _weights(tmp_path / "missing.safetensors", lambda state: state.pop("head.linear.bias"))
-    (tmp_path / "truncated.pth").write_bytes(b"PK\x03\x04 nothing more")
-    (tmp_path / "code.pth").write_bytes(pickle.dumps(_Code()))
-    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a-file").write_text("in the way")
-    bomb = tmp_path / "bomb"
+    folder = tmp_path_factory.mktemp("broken")
+    save_checkpoint(seeded(model_spec("m1", 64, 10)), folder / "m1.safetensors")
+    _weights(folder / "nan.safetensors", lambda state: state["head.linear.bias"].fill_(float("nan")))
+    _weights(folder / "missing.safetensors", lambda state: state.pop("head.linear.bias"))
+    _weights(folder / "extra.safetensors", lambda state: state.update(surplus=torch.zeros(3)))
+    _weights(folder / "misshapen.safetensors", lambda state: state.update({"head.linear.bias": torch.zeros(7)}))
+    torch.save(seeded(model_spec("m0", 64, 10)).state_dict(), folder / "truncated.pth")
+    os.truncate(folder / "truncated.pth", 1_000_000)
+    (folder / "truncated.safetensors").write_bytes((folder / "nan.safetensors").read_bytes()[:1_000_000])
+    (folder / "code.pth").write_bytes(pickle.dumps(_Code()))
+    torch.save({"fc.weight": torch.zeros(2, 2)}, folder / "other.pth")
+    (folder / "empty").mkdir()
+    (folder / "a-file").write_text("in the way")
+    bomb = folder / "bomb"
     bomb.mkdir()
     Image.new("1", (20000, 20000)).save(bomb / "bomb.png")
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def files(broken: Path, tmp_path: Path) -> Path:
+    """The same in a folder of the test's own."""
+    return shutil.copytree(broken, tmp_path / "files", copy_function=os.link)
 
 
 TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -63,11 +75,14 @@ TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("m0", "-w", "nothing-of-that-name"), "no weights 'nothing-of-that-name'"),
     (("m0", "-w", "gone.pth"), "no file"),
     (("m0", "-w", "truncated.pth"), "truncated.pth"),
+    (("m0", "-w", "truncated.safetensors"), "truncated.safetensors"),
     (("m0", "-w", "code.pth"), "code.pth"),
     (("m0", "-w", "other.pth"), "other.pth"),
     (("m0", "-w", "m1.safetensors"), "m1"),
     (("m0", "-w", "nan.safetensors"), "head.linear.bias"),
     (("m0", "-w", "missing.safetensors"), "head.linear.bias"),
+    (("m0", "-w", "extra.safetensors"), "surplus"),
+    (("m0", "-w", "misshapen.safetensors"), "head.linear.bias"),
     ((*SEEDED, "--golden", "gone"), "golden folder"),
     ((*SEEDED, "--golden", "empty"), "empty"),
     ((*SEEDED, "--golden", "bomb"), "bomb.png"),
@@ -99,6 +114,9 @@ def test_is_refused(
     message = capfd.readouterr().err
     assert exit_.value.code == 2, message
     assert says in message
+    if "Usage:" not in message:  # click's own words
+        assert "\n  got: " in message or "\n  next: " in message
+        assert "\n  next: " in message or "\n  expected: " in message
     made = [path for path in sorted(files.rglob("*")) if path not in before]
     assert [path for path in made if path != files / "exports"] == []
     assert not (files / "executed").exists()

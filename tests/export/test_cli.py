@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import BadOption
+from export import __version__
 from export.request import Job, Request, parse_batch, slug
 from export.targets import TARGETS
 
@@ -15,6 +16,11 @@ def test_every_command_explains_itself(name: str, command: Any) -> None:
     ran = command(name, "--help")
     assert ran.code == 0
     assert "Usage: vit-export" in ran.out
+
+
+def test_the_version_is_said_where_nothing_is_installed(command: Any) -> None:
+    ran = command("--version")
+    assert (ran.code, ran.out) == (0, f"vit-export, version {__version__}\n")
 
 
 def test_the_family_is_listed(command: Any) -> None:
@@ -46,6 +52,7 @@ def test_slugs_name_every_option_that_changes_the_file() -> None:
     assert named("m2", "onnx", "fp32", 1, 18, 224, "") == "m2-onnx-fp32"
     assert named("m2", "openvino", "fp16", 8, 18, 384, "") == "m2-384-b8-openvino-fp16"
     assert named("m0", "onnx", "fp32", None, 20, 224, "untrained") == "m0-dynamic-opset20-onnx-fp32-untrained"
+    assert named("m0", "onnx", "fp32", 1, 18, 224, "seed3-untrained") == "m0-onnx-fp32-seed3-untrained"
     assert named("m0", "onnx", "fp32", 1, 18, 224, "my best/run") == "m0-onnx-fp32-my_best_run"
 
 

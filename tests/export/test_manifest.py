@@ -35,9 +35,34 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+def _undescribed(node: Any, place: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        fields = node.get("properties", {})
+        yield from (f"{place}/{name}" for name, field in fields.items() if "description" not in field)
+        for name, item in node.items():
+            yield from _undescribed(item, f"{place}/{name}")
+    elif isinstance(node, list):
+        for item in node:
+            yield from _undescribed(item, place)
+
+
+def _paths(manifest: dict[str, Any]) -> set[str]:
+    """Every path."""
+    made = [stage["artifact"] for stage in manifest["stages"] if stage["artifact"] is not None]
+    named = [manifest["artifact"], manifest["golden"]["path"], (manifest["reference"] or {}).get("path")]
+    named += [manifest["settings"]["shipped"]["path"]] if manifest["settings"] else []
+    return {path for path in (*named, *(artifact["path"] for artifact in made)) if path is not None}
+
+
 def test_the_schema_is_one_and_describes_every_field() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert all("description" in field for field in SCHEMA["properties"].values())
+    assert list(_undescribed(SCHEMA)) == []
+
+
+def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:
+    manifest = _manifest(next(exported.out.iterdir()))
+    for spoilt in ({**manifest, "surplus": 1}, {k: v for k, v in manifest.items() if k != "golden"}):
+        assert not VALIDATOR.is_valid(spoilt)
 
 
 def test_verified_and_not_run(exported: Any) -> None:
@@ -46,6 +71,7 @@ def test_verified_and_not_run(exported: Any) -> None:
         VALIDATOR.validate(manifest)
         manifest.pop("command")
         assert not [text for text in _strings(manifest) if text.startswith("/")]
+        assert all((folder / path).exists() for path in {*_paths(manifest), manifest["artifact"]})
 
 
 @pytest.mark.parametrize("status", ["rejected", "failed"])
@@ -55,7 +81,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
 
         artifact = STAGES["trace"](shop, job, precision, source)
         if status == "failed":
-            raise OSError("the converter could not read its own file")
+            raise OSError(f"the converter could not read {artifact.path}")
         model = onnx.load(artifact.path)
         for tensor in model.graph.initializer:
             if tensor.name == "head.linear.bias":
@@ -71,6 +97,8 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
     manifest = _manifest(outcome.folder)
     VALIDATOR.validate(manifest)
     assert (manifest["status"], manifest["artifact"]) == (status, None)
+    assert "/tmp" not in json.dumps(manifest["failed"])
+    assert not [path for path in _paths(manifest) if path.startswith("/") or not (outcome.folder / path).exists()]
     if status == "rejected":
         assert manifest["stages"][-1]["verdict"]["gates"]["precision"]["worst"] == "nan"
 

@@ -1,6 +1,7 @@
 """`vit-export verify`: the same verdict from a copied folder, and no verdict from one that was tampered with."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,14 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def _loosen(path: Path) -> None:
+    """A floor a million times as high would let anything pass."""
+    content = path.read_bytes()
+    loosened = re.sub(rb"e-0(\d)", rb"e+0\1", content)
+    assert loosened != content
+    path.write_bytes(loosened)
+
+
 @pytest.mark.parametrize(
     ("slug", "code", "status"), [(ONNX, 0, "verified"), (IR, 0, "verified"), (COREML, 3, "not_run")]
 )
@@ -48,6 +57,8 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], int, str]] = {
         2,
         "reference",
     ),
+    "a reference with generous floors": (lambda f: _loosen(f / "evidence" / "reference.safetensors"), 1, "reference"),
+    "other settings": (lambda f: (f / "ship" / "runtime-settings.json").write_text("{}"), 1, "runtime-settings.json"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), 2, "manifest.json"),
     "another schema": (lambda f: _edit(f / "manifest.json", lambda m: m.update(schema=99)), 2, "schema"),
     "a manifest cut short": (lambda f: _edit(f / "manifest.json", lambda m: m.pop("stages")), 2, "incomplete"),

@@ -68,6 +68,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return Chain(made)
 
 
+Spoil = Callable[[str, str, str | None, Callable[[Path], object] | None], None]
 Run = Callable[..., Outcome]
 
 
@@ -97,12 +98,10 @@ def _once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run(chain: Chain, measured: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the real pipeline on the healthy chain's files, one of them spoilt by `plant`."""
+def spoil(chain: Chain, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoil:
+    """Let the real pipeline make the healthy chain's files, the one of `stage` spoilt by `plant`."""
 
-    def runs(
-        target: str, precision: str, stage: str | None = None, plant: Callable[[Path], object] | None = None
-    ) -> Outcome:
+    def spoilt(target: str, precision: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
         def replayed(name: str) -> stages.Stage:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 healthy = chain.made[target, precision, name]
@@ -122,6 +121,18 @@ def run(chain: Chain, measured: None, tmp_path: Path, monkeypatch: pytest.Monkey
             return made
 
         monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
+
+    return spoilt
+
+
+@pytest.fixture
+def run(spoil: Spoil, tmp_path: Path) -> Run:
+    """The outcome of the real pipeline with a file spoilt."""
+
+    def runs(
+        target: str, precision: str, stage: str | None = None, plant: Callable[[Path], object] | None = None
+    ) -> Outcome:
+        spoil(target, precision, stage, plant)
         request = Request(
             models=(MODEL,),
             targets=(target,),

@@ -1,11 +1,19 @@
-"""Faults planted in the rewrites from the trained to the deploy form: rejected at the stage `rewrite`, exit 1."""
+"""Faults planted in the rewrites from the trained to the deploy form: rejected at the stage `rewrite`, exit 1.
 
-from collections.abc import Callable
+Magnitudes and places are drawn at random from a seed that the test's name shows.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from efficientvit import deploy
 from efficientvit.model import EfficientViT
@@ -13,140 +21,243 @@ from efficientvit.static import PooledClassifier, StaticAttention, StaticWindows
 from export import pipeline
 from export.outcome import Exit
 from export.request import Request
+from export.weights import find_weights
 from runtimes.base import Evidence
-from validation import reference, rewrite
+from validation import reference, rewrite, self_check
 
-Plant = Callable[[EfficientViT], EfficientViT]
-
-
-def _modules(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, kind)]
+Rng = np.random.Generator
+Plant = Callable[[EfficientViT, Rng], str]
+"""Spoils the model in place and says how, for the message of a failure."""
 
 
-def wrong_epsilon(model: EfficientViT) -> EfficientViT:
-    """BatchNorm folded with 1e-3 in place of 1e-5."""
-    for norm in _modules(model, nn.BatchNorm2d):
-        assert isinstance(norm, nn.BatchNorm2d)
-        norm.eps = 1e-3
-    return model
+def _pick(model: nn.Module, kind: type[nn.Module], rng: Rng, ending: str = "") -> tuple[str, Any]:
+    found = [(name, m) for name, m in model.named_modules() if type(m) is kind and name.endswith(ending)]
+    return found[int(rng.integers(len(found)))]
 
 
-def stale_bias(model: EfficientViT) -> EfficientViT:
-    """The attention bias as it was before the weights were loaded: zero."""
-    attention = _modules(model, StaticAttention)[0]
-    assert isinstance(attention, StaticAttention)
-    attention.bias[1].zero_()
-    return model
+def _two_heads(rng: Rng, attention: StaticAttention) -> tuple[int, int]:
+    first, second = rng.choice(attention.heads, 2, replace=False)
+    return int(first), int(second)
 
 
-def wrong_heads_bias(model: EfficientViT) -> EfficientViT:
+def wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
+    """BatchNorm folded with another epsilon than 1e-5."""
+    epsilon = float(1e-5 * 10 ** rng.uniform(0.01, 2))
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d):
+            norm.eps = epsilon
+    return f"{epsilon}"
+
+
+def one_wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
+    """The same in one layer of the hundred."""
+    name, norm = _pick(model, nn.BatchNorm2d, rng)
+    norm.eps = float(1e-5 * 10 ** rng.uniform(0.01, 2))
+    return f"{name}: {norm.eps}"
+
+
+def stale_bias(model: EfficientViT, rng: Rng) -> str:
+    """The attention bias as it was before the weights were loaded."""
+    name, attention = _pick(model, StaticAttention, rng)
+    head = int(rng.integers(attention.heads))
+    attention.bias[head].zero_()
+    return f"{name}.{head}"
+
+
+def wrong_heads_bias(model: EfficientViT, rng: Rng) -> str:
     """Two heads with each other's bias."""
-    attention = _modules(model, StaticAttention)[-1]
-    assert isinstance(attention, StaticAttention)
-    first, second = attention.bias[0].clone(), attention.bias[1].clone()
-    attention.bias[0].copy_(second)
-    attention.bias[1].copy_(first)
-    return model
+    name, attention = _pick(model, StaticAttention, rng)
+    first, second = _two_heads(rng, attention)
+    swapped = attention.bias[second].clone(), attention.bias[first].clone()
+    attention.bias[first].copy_(swapped[0])
+    attention.bias[second].copy_(swapped[1])
+    return f"{name}: {first}, {second}"
 
 
-def missing_scale(model: EfficientViT) -> EfficientViT:
+def shifted_bias(model: EfficientViT, rng: Rng) -> str:
+    """The bias matrix of tokens that are off by one."""
+    name, attention = _pick(model, StaticAttention, rng)
+    attention.bias[0].copy_(attention.bias[0].roll(1, dims=0))
+    return name
+
+
+def missing_scale(model: EfficientViT, rng: Rng) -> str:
     """One head's queries without 1/4."""
-    attention = _modules(model, StaticAttention)[0]
-    assert isinstance(attention, StaticAttention)
-    conv = attention.q_depthwise[0]
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
+    name, attention = _pick(model, StaticAttention, rng)
+    conv = attention.q_depthwise[int(rng.integers(attention.heads))]
     conv.weight.mul_(4)
     conv.bias.mul_(4)
-    return model
+    return name
 
 
-def forgotten_residual(model: EfficientViT) -> EfficientViT:
+def forgotten_residual(model: EfficientViT, rng: Rng) -> str:
     """A depthwise residual not absorbed."""
-    conv = model.stage2.get_submodule("block1.depthwise1")
-    assert isinstance(conv, nn.Conv2d)
+    name, conv = _pick(model, nn.Conv2d, rng, "depthwise1")
     conv.weight[:, 0, 1, 1] -= 1
-    return model
+    return name
 
 
-def flipped_kernel(model: EfficientViT) -> EfficientViT:
-    """A depthwise kernel upside down."""
-    conv = model.stage1.get_submodule("block1.depthwise2")
-    assert isinstance(conv, nn.Conv2d)
-    conv.weight.copy_(conv.weight.flip(2))
-    return model
+def residual_beside_the_centre(model: EfficientViT, rng: Rng) -> str:
+    """A depthwise residual on the tap next to the centre."""
+    name, conv = _pick(model, nn.Conv2d, rng, "depthwise2")
+    conv.weight[:, 0, 1, 1] -= 1
+    conv.weight[:, 0, 1, 2] += 1
+    return name
 
 
-def lost_projection_bias(model: EfficientViT) -> EfficientViT:
+def flipped_kernel(model: EfficientViT, rng: Rng) -> str:
+    """A depthwise kernel upside down or left to right."""
+    name, conv = _pick(model, nn.Conv2d, rng, "depthwise2")
+    axis = int(rng.integers(2, 4))
+    conv.weight.copy_(conv.weight.flip(axis))
+    return f"{name}: axis {axis}"
+
+
+def lost_projection_bias(model: EfficientViT, rng: Rng) -> str:
     """The bias of the convolution that was moved behind the average pool."""
+    del rng
     assert isinstance(model.head, PooledClassifier)
     assert isinstance(model.head.project, nn.Conv2d)
     assert model.head.project.bias is not None
     model.head.project.bias.zero_()
-    return model
+    return "head"
 
 
 class _Transposed(StaticWindows):
     """Windows taken column by column, put back row by row."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.transpose(2, 3).contiguous())
+    def forward(self, x: Tensor) -> Tensor:
+        count, padding = self.count, (0, self.padding, 0, self.padding)
+        cells = [row.split(self.window, dim=3) for row in functional.pad(x, padding).split(self.window, dim=2)]
+        rows = [torch.cat([cells[j][i] for j in range(count)], dim=3) for i in range(count)]
+        y: Tensor = super().forward(torch.cat(rows, dim=2)[:, :, : self.grid, : self.grid])
+        return y
 
 
-def transposed_windows(model: EfficientViT) -> EfficientViT:
-    """The windows' order transposed on the way in."""
-    for module in model.modules():
+def transposed_windows(model: EfficientViT, rng: Rng) -> str:
+    """The windows' order transposed on the way in; each is as it was inside."""
+    del rng
+    count = 0
+    for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, StaticWindows):
                 setattr(module, name, _Transposed(child.attention, child.grid, child.window))
-    return model
+                count += 1
+    return f"{count} window attentions"
 
 
-def reversed_cascade(model: EfficientViT) -> EfficientViT:
+def reversed_cascade(model: EfficientViT, rng: Rng) -> str:
     """The heads of one attention in reverse."""
-    attention = _modules(model, StaticAttention)[1]
-    assert isinstance(attention, StaticAttention)
-    for name in ("q", "k", "v", "q_depthwise"):
-        setattr(attention, name, nn.ModuleList(reversed(list(getattr(attention, name)))))
-    return model
+    name, attention = _pick(model, StaticAttention, rng)
+    for part in ("q", "k", "v", "q_depthwise"):
+        setattr(attention, part, nn.ModuleList(reversed(list(getattr(attention, part)))))
+    return name
 
 
-def tiny_bias(model: EfficientViT) -> EfficientViT:
-    """One channel's bias off by a thousandth: nothing that a tolerance of 1e-3 would see."""
-    conv = model.stem.get_submodule("conv1")
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    conv.bias[0] += 1e-3
-    return model
+class _OverTheQueries(StaticAttention):
+    """The softmax over the other axis: the sizes are equal, so nothing complains."""
+
+    def _head(self, i: int, x: Tensor) -> Tensor:
+        tokens = self.window**2
+        q = self.q_depthwise[i](self.q[i](x)).reshape(-1, 16, tokens)
+        k = self.k[i](x).reshape(-1, 16, tokens)
+        v = self.v[i](x).reshape(-1, self.head_dim, tokens)
+        scores = k.transpose(1, 2) @ q + self.bias[i]
+        y: Tensor = (v @ scores.softmax(dim=2)).reshape(-1, self.head_dim, self.window, self.window)
+        return y
 
 
-@pytest.mark.parametrize(
-    ("plant", "at"),
-    [
-        (wrong_epsilon, 0),
-        (stale_bias, None),
-        (wrong_heads_bias, None),
-        (missing_scale, None),
-        (forgotten_residual, None),
-        (flipped_kernel, None),
-        (lost_projection_bias, None),
-        (transposed_windows, None),
-        (reversed_cascade, None),
-        (tiny_bias, None),
-    ],
+def wrong_softmax(model: EfficientViT, rng: Rng) -> str:
+    """One attention normalised over the queries."""
+    name, attention = _pick(model, StaticAttention, rng)
+    attention.__class__ = _OverTheQueries
+    return name
+
+
+def nudged_bias(model: EfficientViT, rng: Rng) -> str:
+    """One channel's bias off by 1e-9 to 1e-3: nothing that a tolerance of 1e-3 would see."""
+    name, conv = _pick(model, nn.Conv2d, rng, "expand")
+    delta = 10 ** rng.uniform(-9, -3)
+    # The channel that fires the most: one that its ReLU closes shows nothing.
+    conv.bias[int(conv.bias.argmax())] += delta
+    return f"{name}: {delta:.1e}"
+
+
+def rounded_constants(model: EfficientViT, rng: Rng) -> str:
+    """One tensor rounded to float32 on the way, or to less."""
+    name, conv = _pick(model, nn.Conv2d, rng)
+    dtype = (torch.float32, torch.float16, torch.bfloat16)[int(rng.integers(3))]
+    conv.weight.copy_(conv.weight.to(dtype))
+    return f"{name}: {dtype}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is planted, and before which rewrite: the first, or none of them."""
+
+    plant: Plant
+    first: bool = False
+
+    def __str__(self) -> str:
+        return self.plant.__name__
+
+
+FAULTS = (
+    Fault(wrong_epsilon, first=True),
+    Fault(one_wrong_epsilon, first=True),
+    Fault(stale_bias),
+    Fault(wrong_heads_bias),
+    Fault(shifted_bias),
+    Fault(missing_scale),
+    Fault(forgotten_residual),
+    Fault(residual_beside_the_centre),
+    Fault(flipped_kernel),
+    Fault(lost_projection_bias),
+    Fault(transposed_windows),
+    Fault(reversed_cascade),
+    Fault(wrong_softmax),
+    Fault(nudged_bias),
+    Fault(rounded_constants),
 )
-def test_planted_in_the_rewrites(plant: Plant, at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rewrites = list(deploy.REWRITES)
-    rewrites.insert(len(rewrites) if at is None else at, torch.no_grad()(plant))
+
+
+@pytest.fixture(scope="module")
+def unspoilt() -> Iterator[None]:
+    """The weights and what the self-check says of them are the same in every run: measure them once."""
+    known: list[self_check.SelfCheck] = []
+
+    def once(*arguments: Any) -> self_check.SelfCheck:
+        known[:] = known or [check(*arguments)]
+        return known[0]
+
+    check, weights = self_check.self_check, functools.cache(find_weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(self_check, "self_check", once)
+        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
+        yield
+
+
+@pytest.mark.usefixtures("unspoilt")
+@pytest.mark.parametrize("seed", [5])
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_planted_in_the_rewrites(fault: Fault, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    @torch.no_grad()
+    def planted(model: EfficientViT) -> EfficientViT:
+        said.append(fault.plant(model, np.random.default_rng([seed, FAULTS.index(fault)])))
+        return model
+
+    rewrites = (planted, *deploy.REWRITES) if fault.first else (*deploy.REWRITES, planted)
 
     def faulty(model: EfficientViT) -> EfficientViT:
-        return deploy.rewritten(model, tuple(rewrites))
+        return deploy.rewritten(model, rewrites)
 
     monkeypatch.setattr(rewrite, "rewritten", faulty)
     monkeypatch.setattr(reference, "to_deploy", lambda model: faulty(model).float())
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=128, out=tmp_path, time=False)
     (outcome,) = pipeline.run(request, pipeline.Silent())
-    assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
+    assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED, said
     assert outcome.rewrite is not None
-    assert not outcome.rewrite.passed
+    assert not outcome.rewrite.gates[0].passed, said
     assert outcome.stages == []

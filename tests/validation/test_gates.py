@@ -1,5 +1,7 @@
 """The gates on made-up logits: what passes, what doesn't, and that NaN never does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,17 @@ def test_the_denominator_is_centred(reference: Reference) -> None:
     assert relative_error(wrong + 1e6, reference.logits + 1e6).max() == pytest.approx(
         relative_error(wrong, reference.logits).max(), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("answer", [0.0, np.inf, np.nan])
+def test_a_precision_that_overflows_has_no_budget(reference: Reference, answer: float) -> None:
+    """Where PyTorch under fp16's rules gives infinity, nothing an artifact says can pass."""
+    floors = {**reference.floors, Kind.PATTERN: float("inf")}
+    logits = reference.logits.copy()
+    logits[reference.rows(Kind.PATTERN)] = answer
+    result = precision_gate(replace(reference, floors=floors), [_outputs(reference, logits)])
+    assert not result.passed
+    assert result.kind is Kind.PATTERN
+    assert result.detail == "pattern: this precision itself overflows there"
+    right = precision_gate(replace(reference, floors=floors), [_outputs(reference)])
+    assert [kind.kind for kind in right.kinds if not kind.passed] == [Kind.PATTERN]

@@ -10,6 +10,7 @@ from efficientvit.errors import ArtifactChanged, StageFailed
 from runtimes.artifact import Artifact, Format, Precision
 from runtimes.base import Array, Mode, Runtime
 from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
+from runtimes.ports import Port, intended_ports
 from validation import judge as judging
 from validation.constants import Constant
 from validation.gates import Gate
@@ -24,6 +25,7 @@ def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest
     path.write_bytes(b"what is in it is told by the script")
     constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
     monkeypatch.setattr(judging, "read_constants", lambda _: iter(constants))
+    monkeypatch.setattr(judging, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
     return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
 
 
@@ -103,9 +105,30 @@ def test_a_changed_file_is_refused(dynamic: Artifact, model_reference: Reference
         _judged(dynamic, model_reference, FakeRuntime(healthy))
 
 
+def test_another_interface_is_rejected_without_a_run(
+    dynamic: Artifact, model_reference: ReferenceModel, healthy: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, _ = intended_ports(dynamic.model, None)
+    fewer = (Port("logits", "float32", ("batch", 999)),)
+    monkeypatch.setattr(judging, "read_ports", lambda _: (inputs, fewer))
+    verdict = _judged(dynamic, model_reference, FakeRuntime(healthy))
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason.startswith("interface gate: outputs 'logits' float32 (batch, 999) in place of")
+    assert [gate.gate for gate in verdict.report.gates] == [Gate.INTERFACE]
+
+
 def test_a_row_too_few_is_a_failure(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
     with pytest.raises(StageFailed, match="wrong shape"):
         _judged(dynamic, model_reference, FakeRuntime(missing_row(healthy)))
+
+
+def test_a_class_too_few_is_a_failure(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
+    for runtime in (
+        FakeRuntime(lambda images: healthy(images)[:, :-1]),
+        FakeRuntime(lambda images: healthy(images)[0]),
+    ):
+        with pytest.raises(StageFailed, match="wrong shape"):
+            _judged(dynamic, model_reference, runtime)
 
 
 def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact) -> None:
@@ -117,7 +140,7 @@ def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact) -> N
         return batch[:, :1, 0, 0]
 
     with FakeRuntime(script).open(dynamic) as session:
-        logits = run_batched(session, images, 4)
+        logits = run_batched(session, images, 4, 1)
     assert np.array_equal(logits[:, 0], np.arange(10))
     assert all(len(set(batch)) == 4 for batch in seen)
     order = [image for batch in seen for image in batch]

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,9 @@ from efficientvit.model import EfficientViT, build
 from efficientvit.preprocess import Preprocessing
 from efficientvit.seeded import seeded
 from efficientvit.spec import MODELS, model_spec
+from runtimes.artifact import Dtype, Precision
+from validation.gates import Outputs, precision_gate
+from validation.golden import Kind
 from validation.golden_synthetic import synthetic
 from validation.metrics import relative_error
 from validation.reference import ReferenceModel
@@ -89,6 +93,36 @@ def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -
             mine = model(images).numpy()
         cost = float((relative_error(mine, right) ** 2).mean() ** 0.5)
         assert cost == pytest.approx(0.1 * visible[name], rel=0.75)
+
+
+@torch.no_grad()
+def test_visibility_agrees_with_really_losing_a_part(model_reference: ReferenceModel) -> None:
+    """Whole biases and heads set to zero: within a factor of three of the first-order figure."""
+    visible = visibility(model_reference)
+    images = model_reference.images[[0, 3, 6, 9, 12]].double()
+    right = model_reference.exact(images).numpy()
+    attention = "stage1.block1.mixer.branch.attention"
+    for name in (f"{attention}.bias.1", f"{attention}.head.2", "stage2.block1.ffn1.branch.project.norm.bias"):
+        model = copy.deepcopy(model_reference.exact)
+        if name.startswith(attention):
+            module = model.get_submodule(attention)
+            assert isinstance(module, CascadedGroupAttention)
+            columns = slice(2 * module.head_dim, 3 * module.head_dim)
+            (module.bias[1] if ".bias." in name else module.project.conv.weight[:, columns]).zero_()
+        else:
+            model.get_parameter(name).zero_()
+        cost = float((relative_error(model(images).numpy(), right) ** 2).mean() ** 0.5)
+        assert visible[name] / 3 <= cost <= 3 * visible[name], name
+
+
+def test_the_sham_is_measured_on_what_the_precision_gate_judges(model_reference: ReferenceModel) -> None:
+    """A model on which only the amplified images tell the sham from an honest artifact lets it pass."""
+    check = self_check(model_reference, SEEDED, [Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)])
+    at = model_reference.at(Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16))
+    rows = [row for row, kind in enumerate(at.golden.kinds) if kind is not Kind.AMPLIFIED]
+    sham = np.broadcast_to(at.logits[rows].mean(axis=0), at.logits.shape).astype(np.float32)
+    result = precision_gate(at, [Outputs(1, sham)])
+    assert check.sham_ratio == pytest.approx(max(kind.worst / kind.budget for kind in result.kinds), rel=1e-3)
 
 
 def test_lone_tokens_have_no_attention_to_lose(model_reference: ReferenceModel) -> None:

@@ -30,7 +30,7 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 def _report(artifact: Artifact, *gates: GateResult, evidence: Evidence = Evidence.NATIVE) -> Report:
-    attestation = Attestation("fake", "1", Dtype.FP32, 1, "none")
+    attestation = Attestation("fake", "0", Dtype.FP32, 1, "none")
     return Report(artifact.sha256, evidence, attestation, gates, (1,), None)
 
 

@@ -1,0 +1,65 @@
+"""Errors by hand."""
+
+import numpy as np
+import pytest
+
+from efficientvit.errors import VitExportError
+from validation.metrics import centred_cosine, kl_divergence, relative_error, snr_db, top1_agreement
+
+RIGHT = np.array([[3.0, 1.0, -1.0], [0.0, 2.0, 1.0]])
+
+
+def test_the_relative_error_of_each_image() -> None:
+    wrong = RIGHT + np.array([[0.0, 0.3, 0.4], [0.0, 0.0, 0.0]])
+    assert relative_error(wrong, RIGHT) == pytest.approx([0.5 / np.sqrt(8), 0.0])
+
+
+def test_a_shift_of_all_logits_is_an_error_and_flatters_none() -> None:
+    assert relative_error(RIGHT + 1, RIGHT)[0] == pytest.approx(np.sqrt(3 / 8))
+    assert relative_error(RIGHT + 1000.5, RIGHT + 1000)[0] == pytest.approx(0.5 * np.sqrt(3 / 8))
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stays_visible_on_its_image(poison: float) -> None:
+    wrong = RIGHT.copy()
+    wrong[1, 0] = poison
+    error = relative_error(wrong, RIGHT)
+    assert error[0] == 0
+    assert not error[1] < np.inf
+
+
+def test_a_reference_without_a_scale_is_an_error_that_says_so() -> None:
+    with pytest.raises(VitExportError, match="all equal"):
+        relative_error(RIGHT, np.ones((2, 3)))
+    with pytest.raises(VitExportError, match="all equal"):
+        relative_error(RIGHT[:, :1], RIGHT[:, :1])
+    infinite = RIGHT.copy()
+    infinite[0, 0] = np.nan
+    with pytest.raises(VitExportError, match="not finite"):
+        relative_error(RIGHT, infinite)
+
+
+def test_float32_logits_are_compared_in_float64() -> None:
+    assert relative_error(RIGHT.astype(np.float32) + np.float32(2**-20), RIGHT).dtype == np.float64
+
+
+def test_cosine_divergence_and_signal_to_noise() -> None:
+    assert centred_cosine(2 * RIGHT + 7, RIGHT) == pytest.approx([1, 1])
+    assert centred_cosine(-RIGHT, RIGHT) == pytest.approx([-1, -1])
+    assert kl_divergence(RIGHT + 5, RIGHT) == pytest.approx([0, 0], abs=1e-12)
+    p, q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
+    expected = float((p * np.log(p / q)).sum())
+    assert kl_divergence(np.log(q)[None], np.log(p)[None]) == pytest.approx([expected])
+    assert snr_db(0.01) == pytest.approx(40)
+    assert snr_db(0) == np.inf
+
+
+def test_flips_count_against_the_margin() -> None:
+    """The first image's winner leads by 2 with a norm of sqrt(8): an error of half the norm can't explain a flip."""
+    flipped = RIGHT[:, [1, 0, 2]]
+    least = 2 / (np.sqrt(2) * np.sqrt(8))
+    inside = top1_agreement(flipped, RIGHT, np.array([least * 1.001, 9.0]))
+    outside = top1_agreement(flipped, RIGHT, np.array([least * 0.999, 9.0]))
+    assert (inside.agree, inside.of, inside.outside_margin) == (0, 2, 0)
+    assert outside.outside_margin == 1
+    assert top1_agreement(RIGHT, RIGHT, np.zeros(2)).agree == 2

@@ -1,0 +1,51 @@
+"""Reports and what follows from them."""
+
+from pathlib import Path
+
+import pytest
+
+from efficientvit.spec import model_spec
+from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.base import Attestation, Evidence
+from validation.gates import Gate, GateResult, KindError
+from validation.golden import Kind
+from validation.verdict import Rejected, Report, verdict_of
+
+NAN, INF = float("nan"), float("inf")
+
+
+def _kind(worst: float, budget: float) -> KindError:
+    return KindError(Kind.NOISE, worst, "noise-0", budget / 4, budget, 0, 1, 0)
+
+
+def _report(artifact: Artifact, *gates: GateResult) -> Report:
+    return Report(artifact.sha256, Evidence.NATIVE, Attestation("fake", "0", Dtype.FP32, 1, ""), gates, (1,), None)
+
+
+@pytest.mark.parametrize(
+    ("worst", "budget", "passed"),
+    [(1, 1, True), (1.01, 1, False), (NAN, 1, False), (1, NAN, False), (INF, INF, False), (1, INF, False)],
+)
+def test_a_kind_passes_within_a_budget_that_is_a_number(worst: float, budget: float, passed: bool) -> None:
+    kind = _kind(worst, budget)
+    assert kind.passed is passed
+    assert GateResult(Gate.PRECISION, 0, 1, None, None, "", (_kind(0, 1), kind)).passed is passed
+
+
+def test_the_reason_names_every_gate_that_failed(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
+    good = GateResult(Gate.STRUCTURE, 0, 1, None, None, "fine")
+    bad = GateResult(Gate.CONSTANTS, 1, 0, None, None, "1 wrong: a")
+    worse = GateResult(Gate.PRECISION, NAN, 1, None, Kind.FLAT, "flat is off")
+    verdict = verdict_of(artifact, _report(artifact, bad, good, worse))
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason == "constants gate: 1 wrong: a; precision gate: flat is off"
+
+
+def test_no_gate_is_no_pass(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
+    assert not _report(artifact).passed

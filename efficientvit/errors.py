@@ -13,6 +13,7 @@
     │   └── DownloadFailed       pretrained weights could not be fetched
     ├── Refused                  an artifact that must not ship                    exit 1
     │   ├── ArtifactChanged      a file is not the one that was verified
+    │   ├── BrokenArtifact       a file that contradicts itself, or that nothing here can interpret
     │   └── NothingToShip        a folder of an export that was rejected or failed
     └── StageFailed              a converter or tool failed                        exit 4
 
@@ -102,6 +103,10 @@ class Refused(VitExportError):
 
 class ArtifactChanged(Refused):
     """A file is not the one that was verified."""
+
+
+class BrokenArtifact(Refused):
+    """A file is cut off, contradicts itself, or holds what no evaluator here can interpret."""
 
 
 class NothingToShip(Refused):

@@ -8,6 +8,7 @@ import click
 
 from efficientvit.spec import MODELS
 from export import __version__
+from export.cli_device import attach, kit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,8 @@ def cli() -> None:
 
     \b
     vit-export m2                               ONNX, checked and timed
+    vit-export m2 -t coreml                     Core ML package with an image input and labels
+    vit-export m2 -t coreml --weights-bits 8 --ios 16   the same with int8 weights
     vit-export m2 -t openvino -p fp16           OpenVINO IR with fp16 weights
     vit-export all -t all -w seeded             everything, with untrained weights
     vit-export m2 -w best.pth --golden photos/  your weights, checked on your photos too
@@ -126,6 +129,43 @@ def cli() -> None:
     show_default=True,
     help="The evidence that exit 0 needs: the real runtime ran the file, an evaluator did, or none.",
 )
+@click.option(
+    "--input",
+    "image_or_tensor",
+    type=click.Choice(["image", "tensor"]),
+    help="Core ML: 8-bit RGB image, normalised by the package, or a normalised tensor. [default: image]",
+)
+@click.option(
+    "--labels",
+    metavar="imagenet|FILE|none",
+    help="Core ML: class labels, one a line in FILE. [default: imagenet where there are 1000 classes]",
+)
+@click.option("--ios", type=click.Choice(["15", "16", "17", "18"]), help="Core ML: oldest iOS. [default: 15]")
+@click.option(
+    "--weights-bits",
+    type=click.Choice(["8", "6", "4"]),
+    help="Core ML, iOS 16 and later: compress large weights; the quality gate decides whether it may ship.",
+)
+@click.option(
+    "--weights-method",
+    type=click.Choice(["linear", "palette"]),
+    help="int8 with a scale for each channel, or indices into a palette. [default: linear for 8 bits, else palette]",
+)
+@click.option(
+    "--quality-budget",
+    type=float,
+    metavar="X",
+    help="Error that compressed weights may cost, RMS. [default: a third of an answer's that ignores the image]",
+)
+@click.option(
+    "--ane-budget",
+    type=float,
+    metavar="SHARE",
+    help="Core ML: reject where less of the work is fit for the Neural Engine (by a heuristic), e.g. 0.95.",
+)
+@click.option("--author", metavar="TEXT", help="Core ML: the author in the package's metadata.")
+@click.option("--license", "license_", metavar="TEXT", help="Core ML: the licence in the package's metadata.")
+@click.option("--no-kit", is_flag=True, help="Core ML: leave out the kit that checks the package on a Mac or iPhone.")
 @click.option("--no-time", is_flag=True, help="Check, but don't time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON on standard output.")
 @click.option("--release", is_flag=True, help="Insist on trained weights, photos and native evidence.")
@@ -135,6 +175,7 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
+    from export.coreml_options import CoreMlOptions, compression
     from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
     from runtimes.base import Evidence
@@ -155,6 +196,17 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         require=Evidence(options["require"]),
         time=not options["no_time"],
         release=options["release"],
+        coreml=CoreMlOptions(
+            input=options["image_or_tensor"] or "image",
+            labels=options["labels"],
+            ios=int(options["ios"] or 15),
+            weights=compression(int(options["weights_bits"] or 0) or None, options["weights_method"]),
+            ane_budget=options["ane_budget"],
+            author=options["author"],
+            license=options["license_"],
+        ),
+        quality_budget=options["quality_budget"],
+        kit=not options["no_kit"],
     )
 
 
@@ -238,6 +290,38 @@ def verify(folder: Path, require: str, as_json: bool) -> None:
     sys.exit(int(code))
 
 
+@cli.command(epilog=_EPILOG)
+@click.argument("artifact", metavar="ARTIFACT", type=click.Path(path_type=Path))
+@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
+    """The five most probable classes of PHOTO, as ARTIFACT (an exported folder, or the file in it) sees them."""
+    import json
+
+    from export import progress
+    from export.predict import Predictor
+
+    predictor = Predictor.of(artifact)
+    predictions = list(predictor.predict(photos))
+    with progress.console() as screen:
+        progress.show_runtime(screen, predictor)
+    if as_json:
+        found = [
+            {
+                "photo": str(prediction.photo),
+                "top": [{"label": label, "probability": share} for label, share in prediction.top],
+            }
+            for prediction in predictions
+        ]
+        runtime = {"runtime": predictor.runtime.name, "evidence": predictor.runtime.evidence}
+        click.echo(json.dumps({**runtime, "predictions": found}, indent=2))
+        return
+    for prediction in predictions:
+        click.echo(prediction.photo)
+        for label, share in prediction.top:
+            click.echo(f"  {share:6.1%}  {label}")
+
+
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 def doctor(as_json: bool) -> None:
@@ -266,6 +350,10 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None
     click.echo(script(cli, {}, "vit-export", "_VIT_EXPORT_COMPLETE").source())
+
+
+cli.add_command(kit)
+cli.add_command(attach)
 
 
 def main() -> None:

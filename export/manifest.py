@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import __version__
+from export.coreml_options import CoreMlOptions
 from export.outcome import Outcome, StageResult, status_of
 from export.weights import Weights
-from runtimes.artifact import Precision
+from runtimes.artifact import Interface, Precision
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
-from runtimes.ports import Port, intended_ports
+from runtimes.ports import Port, intended_ports, labels_digest
 from validation.gates import Gate, GateResult, KindError
 from validation.timing import Timing
 from validation.verdict import NotRun, Report, VerifiedArtifact
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SHIP, REJECTED = "ship", "evidence/rejected"
-SETTINGS = "runtime-settings.json"
+SETTINGS, LABELS = "runtime-settings.json", "labels.txt"
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "pillow")
 
 
@@ -70,7 +71,7 @@ def build(
         "status": outcome.status,
         "evidence_required": required,
         "exit_code": int(outcome.code(required)),
-        "model": _model(reference, outcome.job.batch),
+        "model": _model(reference, outcome.job.batch, artifact.interface if artifact else Interface()),
         "weights": {
             "source": weights.source,
             "sha256": weights.sha256,
@@ -95,7 +96,7 @@ def build(
             "sha256": golden.sha256,
             "images": len(golden),
             "kinds": kinds,
-            "not_judged": list(reference.at(artifact.precision if artifact else Precision()).not_judged),
+            "not_judged": list(reference.not_judged),
             "skipped": list(golden.skipped),
             "path": "evidence/golden.safetensors" if artifact else None,
         },
@@ -108,25 +109,57 @@ def build(
         "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
         "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
+        "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
+        "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
     }
 
 
-def _model(reference: "ReferenceModel", batch: int | None) -> dict[str, Any]:
+def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> dict[str, Any]:
+    artifact, ready = outcome.final.artifact if outcome.final else None, outcome.readiness
+    labels = artifact.interface.labels if artifact else ()
+    return {
+        "input": options.input,
+        "labels": None
+        if not labels or handed is None
+        else {"path": f"{handed.place}/{LABELS}", "sha256": labels_digest(labels), "count": len(labels)},
+        "ios": options.ios,
+        "metadata": dict(artifact.interface.metadata) if artifact else {},
+        "neural_engine": None
+        if ready is None
+        else {
+            "heuristic": True,
+            "share_by_macs": ready.share,
+            "macs": ready.macs,
+            "violations": list(ready.violations),
+            "budget": options.ane_budget,
+        },
+    }
+
+
+def _model(reference: "ReferenceModel", batch: int | None, interface: Interface) -> dict[str, Any]:
     spec = reference.trained.spec
-    inputs, outputs = intended_ports(spec, batch)
+    inputs, outputs = intended_ports(spec, batch, interface)
     return {
         "name": spec.name,
         "image_size": spec.image_size,
         "classes": spec.classes,
         "batch": "dynamic" if batch is None else batch,
-        "inputs": [_port(port, "NCHW") for port in inputs],
-        "outputs": [_port(port, "NC") for port in outputs],
+        "inputs": [_port(port) for port in inputs],
+        "outputs": [_port(port) for port in outputs],
     }
 
 
-def _port(port: Port, layout: str) -> dict[str, Any]:
-    return {"name": port.name, "shape": list(port.shape), "dtype": port.dtype, "layout": layout}
+_LAYOUTS = {2: "NC", 4: "NCHW"}
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "dtype": port.dtype,
+        "layout": _LAYOUTS.get(len(port.shape)),
+    }
 
 
 def _precision(precision: Precision) -> dict[str, str]:
@@ -152,7 +185,7 @@ def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
     defaults = report.defaults if report else None
     return {
         "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
-        "effective": _attestation(report.attestation) if report else None,
+        "effective": _attestation(report.attestation) if report and report.attestation else None,
         "defaults": None
         if defaults is None
         else {"effective": _attestation(defaults.attestation), "gate": _gate(defaults.gate)},
@@ -226,6 +259,7 @@ def _gate(result: GateResult) -> dict[str, Any]:
         "floor": _number(result.floor),
         "kind": result.kind,
         "detail": result.detail,
+        "warning": result.warning,
         "kinds": [_kind(kind) for kind in result.kinds],
     }
 

@@ -9,6 +9,7 @@ from efficientvit.errors import BadInput, Refused, Unavailable, VitExportError
 from export.request import Job
 from runtimes.artifact import Artifact
 from runtimes.base import Evidence
+from runtimes.neural_engine import Readiness
 from validation.gates import GateResult
 from validation.timing import Timing
 from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
@@ -87,7 +88,10 @@ class StageResult:
 
 @dataclass(slots=True)
 class Outcome:
-    """One job's result. `folder` is where it was handed over; `error` is set when a stage failed."""
+    """One job's result. `folder` is where it was handed over; `error` is set when a stage failed.
+
+    `readiness`: of a Core ML package, for the Neural Engine.
+    """
 
     job: Job
     slug: str
@@ -99,6 +103,7 @@ class Outcome:
     failed_stage: str | None = None
     error: VitExportError | None = None
     fallback: bool = False
+    readiness: Readiness | None = None
 
     @property
     def final(self) -> Verdict | None:
@@ -108,6 +113,8 @@ class Outcome:
     @property
     def status(self) -> str:
         """`verified`, `not_run`, `rejected` or `failed`."""
+        if isinstance(self.error, Refused):
+            return "rejected"
         if self.error is not None or (self.final is None and (self.rewrite is None or self.rewrite.passed)):
             return "failed"
         if self.final is None:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,12 +15,15 @@ import numpy as np
 from efficientvit.errors import StageFailed, VitExportError
 from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
+from export.kit import write_kit
 from export.outcome import Outcome, Rewrite, StageResult
 from export.request import Job, Request, slug
 from export.stages import SHARED, STAGES, Workshop
 from export.weights import Weights, find_weights
-from runtimes.artifact import Artifact, Precision, digest
-from runtimes.base import Evidence, Runtime
+from runtimes.artifact import Artifact, Format, Precision, digest
+from runtimes.base import Evidence, Mode, Runtime
+from runtimes.mil import MilEvaluator
+from runtimes.neural_engine import readiness
 from runtimes.operators import count_operators
 from runtimes.registry import runtime_for
 from validation import reference_file
@@ -33,7 +36,7 @@ from validation.timing import Timing, TimingPlan, benchmark
 from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
-    from validation.reference import ReferenceModel
+    from validation.reference import Reference, ReferenceModel
     from validation.self_check import SelfCheck
 
 
@@ -98,21 +101,21 @@ class _Bench:
         weights: Weights,
         reference: "ReferenceModel",
         check: "SelfCheck",
-        shop: Workshop,
+        scratch: Path,
         log: Path,
     ) -> None:
         self._request = request
         self._weights = weights
         self._reference = reference
         self._check = check
-        self._shop = shop
+        self._shop = Workshop(weights, reference, scratch)
         self._log = log
-        self._rewrite = rewrite_gates(reference)
+        self._rewrites: dict[bool, Rewrite] = {}
         self._shared: dict[tuple[str, int | None, int], StageResult] = {}
 
     @classmethod
     def prepare(
-        cls, request: Request, model: str, jobs: Iterable[Job], scratch: Path, log: Path, progress: Progress
+        cls, request: Request, model: str, jobs: Sequence[Job], scratch: Path, log: Path, progress: Progress
     ) -> "_Bench":
         from validation.reference import ReferenceModel
         from validation.self_check import CHECKPOINT, SEEDED, self_check
@@ -120,41 +123,52 @@ class _Bench:
         progress.step(f"{model}: weights")
         weights = find_weights(request.weights, model, request.image_size, progress.download)
         progress.weights(weights, None)
+        for job in jobs:
+            if job.coreml is not None:  # only now is the number of classes known
+                job.coreml.labels_for(weights.model.spec.classes, job.batch)
         golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
         progress.step(f"{model}: reference in float64, noise floors, self-check")
-        reference = ReferenceModel(weights.model, golden)
-        precisions = {job.target.precisions[job.precision][1] for job in jobs}
-        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, precisions)
+        reference = ReferenceModel(weights.model, golden, request.quality_budget)
+        image_input = all(job.image_input for job in jobs)
+        precisions = {job.plan[-1][1] for job in jobs}
+        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, precisions, image_input)
         progress.weights(weights, check)
-        return cls(request, weights, reference, check, Workshop(reference.deploy, scratch), log)
+        return cls(request, weights, reference, check, scratch, log)
 
     def outcome(self, job: Job, progress: Progress, command: tuple[str, ...]) -> Outcome:
         """Everything for one artifact."""
         name = slug(job, self._weights.model.spec.image_size, self._weights.suffix)
-        outcome = Outcome(job, name, Rewrite(self._rewrite), fallback=self._weights.fallback)
+        outcome = Outcome(job, name, self._rewrite(job), fallback=self._weights.fallback)
         with folder.new_folder(self._request.out, name) as partial:
             self._make(job, outcome, progress)
             self._time(outcome, progress)
             progress.step(f"{outcome.slug}: writing")
-            self._hand_over(outcome, partial, command)
+            self._hand_over(outcome, partial, command, progress)
         return outcome
+
+    def _rewrite(self, job: Job) -> Rewrite:
+        if job.image_input not in self._rewrites:
+            gates = rewrite_gates(self._reference, image_input=job.image_input)
+            self._rewrites[job.image_input] = Rewrite(gates)
+        return self._rewrites[job.image_input]
 
     def _make(self, job: Job, outcome: Outcome, progress: Progress) -> None:
         """Run the stages until one fails or is rejected: the first to be rejected is the one to blame."""
         if outcome.rewrite is None or not outcome.rewrite.passed:
             return
-        names, made = job.target.precisions[job.precision]
+        plan = job.plan
         source: Artifact | None = None
-        for name in names:
+        for name, precision in plan:
             progress.step(f"{outcome.slug}: {name}")
-            precision = made if name == names[-1] else Precision()
             try:
                 with chatter.into(self._log):
-                    result = self._stage(name, job, precision, source, last=name == names[-1])
+                    result = self._stage(name, job, precision, source, last=name == plan[-1][0])
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = name, error
                 return
             outcome.stages.append(result)
+            if result.artifact.format is Format.COREML and not isinstance(result.verdict, Rejected):
+                outcome.readiness = readiness(result.artifact)
             progress.stage(outcome, result)
             if isinstance(result.verdict, Rejected):
                 return
@@ -168,11 +182,16 @@ class _Bench:
         with _failing_as(name, self._shop.folder):
             artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
-        verdict = judge(artifact, self._reference.at(artifact.precision), runtime_for(artifact.format), defaults=last)
+        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
+        reference = self._reference_for(artifact)
+        verdict = judge(artifact, reference, runtime_for(artifact.format), defaults=last, ane_budget=ane_budget)
         result = StageResult(name, self._weighed(verdict), seconds, count_operators(artifact))
         if name in SHARED:
             self._shared[key] = result
         return result
+
+    def _reference_for(self, artifact: Artifact) -> "Reference":
+        return self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""
@@ -201,9 +220,11 @@ class _Bench:
 
     def _timing(self, verified: VerifiedArtifact, runtime: Runtime) -> Timing:
         plan = TimingPlan(batch=verified.artifact.batch or 1)
-        return benchmark(verified, runtime, plan, np.asarray(self._reference.golden.ordinary().images))
+        golden = self._reference.golden.ordinary()
+        image_input = verified.artifact.interface.image_input
+        return benchmark(verified, runtime, plan, golden.with_pixels().pixels if image_input else golden.images)
 
-    def _hand_over(self, outcome: Outcome, partial: Path, command: tuple[str, ...]) -> None:
+    def _hand_over(self, outcome: Outcome, partial: Path, command: tuple[str, ...], progress: Progress) -> None:
         """Fill the folder and publish it. A rejected or failed job leaves the last good folder as it is."""
         status = outcome.status
         good = status in ("verified", "not_run")
@@ -221,10 +242,19 @@ class _Bench:
                 outcome, self._weights, self._reference, self._check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
+            if good and self._request.kit and outcome.job.coreml is not None and outcome.job.batch == 1:
+                self._make_kit(partial, outcome, progress)
             folder.publish(partial, final)
             for old in ("rejected", "failed") if good else ():
                 shutil.rmtree(self._request.out / f"{outcome.slug}.{old}", ignore_errors=True)
         outcome.folder = final
+
+    def _make_kit(self, partial: Path, outcome: Outcome, progress: Progress) -> None:
+        """What checks the package on a Mac or an iPhone; its picture's budget comes from the evaluator."""
+        progress.step(f"{outcome.slug}: device kit")
+        assert outcome.final is not None
+        with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
+            write_kit(partial, logits_of=lambda pixels: np.concatenate([session(image[None]) for image in pixels]))
 
     def _fill(self, artifact: Artifact, folder: Path, place: str, evidence: Path) -> manifest.Handed:
         """Copy the artifact, its settings and its reference."""
@@ -236,7 +266,10 @@ class _Bench:
             shutil.copyfile(file, copy)
         settings = dict(runtime_for(artifact.format).shipped_settings(artifact))
         manifest.write_json(target / manifest.SETTINGS, settings)
-        reference_file.save(self._reference.at(artifact.precision), evidence)
+        if artifact.interface.labels:
+            text = "".join(f"{label}\n" for label in artifact.interface.labels)
+            (target / manifest.LABELS).write_text(text, encoding="utf-8")
+        reference_file.save(self._reference_for(artifact), evidence)
         return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / reference_file.REFERENCE))
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from export import interrupt
 from export.doctor import Ability
 from export.outcome import Exit, Outcome, StageResult, status_of
+from export.predict import Predictor
 from export.verify import Verification
 from export.weights import Weights
 from runtimes.base import Evidence
@@ -104,7 +105,8 @@ def _word(verdict: Verdict) -> tuple[str, str]:
     return word, _STYLE[word]
 
 
-_COUNTED = {Gate.INTERFACE: "port", Gate.CONSTANTS: "const"}
+_COUNTED = {Gate.INTERFACE: "port", Gate.OPERATORS: "op", Gate.CONSTANTS: "const", Gate.LABELS: "image"}
+_VIOLATIONS_SHOWN = 3
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
 _WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
 
@@ -181,6 +183,11 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
         if not final.report.evidence.at_least(required):
             screen.print(Text(f"{final.report.evidence} evidence only; {required} is required", "bold yellow"))
         _settings(screen, final)
+        _readiness(screen, outcome)
+    if isinstance(final, VerifiedArtifact | Rejected):
+        for gate in final.report.gates:
+            if gate.warning:
+                screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"))
     if outcome.fallback:
         screen.print(Text(BANNER, "bold black on yellow"))
     if outcome.folder is not None:
@@ -195,7 +202,11 @@ def _reject(screen: Console, stage: str, reason: str) -> None:
 
 def _settings(screen: Console, verified: VerifiedArtifact) -> None:
     report = verified.report
-    effective = report.attestation
+    effective = verified.attestation
+    if report.evidence is not Evidence.NATIVE:
+        text = f"its program evaluated in {effective.precision}, not run: never timed here; a device says the rest"
+        screen.print(Text(text, "dim"))
+        return
     runtime = f"{effective.runtime} {effective.version}".split("-")[0]
     screen.print(Text(f"ran in {effective.precision} on {runtime}, {effective.threads} thread, {effective.isa}", "dim"))
     if report.defaults is not None:
@@ -206,6 +217,18 @@ def _settings(screen: Console, verified: VerifiedArtifact) -> None:
         else:
             screen.print(Text(f"{line}, OVER the budget of {gate.budget:.1e}: an app must apply", "bold yellow"))
             screen.print(Text("  ship/runtime-settings.json", "bold yellow"))
+
+
+def _readiness(screen: Console, outcome: Outcome) -> None:
+    ready = outcome.readiness
+    if ready is None:
+        return
+    line = f"{ready.share:.1%} of the work is fit for the Neural Engine, by a heuristic"
+    screen.print(Text(f"{line}; the kit asks the device", "dim"))
+    for violation in ready.violations[:_VIOLATIONS_SHOWN]:
+        screen.print(Text(f"  not fit: {violation}", "yellow"))
+    if (more := len(ready.violations) - _VIOLATIONS_SHOWN) > 0:
+        screen.print(Text(f"  and {more} more, in the manifest", "yellow"))
 
 
 def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
@@ -238,6 +261,18 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
     if code is Exit.NOT_VERIFIED:
         screen.print(Text("  the evidence that was required is not to be had on this host", "yellow"))
+
+
+def show_runtime(screen: Console, predictor: Predictor) -> None:
+    """Which program gives the answers, and what they are not."""
+    artifact, runtime = predictor.exported.artifact, predictor.runtime
+    if runtime.evidence is Evidence.NATIVE:
+        screen.print(Text(f"{artifact.path.name} in {runtime.name}", "dim"))
+    else:
+        text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({runtime.name})"
+        screen.print(Text(text, "yellow"))
+    if not predictor.exported.manifest["weights"]["trained"]:
+        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
 
 
 def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
+from export.coreml_options import CoreMlOptions
 from export.opsets import DEFAULT_OPSET, OPSETS
-from export.targets import TARGETS, Target
+from export.targets import TARGETS, Plan, Target
+from runtimes.artifact import Format, Precision
 from runtimes.base import Evidence
 
 _LARGEST_BATCH = 1024
@@ -18,13 +20,28 @@ DYNAMIC = "dynamic"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One artifact to make. `batch` None means dynamic."""
+    """One artifact to make. `batch` None means dynamic; `coreml` is None for every other target."""
 
     model: str
     target: Target
     precision: str
     batch: int | None
     opset: int
+    coreml: CoreMlOptions | None = None
+
+    @property
+    def image_input(self) -> bool:
+        """It takes an 8-bit image in place of a tensor."""
+        return self.coreml is not None and self.coreml.image_input
+
+    @property
+    def plan(self) -> Plan:
+        """The stages in order, and what each makes; the last one's is what ships."""
+        plan = self.target.precisions[self.precision]
+        if self.coreml is None or self.coreml.weights is None:
+            return plan
+        made = plan[-1][1]
+        return (*plan, ("compress", Precision(self.coreml.weights, made.activations, made.execution)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,9 @@ class Request:
     require: Evidence = Evidence.REFERENCE
     time: bool = True
     release: bool = False
+    coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
+    quality_budget: float | None = None
+    kit: bool = True
 
     @property
     def required(self) -> Evidence:
@@ -77,7 +97,25 @@ class Request:
             raise BadOption(
                 "--release needs trained weights", expected="-w pretrained or -w FILE", got=f"-w {self.weights}"
             )
-        return tuple(self._job(model, _target(name)) for model in models for name in targets)
+        jobs = tuple(self._job(model, _target(name)) for model in models for name in targets)
+        self._require_used(jobs)
+        return jobs
+
+    def _require_used(self, jobs: Iterable[Job]) -> None:
+        """An option that changes nothing of what was asked for is a mistake."""
+        if self.coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
+            raise BadOption(
+                "options for Core ML packages, and none is to be made",
+                expected="-t coreml",
+                got=f"-t {' -t '.join(self.targets)}",
+                next_step="add -t coreml, or leave --input, --labels, --ios, --weights-bits and the like out",
+            )
+        if self.quality_budget is None:
+            return
+        if not 0 < self.quality_budget < float("inf"):
+            raise BadOption("--quality-budget is a relative error", expected="above 0", got=str(self.quality_budget))
+        if not any(job.plan[-1][1].weights.compressed for job in jobs):
+            raise BadOption("--quality-budget is for compressed weights", expected="--weights-bits with it", got="none")
 
     def _job(self, model: str, target: Target) -> Job:
         if self.batch is None and not target.dynamic_batch:
@@ -94,7 +132,14 @@ class Request:
                 expected=" or ".join(target.precisions),
                 got=precision,
             )
-        return Job(model, target, precision, self.batch, self.opset)
+        if target.format is not Format.COREML:
+            return Job(model, target, precision, self.batch, self.opset)
+        self.coreml.require_batch(self.batch)
+        if self.coreml.weights is not None and precision != "fp16":
+            raise BadOption(
+                "compressed weights decode to fp16", expected="-p fp16 with --weights-bits", got=f"-p {precision}"
+            )
+        return Job(model, target, precision, self.batch, self.opset, self.coreml)
 
 
 def parse_batch(text: str) -> int | None:
@@ -113,8 +158,8 @@ def parse_batch(text: str) -> int | None:
 def slug(job: Job, image_size: int, weights: str) -> str:
     """The name of the artifact's folder: every option that is not the default and changes the file, in a fixed order.
 
-    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m0-dynamic-onnx-fp32-untrained`; `weights` is the suffix that
-    their source asks for.
+    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m0-coreml-fp16-palette4-ios16-untrained`; `weights` is the suffix
+    that their source asks for.
     """
     parts = [job.model]
     if image_size != 224:
@@ -124,6 +169,8 @@ def slug(job: Job, image_size: int, weights: str) -> str:
     if job.opset != DEFAULT_OPSET:
         parts.append(f"opset{job.opset}")
     parts += [job.target.name, job.precision]
+    if job.coreml is not None:
+        parts += job.coreml.slug_parts()
     if weights:
         parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
     return "-".join(parts)

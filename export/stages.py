@@ -5,29 +5,64 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import precision, simplify, to_coreml, to_openvino, trace
+from export import compress, precision, simplify, to_coreml, to_openvino, trace
+from export.coreml_metadata import describe
 from export.request import Job
-from runtimes.artifact import Artifact, Precision
+from export.weights import Weights
+from runtimes.artifact import Artifact, Interface, Precision
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from efficientvit.model import EfficientViT
+    from validation.reference import ReferenceModel
 
 
 @dataclass(slots=True)
 class Workshop:
-    """One model's deploy form and the folder in which its artifacts are made, before they are handed over."""
+    """One model and the folder in which its artifacts are made, before they are handed over."""
 
-    deploy: "EfficientViT"
+    weights: Weights
+    reference: "ReferenceModel"
     folder: Path
     _programs: dict[int | None, "ExportedProgram"] = field(default_factory=dict)
+    _coreml_programs: dict[tuple[int, bool, bool], "ExportedProgram"] = field(default_factory=dict)
+
+    @property
+    def deploy(self) -> "EfficientViT":
+        """What is exported."""
+        return self.reference.deploy
 
     def program(self, batch: int | None) -> "ExportedProgram":
         """The captured program for this batch; captured once."""
         if batch not in self._programs:
             self._programs[batch] = trace.capture(self.deploy, batch)
         return self._programs[batch]
+
+    def coreml_program(self, job: Job, *, labelled: bool) -> "ExportedProgram":
+        """The captured program of a Core ML package, without the preprocessing that its image input brings."""
+        assert job.batch is not None, "a request for a dynamic batch is refused before"
+        key = (job.batch, job.image_input, labelled)
+        if key not in self._coreml_programs:
+            deploy = self.coreml_deploy(job)
+            self._coreml_programs[key] = to_coreml.capture_for_coreml(deploy, job.batch, labelled=labelled)
+        return self._coreml_programs[key]
+
+    def coreml_deploy(self, job: Job) -> "EfficientViT":
+        """The deploy form that a Core ML package of `job` holds."""
+        return self.reference.image_deploy if job.image_input else self.deploy
+
+    def interface(self, job: Job, made: Precision) -> Interface:
+        """What the job's artifact takes and gives, and what it says of itself.
+
+        Raises:
+            BadOption: the labels are not this model's.
+        """
+        if job.coreml is None:
+            return Interface()
+        labels = job.coreml.labels_for(self.deploy.spec.classes, job.batch)
+        metadata = describe(job.coreml, self.weights, self.reference.at(made, image_input=job.image_input))
+        return Interface(job.image_input, labels, metadata)
 
     def path(self, stage: str, job: Job, suffix: str) -> Path:
         """A new folder for what the stage makes, so that the file can bear the name that it ships under."""
@@ -59,10 +94,34 @@ def _openvino(shop: Workshop, job: Job, made: Precision, source: Artifact | None
     return to_openvino.to_openvino(source, shop.path("openvino", job, ".xml"), made.weights)
 
 
+def _twin(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
+    return _converted(shop, job, made, "twin")
+
+
 def _coreml(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
-    assert job.batch is not None, "a request for a dynamic batch is refused before"
-    out = shop.path("coreml", job, ".mlpackage")
-    return to_coreml.to_coreml(shop.program(job.batch), shop.deploy, out, batch=job.batch, activations=made.activations)
+    return _converted(shop, job, made, "coreml")
+
+
+def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifact:
+    assert job.batch is not None and job.coreml is not None
+    interface = shop.interface(job, made)
+    return to_coreml.to_coreml(
+        shop.coreml_program(job, labelled=bool(interface.labels)),
+        shop.deploy.spec,
+        shop.path(stage, job, ".mlpackage"),
+        batch=job.batch,
+        activations=made.activations,
+        interface=interface,
+        preprocessing=shop.reference.golden.preprocessing,
+        ios=job.coreml.ios,
+        made_by=stage,
+    )
+
+
+def _compress(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
+    assert source is not None
+    out = shop.path("compress", job, ".mlpackage")
+    return compress.compress(source, shop.coreml_deploy(job), out, made.weights, shop.interface(job, made))
 
 
 STAGES: Mapping[str, Stage] = {
@@ -70,7 +129,9 @@ STAGES: Mapping[str, Stage] = {
     "simplify": _simplify,
     "precision": _precision,
     "openvino": _openvino,
+    "twin": _twin,
     "coreml": _coreml,
+    "compress": _compress,
 }
 
 SHARED = frozenset({"trace", "simplify"})

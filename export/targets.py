@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 from runtimes.artifact import Dtype, Format, Precision
 
+Plan = tuple[tuple[str, Precision], ...]
+"""Stages of `export.stages.STAGES` in order, and the precision of what each makes."""
+
 _FP32 = Precision()
 _FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
 _FP16_WEIGHTS = Precision(weights=Dtype.FP16)
+_ONNX: Plan = (("trace", _FP32), ("simplify", _FP32))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One kind of artifact. `precisions` maps what `--precision` takes to (stages, what they make); first is default.
-
-    The stages are names of `export.stages.STAGES`; `simplify` alone is shared work that no two targets repeat.
-    """
+    """One kind of artifact. `precisions` maps what `--precision` takes to how it is made; the first is the default."""
 
     name: str
     format: Format
@@ -23,7 +24,7 @@ class Target:
     extra: str | None
     package: str
     dynamic_batch: bool
-    precisions: Mapping[str, tuple[tuple[str, ...], Precision]]
+    precisions: Mapping[str, Plan]
 
     @property
     def default_precision(self) -> str:
@@ -42,8 +43,8 @@ TARGETS: Mapping[str, Target] = {
             package="onnxruntime",
             dynamic_batch=True,
             precisions={
-                "fp32": (("trace", "simplify"), _FP32),
-                "fp16": (("trace", "simplify", "precision"), _FP16),
+                "fp32": _ONNX,
+                "fp16": (*_ONNX, ("precision", _FP16)),
             },
         ),
         Target(
@@ -54,8 +55,8 @@ TARGETS: Mapping[str, Target] = {
             package="openvino",
             dynamic_batch=True,
             precisions={
-                "fp32": (("trace", "simplify", "openvino"), _FP32),
-                "fp16": (("trace", "simplify", "openvino"), _FP16_WEIGHTS),
+                "fp32": (*_ONNX, ("openvino", _FP32)),
+                "fp16": (*_ONNX, ("openvino", _FP16_WEIGHTS)),
             },
         ),
         Target(
@@ -65,7 +66,11 @@ TARGETS: Mapping[str, Target] = {
             extra="coreml",
             package="coremltools",
             dynamic_batch=False,
-            precisions={"fp16": (("coreml",), _FP16), "fp32": (("coreml",), _FP32)},
+            precisions={
+                # The twin is the same conversion in float32: it tells the converter's faults from float16's.
+                "fp16": (("twin", _FP32), ("coreml", _FP16)),
+                "fp32": (("coreml", _FP32),),
+            },
         ),
     )
 }

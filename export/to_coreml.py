@@ -1,29 +1,64 @@
-"""Stage `coreml`: the torch.export program to a Core ML package (ML program), byte for byte reproducible."""
+"""Stages `twin` and `coreml`: the torch.export program to a Core ML package (ML program)."""
 
-import json
-import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import MissingExtra
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from efficientvit.preprocess import Preprocessing
+from export.coreml_package import add_classifier, finish
+from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
 from runtimes.host import versions
-from runtimes.ports import INPUT, OUTPUT
+from runtimes.ports import INPUT, OUTPUT, PROBABILITIES
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
     from efficientvit.model import EfficientViT
+    from efficientvit.spec import ModelSpec
 
-_NAMESPACE = uuid.UUID("5c5f9d9e-0a52-5c0b-9d4e-3d5b6f7e8a90")
-_DEBUG_HANDLES = "executorch_debug_handle_mapping.json"  # written for a debugger of ExecuTorch; no part of a package
-_MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
+
+def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labelled: bool) -> "ExportedProgram":
+    """The program of (batch, 3, S, S) -> logits, and with `labelled` their softmax beside them."""
+    import torch
+
+    size = deploy.spec.image_size
+    network = _with_softmax(deploy) if labelled else deploy
+    exported = torch.export.export(network, (torch.zeros(batch, 3, size, size),))
+    # Without this coremltools refuses the program: its dialect is TRAINING.
+    program: ExportedProgram = exported.run_decompositions({})
+    return program
+
+
+def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
+    from torch import nn
+
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = deploy
+
+        def forward(self, image: "Tensor") -> "tuple[Tensor, Tensor]":
+            logits = self.net(image)
+            return logits, logits.softmax(1)
+
+    return Classifier().eval()
 
 
 def to_coreml(
-    program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch: int, activations: Dtype = Dtype.FP16
+    program: "ExportedProgram",
+    model: "ModelSpec",
+    out: Path,
+    *,
+    batch: int,
+    activations: Dtype,
+    interface: Interface,
+    preprocessing: Preprocessing,
+    ios: int,
+    made_by: str,
 ) -> Artifact:
-    """Write the package `out` (.mlpackage) for iOS 15 and later, float32 in and out.
+    """Write the package `out` (.mlpackage), float32 logits whatever is between, the same bytes for the same input.
 
     Raises:
         MissingExtra: coremltools is not installed.
@@ -34,45 +69,46 @@ def to_coreml(
         raise MissingExtra("coremltools", "coreml", "converting to Core ML") from error
     import numpy as np
 
-    precision = ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32
-    size = model.spec.image_size
+    shape = (batch, 3, model.image_size, model.image_size)
+    outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
     package = ct.convert(
-        program.run_decompositions({}),
+        program,
         convert_to="mlprogram",
-        inputs=[ct.TensorType(INPUT, shape=(batch, 3, size, size), dtype=np.float32)],
-        outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
-        minimum_deployment_target=ct.target.iOS15,
-        compute_precision=precision,
+        inputs=[_image(shape, preprocessing.mean) if interface.image_input else _tensor(shape)],
+        outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
+        minimum_deployment_target=ct.target[f"iOS{ios}"],
+        compute_precision=ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32,
         skip_model_load=True,
     )
     package.save(str(out))
-    _normalise(out)
+    if interface.labels:
+        add_classifier(out, interface.labels)
+    finish(out, interface)
     return Artifact.on_disk(
         out,
         Format.COREML,
-        model.spec,
-        made_by="coreml",
+        model,
+        made_by=made_by,
         batch=batch,
         precision=Precision(activations, activations, activations),
         tools=versions("coremltools", "torch"),
+        interface=interface,
     )
 
 
-def _normalise(package: Path) -> None:
-    """The same input gives the same bytes: the spec in a fixed order, the manifest's random UUIDs by name."""
+# coremltools writes into the types that it is given, so each conversion gets its own.
+
+
+def _image(shape: tuple[int, ...], mean: Sequence[float]) -> Any:
+    """8-bit RGB; pixel / 255 - mean before the network, whose first convolution is divided by std."""
     import coremltools as ct
 
-    (package / _DEBUG_HANDLES).unlink(missing_ok=True)
-    spec = ct.utils.load_spec(str(package))
-    (package / _MODEL).write_bytes(spec.SerializeToString(deterministic=True))
-    path = package / "Manifest.json"
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    named = {
-        key: str(uuid.uuid5(_NAMESPACE, entry["path"])).upper() for key, entry in manifest["itemInfoEntries"].items()
-    }
-    manifest["itemInfoEntries"] = {
-        named[key]: entry
-        for key, entry in sorted(manifest["itemInfoEntries"].items(), key=lambda item: item[1]["path"])
-    }
-    manifest["rootModelIdentifier"] = named[manifest["rootModelIdentifier"]]
-    path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")
+    bias = [-channel for channel in mean]
+    return ct.ImageType(INPUT, shape=shape, scale=1 / 255, bias=bias, color_layout=ct.colorlayout.RGB)
+
+
+def _tensor(shape: tuple[int, ...]) -> Any:
+    import coremltools as ct
+    import numpy as np
+
+    return ct.TensorType(INPUT, shape=shape, dtype=np.float32)

@@ -1,7 +1,7 @@
 """What a stage makes: a file, two files or a package on disk, bound to its digest."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,11 +22,32 @@ class Format(StrEnum):
 
 
 class Dtype(StrEnum):
-    """A floating-point format of weights, activations or arithmetic."""
+    """A format of weights, activations or arithmetic.
+
+    The last four are of stored weights alone, and decode to fp16: int8 with a scale for each output channel, and
+    indices of 8, 6 or 4 bits into a palette for each tensor.
+    """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    PALETTE8 = "palette8"
+    PALETTE6 = "palette6"
+    PALETTE4 = "palette4"
+
+    @property
+    def compressed(self) -> bool:
+        """Precision was spent on purpose: the quality gate has a word."""
+        return self in (Dtype.INT8, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
+
+    @property
+    def arithmetic(self) -> "Dtype":
+        """What its values are once decoded."""
+        return Dtype.FP16 if self.compressed else self
+
+
+PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype.PALETTE4: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +57,20 @@ class Precision:
     weights: Dtype = Dtype.FP32
     activations: Dtype = Dtype.FP32
     execution: Dtype = Dtype.FP32
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What an app feeds and gets. By default a normalised tensor and logits.
+
+    `image_input`: 8-bit RGB in place of the tensor, normalised by the artifact itself. `labels`: the classes' names,
+    in order, where the artifact gives the label and the probabilities beside the logits. `metadata`: what the file
+    says of itself, key and value, sorted.
+    """
+
+    image_input: bool = False
+    labels: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +87,7 @@ class Artifact:
     source_sha256: str | None = None
     tools: tuple[tuple[str, str], ...] = ()
     size_bytes: int = 0
+    interface: Interface = Interface()
 
     @classmethod
     def on_disk(
@@ -65,6 +101,7 @@ class Artifact:
         precision: Precision | None = None,
         source: "Artifact | None" = None,
         tools: tuple[tuple[str, str], ...] = (),
+        interface: Interface = Interface(),
     ) -> "Artifact":
         """The artifact at `path` as it lies there now, hashed."""
         return cls(
@@ -78,6 +115,7 @@ class Artifact:
             source_sha256=source.sha256 if source else None,
             tools=tools,
             size_bytes=sum(file.stat().st_size for file in _files(path)),
+            interface=interface,
         )
 
     def files(self) -> tuple[Path, ...]:

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from runtimes.artifact import Artifact, Dtype
 
 Array = NDArray[np.float32]
+Images = NDArray[np.float32] | NDArray[np.uint8]
+"""(B, 3, H, W) float32, normalised; or (B, H, W, 3) uint8 R G B, for an artifact that takes images."""
+
+Answer = tuple[str, Mapping[str, float]]
+"""A classifier's own words on one image: the label, and the probability of each."""
 
 
 class Evidence(StrEnum):
@@ -68,8 +73,30 @@ class Session(Protocol):
         """How it really runs."""
         ...
 
-    def __call__(self, images: Array, /) -> Array:
-        """(B, 3, H, W) float32 normalised images -> (B, classes) float32 logits, synchronised on return."""
+    @property
+    def takes_tensors(self) -> bool:
+        """False where only 8-bit images can be fed: a native runtime that offers no way in behind an image input."""
+        ...
+
+    @property
+    def peaks(self) -> Mapping[str, float]:
+        """The largest magnitude of every tensor in the last call; empty where a runtime doesn't show its tensors."""
+        ...
+
+    def __call__(self, images: Images, /) -> Array:
+        """Images -> (B, classes) float32 logits, synchronised on return.
+
+        A tensor goes to the network itself: for an artifact that takes images, behind its image input, where the
+        values are (pixel / 255 - mean), not yet divided by std.
+        """
+        ...
+
+    def classify(self, images: Images, /) -> Answer:
+        """What an artifact with labels says of one image (B = 1).
+
+        Raises:
+            BadInput: the artifact is no classifier with labels.
+        """
         ...
 
 

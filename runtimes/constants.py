@@ -54,7 +54,25 @@ def _openvino(artifact: Artifact) -> Iterator[Constant]:
             yield operation.get_friendly_name().removesuffix("_compressed"), np.array(operation.data)
 
 
+def _coreml(artifact: Artifact) -> Iterator[Constant]:
+    from runtimes.mil_program import load_program
+
+    for name, constant in load_program(artifact.path).constants.items():
+        if isinstance(constant.value, np.ndarray):
+            yield source_name(name), constant.value
+
+
+def source_name(name: str) -> str:
+    """coremltools' name of a parameter (p_net_stem_conv_weight_to_fp16) without what it added to torch.export's."""
+    for suffix in _COREML_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.removeprefix("p_").removeprefix("b_").removeprefix("net_")
+
+
+_COREML_SUFFIXES = ("_palettized", "_quantized", "_to_fp16")
+
 _READERS: dict[Format, Callable[[Artifact], Iterator[Constant]]] = {
     Format.ONNX: _onnx,
     Format.OPENVINO: _openvino,
+    Format.COREML: _coreml,
 }

@@ -2,24 +2,30 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed, Unavailable
 from runtimes.artifact import Artifact
-from runtimes.base import Array, Attestation, Evidence, Mode, Session
+from runtimes.base import Answer, Array, Attestation, Evidence, Images, Mode, Session
 from runtimes.extras import in_one_sentence, missing
 from runtimes.host import this_host, version
-from runtimes.session import OpenSession, Shape, refused_by
+from runtimes.mil import MilEvaluator
+from runtimes.ports import INPUT, LABEL, OUTPUT, PROBABILITIES
+from runtimes.session import OpenSession, refused_by
 
-_ORACLE_UNITS, _SHIPPED_UNITS = "CPU_ONLY", "ALL"
+_SHIPPED_UNITS = "ALL"
 
 
 class CoreMl:
-    """Runs .mlpackage folders on this Mac: on its CPU in Mode.ORACLE, else on every unit that it has."""
+    """Runs .mlpackage folders on this Mac, on every compute unit that it has.
+
+    Core ML has no switch for float32 arithmetic, so what the file *says* (Mode.ORACLE) is the evaluator's to tell.
+    """
 
     name = "coreml"
     evidence = Evidence.NATIVE
@@ -39,12 +45,16 @@ class CoreMl:
         Raises:
             Unavailable: this is no Mac.
             MissingExtra: coremltools is not installed.
-            StageFailed: Core ML refuses the package, or its input is an image, which carries no golden input.
+            StageFailed: Core ML refuses the package.
+            BrokenArtifact: the evaluator can't interpret it.
         """
         if (error := _unavailable()) is not None:
             raise error
-        units = _ORACLE_UNITS if mode is Mode.ORACLE else _SHIPPED_UNITS
-        with closing(_session(artifact, units)) as session:
+        if mode is Mode.ORACLE:
+            with MilEvaluator().open(artifact, mode, threads) as session:
+                yield session
+            return
+        with closing(_session(artifact)) as session:
             yield session
 
 
@@ -52,12 +62,12 @@ def _unavailable() -> Unavailable | None:
     if sys.platform != "darwin":
         return Unavailable(
             "Core ML runs on macOS and iOS only",
-            next_step="copy the folder to a Mac and run `vit-export verify` there",
+            next_step="copy the folder to a Mac and run `vit-export verify` there, or run its kit on the device",
         )
     return missing("coremltools", "coreml", "running a Core ML package")
 
 
-def _session(artifact: Artifact, units: str) -> OpenSession:
+def _session(artifact: Artifact) -> OpenSession:
     import coremltools
 
     label = artifact.path.name
@@ -65,16 +75,23 @@ def _session(artifact: Artifact, units: str) -> OpenSession:
         # coremltools warns and returns a model that can't predict, where Core ML refused to load it.
         warnings.filterwarnings("error", "You will not be able to run predict", RuntimeWarning)
         try:
-            compute_units = coremltools.ComputeUnit[units]
+            compute_units = coremltools.ComputeUnit[_SHIPPED_UNITS]
             model = coremltools.models.MLModel(str(artifact.path), compute_units=compute_units)
         except RuntimeWarning as refusal:
             raise RuntimeError(str(refusal)) from refusal
-    name, shape, output = ports(model.get_spec().description, label)
+    _require_ports(model.get_spec().description, label)
 
-    def run(images: Array) -> Array:
+    def predict(images: Images) -> Mapping[str, Any]:
         with refused_by("Core ML", f"{label} on images {images.shape}", [RuntimeError]):
-            logits: Array = np.asarray(model.predict({name: images})[output])
-        return logits
+            answer: Mapping[str, Any] = model.predict({INPUT: _fed(images)})
+        return answer
+
+    def logits(images: Images) -> Array:
+        return np.asarray(predict(images)[OUTPUT], np.float32)
+
+    def classify(images: Images) -> Answer:
+        answer = predict(images)
+        return str(answer[LABEL]), answer[PROBABILITIES]
 
     attestation = Attestation(
         runtime="coreml",
@@ -83,25 +100,40 @@ def _session(artifact: Artifact, units: str) -> OpenSession:
         precision=artifact.precision.activations,
         threads=0,
         isa=this_host().isa,
-        settings={"compute_units": units, "os": this_host().os},
+        settings={"compute_units": _SHIPPED_UNITS, "os": this_host().os},
     )
-    return OpenSession(attestation, shape, run)
+    size = artifact.model.image_size
+    tensors: Callable[[Array], Array] = logits
+    pixels: Callable[[NDArray[np.uint8]], Array] = logits
+    image_input = artifact.interface.image_input
+    return OpenSession(
+        attestation,
+        (artifact.batch, 3, size, size),
+        None if image_input else tensors,
+        run_pixels=pixels if image_input else None,
+        classify=classify if artifact.interface.labels else None,
+    )
 
 
-def ports(description: Any, label: str) -> tuple[str, Shape, str]:
-    """Name and shape of the tensor input, and name of the tensor output, of a spec's ModelDescription.
+def _fed(images: Images) -> Any:
+    """A tensor as it is; 8-bit pixels (1, S, S, 3) as the Pillow image that coremltools asks for."""
+    if images.dtype != np.uint8:
+        return images
+    from PIL import Image
+
+    return Image.fromarray(images[0])
+
+
+def _require_ports(description: Any, label: str) -> None:
+    """Inputs and outputs by name, from a spec's ModelDescription.
 
     Raises:
-        StageFailed: there is not exactly one of each; a classifier's label and probabilities don't count.
+        StageFailed: the package takes another input, or gives no logits.
     """
-    inputs = [port for port in description.input if port.type.WhichOneof("Type") == "multiArrayType"]
-    outputs = [port for port in description.output if port.type.WhichOneof("Type") == "multiArrayType"]
-    if len(inputs) != 1 or len(outputs) != 1:
-        every = (*description.input, *description.output)
+    inputs, outputs = [port.name for port in description.input], [port.name for port in description.output]
+    if inputs != [INPUT] or OUTPUT not in outputs:
         raise StageFailed(
-            f"{label} is not a model from one tensor to one tensor",
-            expected="one multiArray input and one multiArray output",
-            got=", ".join(f"{port.name}: {port.type.WhichOneof('Type')}" for port in every),
-            next_step="an image input holds 8 bits a channel: check such a package with the device kit",
+            f"{label} is no package of ours",
+            expected=f"the input '{INPUT}' and an output '{OUTPUT}'",
+            got=f"inputs {', '.join(inputs) or 'none'}; outputs {', '.join(outputs) or 'none'}",
         )
-    return inputs[0].name, tuple(inputs[0].type.multiArrayType.shape), outputs[0].name

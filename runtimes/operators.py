@@ -1,5 +1,7 @@
 """How many operators a saved artifact has: the figure that a person compares between two exports."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from efficientvit.errors import StageFailed
@@ -32,9 +34,32 @@ def count_operators(artifact: Artifact) -> int:
             operations = import_openvino().Core().read_model(artifact.path).get_ops()
             return sum(not _is_data(operation) for operation in operations)
         case Format.COREML:
-            import coremltools as ct
+            from runtimes.mil_program import load_program
 
-            (function,) = ct.utils.load_spec(str(artifact.path)).mlProgram.functions.values()
-            (block,) = function.block_specializations.values()
-            return sum(operation.type != "const" for operation in block.operations)
+            return len(load_program(artifact.path).operations)
     raise StageFailed(f"a {artifact.format} artifact has no graph to count")
+
+
+_WORK = {"add", "concat", "conv", "linear", "matmul", "mul", "reduce_mean", "relu", "reshape", "sigmoid", "softmax"}
+
+EDGES = frozenset({"cast", "classify"})
+"""What stands at the edges of a Core ML package and does no work."""
+
+COREML_KINDS = frozenset(_WORK | {"split", "transpose"} | EDGES)
+"""What EfficientViT's Core ML packages may consist of. Anything else is a converter that went another way."""
+
+
+def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
+    """How often each operation occurs that has no business in an artifact of ours.
+
+    Core ML only: there each kind decides on which of a phone's compute units it can run.
+    """
+    if artifact.format is not Format.COREML:
+        return {}
+    from runtimes.mil_program import load_program
+
+    program = load_program(artifact.path)
+    kinds = Counter(operation.kind for operation in program.operations if operation.kind not in COREML_KINDS)
+    if not artifact.precision.weights.compressed:
+        kinds.update(c.stored for c in program.constants.values() if c.stored != "const")
+    return kinds

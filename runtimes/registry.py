@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from runtimes.artifact import Format
 from runtimes.base import Runtime
 from runtimes.coreml_native import CoreMl
+from runtimes.mil import MilEvaluator
 from runtimes.openvino_ir import OpenVino
 from runtimes.ort import OnnxRuntime
 
@@ -12,7 +13,7 @@ RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
     Format.TORCH: (),  # a module in memory, run by runtimes.torch_eager without a file
     Format.ONNX: (OnnxRuntime(),),
     Format.OPENVINO: (OpenVino(),),
-    Format.COREML: (CoreMl(),),
+    Format.COREML: (CoreMl(), MilEvaluator()),
 }
 """In order of preference: the first that is available here gives the verdict."""
 

@@ -1,63 +1,118 @@
 """What every opened artifact has in common: it refuses inputs that don't fit and frees what it held."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
-from runtimes.base import Array, Attestation
+from runtimes.base import Answer, Array, Attestation, Images
 
 Shape = tuple[int | None, ...]
 """What an input takes, None where any size will do."""
 
 
 class OpenSession:
-    """A `Session` around the one function that runs the artifact.
+    """A `Session` around the functions that run the artifact.
 
     Args:
         attestation: how it really runs.
-        takes: the shape of the artifact's input; None where any size will do.
-        run: C-contiguous float32 images of that shape -> logits.
+        takes: the shape of the artifact's network input, NCHW; None where any size will do.
+        run: C-contiguous float32 images of that shape -> logits; None where only 8-bit images can be fed.
+        run_pixels: C-contiguous uint8 images (B, H, W, 3) -> logits, of an artifact that takes images.
+        classify: images, either kind -> label and probabilities, of an artifact with labels.
+        peaks: filled by each call with the largest magnitude of every tensor.
     """
 
-    def __init__(self, attestation: Attestation, takes: Shape, run: Callable[[Array], Array]) -> None:
+    def __init__(
+        self,
+        attestation: Attestation,
+        takes: Shape,
+        run: Callable[[Array], Array] | None,
+        *,
+        run_pixels: Callable[[NDArray[np.uint8]], Array] | None = None,
+        classify: Callable[[Images], Answer] | None = None,
+        peaks: Mapping[str, float] | None = None,
+    ) -> None:
         self.attestation = attestation
+        self.peaks: Mapping[str, float] = {} if peaks is None else peaks
         self._takes = takes
-        self._run: Callable[[Array], Array] | None = run
+        self._run = run
+        self._run_pixels = run_pixels
+        self._classify = classify
+        self._closed = False
 
-    def __call__(self, images: Array, /) -> Array:
-        """(B, 3, H, W) float32 normalised images -> (B, classes) float32 logits, whatever shape they come in.
+    @property
+    def takes_tensors(self) -> bool:
+        """False where only 8-bit images can be fed."""
+        return self._run is not None
+
+    def __call__(self, images: Images, /) -> Array:
+        """Images -> (B, classes) float32 logits, whatever shape the runtime returns them in.
 
         Raises:
             BadInput: the images have another shape or dtype than the artifact takes.
             StageFailed: the runtime failed on them.
         """
-        if self._run is None:
+        self._require_fit(images)
+        if images.dtype == np.uint8:
+            assert self._run_pixels is not None
+            return np.asarray(self._run_pixels(np.ascontiguousarray(images, np.uint8)), dtype=np.float32)
+        assert self._run is not None
+        return np.asarray(self._run(np.ascontiguousarray(images, np.float32)), dtype=np.float32)
+
+    def classify(self, images: Images, /) -> Answer:
+        """Label and probabilities of one image.
+
+        Raises:
+            BadInput: the artifact has no labels, or takes other images.
+            StageFailed: the runtime failed.
+        """
+        self._require_fit(images)
+        if self._classify is None:
+            raise BadInput(
+                f"the artifact opened in {self.attestation.runtime} has no labels",
+                next_step="export it with --labels, or take the logits",
+            )
+        return self._classify(images)
+
+    def close(self) -> None:
+        """Drop what the runtime holds."""
+        self._closed = True
+        self._run = self._run_pixels = self._classify = None
+
+    def _require_fit(self, images: Images) -> None:
+        """Asked here because runtimes answer unevenly: OpenVINO converts float64 without a word."""
+        if self._closed:
             raise VitExportError(
                 f"the {self.attestation.runtime} session is closed",
                 next_step="run it inside its `with` block",
             )
-        _require_fit(images, self._takes, self.attestation.runtime)
-        return np.asarray(self._run(np.ascontiguousarray(images)), dtype=np.float32)
+        batch, channels, *sides = self._takes
+        forms: list[tuple[str, Shape]] = []
+        if self._run is not None:
+            forms.append(("float32", self._takes))
+        if self._run_pixels is not None:
+            forms.append(("uint8", (batch, *sides, channels)))
+        if any(images.dtype == dtype and _fits(images.shape, shape) for dtype, shape in forms):
+            return
+        batches = "any batch" if batch is None else f"batches of {batch}"
+        raise BadInput(
+            f"the images don't fit the artifact opened in {self.attestation.runtime}",
+            expected=" or ".join(f"{dtype} {_text(shape)}" for dtype, shape in forms),
+            got=f"{images.dtype} {images.shape}",
+            next_step=f"feed it {batches} at its own image size, or export it again for what is needed",
+        )
 
-    def close(self) -> None:
-        """Drop what the runtime holds."""
-        self._run = None
+
+def _fits(got: tuple[int, ...], takes: Shape) -> bool:
+    same_rank = len(takes) == len(got) and got[0] > 0
+    return same_rank and all(want in (None, size) for want, size in zip(takes, got, strict=True))
 
 
-def _require_fit(images: Array, takes: Shape, runtime: str) -> None:
-    # Asked here because runtimes answer unevenly: OpenVINO converts float64 without a word.
-    fits = len(takes) == images.ndim and all(want in (None, got) for want, got in zip(takes, images.shape, strict=True))
-    if fits and images.dtype == np.float32 and len(images) > 0:
-        return
-    batch = f"batches of {takes[0]}" if takes and takes[0] is not None else "any batch"
-    raise BadInput(
-        f"the images don't fit the artifact opened in {runtime}",
-        expected=f"float32 ({', '.join('any' if size is None else str(size) for size in takes)})",
-        got=f"{images.dtype} {images.shape}",
-        next_step=f"feed it {batch} at its own image size, or export it again for what is needed",
-    )
+def _text(shape: Shape) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 @contextmanager

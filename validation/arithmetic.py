@@ -8,12 +8,14 @@ import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from runtimes.artifact import Dtype
+from efficientvit.compression import Half, compressible, int8, palettised
+from runtimes.artifact import PALETTE_BITS, Dtype
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _IMAGES_AT_ONCE = 8
@@ -29,12 +31,21 @@ def rounded(tensor: Tensor, dtype: Dtype) -> Tensor:
 
 @torch.no_grad()
 def with_rounded_weights(model: _Model, dtype: Dtype) -> _Model:
-    """A copy of `model` whose floating-point parameters and buffers hold only values of `dtype`."""
+    """A copy of `model` with the values that an artifact with weights of `dtype` has of its parameters and buffers."""
     result = copy.deepcopy(model)
     for tensor in (*result.parameters(), *result.buffers()):
         if tensor.is_floating_point():
-            tensor.copy_(rounded(tensor, dtype))
+            tensor.copy_(rounded(tensor, dtype.arithmetic))
+    if dtype.compressed:
+        for name in compressible(result):
+            weight = result.get_parameter(name)
+            weight.copy_(torch.tensor(compressed(weight.numpy().astype(np.float16), dtype)))
     return result
+
+
+def compressed(weight: Half, dtype: Dtype) -> Half:
+    """What a tensor decodes to from int8 or from a palette."""
+    return int8(weight) if dtype is Dtype.INT8 else palettised(weight, PALETTE_BITS[dtype])
 
 
 class _RoundResults(TorchDispatchMode):

@@ -67,21 +67,25 @@ def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
 
     A constant that still bears a tensor's name must be that tensor. One that the converter renamed must be
     some tensor of the deploy form, and none may be left over: a converter may share one copy of equal tensors.
+    Names are compared with underscores for dots, as torch.export writes them.
     """
     anywhere = set(expected.values())
+    by_name = {name.replace(".", "_"): digest for name, digest in expected.items()}
     wrong: list[str] = []
     found: Counter[str] = Counter()
     for name, value in actual:
         if not np.issubdtype(value.dtype, np.floating):
             continue
         digest = tensor_digest(value) if value.any() else ZEROS
-        right = digest == expected[name] if name in expected else digest in anywhere
+        own = by_name.get(name.replace(".", "_"))
+        right = digest == own if own is not None else digest in anywhere
         if right:
             found[digest] += 1
-        elif name not in expected and _is_structure(value):
+        elif own is None and _is_structure(value):
             continue
         else:
             wrong.append(name)
     held = {*found, ZEROS}
-    missing = [name for name, digest in expected.items() if digest not in held and name not in wrong]
+    known = {name.replace(".", "_") for name in wrong}
+    missing = [n for n, digest in expected.items() if digest not in held and n.replace(".", "_") not in known]
     return Audit(compared=sum(found.values()) + len(wrong), wrong=tuple(wrong), missing=tuple(missing))

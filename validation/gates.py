@@ -6,14 +6,17 @@ Each gate gives the error of its worst kind of input, measured in units of that 
 chaotic kind must not open the gate for the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.errors import VitExportError
 from runtimes.artifact import Dtype
+from runtimes.base import Answer
+from runtimes.neural_engine import Readiness
 from runtimes.ports import Ports
 from validation.constants import Audit
 from validation.golden import Kind
@@ -23,6 +26,7 @@ from validation.metrics import (
     centred_cosine,
     kl_divergence,
     relative_error,
+    root_mean_square,
     snr_db,
     top1_agreement,
 )
@@ -35,14 +39,25 @@ PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
 """Budget over floor by the narrower of weights and activations."""
 
 
+LARGEST_HALF = 65504.0
+"""float16's largest number; an intermediate result beyond it is infinite on a device that computes in float16."""
+
+_NEAR_OVERFLOW = LARGEST_HALF / 4
+_PROBABILITY_TOLERANCE = 2.0**-9  # of float16 probabilities, at most 1
+
+
 class Gate(StrEnum):
     """What is compared."""
 
     INTERFACE = "interface"
+    OPERATORS = "operators"
     CONSTANTS = "constants"
     STRUCTURE = "structure"
+    OVERFLOW = "overflow"
     PRECISION = "precision"
+    LABELS = "labels"
     QUALITY = "quality"
+    READINESS = "readiness"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,10 @@ class KindError:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The outcome of one gate. For interface and constants `worst` counts mismatches and the budget is 0."""
+    """The outcome of one gate. For interface, operators, constants and labels `worst` counts faults, the budget is 0.
+
+    `warning`: what a person should know although the gate passed.
+    """
 
     gate: Gate
     worst: float
@@ -80,6 +98,7 @@ class GateResult:
     kind: Kind | None
     detail: str
     kinds: tuple[KindError, ...] = ()
+    warning: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -102,7 +121,7 @@ def structure_budget(reference: Reference, kind: Kind) -> float:
 
 def precision_budget(reference: Reference, kind: Kind) -> float:
     """What the precision that ships may deviate from the float64 reference."""
-    dtypes = (reference.precision.weights, reference.precision.activations)
+    dtypes = (reference.precision.weights.arithmetic, reference.precision.activations)
     return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * reference.floors[kind]
 
 
@@ -111,14 +130,39 @@ def ordinary(floors: Floors) -> Floors:
     return {kind: floor for kind, floor in floors.items() if kind is not Kind.AMPLIFIED}
 
 
-def interface_gate(found: Ports, intended: Ports) -> GateResult:
-    """An app feeds inputs and reads outputs by name: names, types and shapes are what the manifest says of them."""
+def interface_gate(
+    found: Ports,
+    intended: Ports,
+    metadata: Mapping[str, str] | None = None,
+    intended_metadata: Mapping[str, str] | None = None,
+) -> GateResult:
+    """An app feeds inputs and reads outputs by name: names, types, shapes and labels are what the manifest says.
+
+    So is what the file says of itself: it is by this that a package in an app is traced to its weights.
+    """
     wrong = [
         f"{what} {', '.join(map(str, got)) or 'none'} in place of {', '.join(map(str, meant))}"
         for what, got, meant in zip(("inputs", "outputs"), found, intended, strict=True)
         if got != meant
     ]
+    said, meant_to_say = metadata or {}, intended_metadata or {}
+    wrong += [
+        f"metadata '{key}' is '{said.get(key, '')}' in place of '{meant_to_say.get(key, '')}'"
+        for key in sorted({*said, *meant_to_say})
+        if said.get(key) != meant_to_say.get(key)
+    ]
     return GateResult(Gate.INTERFACE, float(len(wrong)), 0.0, None, None, "; ".join(wrong) or "as intended")
+
+
+def unreadable(error: VitExportError) -> GateResult:
+    """A file that contradicts itself or that nothing here can interpret."""
+    return GateResult(Gate.INTERFACE, 1.0, 0.0, None, None, " ".join(line.strip() for line in str(error).splitlines()))
+
+
+def operators_gate(unexpected: Mapping[str, int]) -> GateResult:
+    """Nothing but the operations that this family is lowered to."""
+    found = ", ".join(f"{count} x {kind}" for kind, count in sorted(unexpected.items()))
+    return GateResult(Gate.OPERATORS, float(sum(unexpected.values())), 0.0, None, None, found or "all expected")
 
 
 def constants_gate(audit: Audit) -> GateResult:
@@ -136,18 +180,96 @@ def structure_gate(reference: Reference, runs: Sequence[Outputs]) -> GateResult:
     return _numeric_gate(Gate.STRUCTURE, reference, reference.structure, runs, floors, budget)
 
 
-def precision_gate(reference: Reference, runs: Sequence[Outputs]) -> GateResult:
-    """The arithmetic that ships against the trained form in float64, on ordinary inputs."""
+def precision_gate(reference: Reference, runs: Sequence[Outputs], factor: float | None = None) -> GateResult:
+    """The arithmetic that ships against the trained form in float64, on ordinary inputs.
+
+    `factor`: budget over floor, where a runtime has one of its own.
+    """
     floors = ordinary(reference.floors)
-    budget: Floors = {kind: precision_budget(reference, kind) for kind in floors}
-    return _numeric_gate(Gate.PRECISION, reference, reference.logits, runs, floors, budget)
+    budget: Floors = {
+        kind: precision_budget(reference, kind) if factor is None else factor * floor for kind, floor in floors.items()
+    }
+    return _numeric_gate(Gate.PRECISION, reference, reference.executed, runs, floors, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The largest magnitude that a tensor reached, and the image on which it did."""
+
+    tensor: str
+    value: float
+    image: str
+
+    def __str__(self) -> str:
+        return f"'{self.tensor}' reaches {self.value:.4g} on {self.image}, {self.value / LARGEST_HALF:.2%} of 65504"
+
+
+def overflow_gate(ordinary: Peak, amplified: Peak | None) -> GateResult:
+    """Every intermediate result in float32 arithmetic must fit into float16. Amplified inputs only warn."""
+    near = [
+        str(peak)
+        for peak in (ordinary, amplified)
+        if peak is not None and not peak.value <= _NEAR_OVERFLOW and (peak is amplified or peak.value <= LARGEST_HALF)
+    ]
+    warning = f"near float16's limit: {'; '.join(near)}" if near else None
+    return GateResult(Gate.OVERFLOW, ordinary.value, LARGEST_HALF, None, None, str(ordinary), warning=warning)
+
+
+def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Float64]]) -> GateResult:
+    """A classifier's label and probabilities are those of its own logits: (image, answer, (classes,) logits)."""
+    wrong = [f"{image}: {fault}" for image, answer, logits in answers if (fault := _misnamed(labels, answer, logits))]
+    detail = "; ".join(wrong) or f"label and probabilities follow the logits on {len(answers)} images"
+    return GateResult(Gate.LABELS, float(len(wrong)) if answers else float("nan"), 0.0, None, None, detail)
+
+
+def _misnamed(labels: Sequence[str], answer: Answer, logits: Float64) -> str:
+    label, probabilities = answer
+    if set(probabilities) != set(labels):
+        return f"probabilities of {len(probabilities)} labels in place of {len(labels)}"
+    given = np.array([probabilities[name] for name in labels])
+    with np.errstate(all="ignore"):
+        right = np.exp(logits - logits.max())
+        right /= right.sum()
+        error = float(np.abs(given - right).max())
+    if not error <= _PROBABILITY_TOLERANCE:
+        return f"a probability is off by {error:.1e}"
+    if label not in labels or not given[labels.index(label)] >= given.max():
+        return f"'{label}' is not the most probable label"
+    return ""
+
+
+def readiness_gate(readiness: Readiness, budget: float) -> GateResult:
+    """The share of the work that is not fit for the Neural Engine, against the share that may be."""
+    some = "; ".join(readiness.violations[:3]) + (" …" if len(readiness.violations) > 3 else "")
+    detail = (
+        f"{readiness.share:.1%} of the work is fit for the Neural Engine, by a heuristic{f': {some}' if some else ''}"
+    )
+    return GateResult(Gate.READINESS, 1 - readiness.share, 1 - budget, None, None, detail)
+
+
+def quality_gate(reference: Reference, run: Outputs) -> GateResult:
+    """What compressed weights cost: root mean square of the error over all ordinary images, trained form in float64."""
+    assert reference.quality_budget is not None
+    rows = np.concatenate([reference.rows(kind) for kind in ordinary(reference.floors)] or [np.arange(0)])
+    if len(rows) == 0:
+        return GateResult(Gate.QUALITY, float("nan"), 0.0, None, None, "no golden image to judge on")
+    with np.errstate(all="ignore"):
+        error = root_mean_square(relative_error(run.logits[rows], reference.logits[rows]))
+    detail = f"{snr_db(error):.1f} dB over {len(rows)} images" if error > 0 else f"over {len(rows)} images"
+    return GateResult(Gate.QUALITY, error, reference.quality_budget, None, None, detail)
 
 
 def agreement(reference: Reference, runs: Sequence[Outputs]) -> Agreement:
     """Top-1 of the first run over the judged ordinary images."""
     kinds = tuple(ordinary(reference.floors))
     rows = np.concatenate([reference.rows(kind) for kind in kinds])
-    budget = np.concatenate([np.full(len(reference.rows(kind)), precision_budget(reference, kind)) for kind in kinds])
+    quality = reference.quality_budget
+    budget = np.concatenate(
+        [
+            np.full(len(reference.rows(kind)), precision_budget(reference, kind) if quality is None else quality)
+            for kind in kinds
+        ]
+    )
     return top1_agreement(runs[0].logits[rows], reference.logits[rows], budget)
 
 

@@ -1,97 +1,164 @@
 """Run an artifact on the golden inputs and pass it through the gates."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact
-from runtimes.base import Attestation, Mode, Runtime, Session
+from efficientvit.errors import BrokenArtifact, VitExportError
+from runtimes.artifact import Artifact, Dtype
+from runtimes.base import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.constants import read_constants
-from runtimes.ports import intended_ports, read_ports
+from runtimes.neural_engine import readiness
+from runtimes.operators import unexpected_operators
+from runtimes.ports import intended_ports, read_metadata, read_ports
+from validation import gates
 from validation.constants import audit
-from validation.gates import Outputs, agreement, constants_gate, interface_gate, precision_gate, structure_gate
+from validation.device_units import FACTORS, Unit
+from validation.gates import GateResult, Outputs
+from validation.metrics import Float64
 from validation.reference import Reference
+from validation.runs import Peaks, Run, run_golden
 from validation.verdict import DefaultsCheck, NotRun, Report, Verdict, verdict_of
 
 DYNAMIC_BATCHES = (1, 3, 8)
 """The batch sizes at which a dynamic artifact is judged."""
 
+_LABELLED_IMAGES = 4
 
-def judge(artifact: Artifact, reference: Reference, runtime: Runtime, *, defaults: bool = False) -> Verdict:
-    """The verdict on `artifact`: interface, constants, structure and precision, at every batch size that it takes.
+
+def judge(
+    artifact: Artifact,
+    reference: Reference,
+    runtime: Runtime,
+    *,
+    defaults: bool = False,
+    ane_budget: float | None = None,
+) -> Verdict:
+    """The verdict on `artifact`: every gate that applies to it, at every batch size that it takes.
 
     With `defaults` the precision gate is tried once more under the runtime's own settings and reported beside
-    the verdict. A runtime that this host hasn't gives `NotRun`.
+    the verdict. With `ane_budget` at least that share of a Core ML package's work must be fit for the Neural Engine.
+    A runtime that this host hasn't gives `NotRun`.
 
     Raises:
         ArtifactChanged: the file is not the one that was made.
         StageFailed: the runtime refuses the file.
+        VitExportError: the reference is for another kind of input.
     """
     artifact.require_unchanged()
+    if artifact.interface.image_input != reference.image_input:
+        raise VitExportError("the reference is for artifacts with another kind of input")
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
-    batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
-    interface = interface_gate(read_ports(artifact), intended_ports(artifact.model, artifact.batch))
-    if not interface.passed:  # then there is nothing to feed, or to compare
-        with runtime.open(artifact) as session:
-            report = Report(artifact.sha256, runtime.evidence, session.attestation, (interface,), (), None)
-        return verdict_of(artifact, report)
-    _, oracle = _outputs(artifact, runtime, Mode.ORACLE, reference, batches)
-    attestation, shipped = _outputs(artifact, runtime, Mode.SHIPPED, reference, batches)
-    gates = (
-        interface,
-        constants_gate(audit(read_constants(artifact), reference.constants)),
-        structure_gate(reference, oracle),
-        precision_gate(reference, shipped),
-    )
-    beside = None
-    if defaults:
-        effective, outputs = _outputs(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
-        beside = DefaultsCheck(effective, precision_gate(reference, outputs))
-    report = Report(
-        artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence,
-        attestation=attestation,
-        gates=gates,
-        batches=batches,
-        top1=agreement(reference, shipped),
-        defaults=beside,
-    )
+    try:
+        report = _report(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget)
+    except BrokenArtifact as error:
+        report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
     return verdict_of(artifact, report)
 
 
-def _outputs(
-    artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference, batches: Sequence[int]
-) -> tuple[Attestation, list[Outputs]]:
+def _report(
+    artifact: Artifact, reference: Reference, runtime: Runtime, *, defaults: bool, ane_budget: float | None
+) -> Report:
+    interface = gates.interface_gate(
+        read_ports(artifact),
+        intended_ports(artifact.model, artifact.batch, artifact.interface),
+        read_metadata(artifact),
+        dict(artifact.interface.metadata),
+    )
+    if not interface.passed:  # then there is nothing to feed, or to compare
+        return Report(artifact.sha256, runtime.evidence, None, (interface,), (), None)
+    batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
+    oracle = _tried(artifact, runtime, Mode.ORACLE, reference, batches)
+    shipped = _tried(artifact, runtime, Mode.SHIPPED, reference, batches)
+    judged = reference.only(oracle.fed & shipped.fed)
+    factor = _device_factor(shipped.attestation)
+    results = [
+        interface,
+        gates.operators_gate(unexpected_operators(artifact)),
+        gates.constants_gate(audit(read_constants(artifact), reference.constants)),
+        gates.structure_gate(judged, oracle.outputs),
+        *_overflow(artifact, oracle.peaks),
+        gates.precision_gate(judged, shipped.outputs, factor),
+    ]
+    if artifact.interface.labels:
+        results.append(gates.labels_gate(artifact.interface.labels, shipped.answers))
+    if reference.quality_budget is not None:
+        results.append(gates.quality_gate(judged, shipped.outputs[0]))
+    if ane_budget is not None:
+        results.append(gates.readiness_gate(readiness(artifact), ane_budget))
+    beside = None
+    if defaults and runtime.evidence is Evidence.NATIVE:
+        plain = _tried(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
+        beside = DefaultsCheck(plain.attestation, gates.precision_gate(judged.only(plain.fed), plain.outputs, factor))
+    return Report(
+        artifact_sha256=artifact.sha256,
+        evidence=runtime.evidence,
+        attestation=shipped.attestation,
+        gates=tuple(results),
+        batches=batches,
+        top1=gates.agreement(judged, shipped.outputs),
+        defaults=beside,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One mode's runs at all batch sizes. `answers`: what a classifier said of some images, with its logits."""
+
+    attestation: Attestation
+    runs: Sequence[Run]
+    answers: Sequence[tuple[str, Answer, Float64]]
+
+    @property
+    def outputs(self) -> list[Outputs]:
+        return [run.outputs for run in self.runs]
+
+    @property
+    def fed(self) -> NDArray[np.bool_]:
+        everywhere: NDArray[np.bool_] = np.logical_and.reduce([run.fed for run in self.runs])
+        return everywhere
+
+    @property
+    def peaks(self) -> Peaks:
+        ordinary = [run.peaks.ordinary for run in self.runs if run.peaks.ordinary]
+        amplified = [run.peaks.amplified for run in self.runs if run.peaks.amplified]
+        return Peaks(
+            max(ordinary, key=lambda p: p.value, default=None), max(amplified, key=lambda p: p.value, default=None)
+        )
+
+
+def _tried(artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference, batches: Sequence[int]) -> _Tried:
     with runtime.open(artifact, mode) as session:
-        images, classes = reference.golden.images, reference.logits.shape[1]
-        outputs = [Outputs(batch, run_batched(session, images, batch, classes)) for batch in batches]
-        return session.attestation, outputs
+        runs = [run_golden(session, reference, batch) for batch in batches]
+        labelled = bool(artifact.interface.labels) and mode is Mode.SHIPPED
+        answers = _answers(session, reference, runs[0]) if labelled else ()
+        return _Tried(session.attestation, runs, answers)
 
 
-def run_batched(session: Session, images: NDArray[np.float32], batch: int, classes: int) -> NDArray[np.float32]:
-    """(n, 3, S, S) -> (n, classes), in batches of distinct images in a shuffled order.
+def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str, Answer, Float64]]:
+    golden = reference.golden
+    rows = [row for row, member in enumerate(golden.members) if member.has_pixels and reference.judged[row]]
+    chosen = rows[:: max(1, len(rows) // _LABELLED_IMAGES)][:_LABELLED_IMAGES]
+    return [
+        (
+            golden.names[row],
+            session.classify(golden.members[row].data[None] if reference.image_input else golden.images[[row]]),
+            run.outputs.logits[row].astype(np.float64),
+        )
+        for row in chosen
+    ]
 
-    A batch of copies would hide a mixed-up batch, and images in order an off-by-one. The last batch is
-    filled up with the first images of the order.
 
-    Raises:
-        StageFailed: the session returns another shape than (batch, classes).
-    """
-    count = len(images)
-    order = np.arange(count) if batch == 1 else np.random.Generator(np.random.PCG64(batch)).permutation(count)
-    logits = np.full((count, classes), np.nan, np.float32)
-    for start in range(0, count, batch):
-        rows = np.take(order, range(start, start + batch), mode="wrap")
-        answer = session(np.ascontiguousarray(images[rows]))
-        if answer.shape != (batch, classes):
-            raise StageFailed(
-                "the artifact returns logits of the wrong shape",
-                expected=f"({batch}, {classes})",
-                got=str(answer.shape),
-                next_step="the graph's output is not the classifier's",
-            )
-        logits[rows] = answer
-    return logits
+def _device_factor(attestation: Attestation) -> float | None:
+    """Core ML's compute units have budgets of their own."""
+    return FACTORS[Unit(attestation.settings["compute_units"])] if attestation.runtime == "coreml" else None
+
+
+def _overflow(artifact: Artifact, peaks: Peaks) -> list[GateResult]:
+    """Where arithmetic is float16 and the runtime shows its tensors."""
+    if artifact.precision.activations is not Dtype.FP16 or peaks.ordinary is None:
+        return []
+    return [gates.overflow_gate(peaks.ordinary, peaks.amplified)]

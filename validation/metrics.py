@@ -42,6 +42,11 @@ def relative_error(logits: NDArray[Any], reference: Float64) -> Float64:
     return error
 
 
+def root_mean_square(errors: Float64) -> float:
+    """(n,) -> one figure for all images; NaN stays visible."""
+    return float(np.sqrt(np.mean(errors**2)))
+
+
 def centred_cosine(logits: NDArray[Any], reference: Float64) -> Float64:
     """(n,): cosine of the angle between the centred logits."""
     y = logits.astype(np.float64)

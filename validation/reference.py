@@ -7,23 +7,28 @@ arrays that can be saved with the artifact so that a folder can be judged again 
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efficientvit.deploy import to_deploy
+from efficientvit.deploy import rewritten
+from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
+from efficientvit.preprocess import Preprocessing
 from runtimes.artifact import Dtype, Precision
 from validation.arithmetic import evaluate, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
-from validation.metrics import Float64, relative_error
+from validation.metrics import Float64, relative_error, root_mean_square
 
 WELL_CONDITIONED = 1e-4
 """The largest float32 floor at which an input still tells a fault from chaos."""
+
+QUALITY_SHARE = 1 / 3
+"""Compressed weights may cost this much of what an answer costs that ignores the image, unless told otherwise."""
 
 _AMPLIFICATIONS = (10.0, 5.0, 3.0, 2.0)
 _EVALUATIONS = 3
@@ -41,7 +46,8 @@ class Reference:
     `logits` (n, classes): the trained form in float64. `structure` (n, classes): the deploy form with weights
     rounded as the artifact stores them, in float64. `judged` (n,): where the model is well conditioned.
     `floors` and `structure_floors`: the pooled relative error of PyTorch under the precision's rules, and in
-    float32 arithmetic, per kind.
+    float32 arithmetic, per kind. `image_input`: the deploy form is the one behind an 8-bit image. `quality_budget`:
+    the root mean square of the relative error that compressed weights may cost; None where they aren't compressed.
     """
 
     golden: GoldenSet
@@ -52,15 +58,26 @@ class Reference:
     floors: Floors
     structure_floors: Floors
     constants: Mapping[str, str]
+    image_input: bool = False
+    quality_budget: float | None = None
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """(n, 3, S, S): what the network itself is fed."""
+        return network_inputs(self.golden, image_input=self.image_input)
+
+    @property
+    def executed(self) -> Float64:
+        """What the precision gate compares with: of compressed weights, whose cost is quality's, their own answers."""
+        return self.structure if self.precision.weights.compressed else self.logits
+
+    def only(self, rows: NDArray[np.bool_]) -> "Reference":
+        """The same, judged on no other images than these."""
+        return replace(self, judged=self.judged & rows)
 
     def rows(self, kind: Kind) -> NDArray[np.intp]:
         """The judged images of a kind."""
         return np.flatnonzero([k == kind and ok for k, ok in zip(self.golden.kinds, self.judged, strict=True)])
-
-    @property
-    def not_judged(self) -> tuple[str, ...]:
-        """The images on which the model is chaotic."""
-        return tuple(name for name, ok in zip(self.golden.names, self.judged, strict=True) if not ok)
 
 
 class ReferenceModel:
@@ -69,23 +86,30 @@ class ReferenceModel:
     The amplified inputs are scaled by the largest factor up to ten on which the model is well conditioned.
     """
 
-    def __init__(self, trained: EfficientViT, golden: GoldenSet) -> None:
+    def __init__(self, trained: EfficientViT, golden: GoldenSet, quality_budget: float | None = None) -> None:
         self.trained = trained
-        self.deploy = to_deploy(trained)
+        self.rewritten = rewritten(trained)
+        self.deploy = copy.deepcopy(self.rewritten).float()
         self.exact = copy.deepcopy(trained).double()
         self.golden = self._amplified(golden)
         self.images = torch.tensor(self.golden.images)
         self.logits = _numpy(evaluate(self.exact, self.images.double()))
+        self._quality_budget = quality_budget
         # By the trained form: a fault in the deploy form must not pass for chaos.
-        self._trained_single = self._evaluations(self.trained, Precision())
-        self._single = self._evaluations(self.deploy, Precision())
+        self._trained_single = _evaluations(self.trained, self.images, Precision())
+        self._single = _evaluations(self.deploy, self.images, Precision())
         self.judged: NDArray[np.bool_] = relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
-        self._at: dict[Precision, Reference] = {}
+        self._at: dict[tuple[Precision, bool], Reference] = {}
 
     @property
     def spec_name(self) -> str:
         """`m0` … `m5`."""
         return self.trained.spec.name
+
+    @property
+    def not_judged(self) -> tuple[str, ...]:
+        """The images on which the model is chaotic."""
+        return tuple(name for name, ok in zip(self.golden.names, self.judged, strict=True) if not ok)
 
     def _amplified(self, golden: GoldenSet) -> GoldenSet:
         if Kind.AMPLIFIED not in golden.kinds:
@@ -109,34 +133,53 @@ class ReferenceModel:
         deploy, trained = (_geometric_mean(_errors(run, self.logits)[:, ordinary]) for run in runs)
         return deploy, trained
 
-    def at(self, precision: Precision) -> Reference:
-        """The reference for artifacts of this precision; measured once."""
-        if precision not in self._at:
-            self._at[precision] = self._measured(precision)
-        return self._at[precision]
+    @functools.cached_property
+    def image_deploy(self) -> EfficientViT:
+        """The deploy form behind an 8-bit image, without its scale and bias: takes (pixel / 255 - mean)."""
+        return divided_by_std(self.rewritten, self.golden.preprocessing.std).float()
 
-    def _measured(self, precision: Precision) -> Reference:
-        stored = with_rounded_weights(self.deploy, precision.weights)
-        in_single = precision.weights is Dtype.FP32
-        single = self._single if in_single else self._evaluations(stored, Precision())
+    def at(self, precision: Precision, *, image_input: bool = False) -> Reference:
+        """The reference for artifacts of this precision and input; measured once."""
+        key = (precision, image_input)
+        if key not in self._at:
+            self._at[key] = self._measured(precision, image_input=image_input)
+        return self._at[key]
+
+    def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
+        deploy = self.image_deploy if image_input else self.deploy
+        images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
+        stored = with_rounded_weights(deploy, precision.weights)
+        known = precision.weights is Dtype.FP32 and not image_input
+        single = self._single if known else _evaluations(stored, images, Precision())
         rounded_too = precision.activations is not Dtype.FP32
-        run = self._evaluations(stored, precision) if rounded_too else single
-        structure = _numpy(evaluate(copy.deepcopy(stored).double(), self.images.double()))
+        run = _evaluations(stored, images, precision) if rounded_too else single
+        structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
+        constants = deploy_constants(stored, precision.weights)
+        if image_input:
+            constants += image_constants(self.golden.preprocessing)
+        compressed = precision.weights.compressed
         return Reference(
             golden=self.golden,
             precision=precision,
             logits=self.logits,
             structure=structure,
             judged=self.judged,
-            floors=self._pooled(run, self.logits, _narrowest(precision)),
+            floors=self._pooled(run, structure if compressed else self.logits, _narrowest(precision)),
             structure_floors=self._pooled(single, structure, Dtype.FP32),
-            constants=digests(deploy_constants(stored, precision.weights)),
+            constants=digests(constants),
+            image_input=image_input,
+            quality_budget=self._quality() if compressed else None,
         )
 
-    def _evaluations(self, model: nn.Module, precision: Precision) -> Float64:
-        """(evaluations, n, classes): on the images, and on copies of them that differ by roundings."""
-        images = _perturbed(self.images, _narrowest(precision))
-        return np.stack([_numpy(evaluate(model, copies, precision.activations)) for copies in images])
+    def _quality(self) -> float:
+        """The budget that was asked for, or a third of what the best answer costs that ignores the image."""
+        if self._quality_budget is not None:
+            return self._quality_budget
+        rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED))
+        if len(rows) == 0:
+            return float("inf")  # nothing is judged then, and every other gate fails
+        sham = np.broadcast_to(self.logits[rows].mean(axis=0), self.logits[rows].shape)
+        return QUALITY_SHARE * root_mean_square(relative_error(sham, self.logits[rows]))
 
     def _pooled(self, runs: Float64, exact: Float64, dtype: Dtype) -> Floors:
         """The worst error of a kind over its judged images and the evaluations."""
@@ -149,8 +192,23 @@ class ReferenceModel:
         }
 
 
+def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
+    """(n, 3, S, S): the normalised images, or, behind an image input, before their division by std."""
+    if not image_input:
+        return golden.images
+    std = np.array(golden.preprocessing.std).reshape(1, 3, 1, 1)
+    inputs: NDArray[np.float32] = (golden.images.astype(np.float64) * std).astype(np.float32)
+    return inputs
+
+
+def _evaluations(model: nn.Module, images: Tensor, precision: Precision) -> Float64:
+    """(evaluations, n, classes): on the images, and on copies of them that differ by roundings."""
+    copies = _perturbed(images, _narrowest(precision))
+    return np.stack([_numpy(evaluate(model, each, precision.activations)) for each in copies])
+
+
 def _narrowest(precision: Precision) -> Dtype:
-    return max(precision.weights, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
+    return max(precision.weights.arithmetic, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
 
 
 def _errors(runs: Float64, exact: Float64) -> Float64:
@@ -167,8 +225,14 @@ def _geometric_mean(errors: Float64) -> float:
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:
     """Every tensor of the deploy form, by name, as an artifact with weights of `dtype` stores it."""
-    numpy_dtype = np.float16 if dtype is Dtype.FP16 else np.float32
+    numpy_dtype = np.float16 if dtype.arithmetic is Dtype.FP16 else np.float32
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
+
+
+def image_constants(preprocessing: Preprocessing) -> list[tuple[str, NDArray[np.floating]]]:
+    """Scale and bias of an image input: 1/255 and minus the mean, in float32 whatever the weights are in."""
+    bias = -np.array(preprocessing.mean, np.float32)
+    return [("image scale", np.array([1 / 255], np.float32)), ("image bias", bias)]
 
 
 def _perturbed(images: Tensor, dtype: Dtype) -> list[Tensor]:

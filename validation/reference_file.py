@@ -36,6 +36,8 @@ def save(reference: Reference, folder: Path) -> None:
         "floors": dict(reference.floors),
         "structure_floors": dict(reference.structure_floors),
         "constants": dict(reference.constants),
+        "image_input": reference.image_input,
+        "quality_budget": reference.quality_budget,
     }
     tensors: dict[str, NDArray[Any]] = {
         "logits": reference.logits,
@@ -63,6 +65,8 @@ def load(folder: Path) -> Reference:
         precision = Precision(**{name: Dtype(value) for name, value in header["precision"].items()})
         floors = {Kind(kind): float(floor) for kind, floor in header["floors"].items()}
         structure_floors = {Kind(kind): float(floor) for kind, floor in header["structure_floors"].items()}
+        image_input, quality = bool(header["image_input"]), header["quality_budget"]
+        quality_budget = None if quality is None else float(quality)
         belongs = header["golden_sha256"] == golden.sha256 and len(tensors["logits"]) == len(golden)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadGoldenSet(
@@ -84,4 +88,6 @@ def load(folder: Path) -> Reference:
         floors=floors,
         structure_floors=structure_floors,
         constants={str(name): str(digest) for name, digest in header["constants"].items()},
+        image_input=image_input,
+        quality_budget=quality_budget,
     )

@@ -1,8 +1,9 @@
 """Gates of the first stage, trained form to deploy form, which makes no file."""
 
 import numpy as np
+import torch
 
-from efficientvit.deploy import rewritten
+from efficientvit.image_input import divided_by_std
 from validation.arithmetic import evaluate
 from validation.gates import Gate, GateResult
 from validation.golden import Kind
@@ -16,9 +17,16 @@ FLOOR_RATIO = 1.5
 """How much worse the deploy form may do in float32 than the trained form, or a rewrite costs accuracy."""
 
 
-def rewrite_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
-    """Structure: float64 against float64 on the ordinary judged inputs. Precision: float32 error against error."""
-    exact = evaluate(rewritten(reference.trained), reference.images.double()).numpy()
+def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tuple[GateResult, GateResult]:
+    """Structure: float64 against float64 on the ordinary judged inputs. Precision: float32 error against error.
+
+    With `image_input` it is the form behind an 8-bit image that must be exact.
+    """
+    model, images = reference.rewritten, reference.images.double()
+    if image_input:
+        std = reference.golden.preprocessing.std
+        model, images = divided_by_std(model, std), images * torch.tensor(std, dtype=images.dtype).reshape(1, 3, 1, 1)
+    exact = evaluate(model, images).numpy()
     ordinary = reference.judged & (np.array(reference.golden.kinds) != Kind.AMPLIFIED)
     errors = np.where(ordinary, relative_error(exact, reference.logits), 0.0)
     row = int(np.where(np.isnan(errors), np.inf, errors).argmax())

@@ -18,7 +18,7 @@ from validation.gates import STRUCTURE_FACTOR, precision_budget
 from validation.gates import ordinary as ordinary_kinds
 from validation.golden import Kind
 from validation.metrics import relative_error
-from validation.reference import ReferenceModel
+from validation.reference import Reference, ReferenceModel
 
 _PROJECTIONS = 4
 _IMAGES = 6
@@ -73,10 +73,16 @@ class SelfCheck:
 
 
 def self_check(
-    reference: ReferenceModel, criteria: Criteria = CHECKPOINT, precisions: Iterable[Precision] = PRECISIONS
+    reference: ReferenceModel,
+    criteria: Criteria = CHECKPOINT,
+    precisions: Iterable[Precision] = PRECISIONS,
+    image_input: bool = False,
 ) -> SelfCheck:
-    """Measure `reference` and hold it against `criteria`; the sham is tried in `precisions`, those to be made."""
-    single = reference.at(Precision())
+    """Measure `reference` and hold it against `criteria`; the sham is tried in `precisions`, those to be made.
+
+    `image_input`: of the form behind an 8-bit image.
+    """
+    single = reference.at(Precision(), image_input=image_input)
     logits = reference.logits[_ordinary_rows(reference)]
     norm = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
     share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
@@ -88,7 +94,7 @@ def self_check(
     visible = visibility(reference)
     budget = STRUCTURE_FACTOR * max(ordinary_kinds(single.structure_floors).values(), default=float("inf"))
     name = min(visible, key=visible.__getitem__)
-    sham = min(_sham_ratio(reference, precision) for precision in precisions)
+    sham = min(_sham_ratio(reference.at(precision, image_input=image_input)) for precision in precisions)
     invisible = sorted(part for part, effect in visible.items() if not effect >= 2 * budget)
 
     failures: list[str] = []
@@ -110,11 +116,11 @@ def _ordinary_rows(reference: ReferenceModel) -> list[int]:
     return [row for row, kind in enumerate(reference.golden.kinds) if kind is not Kind.AMPLIFIED]
 
 
-def _sham_ratio(reference: ReferenceModel, precision: Precision) -> float:
+def _sham_ratio(at: Reference) -> float:
     """Worst error over budget of the answer that is the same for every image, over the kinds."""
-    at = reference.at(precision)
-    sham = np.broadcast_to(at.logits[_ordinary_rows(reference)].mean(axis=0), at.logits.shape)
-    errors = relative_error(sham, at.logits)
+    ordinary = [row for row, kind in enumerate(at.golden.kinds) if kind is not Kind.AMPLIFIED]
+    sham = np.broadcast_to(at.executed[ordinary].mean(axis=0), at.executed.shape)
+    errors = relative_error(sham, at.executed)
     kinds = ordinary_kinds(at.floors)
     return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in kinds), default=0.0)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efficientvit.errors import VitExportError
-from runtimes.base import Array, Attestation, Evidence, Mode, Runtime, Session
+from runtimes.base import Attestation, Evidence, Images, Mode, Runtime, Session
 from runtimes.host import peak_rss_bytes
 from validation.verdict import VerifiedArtifact
 
@@ -60,7 +60,7 @@ class Timing:
         return self.iqr_ms > _NOISY_ABOVE * self.median_ms or not self.warm_up_stable
 
 
-def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, images: Array) -> Timing:
+def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, images: Images) -> Timing:
     """Time `verified` in `runtime` under the settings that ship, on real inputs of the golden set.
 
     Raises:
@@ -83,7 +83,7 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         )
     feed = np.ascontiguousarray(np.take(images, range(plan.batch), axis=0, mode="wrap"))
     with runtime.open(artifact, Mode.SHIPPED, plan.threads) as session:
-        _require_same(verified.report.attestation, session.attestation)
+        _require_same(verified.attestation, session.attestation)
         warm_up, stable = _warm_up(session, feed, plan)
         samples: list[int] = []
         end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
@@ -104,13 +104,13 @@ def _require_same(verified: Attestation, timed: Attestation) -> None:
         )
 
 
-def _once(session: Session, feed: Array) -> int:
+def _once(session: Session, feed: Images) -> int:
     start = time.perf_counter_ns()
     session(feed)
     return time.perf_counter_ns() - start
 
 
-def _warm_up(session: Session, feed: Array, plan: TimingPlan) -> tuple[int, bool]:
+def _warm_up(session: Session, feed: Images, plan: TimingPlan) -> tuple[int, bool]:
     end = time.perf_counter_ns() + int(plan.warm_up_s * 1e9)
     previous, runs = float("inf"), 0
     while True:

@@ -19,11 +19,11 @@ class DefaultsCheck:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured of one artifact, bound to its digest."""
+    """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run."""
 
     artifact_sha256: str
     evidence: Evidence
-    attestation: Attestation
+    attestation: Attestation | None
     gates: tuple[GateResult, ...]
     batches: tuple[int, ...]
     top1: Agreement | None
@@ -47,7 +47,7 @@ class VerifiedArtifact:
     report: Report
 
     def __post_init__(self) -> None:
-        if not self.report.passed:
+        if not self.report.passed or self.report.attestation is None:
             raise VitExportError("an artifact that did not pass its gates cannot be called verified")
         if self.report.artifact_sha256 != self.artifact.sha256:
             raise VitExportError(
@@ -55,6 +55,12 @@ class VerifiedArtifact:
                 expected=self.artifact.sha256,
                 got=self.report.artifact_sha256,
             )
+
+    @property
+    def attestation(self) -> Attestation:
+        """How it ran when it passed."""
+        assert self.report.attestation is not None, "checked when this was made"
+        return self.report.attestation
 
 
 @dataclass(frozen=True, slots=True)

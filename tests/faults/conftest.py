@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from efficientvit.deploy import to_deploy
+from efficientvit.preprocess import Preprocessing
 from export import pipeline, stages
 from export.outcome import Outcome
 from export.request import Job, Request
@@ -19,6 +19,7 @@ from export.targets import TARGETS
 from export.weights import find_weights
 from runtimes.artifact import Artifact, Precision
 from validation import reference, self_check
+from validation.golden_synthetic import synthetic
 from validation.rewrite import rewrite_gates
 
 SIZE = 128  # grids of 8, 4 and 2: the first is padded and has four windows
@@ -54,16 +55,16 @@ KEYS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Made by the real stages from seeded weights."""
     weights = find_weights("seeded", MODEL, SIZE)
-    shop = Workshop(to_deploy(weights.model), tmp_path_factory.mktemp("chain"))
+    golden = synthetic(Preprocessing(image_size=SIZE))
+    shop = Workshop(weights, reference.ReferenceModel(weights.model, golden), tmp_path_factory.mktemp("chain"))
     made: dict[tuple[str, str, str], Artifact] = {}
     shared: dict[str, Artifact] = {}
     for target, precision in KEYS:
         job = Job(MODEL, TARGETS[target], precision, 1, 18)
-        names, final = job.target.precisions[precision]
         source: Artifact | None = None
-        for name in names:
+        for name, form in job.plan:
             if name not in shared or name not in stages.SHARED:
-                shared[name] = STAGES[name](shop, job, final if name == names[-1] else Precision(), source)
+                shared[name] = STAGES[name](shop, job, form, source)
             source = made[target, precision, name] = shared[name]
     return Chain(made)
 

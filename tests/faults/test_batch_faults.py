@@ -10,11 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 from efficientvit.preprocess import Preprocessing
-from efficientvit.seeded import seeded
-from efficientvit.spec import model_spec
 from export.request import Job
 from export.stages import STAGES, Workshop
 from export.targets import TARGETS
+from export.weights import find_weights
 from runtimes.artifact import Artifact, Precision
 from runtimes.ort import OnnxRuntime
 from validation.gates import Gate
@@ -28,8 +27,9 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def dynamic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Reference]:
-    model = ReferenceModel(seeded(model_spec("m0", SIZE)), synthetic(Preprocessing(image_size=SIZE)))
-    shop = Workshop(model.deploy, tmp_path_factory.mktemp("dynamic"))
+    weights = find_weights("seeded", "m0", SIZE)
+    model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)))
+    shop = Workshop(weights, model, tmp_path_factory.mktemp("dynamic"))
     job = Job("m0", TARGETS["onnx"], "fp32", None, 18)
     return STAGES["trace"](shop, job, Precision(), None), model.at(Precision())
 

@@ -52,7 +52,7 @@ def _share(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     def made_once(name: str) -> stages.Stage:
         def stage(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
             if name not in made:
-                made[name] = STAGES[name](Workshop(shop.deploy, folder), job, precision, source)
+                made[name] = STAGES[name](Workshop(shop.weights, shop.reference, folder), job, precision, source)
             return made[name]
 
         return stage

@@ -23,7 +23,7 @@ from export.outcome import Exit
 from export.request import Request
 from export.weights import find_weights
 from runtimes.base import Evidence
-from validation import reference, rewrite, self_check
+from validation import reference, self_check
 
 Rng = np.random.Generator
 Plant = Callable[[EfficientViT, Rng], str]
@@ -253,8 +253,7 @@ def test_planted_in_the_rewrites(fault: Fault, seed: int, tmp_path: Path, monkey
     def faulty(model: EfficientViT) -> EfficientViT:
         return deploy.rewritten(model, rewrites)
 
-    monkeypatch.setattr(rewrite, "rewritten", faulty)
-    monkeypatch.setattr(reference, "to_deploy", lambda model: faulty(model).float())
+    monkeypatch.setattr(reference, "rewritten", faulty)
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=128, out=tmp_path, time=False)
     (outcome,) = pipeline.run(request, pipeline.Silent())
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED, said

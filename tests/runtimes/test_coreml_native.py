@@ -1,17 +1,18 @@
 import sys
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from efficientvit.errors import MissingExtra, StageFailed, Unavailable
+from efficientvit.errors import BadInput, BrokenArtifact, MissingExtra, StageFailed, Unavailable
 from efficientvit.spec import ModelSpec
 from runtimes import coreml_native, extras
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
 from runtimes.base import Array, Evidence, Mode, Runtime
-from runtimes.coreml_native import CoreMl, ports
+from runtimes.coreml_native import CoreMl
 
 RUNTIME: Runtime = CoreMl()
 on_linux = pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is available on macOS")
@@ -48,40 +49,14 @@ def test_a_mac_without_coremltools_is_told_the_extra(package: Artifact, monkeypa
         pass
 
 
-def port(name: str, kind: str, shape: tuple[int, ...] = ()) -> Any:
-    """A FeatureDescription as coremltools' protobuf has it."""
+def description(inputs: list[str], outputs: list[str]) -> Any:
+    """A ModelDescription as coremltools' protobuf has it."""
     return SimpleNamespace(
-        name=name,
-        type=SimpleNamespace(WhichOneof=lambda group: kind, multiArrayType=SimpleNamespace(shape=shape)),
+        input=[SimpleNamespace(name=name) for name in inputs], output=[SimpleNamespace(name=name) for name in outputs]
     )
 
 
-def description(inputs: list[Any], outputs: list[Any]) -> Any:
-    return SimpleNamespace(input=inputs, output=outputs)
-
-
-TENSORS = description(
-    [port("x_1", "multiArrayType", (1, 3, 64, 64))],
-    [port("classLabel", "stringType"), port("var_9", "multiArrayType", (1, 10))],
-)
-
-
-def test_names_and_shape_are_read_from_the_spec() -> None:
-    assert ports(TENSORS, "m0.mlpackage") == ("x_1", (1, 3, 64, 64), "var_9")
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        description([port("image", "imageType")], [port("logits", "multiArrayType")]),
-        description([port("x", "multiArrayType")], [port("a", "multiArrayType"), port("b", "multiArrayType")]),
-        description([port("x", "multiArrayType")], [port("label", "stringType")]),
-    ],
-    ids=["image input", "two outputs", "no tensor output"],
-)
-def test_packages_that_take_or_give_something_else_are_refused(other: Any) -> None:
-    with pytest.raises(StageFailed, match=r"m0\.mlpackage is not a model from one tensor to one tensor"):
-        ports(other, "m0.mlpackage")
+OURS = description(["image"], ["logits", "classLabel", "probabilities"])
 
 
 class Model:
@@ -89,6 +64,7 @@ class Model:
 
     refusal: str | None = None
     units: str
+    says: Any = OURS
 
     def __init__(self, path: str, compute_units: str) -> None:
         assert path.endswith("m0.mlpackage")
@@ -97,15 +73,18 @@ class Model:
             warnings.warn(f"You will not be able to run predict() {Model.refusal}", RuntimeWarning, stacklevel=1)
 
     def get_spec(self) -> Any:
-        return SimpleNamespace(description=TENSORS)
+        return SimpleNamespace(description=Model.says)
 
-    def predict(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        return {"var_9": inputs["x_1"].mean((2, 3)), "classLabel": np.array(["crane"])}
+    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        (image,) = inputs.values()
+        values = np.asarray(image, np.float32)
+        means = values.mean((0, 1))[None] if values.ndim == 3 else values.mean((2, 3))
+        return {"logits": means, "classLabel": "crane", "probabilities": {"crane": 1.0}}
 
 
 @pytest.fixture
 def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    units = {name: name for name in ("ALL", "CPU_ONLY")}
+    units = {"ALL": "ALL"}
     stand_in = SimpleNamespace(models=SimpleNamespace(MLModel=Model), ComputeUnit=units)
     monkeypatch.setattr(coreml_native, "_unavailable", lambda: None)
     monkeypatch.setattr(Model, "refusal", None)
@@ -113,15 +92,53 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_a_mac")
-@pytest.mark.parametrize(("mode", "units"), [(Mode.ORACLE, "CPU_ONLY"), (Mode.SHIPPED, "ALL"), (Mode.DEFAULTS, "ALL")])
-def test_each_mode_runs_on_its_compute_units(package: Artifact, images: Array, mode: Mode, units: str) -> None:
+@pytest.mark.parametrize("mode", [Mode.SHIPPED, Mode.DEFAULTS])
+def test_a_tensor_runs_on_all_compute_units(package: Artifact, images: Array, mode: Mode) -> None:
     with RUNTIME.open(package, mode) as session:
         logits = session(images[:1])
+        assert session.takes_tensors
     assert logits == pytest.approx(images[:1].mean((2, 3)))
-    assert Model.units == units == session.attestation.settings["compute_units"]
+    assert Model.units == "ALL" == session.attestation.settings["compute_units"]
     assert session.attestation.precision is Dtype.FP16
     assert session.attestation.threads == 0
     assert RUNTIME.shipped_settings(package) == {"compute_units": "ALL"}
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_an_image_input_takes_pixels_and_nothing_else(package: Artifact, images: Array) -> None:
+    takes_images = replace(package, interface=Interface(image_input=True, labels=("crane",)))
+    pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with RUNTIME.open(takes_images) as session:
+        assert not session.takes_tensors
+        assert session(pixels) == pytest.approx(pixels[0].astype(np.float32).mean((0, 1))[None])
+        assert session.classify(pixels) == ("crane", {"crane": 1.0})
+        with pytest.raises(BadInput, match="don't fit"):
+            session(images[:1])
+
+
+@pytest.mark.usefixtures("on_a_mac")
+def test_what_the_file_says_is_the_evaluators_to_tell(package: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "coremltools")
+    with pytest.raises(BrokenArtifact, match="no Core ML package that can be read"), RUNTIME.open(package, Mode.ORACLE):
+        pass
+
+
+@pytest.mark.usefixtures("on_a_mac")
+@pytest.mark.parametrize(
+    ("other", "got"),
+    [
+        (description(["x"], ["logits"]), "inputs x; outputs logits"),
+        (description(["image"], ["var_9"]), "inputs image; outputs var_9"),
+        (description([], ["logits"]), "inputs none; outputs logits"),
+    ],
+)
+def test_a_package_of_others_is_refused(
+    other: Any, got: str, package: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "says", other)
+    with pytest.raises(StageFailed, match=r"m0\.mlpackage is no package of ours") as caught, RUNTIME.open(package):
+        pass
+    assert caught.value.got == got
 
 
 @pytest.mark.usefixtures("on_a_mac")

@@ -14,7 +14,7 @@ from validation.reference import ReferenceModel
 NARROW = {Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
 
 
-@pytest.mark.parametrize("dtype", list(Dtype))
+@pytest.mark.parametrize("dtype", [Dtype.FP32, Dtype.FP16, Dtype.BF16])
 @pytest.mark.parametrize("carrier", [torch.float32, torch.float64])
 def test_rounding_keeps_the_type_and_is_idempotent(dtype: Dtype, carrier: torch.dtype) -> None:
     values = torch.randn(1000, dtype=carrier, generator=torch.Generator().manual_seed(0))

@@ -14,8 +14,10 @@ from runtimes.ports import Port, intended_ports
 from validation import judge as judging
 from validation.constants import Constant
 from validation.gates import Gate
-from validation.judge import judge, run_batched
+from validation.golden import Kind
+from validation.judge import judge
 from validation.reference import ReferenceModel, deploy_constants
+from validation.runs import run_golden
 from validation.verdict import NotRun, Rejected, VerifiedArtifact
 
 
@@ -131,17 +133,21 @@ def test_a_class_too_few_is_a_failure(dynamic: Artifact, model_reference: Refere
             _judged(dynamic, model_reference, runtime)
 
 
-def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact) -> None:
-    images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1) * np.ones((1, 3, 64, 64), np.float32)
+def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact, model_reference: ReferenceModel) -> None:
+    reference = model_reference.at(Precision())
+    known = {image.tobytes(): row for row, image in enumerate(reference.golden.images)}
     seen: list[list[int]] = []
 
     def script(batch: Array) -> Array:
-        seen.append([int(image[0, 0, 0]) for image in batch])
-        return batch[:, :1, 0, 0]
+        seen.append([known[image.tobytes()] for image in batch])
+        return np.tile(np.array(seen[-1], np.float32)[:, None], (1, reference.logits.shape[1]))
 
     with FakeRuntime(script).open(dynamic) as session:
-        logits = run_batched(session, images, 4, 1)
-    assert np.array_equal(logits[:, 0], np.arange(10))
-    assert all(len(set(batch)) == 4 for batch in seen)
+        run = run_golden(session, reference, 3)
+    assert run.fed.all()
+    assert np.array_equal(run.outputs.logits[:, 0], np.arange(len(known)))
+    assert all(len(set(batch)) == 3 for batch in seen)
     order = [image for batch in seen for image in batch]
     assert order != sorted(order)
+    amplified = [row for row, kind in enumerate(reference.golden.kinds) if kind is Kind.AMPLIFIED]
+    assert [bool(set(batch) & set(amplified)) for batch in seen] == [False] * (len(seen) - 1) + [True]

@@ -69,7 +69,7 @@ def test_a_chaotic_image_is_listed_and_opens_no_gate() -> None:
     linear.bias.zero_()
     reference = ReferenceModel(model, golden)
     at = reference.at(Precision())
-    assert at.not_judged == (golden.names[2],)
+    assert reference.not_judged == (golden.names[2],)
     assert 2 not in at.rows(golden.kinds[2])
     assert max(at.floors.values()) <= 3 * WELL_CONDITIONED
 

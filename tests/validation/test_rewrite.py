@@ -10,10 +10,9 @@ from efficientvit.preprocess import Preprocessing
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
 from runtimes.artifact import Precision
-from validation import rewrite
 from validation.gates import Gate
 from validation.golden_synthetic import synthetic
-from validation.reference import ReferenceModel
+from validation.reference import ReferenceModel, _evaluations
 from validation.rewrite import EXACT, FLOOR_RATIO, rewrite_gates
 
 
@@ -37,7 +36,7 @@ def test_what_is_no_number_fails(
         result.head.get_submodule("linear").get_parameter("bias")[3] = poison
         return result
 
-    monkeypatch.setattr(rewrite, "rewritten", poisoned)
+    monkeypatch.setattr(model_reference, "rewritten", poisoned(model_reference.trained))
     structure, _ = rewrite_gates(model_reference)
     assert not structure.passed
 
@@ -48,7 +47,7 @@ def test_a_deploy_form_that_costs_accuracy_fails() -> None:
     reference = ReferenceModel(seeded(model_spec("m0", 64)), synthetic(Preprocessing(image_size=64)))
     for parameter in reference.deploy.parameters():
         parameter.copy_(parameter * (1 + 2.0**-19))
-    reference._single = reference._evaluations(reference.deploy, Precision())
+    reference._single = _evaluations(reference.deploy, reference.images, Precision())
     structure, precision = rewrite_gates(reference)
     assert structure.passed
     assert not precision.passed

@@ -1,0 +1,47 @@
+"""The deploy form behind an 8-bit image: the normalisation as part of the model, exactly.
+
+(p / 255 - mean) / std, then a convolution, is p · scale + bias, then the same convolution with its weights divided by
+std, channel by channel: the zero padding stands behind the bias, where it means what it meant. Folding the mean into
+the convolution's own bias would not be exact (the padding would no longer be the mean), and one average std for the
+three channels, as Apple's guide suggests for frameworks that allow a single scale, is another model.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from efficientvit.layers import ConvNorm
+from efficientvit.model import EfficientViT
+
+
+class ImageInput(nn.Module):
+    """(B, 3, S, S) pixels, R G B, 0..255, as floats -> (B, classes) logits.
+
+    `scale` () and `bias` (1, 3, 1, 1) are 1/255 and minus the mean; `net` takes what they make.
+    """
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self, net: EfficientViT, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = divided_by_std(net, std)
+        self.register_buffer("scale", torch.tensor(1 / 255, dtype=torch.float64))
+        self.register_buffer("bias", -torch.tensor(mean, dtype=torch.float64).reshape(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits."""
+        y: Tensor = self.net(pixels * self.scale + self.bias)
+        return y
+
+
+@torch.no_grad()
+def divided_by_std(net: EfficientViT, std: Sequence[float]) -> EfficientViT:
+    """A copy that takes x · std in the place of x, for (B, 3, S, S). Needs folded norms."""
+    result = copy.deepcopy(net)
+    first = result.stem[0]
+    assert isinstance(first, nn.Conv2d) and not isinstance(first, ConvNorm), "fold the norms first"
+    first.weight /= torch.tensor(std, dtype=first.weight.dtype).reshape(1, 3, 1, 1)
+    return result

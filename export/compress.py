@@ -1,0 +1,67 @@
+"""Stage `compress`: large weights of a Core ML package as int8 or as indices into a palette, by coremltools.optimize.
+
+Which tensors, and what is to be left of them, is decided in efficientvit/compression.py; coremltools writes the form.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.compression import compressible, palette
+from efficientvit.model import EfficientViT
+from export.coreml_package import add_classifier, finish, without_classifier
+from runtimes.artifact import PALETTE_BITS, Artifact, Dtype, Interface, Precision
+from runtimes.constants import source_name
+from runtimes.host import versions
+from runtimes.mil_program import load_program
+
+
+def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, interface: Interface) -> Artifact:
+    """Write `source`, a package with fp16 weights, with its compressible weights in the form `weights`."""
+    import coremltools as ct
+    from coremltools.optimize import coreml as optimize
+
+    chosen = {name.replace(".", "_") for name in compressible(deploy)}
+    names = [name for name in load_program(source.path).constants if source_name(name) in chosen]
+    plain = out.with_name("plain.mlpackage")
+    shutil.copytree(source.path, plain)
+    if interface.labels:
+        without_classifier(plain)
+    model = ct.models.MLModel(str(plain), skip_model_load=True)
+    if weights is Dtype.INT8:
+        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=0)
+        config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, linear))
+        smaller = optimize.linear_quantize_weights(model, config)
+    else:
+        table = optimize.OpPalettizerConfig(
+            mode="custom", lut_function=_table(PALETTE_BITS[weights]), weight_threshold=0
+        )
+        config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, table))
+        smaller = optimize.palettize_weights(model, config)
+    smaller.save(str(out))
+    shutil.rmtree(plain)
+    if interface.labels:
+        add_classifier(out, interface.labels)
+    finish(out, interface)
+    return Artifact.on_disk(
+        out,
+        source.format,
+        source.model,
+        made_by="compress",
+        batch=source.batch,
+        precision=Precision(weights, source.precision.activations, source.precision.execution),
+        source=source,
+        tools=versions("coremltools"),
+        interface=interface,
+    )
+
+
+def _table(bits: int) -> Any:
+    def table(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        entries, indices = palette(weight.astype(np.float16), bits)
+        return entries, indices
+
+    return table

@@ -1,0 +1,138 @@
+"""A folder that an export made, read back and proved intact: `verify`, `predict`, `kit` and `attach` start here."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
+from efficientvit.labels import read_labels
+from efficientvit.spec import model_spec
+from export.manifest import SCHEMA
+from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision, digest
+from runtimes.ports import labels_digest
+from validation import reference_file
+from validation.reference import Reference
+
+
+class BadFolder(BadInput):
+    """The folder is not one that an export made."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """An artifact that ships and the reference that it is judged against, both as the manifest says they are."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    artifact: Artifact
+    reference: Reference
+    ane_budget: float | None
+
+
+def open_exported(folder: Path) -> Exported:
+    """Read `folder` and hash what lies in it.
+
+    Raises:
+        BadFolder: no manifest, or not one of ours.
+        BadGoldenSet: the reference is missing or was changed.
+        NothingToShip: the export was rejected or failed.
+        ArtifactChanged: the artifact, its settings, the golden set or the reference is not the manifest's.
+    """
+    manifest = read_manifest(folder)
+    try:
+        artifact = _artifact(folder, manifest)
+        golden_sha256 = manifest["golden"]["sha256"]
+        beside = [
+            (str(entry["path"]), entry["sha256"]) for entry in (manifest["reference"], manifest["settings"]["shipped"])
+        ]
+        ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
+        ane_budget = ready["budget"] if ready else None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    artifact.require_unchanged()
+    reference = reference_file.load(folder / "evidence")
+    if reference.golden.sha256 != golden_sha256:
+        raise _changed(f"the golden set in {folder}", golden_sha256, reference.golden.sha256)
+    # The floors and answers decide the verdict, and a verdict covers the settings it was made with.
+    for path, sha256 in beside:
+        if (found := digest(inside(folder, path))) != sha256:
+            raise _changed(f"{path} in {folder}", sha256, found)
+    return Exported(folder, manifest, artifact, reference, ane_budget)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`folder/manifest.json`.
+
+    Raises:
+        BadFolder: it is missing, no JSON, or of another schema.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFolder(
+            f"{folder} is not a folder that an export made",
+            expected="a readable manifest.json in it",
+            got=str(error),
+            next_step="name a folder such as exports/m2-onnx-fp32",
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise BadFolder(f"{path} is of another schema", expected=str(SCHEMA), got=str(found))
+    return manifest
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """A path that a manifest names.
+
+    Raises:
+        BadOption: it leads out of the folder.
+    """
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadOption(f"the manifest in {folder} names a file outside of it", got=relative)
+    return path
+
+
+def _artifact(folder: Path, manifest: dict[str, Any]) -> Artifact:
+    stage, model = manifest["stages"][-1], manifest["model"]
+    if manifest["artifact"] is None:
+        raise NothingToShip(
+            f"{folder} holds nothing that may ship: its export was {manifest['status']}",
+            expected="a folder of an export that ended with an artifact",
+            next_step="export again",
+        )
+    return Artifact(
+        path=inside(folder, manifest["artifact"]),
+        format=Format(stage["artifact"]["format"]),
+        precision=Precision(**{key: Dtype(value) for key, value in manifest["precision"].items()}),
+        model=model_spec(model["name"], model["image_size"], model["classes"]),
+        batch=None if model["batch"] == "dynamic" else int(model["batch"]),
+        sha256=stage["artifact"]["sha256"],
+        made_by=stage["name"],
+        source_sha256=stage["artifact"]["source_sha256"],
+        interface=_interface(folder, manifest["coreml"]),
+    )
+
+
+def _interface(folder: Path, coreml: dict[str, Any] | None) -> Interface:
+    """What the manifest says that a Core ML package takes, gives and says of itself."""
+    if coreml is None:
+        return Interface()
+    labels: tuple[str, ...] = ()
+    if coreml["labels"] is not None:
+        path, sha256 = coreml["labels"]["path"], coreml["labels"]["sha256"]
+        labels = read_labels(inside(folder, path))
+        if (found := labels_digest(labels)) != sha256:
+            raise _changed(f"{path} in {folder}", sha256, found)
+    return Interface(coreml["input"] == "image", labels, tuple(sorted(coreml["metadata"].items())))
+
+
+def _changed(what: str, expected: str, got: str) -> ArtifactChanged:
+    return ArtifactChanged(
+        f"{what} is not the one that the manifest is about",
+        expected=expected,
+        got=got,
+        next_step="export the artifact again",
+    )

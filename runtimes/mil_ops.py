@@ -1,0 +1,218 @@
+"""What each MIL operation computes, in torch. Source: the op definitions in coremltools' documentation of `mb`.
+
+A function's parameters are the operation's inputs by name; what the file leaves out has the default of the
+specification. Tensors come as torch tensors in the arithmetic of the evaluation, everything else as Python values.
+An input without a parameter here is refused by whoever calls, so that nothing in a file is passed over.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Ints = Sequence[int]
+
+
+class BadOperand(ValueError):
+    """An input has a value that is not known here."""
+
+
+def _conv(  # noqa: PLR0917 - MIL's operands, called by name
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    strides: Ints = (1, 1),
+    pad_type: str = "valid",
+    pad: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """(N, C, H, W), (O, C / groups, kH, kW) -> (N, O, H', W')."""
+    if x.dim() != 4:
+        raise BadOperand(f"a convolution over {x.dim() - 2} axes")
+    padded = functional.pad(x, _padding(x, weight.shape[2:], strides, pad_type, pad, dilations))
+    return functional.conv2d(padded, weight, bias, tuple(strides), 0, tuple(dilations), groups)
+
+
+def _padding(x: Tensor, kernel: Ints, strides: Ints, pad_type: str, pad: Ints, dilations: Ints) -> list[int]:
+    """In torch's order: left, right, top, bottom."""
+    if pad_type == "valid":
+        return [0, 0, 0, 0]
+    if pad_type == "custom":
+        top, bottom, left, right = pad
+        return [left, right, top, bottom]
+    if pad_type not in ("same", "same_lower"):
+        raise BadOperand(f"pad_type {pad_type!r}")
+    result: list[int] = []
+    for size, k, stride, dilation in zip(x.shape[:1:-1], kernel[::-1], strides[::-1], dilations[::-1], strict=True):
+        total = max(0, (-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size)
+        small, large = total // 2, total - total // 2
+        result += [large, small] if pad_type == "same_lower" else [small, large]
+    return result
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., in), (out, in) -> (..., out)."""
+    return functional.linear(x, weight, bias)
+
+
+def _matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
+
+
+def _reduce_mean(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    return x.mean(tuple(range(x.dim())) if axes is None else tuple(axes), keepdim=keep_dims)
+
+
+def _reshape(x: Tensor, shape: Ints) -> Tensor:
+    """0 keeps a dimension, -1 takes what is left."""
+    return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
+
+
+def _split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None) -> tuple[Tensor, ...]:
+    if split_sizes is None:
+        if num_splits is None:
+            raise BadOperand("neither num_splits nor split_sizes")
+        return tuple(x.tensor_split(num_splits, axis))
+    return tuple(x.split(tuple(split_sizes), axis))
+
+
+def _concat(values: Sequence[Tensor], axis: int, interleave: bool = False) -> Tensor:
+    if interleave:
+        raise BadOperand("interleave")
+    return torch.cat(tuple(values), axis)
+
+
+def _cast(x: Tensor, dtype: str) -> Tensor:
+    """Between floating-point types only; the rounding is the evaluation's business."""
+    if dtype not in ("fp16", "fp32"):
+        raise BadOperand(f"a cast to {dtype!r}")
+    return x
+
+
+def _squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
+    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+
+
+def _expand_dims(x: Tensor, axes: Ints) -> Tensor:
+    rank = x.dim() + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _pad(x: Tensor, pad: Ints, mode: str = "constant", constant_val: Tensor | None = None) -> Tensor:
+    """`pad`: before and after, for the last axes, outermost first."""
+    if mode != "constant":
+        raise BadOperand(f"mode {mode!r}")
+    pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]
+    value = 0.0 if constant_val is None else float(constant_val)
+    return functional.pad(x, [int(size) for pair in reversed(pairs) for size in pair], value=value)
+
+
+def _slice_by_index(
+    x: Tensor,
+    begin: Ints,
+    end: Ints,
+    stride: Ints | None = None,
+    begin_mask: Sequence[bool] | None = None,
+    end_mask: Sequence[bool] | None = None,
+    squeeze_mask: Sequence[bool] | None = None,
+) -> Tensor:
+    rank = x.dim()
+    steps, no = stride or [1] * rank, [False] * rank
+    open_begin, open_end, squeeze = begin_mask or no, end_mask or no, squeeze_mask or no
+    if any(step < 1 for step in steps):
+        raise BadOperand("a stride below 1")
+    index: list[int | slice] = []
+    for i in range(rank):
+        first = None if open_begin[i] else begin[i]
+        index.append((first or 0) if squeeze[i] else slice(first, None if open_end[i] else end[i], steps[i]))
+    return x[tuple(index)]
+
+
+def _clip(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return x.clamp(float(alpha), float(beta))
+
+
+def _sigmoid_hard(x: Tensor, alpha: Tensor | float = 0.2, beta: Tensor | float = 0.5) -> Tensor:
+    return (x * alpha + beta).clamp(0, 1)
+
+
+def _thresholded_relu(x: Tensor, alpha: Tensor | float = 1.0) -> Tensor:
+    return torch.where(x >= alpha, x, torch.zeros_like(x))
+
+
+def _layer_norm(
+    x: Tensor,
+    axes: Ints | None = None,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: Tensor | float = 1e-5,
+) -> Tensor:
+    over = tuple(range(x.dim())) if axes is None else tuple(axis % x.dim() for axis in axes)
+    if over != tuple(range(x.dim() - len(over), x.dim())):
+        raise BadOperand(f"normalisation over axes {over} of {x.dim()}")
+    return functional.layer_norm(x, x.shape[-len(over) :], gamma, beta, float(epsilon))
+
+
+def _scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask)
+
+
+def _upsample_bilinear(
+    x: Tensor,
+    scale_factor_height: Tensor | float = 1,
+    scale_factor_width: Tensor | float = 1,
+    align_corners: bool = True,
+    half_pixel_centers: bool | None = None,
+) -> Tensor:
+    """As in torch: half-pixel centres where the corners are not aligned."""
+    if half_pixel_centers is not None and half_pixel_centers == align_corners:
+        raise BadOperand(f"align_corners {align_corners} with half_pixel_centers {half_pixel_centers}")
+    size = [int(x.shape[2] * float(scale_factor_height)), int(x.shape[3] * float(scale_factor_width))]
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def _classify(probabilities: Tensor, classes: list[str]) -> tuple[str, dict[str, float]]:
+    """The most probable class, and the probability of each."""
+    flat = probabilities.flatten()
+    if len(classes) != len(flat) or len(set(classes)) != len(classes):
+        raise BadOperand(f"{len(set(classes))} different labels for {len(flat)} classes")
+    return classes[int(flat.argmax())], dict(zip(classes, flat.tolist(), strict=True))
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "add": lambda x, y: x + y,
+    "cast": _cast,
+    "classify": _classify,
+    "clip": _clip,
+    "concat": _concat,
+    "conv": _conv,
+    "expand_dims": _expand_dims,
+    "identity": lambda x: x,
+    "layer_norm": _layer_norm,
+    "linear": _linear,
+    "matmul": _matmul,
+    "mul": lambda x, y: x * y,
+    "pad": _pad,
+    "reduce_mean": _reduce_mean,
+    "relu": lambda x: x.relu(),
+    "relu6": lambda x: x.clamp(0, 6),
+    "reshape": _reshape,
+    "scaled_dot_product_attention": _scaled_dot_product_attention,
+    "sigmoid": lambda x: x.sigmoid(),
+    "sigmoid_hard": _sigmoid_hard,
+    "silu": functional.silu,
+    "slice_by_index": _slice_by_index,
+    "softmax": lambda x, axis=-1: x.softmax(axis),
+    "split": _split,
+    "squeeze": _squeeze,
+    "sub": lambda x, y: x - y,
+    "thresholded_relu": _thresholded_relu,
+    "transpose": lambda x, perm: x.permute(tuple(perm)),
+    "upsample_bilinear": _upsample_bilinear,
+}
+"""By MIL's name. `split` and `classify` have several outputs, the others one."""

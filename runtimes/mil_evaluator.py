@@ -105,10 +105,13 @@ class Evaluator:
             for name in (*operation.names(), *(name for name, _ in operation.outputs)):
                 last.setdefault(name, operation.name)
         kept = {*self._outputs, *self._constants}
+        freed: dict[str, list[str]] = {}
+        for name, reader in last.items():
+            if name not in kept:
+                freed.setdefault(reader, []).append(name)
         for operation in reversed(chosen):
             compute, constants, varying = self._checked[operation.name]
-            free = tuple(name for name, reader in last.items() if reader == operation.name and name not in kept)
-            yield _Step(operation, compute, constants, varying, free)
+            yield _Step(operation, compute, constants, varying, tuple(freed.get(operation.name, ())))
 
     def _bound(self, operation: Operation) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
         compute = OPERATORS.get(operation.kind)

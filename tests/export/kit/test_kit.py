@@ -129,13 +129,16 @@ def test_a_failed_write_leaves_the_old_kit(folder: Path, monkeypatch: pytest.Mon
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+_OTHER_PACKAGE = {"format": "coreml", "sha256": "0" * 64, "source_sha256": None}
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({"artifact": None, "status": "rejected"}, NothingToShip),
         ({"model": {"name": "m0", "image_size": 64, "classes": 12, "batch": 8}}, BadOption),
         (
-            {"stages": [{"name": "coreml", "artifact": {"format": "coreml", "sha256": "0" * 64, "source_sha256": None}}]},
+            {"stages": [{"name": "coreml", "artifact": _OTHER_PACKAGE}]},
             ArtifactChanged,
         ),
         ({"golden": {"sha256": "0" * 64}}, ArtifactChanged),

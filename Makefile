@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (with venv) and make; everything else goes into $(VENV).
 
 MODEL   ?= m2
-TARGET  ?= onnx
+TARGET  ?= coreml
 WEIGHTS ?= seeded
 OUT     ?=
 VENV    ?= .venv
@@ -30,7 +30,7 @@ help: ## list these commands
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'make demo MODEL=m5 TARGET=openvino WEIGHTS=pretrained OUT=folder chooses what is made; defaults: $(MODEL), $(TARGET), $(WEIGHTS)'
+	@echo 'make demo MODEL=m5 TARGET=onnx WEIGHTS=pretrained OUT=folder chooses what is made; defaults: $(MODEL), $(TARGET), $(WEIGHTS)'
 	@echo 'PYTHON=/path/to/python3.11 chooses the interpreter, VENV=folder where the environment goes'
 
 demo: $(demo_environment) ## export and check one model (MODEL, TARGET, WEIGHTS, OUT)

@@ -23,7 +23,7 @@ Exit codes
   0    everything asked for has the evidence that is required
   1    an artifact was rejected: it must not ship
   2    usage, or input that cannot be used
-  3    something could not be verified on this host, or the weights are an untyped fallback
+  3    something could not be verified on this host, or the weights are an untrained fallback
   4    a stage or a tool failed
   130  interrupted"""
 

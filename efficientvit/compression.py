@@ -1,10 +1,13 @@
 """Weights in 8, 6 or 4 bits: which tensors, and the values that are left of them.
 
-Two forms, both Core ML's: int8 with one scale for each output channel, and a palette of 2^bits values for each
-tensor. What is computed here is what the compressed file must decode to, bit for bit.
+Core ML has two forms: int8 with one scale for each output channel, and a palette of 2^bits values for each tensor, both
+for large weights only and decoded to fp16. Where activations are quantised as well (Q/DQ), every dense weight is int8
+with a float32 scale for each output channel. What is computed here is what the file must hold and decode to, bit for
+bit.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,35 @@ def compressible(model: nn.Module) -> Iterator[str]:
         dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
         if dense and module.weight.numel() >= LEAST_ELEMENTS:
             yield f"{name}.weight"
+
+
+def quantisable(model: nn.Module) -> Iterator[str]:
+    """Names of the weights that are int8 where activations are too: those of dense convolutions and linear layers."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
+            yield f"{name}.weight"
+
+
+def quantised(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(out, ...) -> int8 of the same shape, -127 to 127, and the scale (out,) of each output channel.
+
+    As ONNX Runtime's `quantize_static` computes it: symmetric, round half to even. A channel of zeros has scale 1.
+    """
+    peak = np.abs(weight).max(axis=tuple(range(1, weight.ndim))).astype(np.float64)
+    scale = (2 * peak / 254).astype(np.float32)
+    scale[scale < np.finfo(np.float32).tiny] = 1
+    values = np.round(weight / _along(scale, weight)).clip(-127, 127).astype(np.int8)
+    return values, scale
+
+
+def dequantised(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What DequantizeLinear makes of them."""
+    result: NDArray[np.float32] = values.astype(np.float32) * _along(scale, values)
+    return result
+
+
+def _along(scale: NDArray[np.float32], weight: NDArray[Any]) -> NDArray[np.float32]:
+    return scale.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def int8(weight: Half) -> Half:

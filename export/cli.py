@@ -54,8 +54,20 @@ class _Name(click.ParamType[str]):
         return [click.shell_completion.CompletionItem(c) for c in self._choices if c.startswith(incomplete)]
 
 
+class _Architectures(click.ParamType[tuple[int, ...]]):
+    """`89`, or several with commas."""
+
+    name = "architectures"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is no list of compute capabilities, such as 80,86,89", param, ctx)
+
+
 _MODEL = _Name("model", (*MODELS, "all"))
-_TARGET = _Name("target", ("onnx", "openvino", "coreml", "all"))
+_TARGET = _Name("target", ("onnx", "openvino", "coreml", "tensorrt", "all"))
 
 
 @click.group(cls=_DefaultCommand, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +80,7 @@ def cli() -> None:
     vit-export m2 -t coreml                     Core ML package with an image input and labels
     vit-export m2 -t coreml --weights-bits 8 --ios 16   the same with int8 weights
     vit-export m2 -t openvino -p fp16           OpenVINO IR with fp16 weights
+    vit-export m2 -t tensorrt                   TensorRT engine, built ahead of time, no GPU needed
     vit-export all -t all -w seeded             everything, with untrained weights
     vit-export m2 -w best.pth --golden photos/  your weights, checked on your photos too
     vit-export verify exports/m2-onnx-fp32      check a folder again, on this host
@@ -85,9 +98,9 @@ def cli() -> None:
     multiple=True,
     type=_TARGET,
     metavar="NAME",
-    help="onnx, openvino, coreml or all; repeatable. [default: onnx]",
+    help="onnx, openvino, coreml, tensorrt or all; repeatable. [default: onnx]",
 )
-@click.option("-p", "--precision", type=click.Choice(["fp32", "fp16"]), help="[default: each target's own]")
+@click.option("-p", "--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="[default: each target's own]")
 @click.option(
     "-w",
     "--weights",
@@ -165,6 +178,27 @@ def cli() -> None:
 )
 @click.option("--author", metavar="TEXT", help="Core ML: the author in the package's metadata.")
 @click.option("--license", "license_", metavar="TEXT", help="Core ML: the licence in the package's metadata.")
+@click.option(
+    "--sm",
+    multiple=True,
+    type=_Architectures(),
+    metavar="N[,N...]",
+    help="TensorRT for RTX: compute capabilities to build for, 89 for 8.9; repeatable. [default: 80,86,89,120]",
+)
+@click.option(
+    "--profile",
+    type=int,
+    nargs=3,
+    metavar="MIN OPT MAX",
+    help="TensorRT, --batch dynamic: smallest, usual and largest batch. [default: 1 8 16]",
+)
+@click.option("--calibrate", metavar="DIR", help="TensorRT, -p int8: photos to calibrate on; `golden` for a trial.")
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TensorRT on a GPU host: kept, and used again by the next build.",
+)
 @click.option("--no-kit", is_flag=True, help="Core ML: leave out the kit that checks the package on a Mac or iPhone.")
 @click.option("--no-time", is_flag=True, help="Check, but don't time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON on standard output.")
@@ -178,6 +212,7 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.coreml_options import CoreMlOptions, compression
     from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
+    from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
     from runtimes.base import Evidence
 
     fields = ("resize", "interpolation", "mean", "std")
@@ -204,6 +239,12 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
             ane_budget=options["ane_budget"],
             author=options["author"],
             license=options["license_"],
+        ),
+        tensorrt=TensorRtOptions(
+            sm=tuple(sm for several in options["sm"] for sm in several) or DEFAULT_ARCHITECTURES,
+            profile=options["profile"] or TensorRtOptions().profile,
+            calibrate=options["calibrate"],
+            timing_cache=options["timing_cache"],
         ),
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],

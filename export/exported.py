@@ -113,6 +113,7 @@ def _artifact(folder: Path, manifest: dict[str, Any]) -> Artifact:
         made_by=stage["name"],
         source_sha256=stage["artifact"]["source_sha256"],
         interface=_interface(folder, manifest["coreml"]),
+        settings=_built_with(manifest["tensorrt"]),
     )
 
 
@@ -127,6 +128,10 @@ def _interface(folder: Path, coreml: dict[str, Any] | None) -> Interface:
         if (found := labels_digest(labels)) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
     return Interface(coreml["input"] == "image", labels, tuple(sorted(coreml["metadata"].items())))
+
+
+def _built_with(tensorrt: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in tensorrt["built_with"].items()) if tensorrt else ()
 
 
 def _changed(what: str, expected: str, got: str) -> ArtifactChanged:

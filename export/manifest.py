@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from export import __version__
 from export.coreml_options import CoreMlOptions
 from export.outcome import Outcome, StageResult, status_of
+from export.tensorrt_options import TensorRtOptions
 from export.weights import Weights
-from runtimes.artifact import Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface, Precision
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
 from runtimes.ports import Port, intended_ports, labels_digest
 from validation.gates import Gate, GateResult, KindError
 from validation.timing import Timing
-from validation.verdict import NotRun, Report, VerifiedArtifact
+from validation.verdict import Built, NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.reference import ReferenceModel
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SHIP, REJECTED = "ship", "evidence/rejected"
 SETTINGS, LABELS = "runtime-settings.json", "labels.txt"
-_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "pillow")
+_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "tensorrt",
+          "tensorrt_rtx_cu13", "pillow")  # fmt: skip
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -110,6 +112,7 @@ def build(
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
         "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
         "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
+        "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
         "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
     }
@@ -134,6 +137,17 @@ def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> 
             "violations": list(ready.violations),
             "budget": options.ane_budget,
         },
+    }
+
+
+def _tensorrt(options: TensorRtOptions, artifact: Artifact | None) -> dict[str, Any]:
+    """`built_with` is what the engine says of itself when it is read back; null where none was built."""
+    engine = artifact is not None and artifact.format is Format.ENGINE
+    return {
+        "sm": list(options.sm),
+        "profile": list(options.profile),
+        "calibration": options.calibrate and Path(options.calibrate).name,
+        "built_with": dict(artifact.settings) if artifact is not None and engine else None,
     }
 
 
@@ -224,6 +238,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
             "sha256": artifact.sha256,
             "source_sha256": artifact.source_sha256,
             "bytes": artifact.size_bytes,
+            "notes": list(artifact.notes),
             "tools": dict(artifact.tools),
         },
         "seconds": round(result.seconds, 3),
@@ -232,7 +247,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
             "status": status_of(verdict),
             "evidence": report.evidence if report and not isinstance(verdict, NotRun) else None,
             "reason": None if isinstance(verdict, VerifiedArtifact) else verdict.reason,
-            "remedy": verdict.remedy if isinstance(verdict, NotRun) else None,
+            "remedy": verdict.remedy if isinstance(verdict, NotRun | Built) else None,
             "gates": _gates(report.gates if report else ()),
             "batches": list(report.batches) if report else [],
             "top1": None

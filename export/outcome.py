@@ -12,7 +12,7 @@ from runtimes.base import Evidence
 from runtimes.neural_engine import Readiness
 from validation.gates import GateResult
 from validation.timing import Timing
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 
 class Exit(IntEnum):
@@ -44,10 +44,12 @@ def exit_code(error: VitExportError) -> Exit:
 
 
 def status_of(verdict: Verdict) -> str:
-    """`verified`, `rejected` or `not_run`."""
+    """`verified`, `built`, `rejected` or `not_run`."""
     match verdict:
         case VerifiedArtifact():
             return "verified"
+        case Built():
+            return "built"
         case Rejected():
             return "rejected"
         case NotRun():
@@ -112,7 +114,7 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """`verified`, `not_run`, `rejected` or `failed`."""
+        """`verified`, `built`, `not_run`, `rejected` or `failed`."""
         if isinstance(self.error, Refused):
             return "rejected"
         if self.error is not None or (self.final is None and (self.rewrite is None or self.rewrite.passed)):
@@ -130,7 +132,9 @@ class Outcome:
         match self.final:
             case Rejected():
                 return Exit.REJECTED
-            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
+            case VerifiedArtifact(report=report) | Built(report=report) if (
+                report.evidence.at_least(required) and not self.fallback
+            ):
                 return Exit.OK
             case NotRun() if required is Evidence.BUILT and not self.fallback:
                 return Exit.OK

@@ -19,21 +19,23 @@ from export.kit import write_kit
 from export.outcome import Outcome, Rewrite, StageResult
 from export.request import Job, Request, slug
 from export.stages import SHARED, STAGES, Workshop
+from export.to_tensorrt import LAYERS
 from export.weights import Weights, find_weights
 from runtimes.artifact import Artifact, Format, Precision, digest
 from runtimes.base import Evidence, Mode, Runtime
 from runtimes.mil import MilEvaluator
 from runtimes.neural_engine import readiness
 from runtimes.operators import count_operators
-from runtimes.registry import runtime_for
+from runtimes.registry import native_runtime, runtime_for
 from validation import reference_file
 from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
-from validation.judge import judge
+from validation.judge import built, judge
+from validation.ranges import scale_digests
 from validation.rewrite import rewrite_gates
 from validation.timing import Timing, TimingPlan, benchmark
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.reference import Reference, ReferenceModel
@@ -157,12 +159,12 @@ class _Bench:
         if outcome.rewrite is None or not outcome.rewrite.passed:
             return
         plan = job.plan
-        source: Artifact | None = None
+        before: Verdict | None = None
         for name, precision in plan:
             progress.step(f"{outcome.slug}: {name}")
             try:
                 with chatter.into(self._log):
-                    result = self._stage(name, job, precision, source, last=name == plan[-1][0])
+                    result = self._stage(name, job, precision, before, last=name == plan[-1][0])
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = name, error
                 return
@@ -172,30 +174,46 @@ class _Bench:
             progress.stage(outcome, result)
             if isinstance(result.verdict, Rejected):
                 return
-            source = result.artifact
+            before = result.verdict
 
-    def _stage(self, name: str, job: Job, precision: Precision, source: Artifact | None, *, last: bool) -> StageResult:
+    def _stage(self, name: str, job: Job, precision: Precision, before: Verdict | None, *, last: bool) -> StageResult:
         key = (name, job.batch, job.opset)
         if name in SHARED and key in self._shared:
             return self._shared[key]
+        source = before.artifact if before is not None else None
         start = time.perf_counter()
         with _failing_as(name, self._shop.folder):
             artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
-        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
-        reference = self._reference_for(artifact)
-        verdict = judge(artifact, reference, runtime_for(artifact.format), defaults=last, ane_budget=ane_budget)
-        result = StageResult(name, self._weighed(verdict), seconds, count_operators(artifact))
+        verdict = self._weighed(self._judged(name, job, artifact, before, last=last))
+        result = StageResult(name, verdict, seconds, count_operators(artifact))
         if name in SHARED:
             self._shared[key] = result
         return result
 
-    def _reference_for(self, artifact: Artifact) -> "Reference":
-        return self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
+    def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
+        if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
+            match before:
+                case VerifiedArtifact():
+                    return built(artifact, before)
+                case NotRun(reason=reason, remedy=remedy, report=report):
+                    return NotRun(artifact, reason, remedy, report)
+        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
+        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is not Format.ENGINE)
+        reference = self._reference_for(artifact, before.artifact if before is not None else None)
+        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget)
+
+    def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
+        """What calibration found was judged at the stage that did it, and binds those after it."""
+        reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
+        if not artifact.precision.quantised:
+            return reference
+        typed = source if source is not None and source.precision.quantised else artifact
+        return reference.with_constants(scale_digests(typed))
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""
-        if isinstance(verdict, VerifiedArtifact) and self._check.vacuous:
+        if isinstance(verdict, VerifiedArtifact | Built) and self._check.vacuous:
             return NotRun(
                 verdict.artifact,
                 reason=f"parity on these weights would be vacuous: {'; '.join(self._check.failures)}",
@@ -207,7 +225,9 @@ class _Bench:
     def _time(self, outcome: Outcome, progress: Progress) -> None:
         """Only a verified artifact, only in its real runtime."""
         final = outcome.final
-        if not isinstance(final, VerifiedArtifact):
+        if isinstance(final, Built):
+            outcome.untimed = "it was built here and not run; only the real runtime can be timed"
+        elif not isinstance(final, VerifiedArtifact):
             outcome.untimed = "it was not verified, and nothing is timed before it is"
         elif not self._request.time:
             outcome.untimed = "--no-time"
@@ -227,7 +247,7 @@ class _Bench:
     def _hand_over(self, outcome: Outcome, partial: Path, command: tuple[str, ...], progress: Progress) -> None:
         """Fill the folder and publish it. A rejected or failed job leaves the last good folder as it is."""
         status = outcome.status
-        good = status in ("verified", "not_run")
+        good = status in ("verified", "built", "not_run")
         final = self._request.out / (outcome.slug if good else f"{outcome.slug}.{status}")
         with folder.writing(final):
             evidence = partial / "evidence"
@@ -269,6 +289,8 @@ class _Bench:
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
             (target / manifest.LABELS).write_text(text, encoding="utf-8")
+        if artifact.format is Format.ENGINE:
+            shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
         reference_file.save(self._reference_for(artifact), evidence)
         return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / reference_file.REFERENCE))
 

@@ -21,14 +21,14 @@ from export.weights import Weights
 from runtimes.base import Evidence
 from runtimes.host import Host
 from validation.gates import Gate, GateResult
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.self_check import SelfCheck
 
 BANNER = "UNTRAINED WEIGHTS: for trying the pipeline, not for release"
 _WIDTH_IN_A_LOG = 140
-_STYLE = {"verified": "green", "rejected": "bold white on red", "not run": "yellow"}
+_STYLE = {"verified": "green", "built": "cyan", "rejected": "bold white on red", "not run": "yellow"}
 
 
 @contextmanager
@@ -174,17 +174,11 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
         screen.print(Text(f"stage '{outcome.failed_stage}' FAILED: {outcome.error}", "bold red"))
     elif outcome.rewrite is not None and not outcome.rewrite.passed:
         _reject(screen, "rewrite", outcome.rewrite.reason)
-    elif isinstance(final, Rejected):
-        _reject(screen, outcome.stages[-1].name, final.reason)
-    elif isinstance(final, NotRun):
-        screen.print(Text("made, NOT CHECKED here", "bold yellow"))
-        screen.print(Text(f"  why:  {final.reason}\n  next: {final.remedy}"))
-    elif isinstance(final, VerifiedArtifact):
-        if not final.report.evidence.at_least(required):
-            screen.print(Text(f"{final.report.evidence} evidence only; {required} is required", "bold yellow"))
-        _settings(screen, final)
-        _readiness(screen, outcome)
-    if isinstance(final, VerifiedArtifact | Rejected):
+    elif final is not None:
+        _final(screen, outcome, final, required)
+    for note in (note for result in outcome.stages for note in result.artifact.notes):
+        screen.print(Text(note, "dim"))
+    if final is not None and not isinstance(final, NotRun):
         for gate in final.report.gates:
             if gate.warning:
                 screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"))
@@ -192,6 +186,28 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
         screen.print(Text(BANNER, "bold black on yellow"))
     if outcome.folder is not None:
         screen.print(Text(str(outcome.folder), "dim"), soft_wrap=True)
+
+
+def _final(screen: Console, outcome: Outcome, final: Verdict, required: Evidence) -> None:
+    match final:
+        case Rejected(reason=reason):
+            _reject(screen, outcome.stages[-1].name, reason)
+        case NotRun():
+            screen.print(Text("made, NOT CHECKED here", "bold yellow"))
+            screen.print(Text(f"  why:  {final.reason}\n  next: {final.remedy}"), soft_wrap=True)
+        case Built():
+            screen.print(Text("built, NOT RUN here; the network it was built from passed", "bold cyan"))
+            screen.print(Text(f"  why:  {final.reason}\n  next: {final.remedy}"), soft_wrap=True)
+            _require(screen, final.report.evidence, required)
+        case VerifiedArtifact():
+            _require(screen, final.report.evidence, required)
+            _settings(screen, final)
+            _readiness(screen, outcome)
+
+
+def _require(screen: Console, evidence: Evidence, required: Evidence) -> None:
+    if not evidence.at_least(required):
+        screen.print(Text(f"{evidence} evidence only; {required} is required", "bold yellow"))
 
 
 def _reject(screen: Console, stage: str, reason: str) -> None:
@@ -256,7 +272,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
     )
     if not isinstance(verification.verdict, VerifiedArtifact):
-        screen.print(Text(f"  {verification.verdict.reason}"))
+        screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
     if not verification.trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
     if code is Exit.NOT_VERIFIED:

@@ -11,6 +11,7 @@ from efficientvit.spec import MODELS, model_spec
 from export.coreml_options import CoreMlOptions
 from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Plan, Target
+from export.tensorrt_options import TensorRtOptions
 from runtimes.artifact import Format, Precision
 from runtimes.base import Evidence
 
@@ -20,7 +21,7 @@ DYNAMIC = "dynamic"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One artifact to make. `batch` None means dynamic; `coreml` is None for every other target."""
+    """One artifact to make. `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target."""
 
     model: str
     target: Target
@@ -28,6 +29,7 @@ class Job:
     batch: int | None
     opset: int
     coreml: CoreMlOptions | None = None
+    tensorrt: TensorRtOptions | None = None
 
     @property
     def image_input(self) -> bool:
@@ -63,6 +65,7 @@ class Request:
     time: bool = True
     release: bool = False
     coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
+    tensorrt: TensorRtOptions = field(default_factory=TensorRtOptions)
     quality_budget: float | None = None
     kit: bool = True
 
@@ -110,12 +113,23 @@ class Request:
                 got=f"-t {' -t '.join(self.targets)}",
                 next_step="add -t coreml, or leave --input, --labels, --ios, --weights-bits and the like out",
             )
+        if self.tensorrt != TensorRtOptions() and not any(job.tensorrt for job in jobs):
+            raise BadOption(
+                "options for TensorRT engines, and none is to be made",
+                expected="-t tensorrt",
+                got=f"-t {' -t '.join(self.targets)}",
+                next_step="add -t tensorrt, or leave --sm, --profile, --calibrate and --timing-cache out",
+            )
         if self.quality_budget is None:
             return
         if not 0 < self.quality_budget < float("inf"):
             raise BadOption("--quality-budget is a relative error", expected="above 0", got=str(self.quality_budget))
         if not any(job.plan[-1][1].weights.compressed for job in jobs):
-            raise BadOption("--quality-budget is for compressed weights", expected="--weights-bits with it", got="none")
+            raise BadOption(
+                "--quality-budget is for compressed weights",
+                expected="--weights-bits, or -t tensorrt -p int8",
+                got="neither",
+            )
 
     def _job(self, model: str, target: Target) -> Job:
         if self.batch is None and not target.dynamic_batch:
@@ -132,6 +146,10 @@ class Request:
                 expected=" or ".join(target.precisions),
                 got=precision,
             )
+        if target.format is Format.ENGINE:
+            self.tensorrt.require_calibration(precision)
+            self.tensorrt.require_architectures(precision)
+            return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt)
         if target.format is not Format.COREML:
             return Job(model, target, precision, self.batch, self.opset)
         self.coreml.require_batch(self.batch)
@@ -171,6 +189,8 @@ def slug(job: Job, image_size: int, weights: str) -> str:
     parts += [job.target.name, job.precision]
     if job.coreml is not None:
         parts += job.coreml.slug_parts()
+    if job.tensorrt is not None:
+        parts += job.tensorrt.slug_parts(dynamic=job.batch is None)
     if weights:
         parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
     return "-".join(parts)

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import compress, precision, simplify, to_coreml, to_openvino, trace
+from export import compress, precision, quantize, simplify, to_coreml, to_openvino, to_tensorrt, trace
 from export.coreml_metadata import describe
 from export.request import Job
+from export.tensorrt_options import GOLDEN
 from export.weights import Weights
 from runtimes.artifact import Artifact, Interface, Precision
+from runtimes.base import Array
+from validation.golden_photos import photos
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -64,6 +67,18 @@ class Workshop:
         metadata = describe(job.coreml, self.weights, self.reference.at(made, image_input=job.image_input))
         return Interface(job.image_input, labels, metadata)
 
+    def calibration_images(self, job: Job) -> "Array":
+        """(n, 3, S, S): the photos of `--calibrate`, or the golden images where it asks for them.
+
+        Raises:
+            BadGoldenSet: the folder holds no photo that can be used.
+        """
+        assert job.tensorrt is not None and job.tensorrt.calibrate is not None, "int8 without images is refused before"
+        golden = self.reference.golden
+        if job.tensorrt.calibrate == GOLDEN:
+            return golden.ordinary().images
+        return photos(Path(job.tensorrt.calibrate), golden.preprocessing).images
+
     def path(self, stage: str, job: Job, suffix: str) -> Path:
         """A new folder for what the stage makes, so that the file can bear the name that it ships under."""
         folder = self.folder / f"{stage}-{job.batch}-{job.opset}-{job.target.name}-{job.precision}"
@@ -86,7 +101,23 @@ def _simplify(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -
 
 def _precision(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    return precision.to_fp16(source, shop.path("precision", job, ".onnx"))
+    images = shop.reference.golden.ordinary().images
+    return precision.to_fp16(source, shop.path("precision", job, ".onnx"), images)
+
+
+def _quantize(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
+    assert source is not None
+    return quantize.quantize(source, shop.path("quantize", job, ".onnx"), shop.calibration_images(job))
+
+
+def _parse(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
+    assert source is not None
+    return to_tensorrt.parse(source, shop.path("parse", job, ".onnx"))
+
+
+def _build(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
+    assert source is not None and job.tensorrt is not None
+    return to_tensorrt.build(source, shop.path("build", job, ".engine"), job.tensorrt)
 
 
 def _openvino(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
@@ -128,6 +159,9 @@ STAGES: Mapping[str, Stage] = {
     "trace": _trace,
     "simplify": _simplify,
     "precision": _precision,
+    "quantize": _quantize,
+    "parse": _parse,
+    "build": _build,
     "openvino": _openvino,
     "twin": _twin,
     "coreml": _coreml,

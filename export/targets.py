@@ -11,7 +11,13 @@ Plan = tuple[tuple[str, Precision], ...]
 _FP32 = Precision()
 _FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
 _FP16_WEIGHTS = Precision(weights=Dtype.FP16)
+_INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 _ONNX: Plan = (("trace", _FP32), ("simplify", _FP32))
+
+
+def _engine(made: Precision) -> Plan:
+    """What TensorRT makes of a typed ONNX file: the network as parsed is judged before it is built."""
+    return (("parse", made), ("build", made))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,19 @@ TARGETS: Mapping[str, Target] = {
                 # The twin is the same conversion in float32: it tells the converter's faults from float16's.
                 "fp16": (("twin", _FP32), ("coreml", _FP16)),
                 "fp32": (("coreml", _FP32),),
+            },
+        ),
+        Target(
+            name="tensorrt",
+            format=Format.ENGINE,
+            suffix=".engine",
+            extra="tensorrt",
+            package="tensorrt_rtx",
+            dynamic_batch=True,
+            precisions={
+                "fp16": (*_ONNX, ("precision", _FP16), *_engine(_FP16)),
+                "fp32": (*_ONNX, *_engine(_FP32)),
+                "int8": (*_ONNX, ("quantize", _INT8), *_engine(_INT8)),
             },
         ),
     )

@@ -8,7 +8,7 @@ from export.outcome import Exit, status_of
 from runtimes.base import Evidence
 from runtimes.registry import runtime_for
 from validation.judge import judge
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Verification:
 
     @property
     def status(self) -> str:
-        """`verified`, `rejected` or `not_run`."""
+        """`verified`, `built`, `rejected` or `not_run`."""
         return status_of(self.verdict)
 
     def code(self, required: Evidence) -> Exit:
@@ -31,7 +31,9 @@ class Verification:
         match self.verdict:
             case Rejected():
                 return Exit.REJECTED
-            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
+            case VerifiedArtifact(report=report) | Built(report=report) if (
+                report.evidence.at_least(required) and not self.fallback
+            ):
                 return Exit.OK
         return Exit.OK if required is Evidence.BUILT and not self.fallback else Exit.NOT_VERIFIED
 
@@ -55,7 +57,7 @@ def verify(folder: Path) -> Verification:
         raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
     runtime = runtime_for(artifact.format)
     verdict = judge(artifact, exported.reference, runtime, defaults=True, ane_budget=exported.ane_budget)
-    if vacuous and isinstance(verdict, VerifiedArtifact):
+    if vacuous and isinstance(verdict, VerifiedArtifact | Built):
         verdict = NotRun(
             artifact,
             reason=f"parity on these weights would be vacuous: {'; '.join(failures)}",

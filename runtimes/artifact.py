@@ -19,13 +19,17 @@ class Format(StrEnum):
     ONNX = "onnx"
     OPENVINO = "openvino"
     COREML = "coreml"
+    NETWORK = "tensorrt-network"
+    """A typed ONNX file, for what TensorRT's parser makes of it."""
+    ENGINE = "tensorrt"
+    """A built engine, and beside it the typed ONNX file that it was built from."""
 
 
 class Dtype(StrEnum):
     """A format of weights, activations or arithmetic.
 
-    The last four are of stored weights alone, and decode to fp16: int8 with a scale for each output channel, and
-    indices of 8, 6 or 4 bits into a palette for each tensor.
+    The last three are of stored weights alone: indices of 8, 6 or 4 bits into a palette for each tensor. INT8 weights
+    have a scale for each output channel, INT8 activations one for the tensor.
     """
 
     FP32 = "fp32"
@@ -41,11 +45,6 @@ class Dtype(StrEnum):
         """Precision was spent on purpose: the quality gate has a word."""
         return self in (Dtype.INT8, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
 
-    @property
-    def arithmetic(self) -> "Dtype":
-        """What its values are once decoded."""
-        return Dtype.FP16 if self.compressed else self
-
 
 PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype.PALETTE4: 4}
 
@@ -57,6 +56,18 @@ class Precision:
     weights: Dtype = Dtype.FP32
     activations: Dtype = Dtype.FP32
     execution: Dtype = Dtype.FP32
+
+    @property
+    def quantised(self) -> bool:
+        """Activations are rounded to integers between the layers (Q/DQ), as weights are."""
+        return self.activations is Dtype.INT8
+
+    @property
+    def decoded(self) -> Dtype:
+        """What stored weights are once decoded: compressed ones come as the activations are typed."""
+        if self.quantised:
+            return Dtype.FP32
+        return Dtype.FP16 if self.weights.compressed else self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One saved model and where it came from. `batch` is None when the file takes any batch."""
+    """One saved model and where it came from. `batch` is None when the file takes any batch.
+
+    `settings`: what an engine was built with, name and value. `notes`: what a person should know of how it was made.
+    """
 
     path: Path
     format: Format
@@ -88,6 +102,8 @@ class Artifact:
     tools: tuple[tuple[str, str], ...] = ()
     size_bytes: int = 0
     interface: Interface = Interface()
+    settings: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def on_disk(
@@ -102,6 +118,8 @@ class Artifact:
         source: "Artifact | None" = None,
         tools: tuple[tuple[str, str], ...] = (),
         interface: Interface = Interface(),
+        settings: tuple[tuple[str, str], ...] = (),
+        notes: tuple[str, ...] = (),
     ) -> "Artifact":
         """The artifact at `path` as it lies there now, hashed."""
         return cls(
@@ -116,6 +134,8 @@ class Artifact:
             tools=tools,
             size_bytes=sum(file.stat().st_size for file in _files(path)),
             interface=interface,
+            settings=settings,
+            notes=notes,
         )
 
     def files(self) -> tuple[Path, ...]:
@@ -145,6 +165,8 @@ def _files(path: Path) -> Iterator[Path]:
     yield path
     if path.suffix == ".xml":  # OpenVINO IR: the weights lie beside the graph
         yield path.with_suffix(".bin")
+    if path.suffix == ".engine":  # TensorRT: what it was built from, and can be built from again
+        yield path.with_suffix(".onnx")
 
 
 def digest(path: Path) -> str:

@@ -91,6 +91,10 @@ class Session(Protocol):
         """
         ...
 
+    def timed_ns(self, images: Images, /) -> int:
+        """Run once; nanoseconds. On a GPU the device's own time, without the copies to and from it."""
+        ...
+
     def classify(self, images: Images, /) -> Answer:
         """What an artifact with labels says of one image (B = 1).
 

@@ -62,6 +62,17 @@ def _coreml(artifact: Artifact) -> Iterator[Constant]:
             yield source_name(name), constant.value
 
 
+def _network(artifact: Artifact) -> Iterator[Constant]:
+    from runtimes.trt_network import load_network
+
+    program = load_network(artifact)
+    # A quantiser's zero point is an operand of its own, and has to be zero wherever it is evaluated.
+    zeros = {operation.inputs["zero"] for operation in program.operations if "zero" in operation.inputs}
+    for name, constant in program.constants.items():
+        if isinstance(constant.value, np.ndarray) and name not in zeros:
+            yield name.removesuffix("_output"), constant.value
+
+
 def source_name(name: str) -> str:
     """coremltools' name of a parameter (p_net_stem_conv_weight_to_fp16) without what it added to torch.export's."""
     for suffix in _COREML_SUFFIXES:
@@ -75,4 +86,6 @@ _READERS: dict[Format, Callable[[Artifact], Iterator[Constant]]] = {
     Format.ONNX: _onnx,
     Format.OPENVINO: _openvino,
     Format.COREML: _coreml,
+    Format.NETWORK: _network,
+    Format.ENGINE: _network,
 }

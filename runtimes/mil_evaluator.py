@@ -15,7 +15,9 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.mil_ops import OPERATORS, BadOperand
 from runtimes.mil_program import Operation, Program, TensorType
 
-_FLOATS = frozenset({"fp16", "fp32", "fp64"})
+_FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
+_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+_INTEGERS = {"int8": torch.int8, "int32": torch.int32, "int64": torch.int64, "bool": torch.bool}
 
 
 class Arithmetic(StrEnum):
@@ -36,6 +38,20 @@ class Arithmetic(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Language:
+    """What operations are called and compute, and which NumPy kinds of constants are tensors; others are values."""
+
+    operators: Mapping[str, Callable[..., Any]]
+    tensors: str
+
+
+MIL = Language(OPERATORS, "f")
+
+Exchange = Callable[[str, Tensor], Tensor]
+"""Is shown every tensor that was computed, by name, and gives the one to go on with."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     """One operation, its constant operands bound, and the values that nobody needs after it."""
 
@@ -53,12 +69,20 @@ class Evaluator:
         program: as read from the file.
         arithmetic: see `Arithmetic`.
         outputs: the values wanted; None for the program's own outputs.
+        language: what the program is written in.
 
     Raises:
         BrokenArtifact: an operation, an input of one, or a type that is not known here.
     """
 
-    def __init__(self, program: Program, arithmetic: Arithmetic, outputs: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        arithmetic: Arithmetic,
+        outputs: tuple[str, ...] | None = None,
+        language: Language = MIL,
+    ) -> None:
+        self._language = language
         self._program = program
         self._arithmetic = arithmetic
         self._outputs = outputs or program.outputs
@@ -68,7 +92,13 @@ class Evaluator:
         self._plans: dict[frozenset[str], list[_Step]] = {}
         self.largest: dict[str, float] = {}
 
-    def __call__(self, feeds: Mapping[str, Tensor | np.ndarray[Any, Any]], *, watch: bool = False) -> dict[str, Any]:
+    def __call__(
+        self,
+        feeds: Mapping[str, Tensor | np.ndarray[Any, Any]],
+        *,
+        watch: bool = False,
+        exchange: Exchange | None = None,
+    ) -> dict[str, Any]:
         """The outputs by name, for values of the inputs, or of any tensors that the outputs can be computed from.
 
         With `watch`, `largest` gathers the greatest magnitude of every tensor over the runs; NaN counts as infinite.
@@ -82,6 +112,9 @@ class Evaluator:
                 values.update(self._results(step, values))
                 if watch:
                     self._watch(step.operation, values)
+                if exchange is not None:
+                    for name, _ in step.operation.outputs:
+                        values[name] = exchange(name, values[name])
                 for name in step.free:
                     del values[name]
         return {name: values[name] for name in self._outputs}
@@ -114,11 +147,12 @@ class Evaluator:
             yield _Step(operation, compute, constants, varying, tuple(freed.get(operation.name, ())))
 
     def _bound(self, operation: Operation) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
-        compute = OPERATORS.get(operation.kind)
+        operators = self._language.operators
+        compute = operators.get(operation.kind)
         if compute is None:
             raise BrokenArtifact(
                 f"operation '{operation.name}' is of a kind that is not known here",
-                expected=", ".join(sorted(OPERATORS)),
+                expected=", ".join(sorted(operators)),
                 got=operation.kind,
             )
         parameters = inspect.signature(compute).parameters
@@ -139,17 +173,17 @@ class Evaluator:
         return compute, constants, varying
 
     def _held(self, value: Any) -> Any:
-        """Floating-point tensors in the evaluation's own format; small integers and truth values as lists."""
+        """Floating-point tensors in the evaluation's own format; what is no tensor as Python values."""
         if not isinstance(value, np.ndarray):
             return value
-        if value.dtype.kind == "f":
-            return torch.tensor(value, dtype=self._arithmetic.dtype)
-        return value.tolist()
+        if value.dtype.kind not in self._language.tensors:
+            return value.tolist()
+        return torch.tensor(value, dtype=self._arithmetic.dtype if value.dtype.kind == "f" else None)
 
     def _fed(self, name: str, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
         declared = self._types.get(name)
         tensor = torch.as_tensor(value).to(self._arithmetic.dtype)
-        if declared is None or declared.shape != tuple(tensor.shape):
+        if declared is None or not declared.fits(tensor.shape):
             raise BrokenArtifact(
                 f"the program does not take what it is fed as '{name}'",
                 expected=str(declared),
@@ -158,8 +192,8 @@ class Evaluator:
         return self._rounded(tensor, declared)
 
     def _rounded(self, tensor: Tensor, declared: TensorType) -> Tensor:
-        if self._arithmetic is Arithmetic.DECLARED and declared.dtype == "fp16":
-            return tensor.half().float()
+        if self._arithmetic is Arithmetic.DECLARED and declared.dtype in _HALVES:
+            return tensor.to(_HALVES[declared.dtype]).float()
         return tensor
 
     def _results(self, step: _Step, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,8 +226,11 @@ class Evaluator:
         if not isinstance(value, Tensor):
             if declared is None or declared.dtype == "string":
                 return value
-        elif declared is not None and declared.dtype in _FLOATS and declared.shape == tuple(value.shape):
-            return self._rounded(value, declared)
+        elif declared is not None and declared.fits(value.shape):
+            if declared.dtype in _FLOATS and value.is_floating_point():
+                return self._rounded(value, declared)
+            if _INTEGERS.get(declared.dtype) is value.dtype:
+                return value
         raise BrokenArtifact(
             f"{operation.kind} '{operation.name}' does not give what the file declares of '{name}'",
             expected=str(declared),
@@ -203,6 +240,6 @@ class Evaluator:
     def _watch(self, operation: Operation, values: Mapping[str, Any]) -> None:
         for name, _ in operation.outputs:
             value = values[name]
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and value.is_floating_point():
                 peak = float(value.abs().max())
                 self.largest[name] = max(self.largest.get(name, 0.0), float("inf") if math.isnan(peak) else peak)

@@ -67,22 +67,26 @@ def _reduce_mean(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -
 
 
 def _reshape(x: Tensor, shape: Ints) -> Tensor:
-    """0 keeps a dimension, -1 takes what is left."""
-    return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
+    """0 keeps the dimension of the same place, counted from the right; -1 takes what is left."""
+    kept = (*[1] * len(shape), *x.shape)[-len(shape) :] if shape else ()
+    return x.reshape([old if size == 0 else size for old, size in zip(kept, shape, strict=True)])
 
 
 def _split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None) -> tuple[Tensor, ...]:
     if split_sizes is None:
         if num_splits is None:
             raise BadOperand("neither num_splits nor split_sizes")
+        if x.shape[axis] % num_splits:
+            raise BadOperand(f"{num_splits} equal parts of {x.shape[axis]}")
         return tuple(x.tensor_split(num_splits, axis))
     return tuple(x.split(tuple(split_sizes), axis))
 
 
-def _concat(values: Sequence[Tensor], axis: int, interleave: bool = False) -> Tensor:
+def _concat(values: Tensor | Sequence[Tensor], axis: int, interleave: bool = False) -> Tensor:
+    """Of one tensor or several."""
     if interleave:
         raise BadOperand("interleave")
-    return torch.cat(tuple(values), axis)
+    return values if isinstance(values, Tensor) else torch.cat(tuple(values), axis)
 
 
 def _cast(x: Tensor, dtype: str) -> Tensor:
@@ -137,11 +141,11 @@ def _clip(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return x.clamp(float(alpha), float(beta))
 
 
-def _sigmoid_hard(x: Tensor, alpha: Tensor | float = 0.2, beta: Tensor | float = 0.5) -> Tensor:
+def _sigmoid_hard(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return (x * alpha + beta).clamp(0, 1)
 
 
-def _thresholded_relu(x: Tensor, alpha: Tensor | float = 1.0) -> Tensor:
+def _thresholded_relu(x: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(x >= alpha, x, torch.zeros_like(x))
 
 
@@ -205,7 +209,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": _scaled_dot_product_attention,
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": _sigmoid_hard,
-    "silu": functional.silu,
+    "silu": lambda x: x * x.sigmoid(),
     "slice_by_index": _slice_by_index,
     "softmax": lambda x, axis=-1: x.softmax(axis),
     "split": _split,

@@ -7,7 +7,7 @@ taken on trust: an operation's outputs are declared in the file, and whoever eva
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,19 @@ _IMMEDIATE = {"floats": np.float32, "ints": np.int32, "bools": np.bool_, "longIn
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """What the file declares of a tensor. `dtype` is MIL's name: fp16, fp32, int32, bool, string, uint4, ..."""
+    """What the file declares of a tensor. `dtype` is MIL's name: fp16, fp32, int32, bool, string, uint4, ...
+
+    A dimension of -1 may have any size.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """A tensor of this shape is what was declared."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, size) for want, size in zip(self.shape, shape, strict=True)
+        )
 
     def __str__(self) -> str:
         return f"{self.dtype} ({', '.join(map(str, self.shape))})"
@@ -125,9 +134,7 @@ def load_model(package: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-        entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-        model = Model_pb2.Model.FromString((package / "Data" / entry).read_bytes())
+        model = Model_pb2.Model.FromString(_model_file(package).read_bytes())
     except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
         raise BrokenArtifact(
             f"{package.name} is no Core ML package that can be read",
@@ -135,6 +142,13 @@ def load_model(package: Path) -> Any:
             got=f"{type(error).__name__}: {error}",
         ) from error
     return model
+
+
+def _model_file(package: Path) -> Path:
+    """What the manifest names; the weights are found from there."""
+    manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
+    entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+    return package / "Data" / entry
 
 
 def load_program(package: Path) -> Program:
@@ -149,13 +163,12 @@ def load_program(package: Path) -> Program:
         raise BrokenArtifact(
             f"{package.name} holds no ML program", expected="mlProgram", got=str(model.WhichOneof("Type"))
         )
-    (folder,) = {path.parent for path in (package / "Data").rglob("*.mlmodel")} or {package}
     functions = model.mlProgram.functions
     if list(functions) != ["main"] or functions["main"].opset not in functions["main"].block_specializations:
         raise BrokenArtifact(
             f"{package.name} is not a program of one function", expected="main", got=", ".join(functions)
         )
-    return _Reader(package.name, folder).program(functions["main"])
+    return _Reader(package.name, _model_file(package).parent).program(functions["main"])
 
 
 class _Reader:
@@ -171,12 +184,12 @@ class _Reader:
         defined = {value.name for value in function.inputs}
         for proto in block.operations:
             operation = self._operation(proto, constants)
+            if unknown := [name for name in operation.names() if name not in defined and name not in constants]:
+                raise self._broken(f"{operation.kind} '{operation.name}' reads '{unknown[0]}', which is not defined")
             for name, _ in operation.outputs:
                 if name in defined:
                     raise self._broken(f"'{name}' is defined twice")
                 defined.add(name)
-            if unknown := [name for name in operation.names() if name not in defined and name not in constants]:
-                raise self._broken(f"{operation.kind} '{operation.name}' reads '{unknown[0]}', which is not defined")
             if operation.kind == "const":
                 constants[operation.name] = self._constant(proto)
             elif operation.kind.startswith("constexpr_"):

@@ -18,8 +18,10 @@ def _is_data(operation: Any) -> bool:
     return unpacks or kind in _NOT_OPERATORS
 
 
-def count_operators(artifact: Artifact) -> int:
-    """Nodes of an ONNX graph; operations of an IR or of a Core ML program, constants not counted.
+def count_operators(artifact: Artifact) -> int | None:
+    """Nodes of an ONNX graph; operations of an IR, a Core ML program or a parsed network, constants not counted.
+
+    None for a compiled engine: what its layers are is between the builder and the GPU.
 
     Raises:
         MissingExtra: the package that reads this format is not installed.
@@ -37,6 +39,12 @@ def count_operators(artifact: Artifact) -> int:
             from runtimes.mil_program import load_program
 
             return len(load_program(artifact.path).operations)
+        case Format.NETWORK:
+            from runtimes.trt_network import load_network
+
+            return len(load_network(artifact).operations)
+        case Format.ENGINE:
+            return None
     raise StageFailed(f"a {artifact.format} artifact has no graph to count")
 
 

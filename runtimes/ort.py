@@ -14,6 +14,7 @@ from runtimes.artifact import Artifact, Dtype
 from runtimes.base import Array, Attestation, Evidence, Mode, Session
 from runtimes.extras import in_one_sentence, missing
 from runtimes.host import this_host, version
+from runtimes.onnx_quantisers import is_quantised, without_quantisers
 from runtimes.onnx_widen import widened
 from runtimes.session import OpenSession, refused_by
 
@@ -34,10 +35,17 @@ _ORACLE: Mapping[str, Any] = {**_SHIPPED, "graph_optimization_level": "ORT_DISAB
 
 
 class OnnxRuntime:
-    """Runs ONNX files on ONNX Runtime's CPU provider."""
+    """Runs ONNX files on ONNX Runtime's CPU provider.
+
+    Args:
+        optimised: False for a file that is made for another runtime: its graph optimisations are off in every mode.
+    """
 
     name = "onnxruntime"
     evidence = Evidence.NATIVE
+
+    def __init__(self, *, optimised: bool = True) -> None:
+        self._optimised = optimised
 
     def unavailable(self) -> str | None:
         """None: the package comes with every install of this project, unless someone removed it."""
@@ -45,7 +53,7 @@ class OnnxRuntime:
 
     def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
         """The same for every file: all graph optimisations, one operator at a time, no spinning."""
-        return dict(_SHIPPED)
+        return dict(_SHIPPED if self._optimised else _ORACLE)
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
@@ -57,11 +65,11 @@ class OnnxRuntime:
         """
         if (error := missing(*_NEEDS)) is not None:
             raise error
-        with closing(_session(artifact.path, mode, threads)) as session:
+        with closing(_session(artifact.path, mode, threads, optimised=self._optimised)) as session:
             yield session
 
 
-def _session(path: Path, mode: Mode, threads: int) -> OpenSession:
+def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSession:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
@@ -70,7 +78,9 @@ def _session(path: Path, mode: Mode, threads: int) -> OpenSession:
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
     with refused_by("ONNX Runtime", path.name, errors):
         session = onnxruntime.InferenceSession(
-            _source(path, mode), _options(onnxruntime, mode, threads), providers=["CPUExecutionProvider"]
+            _source(path, mode),
+            _options(onnxruntime, mode, threads, optimised=optimised),
+            providers=["CPUExecutionProvider"],
         )
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
@@ -92,20 +102,22 @@ def _session(path: Path, mode: Mode, threads: int) -> OpenSession:
 
 
 def _source(path: Path, mode: Mode) -> Path | bytes:
-    """The file itself; for the oracle, a file with float16 tensors is widened to float32 arithmetic."""
-    if mode is not Mode.ORACLE or "FLOAT16" not in _stored_dtypes(path):
+    """The file itself; for the oracle, one of float16 or int8 put into float32 arithmetic."""
+    stored = _stored_dtypes(path)
+    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(stored):
         return path
     import onnx
 
-    return bytes(widened(onnx.load(path)).SerializeToString())
+    model = onnx.load(path)
+    return bytes((without_quantisers(model) if is_quantised(model) else widened(model)).SerializeToString())
 
 
-def _options(onnxruntime: Any, mode: Mode, threads: int) -> Any:
+def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimised: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     if mode is Mode.DEFAULTS:
         return options
-    settings = _ORACLE if mode is Mode.ORACLE else _SHIPPED
+    settings = _ORACLE if mode is Mode.ORACLE or not optimised else _SHIPPED
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization_level"])
     options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
     options.inter_op_num_threads = settings["inter_op_num_threads"]

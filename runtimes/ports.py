@@ -101,6 +101,19 @@ def _coreml(artifact: Artifact) -> Ports:
     )
 
 
+def _network(artifact: Artifact) -> Ports:
+    from runtimes.trt_network import load_network
+
+    program = load_network(artifact)
+    types = program.types()
+
+    def port(name: str) -> Port:
+        dtype = {"fp32": "float32", "fp16": "float16"}.get(types[name].dtype, types[name].dtype)
+        return Port(name, dtype, tuple(BATCH if size == -1 else size for size in types[name].shape))
+
+    return tuple(map(port, program.inputs)), tuple(map(port, program.outputs))
+
+
 def _coreml_port(value: Any, model: Any) -> Port:
     kind = value.type.WhichOneof("Type")
     if kind == "multiArrayType":
@@ -159,4 +172,6 @@ _READERS: Mapping[Format, Callable[[Artifact], Ports]] = {
     Format.ONNX: _onnx,
     Format.OPENVINO: _openvino,
     Format.COREML: _coreml,
+    Format.NETWORK: _network,
+    Format.ENGINE: _network,
 }

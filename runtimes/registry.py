@@ -8,17 +8,31 @@ from runtimes.coreml_native import CoreMl
 from runtimes.mil import MilEvaluator
 from runtimes.openvino_ir import OpenVino
 from runtimes.ort import OnnxRuntime
+from runtimes.trt_engine import TensorRt
+from runtimes.trt_network import TrtNetwork
 
 RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
     Format.TORCH: (),  # a module in memory, run by runtimes.torch_eager without a file
     Format.ONNX: (OnnxRuntime(),),
     Format.OPENVINO: (OpenVino(),),
     Format.COREML: (CoreMl(), MilEvaluator()),
+    Format.NETWORK: (TrtNetwork(),),
+    Format.ENGINE: (TensorRt(), TrtNetwork()),
 }
 """In order of preference: the first that is available here gives the verdict."""
 
 
-def runtime_for(artifact_format: Format) -> Runtime:
-    """The first runtime that can judge this format here; where none can, the first, which then says why not."""
+def native_runtime(artifact_format: Format) -> Runtime:
+    """The real one, whether or not it can run here."""
+    return RUNTIMES[artifact_format][0]
+
+
+def runtime_for(artifact_format: Format, *, ships: bool = True) -> Runtime:
+    """The first runtime that can judge this format here; where none can, the first, which then says why not.
+
+    `ships` False: an ONNX file that is another runtime's to optimise, judged by what it says.
+    """
+    if artifact_format is Format.ONNX and not ships:
+        return OnnxRuntime(optimised=False)
     choices = RUNTIMES[artifact_format]
     return next((runtime for runtime in choices if runtime.unavailable() is None), choices[0])

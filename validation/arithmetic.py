@@ -14,8 +14,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from efficientvit.compression import Half, compressible, int8, palettised
-from runtimes.artifact import PALETTE_BITS, Dtype
+from efficientvit.compression import (
+    Half,
+    compressible,
+    dequantised,
+    int8,
+    palettised,
+    quantisable,
+    quantised,
+)
+from runtimes.artifact import PALETTE_BITS, Dtype, Precision
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _IMAGES_AT_ONCE = 8
@@ -30,16 +38,20 @@ def rounded(tensor: Tensor, dtype: Dtype) -> Tensor:
 
 
 @torch.no_grad()
-def with_rounded_weights(model: _Model, dtype: Dtype) -> _Model:
-    """A copy of `model` with the values that an artifact with weights of `dtype` has of its parameters and buffers."""
+def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
+    """A copy of `model` with the values that an artifact of `precision` has of its parameters and buffers."""
     result = copy.deepcopy(model)
     for tensor in (*result.parameters(), *result.buffers()):
         if tensor.is_floating_point():
-            tensor.copy_(rounded(tensor, dtype.arithmetic))
-    if dtype.compressed:
+            tensor.copy_(rounded(tensor, precision.decoded))
+    if precision.quantised:
+        for name in quantisable(result):
+            weight = result.get_parameter(name)
+            weight.copy_(torch.tensor(dequantised(*quantised(weight.numpy().astype(np.float32)))))
+    elif precision.weights.compressed:
         for name in compressible(result):
             weight = result.get_parameter(name)
-            weight.copy_(torch.tensor(compressed(weight.numpy().astype(np.float16), dtype)))
+            weight.copy_(torch.tensor(compressed(weight.numpy().astype(np.float16), precision.weights)))
     return result
 
 

@@ -31,6 +31,7 @@ from validation.metrics import (
     top1_agreement,
 )
 from validation.reference import Floors, Reference
+from validation.teacher import LayerDeviation
 
 STRUCTURE_FACTOR = 4.0
 """Structure and float32: budget over floor. docs/numerics.md holds what healthy runs measured."""
@@ -38,6 +39,15 @@ STRUCTURE_FACTOR = 4.0
 PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
 """Budget over floor by the narrower of weights and activations."""
 
+
+LARGEST_OFF = 1e-3
+"""Of a quantised layer's outputs, fed the oracle's inputs: the share that may be more than one unit away."""
+
+LARGEST_ROUNDING = 1e-5
+"""Of a floating-point tensor between quantised layers, fed the oracle's inputs: relative to its largest value."""
+
+RANGE_FACTOR = 8.0
+"""A calibrated range may be this many times wider or narrower than what the golden images reach."""
 
 LARGEST_HALF = 65504.0
 """float16's largest number; an intermediate result beyond it is infinite on a device that computes in float16."""
@@ -53,6 +63,8 @@ class Gate(StrEnum):
     OPERATORS = "operators"
     CONSTANTS = "constants"
     STRUCTURE = "structure"
+    RANGES = "ranges"
+    EXECUTION = "execution"
     OVERFLOW = "overflow"
     PRECISION = "precision"
     LABELS = "labels"
@@ -121,7 +133,8 @@ def structure_budget(reference: Reference, kind: Kind) -> float:
 
 def precision_budget(reference: Reference, kind: Kind) -> float:
     """What the precision that ships may deviate from the float64 reference."""
-    dtypes = (reference.precision.weights.arithmetic, reference.precision.activations)
+    precision = reference.precision
+    dtypes = (precision.decoded, precision.decoded if precision.quantised else precision.activations)
     return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * reference.floors[kind]
 
 
@@ -213,6 +226,41 @@ def overflow_gate(ordinary: Peak, amplified: Peak | None) -> GateResult:
     ]
     warning = f"near float16's limit: {'; '.join(near)}" if near else None
     return GateResult(Gate.OVERFLOW, ordinary.value, LARGEST_HALF, None, None, str(ordinary), warning=warning)
+
+
+def execution_gate(deviations: Sequence[LayerDeviation]) -> GateResult:
+    """Each quantised layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded."""
+
+    def over(layer: LayerDeviation) -> float:
+        return layer.off / LARGEST_OFF if layer.integer else layer.worst / LARGEST_ROUNDING
+
+    if not deviations:
+        return GateResult(Gate.EXECUTION, float("nan"), 1.0, None, None, "no tensor to compare")
+    worst = max(deviations, key=over)
+    integers = sum(layer.integer for layer in deviations)
+    what = f"{worst.off:.2%} over one unit" if worst.integer else f"off by {worst.worst:.1e}"
+    detail = f"worst '{worst.tensor}': {what}; {integers} quantised and {len(deviations) - integers} other tensors"
+    return GateResult(Gate.EXECUTION, over(worst), 1.0, None, None, detail)
+
+
+def ranges_gate(reached: Mapping[str, tuple[float, float]]) -> GateResult:
+    """Each activation's calibrated range against what golden images reach there: tensor -> (range, largest magnitude).
+
+    Calibration is on other images, so a range need not be exact; one that is far off clips, or wastes its integers.
+    """
+
+    def ratio(pair: tuple[float, float]) -> float:
+        calibrated, largest = pair
+        if not (0 < calibrated < float("inf") and largest < float("inf")):
+            return float("inf")
+        return max(largest / calibrated, calibrated / largest) if largest > 0 else 1.0
+
+    if not reached:
+        return GateResult(Gate.RANGES, float("nan"), RANGE_FACTOR, None, None, "no quantised activation")
+    worst = max(reached, key=lambda tensor: ratio(reached[tensor]))
+    calibrated, largest = reached[worst]
+    detail = f"'{worst}' is calibrated to {calibrated:.4g} and reaches {largest:.4g}; {len(reached)} tensors"
+    return GateResult(Gate.RANGES, ratio(reached[worst]), RANGE_FACTOR, None, None, detail)
 
 
 def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Float64]]) -> GateResult:

@@ -1,31 +1,36 @@
 """Run an artifact on the golden inputs and pass it through the gates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact, VitExportError
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact, Dtype, Format
 from runtimes.base import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.constants import read_constants
 from runtimes.neural_engine import readiness
 from runtimes.operators import unexpected_operators
 from runtimes.ports import intended_ports, read_metadata, read_ports
+from runtimes.registry import native_runtime
 from validation import gates
 from validation.constants import audit
 from validation.device_units import FACTORS, Unit
 from validation.gates import GateResult, Outputs
+from validation.golden import Kind
 from validation.metrics import Float64
+from validation.ranges import calibrated_ranges
 from validation.reference import Reference
 from validation.runs import Peaks, Run, run_golden
-from validation.verdict import DefaultsCheck, NotRun, Report, Verdict, verdict_of
+from validation.teacher import layer_deviations
+from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, VerifiedArtifact, verdict_of
 
 DYNAMIC_BATCHES = (1, 3, 8)
 """The batch sizes at which a dynamic artifact is judged."""
 
 _LABELLED_IMAGES = 4
+_TAUGHT_IMAGES = 4
 
 
 def judge(
@@ -56,7 +61,29 @@ def judge(
         report = _report(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
-    return verdict_of(artifact, report)
+    return verdict_of(artifact, report, _why_not_run(artifact, runtime))
+
+
+def built(artifact: Artifact, source: VerifiedArtifact) -> Built:
+    """The verdict on an engine that cannot be run here: that on the network it was built from, a moment ago.
+
+    Raises:
+        ArtifactChanged: the engine is not the one that was made.
+        VitExportError: it was built from something else.
+    """
+    artifact.require_unchanged()
+    reason = native_runtime(artifact.format).unavailable()
+    assert reason is not None, "where it can be run it is judged by running it"
+    verdict = verdict_of(artifact, source.report, reason)
+    assert isinstance(verdict, Built)
+    return verdict
+
+
+def _why_not_run(artifact: Artifact, runtime: Runtime) -> str | None:
+    """An engine that another than its own runtime judges was not run: its network was."""
+    if artifact.format is not Format.ENGINE or runtime.evidence is Evidence.NATIVE:
+        return None
+    return native_runtime(artifact.format).unavailable()
 
 
 def _report(
@@ -81,8 +108,10 @@ def _report(
         gates.constants_gate(audit(read_constants(artifact), reference.constants)),
         gates.structure_gate(judged, oracle.outputs),
         *_overflow(artifact, oracle.peaks),
-        gates.precision_gate(judged, shipped.outputs, factor),
+        *(_quantised(artifact, judged) if artifact.precision.quantised else ()),
     ]
+    if not artifact.precision.quantised:
+        results.append(gates.precision_gate(judged, shipped.outputs, factor))
     if artifact.interface.labels:
         results.append(gates.labels_gate(artifact.interface.labels, shipped.answers))
     if reference.quality_budget is not None:
@@ -155,6 +184,18 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
 def _device_factor(attestation: Attestation) -> float | None:
     """Core ML's compute units have budgets of their own."""
     return FACTORS[Unit(attestation.settings["compute_units"])] if attestation.runtime == "coreml" else None
+
+
+def _quantised(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
+    """Of Q/DQ graphs: an ONNX file's ranges; how the layers of a parsed network execute."""
+    rows = [row for row, kind in enumerate(reference.golden.kinds) if kind is not Kind.AMPLIFIED]
+    judged = [row for row in rows if reference.judged[row]]
+    batch = artifact.batch or 1
+    if artifact.format is Format.ONNX:
+        yield gates.ranges_gate(calibrated_ranges(artifact, reference.inputs[rows]))
+        return
+    count = -(-_TAUGHT_IMAGES // batch) * batch
+    yield gates.execution_gate(layer_deviations(artifact, reference.inputs[np.resize(judged, count)]))
 
 
 def _overflow(artifact: Artifact, peaks: Peaks) -> list[GateResult]:

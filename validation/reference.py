@@ -8,12 +8,14 @@ import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.compression import quantisable, quantised
 from efficientvit.deploy import rewritten
 from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
@@ -70,6 +72,10 @@ class Reference:
     def executed(self) -> Float64:
         """What the precision gate compares with: of compressed weights, whose cost is quality's, their own answers."""
         return self.structure if self.precision.weights.compressed else self.logits
+
+    def with_constants(self, more: Mapping[str, str]) -> "Reference":
+        """The same, and constants that only a stage could know (what calibration found), by name and digest."""
+        return replace(self, constants={**self.constants, **more})
 
     def only(self, rows: NDArray[np.bool_]) -> "Reference":
         """The same, judged on no other images than these."""
@@ -148,13 +154,14 @@ class ReferenceModel:
     def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
         deploy = self.image_deploy if image_input else self.deploy
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
-        stored = with_rounded_weights(deploy, precision.weights)
+        stored = with_rounded_weights(deploy, precision)
         known = precision.weights is Dtype.FP32 and not image_input
         single = self._single if known else _evaluations(stored, images, Precision())
-        rounded_too = precision.activations is not Dtype.FP32
+        # What quantised activations cost is the quality gate's business: integers tip over, there is no such floor.
+        rounded_too = precision.activations is not Dtype.FP32 and not precision.quantised
         run = _evaluations(stored, images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
-        constants = deploy_constants(stored, precision.weights)
+        constants = quantised_constants(deploy) if precision.quantised else deploy_constants(stored, precision.decoded)
         if image_input:
             constants += image_constants(self.golden.preprocessing)
         compressed = precision.weights.compressed
@@ -208,7 +215,9 @@ def _evaluations(model: nn.Module, images: Tensor, precision: Precision) -> Floa
 
 
 def _narrowest(precision: Precision) -> Dtype:
-    return max(precision.weights.arithmetic, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
+    if precision.quantised:
+        return precision.decoded
+    return max(precision.decoded, precision.activations, key=_UNIT_ROUNDOFF.__getitem__)
 
 
 def _errors(runs: Float64, exact: Float64) -> Float64:
@@ -224,9 +233,25 @@ def _geometric_mean(errors: Float64) -> float:
 
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:
-    """Every tensor of the deploy form, by name, as an artifact with weights of `dtype` stores it."""
-    numpy_dtype = np.float16 if dtype.arithmetic is Dtype.FP16 else np.float32
+    """Every tensor of the deploy form, by name, as an artifact stores it whose weights decode to `dtype`."""
+    numpy_dtype = np.float16 if dtype is Dtype.FP16 else np.float32
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
+
+
+def quantised_constants(deploy: nn.Module) -> list[tuple[str, NDArray[Any]]]:
+    """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
+
+    By the names that ONNX Runtime's quantiser gives them.
+    """
+    chosen = set(quantisable(deploy))
+    result: list[tuple[str, NDArray[Any]]] = []
+    for name, value in deploy_constants(deploy, Dtype.FP32):
+        if name in chosen:
+            integers, scale = quantised(value.astype(np.float32))
+            result += [(f"{name}_quantized", integers), (f"{name}_scale", scale)]
+        else:
+            result.append((name, value))
+    return result
 
 
 def image_constants(preprocessing: Preprocessing) -> list[tuple[str, NDArray[np.floating]]]:

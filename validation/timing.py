@@ -88,7 +88,7 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         samples: list[int] = []
         end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
         while len(samples) < plan.least_samples or time.perf_counter_ns() < end:
-            samples.append(_once(session, feed))
+            samples.append(session.timed_ns(feed))
         return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes())
 
 
@@ -104,17 +104,11 @@ def _require_same(verified: Attestation, timed: Attestation) -> None:
         )
 
 
-def _once(session: Session, feed: Images) -> int:
-    start = time.perf_counter_ns()
-    session(feed)
-    return time.perf_counter_ns() - start
-
-
 def _warm_up(session: Session, feed: Images, plan: TimingPlan) -> tuple[int, bool]:
     end = time.perf_counter_ns() + int(plan.warm_up_s * 1e9)
     previous, runs = float("inf"), 0
     while True:
-        median = float(np.median([_once(session, feed) for _ in range(_WINDOW)]))
+        median = float(np.median([session.timed_ns(feed) for _ in range(_WINDOW)]))
         runs += _WINDOW
         if abs(median - previous) <= _STABLE_WITHIN * median:
             return runs, True

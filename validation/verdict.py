@@ -86,9 +86,41 @@ class NotRun:
     report: Report | None = None
 
 
-Verdict = VerifiedArtifact | Rejected | NotRun
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A compiled artifact that could not be run here, made from a program that passed every gate.
+
+    `report` is about that program. It is no `VerifiedArtifact`, so that it cannot be timed.
+
+    Raises:
+        VitExportError: the report did not pass, is native, or is another artifact's.
+    """
+
+    artifact: Artifact
+    report: Report
+    reason: str
+    remedy: str
+
+    def __post_init__(self) -> None:
+        if not self.report.passed or self.report.evidence is Evidence.NATIVE:
+            raise VitExportError("what an artifact was built from has to have passed its gates, and not by running it")
+        if self.report.artifact_sha256 not in (self.artifact.sha256, self.artifact.source_sha256):
+            raise VitExportError(
+                f"the report is not about what {self.artifact.path.name} was built from",
+                expected=str(self.artifact.source_sha256),
+                got=self.report.artifact_sha256,
+            )
 
 
-def verdict_of(artifact: Artifact, report: Report) -> VerifiedArtifact | Rejected:
-    """Passed or not: there is no third outcome of a check that ran."""
-    return VerifiedArtifact(artifact, report) if report.passed else Rejected(artifact, report)
+Verdict = VerifiedArtifact | Built | Rejected | NotRun
+
+
+def verdict_of(artifact: Artifact, report: Report, not_run: str | None = None) -> VerifiedArtifact | Built | Rejected:
+    """Passed or not; with `not_run`, the reason why a compiled artifact was judged by what it was built from."""
+    if not report.passed:
+        return Rejected(artifact, report)
+    if not_run is None:
+        return VerifiedArtifact(artifact, report)
+    return Built(
+        artifact, report, not_run, "copy the folder to a host with a GPU, and run its kit or `vit-export verify` there"
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from runtimes.artifact import Dtype
+from runtimes.artifact import Dtype, Precision
 from validation.arithmetic import evaluate, rounded, with_rounded_weights
 from validation.reference import ReferenceModel
 
@@ -33,7 +33,7 @@ def test_float16_overflows_and_keeps_subnormals() -> None:
 def test_rounded_weights_are_a_copy() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     before = copy.deepcopy(model.state_dict())
-    result = with_rounded_weights(model, Dtype.FP16)
+    result = with_rounded_weights(model, Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(torch.equal(t, rounded(t, Dtype.FP16)) for t in result.parameters())
     assert not torch.equal(result.state_dict()["0.weight"], before["0.weight"])
@@ -63,7 +63,8 @@ def test_noise_by_precision(model_reference: ReferenceModel) -> None:
     from validation.metrics import relative_error
 
     def error(dtype: Dtype) -> float:
-        y = evaluate(with_rounded_weights(model_reference.deploy, dtype), model_reference.images[:4], dtype)
+        stored = with_rounded_weights(model_reference.deploy, Precision(dtype, dtype, dtype))
+        y = evaluate(stored, model_reference.images[:4], dtype)
         return float(np.median(relative_error(y.double().numpy(), model_reference.logits[:4])))
 
     assert 100 * error(Dtype.FP32) < error(Dtype.FP16) < error(Dtype.BF16)

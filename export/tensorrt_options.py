@@ -1,0 +1,90 @@
+"""What can be asked of a TensorRT engine beyond its precision, checked before anything is made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientvit.errors import BadOption
+
+ARCHITECTURES = (75, 80, 86, 89, 120, 121)
+"""The compute capabilities that TensorRT for RTX builds for ahead of time."""
+
+DEFAULT_ARCHITECTURES = (80, 86, 89, 120)
+"""Ampere, Ada and Blackwell; Turing (75) takes no float32 engine."""
+
+GOLDEN = "golden"
+"""`--calibrate golden`: the golden images themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRtOptions:
+    """One engine's targets.
+
+    `sm`: compute capabilities to build for ahead of time; an enterprise build is for the GPU of its host alone.
+    `profile`: smallest, usual and largest batch of a dynamic one. `calibrate`: a folder of photos, or `golden`.
+    `timing_cache`: kept and used again by enterprise builds.
+
+    Raises:
+        BadOption: a value out of range.
+    """
+
+    sm: tuple[int, ...] = DEFAULT_ARCHITECTURES
+    profile: tuple[int, int, int] = (1, 8, 16)
+    calibrate: str | None = None
+    timing_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sm or set(self.sm) - set(ARCHITECTURES) or len(set(self.sm)) != len(self.sm):
+            raise BadOption(
+                "--sm takes compute capabilities, each once",
+                expected=", ".join(map(str, ARCHITECTURES)),
+                got=", ".join(map(str, self.sm)) or "none",
+            )
+        least, usual, most = self.profile
+        if not 1 <= least <= usual <= most:
+            raise BadOption(
+                "--profile is the smallest, the usual and the largest batch",
+                expected="1 <= MIN <= OPT <= MAX",
+                got=" ".join(map(str, self.profile)),
+            )
+
+    def require_calibration(self, precision: str) -> None:
+        """int8 needs images, and nothing else does.
+
+        Raises:
+            BadOption: none are given, or the folder is none.
+        """
+        if precision != "int8":
+            if self.calibrate is not None:
+                raise BadOption("--calibrate is for int8", expected="-p int8 with it", got=f"-p {precision}")
+            return
+        if self.calibrate is None:
+            raise BadOption(
+                "int8 has to be calibrated",
+                expected="--calibrate DIR with photos like those that the app will see",
+                got="no --calibrate",
+                next_step="for a trial, --calibrate golden takes the golden images themselves",
+            )
+        if self.calibrate != GOLDEN and not Path(self.calibrate).is_dir():
+            raise BadOption("--calibrate names no folder", expected="a folder of photos", got=self.calibrate)
+
+    def require_architectures(self, precision: str) -> None:
+        """Turing's engines have no float32.
+
+        Raises:
+            BadOption: it was asked for.
+        """
+        if 75 in self.sm and precision == "fp32":
+            raise BadOption(
+                "TensorRT for RTX builds no float32 engine for compute capability 7.5",
+                expected="-p fp16, or --sm without 75",
+                got="-p fp32 --sm 75",
+            )
+
+    def slug_parts(self, *, dynamic: bool) -> list[str]:
+        """What is not the default and changes the engine, for the folder's name."""
+        parts = []
+        if dynamic and self.profile != (1, 8, 16):
+            parts.append("profile" + "-".join(map(str, self.profile)))
+        if self.sm != DEFAULT_ARCHITECTURES:
+            parts.append("sm" + "-".join(map(str, self.sm)))
+        return parts

@@ -73,7 +73,7 @@ _TARGET = _Name("target", ("onnx", "openvino", "coreml", "tensorrt", "all"))
 @click.group(cls=_DefaultCommand, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
-    r"""Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
+    """Export EfficientViT M0-M5, and check every artifact against PyTorch before it is timed or shipped.
 
     \b
     vit-export m2                               ONNX, checked and timed
@@ -86,10 +86,10 @@ def cli() -> None:
     vit-export verify exports/m2-onnx-fp32      check a folder again, on this host
 
     A word that is no command below is a model: `vit-export m2` is `vit-export export m2`.
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
-@cli.command(name=_DEFAULT, epilog=_EPILOG)
+@cli.command(name=_DEFAULT, epilog=_EPILOG, short_help="Export models, check every stage, time what passed.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=_MODEL)
 @click.option(
     "-t",

@@ -1,17 +1,18 @@
 """`vit-export doctor`: what can be made, judged and timed on this host, and how to get the rest."""
 
 import importlib.util
+from importlib.metadata import packages_distributions
 from dataclasses import dataclass
 
 from export.targets import TARGETS
 from runtimes.base import Evidence
 from runtimes.host import Host, this_host, version
-from runtimes.registry import runtime_for
+from runtimes.registry import native_runtime, runtime_for
 
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """One target on this host. `remedy` says how to get what is missing; None when nothing is."""
+    """One target on this host. `remedy` says what is missing, or how to get it; None when nothing is."""
 
     target: str
     package: str
@@ -33,12 +34,13 @@ def _ability(name: str) -> Ability:
     runtime = runtime_for(target.format)
     reason = runtime.unavailable()
     remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
+    distribution = packages_distributions().get(target.package, [target.package])[0]
     return Ability(
         target=name,
         package=target.package,
-        version=version(target.package) if installed else None,
+        version=version(distribution) if installed else None,
         can_make=installed,
         evidence=runtime.evidence if reason is None else None,
         can_time=reason is None and runtime.evidence is Evidence.NATIVE,
-        remedy=remedy or reason,
+        remedy=remedy or reason or native_runtime(target.format).unavailable(),
     )

@@ -113,7 +113,7 @@ def _artifact(folder: Path, manifest: dict[str, Any]) -> Artifact:
         made_by=stage["name"],
         source_sha256=stage["artifact"]["source_sha256"],
         interface=_interface(folder, manifest["coreml"]),
-        settings=_built_with(manifest["tensorrt"]),
+        settings=_built_with(manifest.get("tensorrt")),
     )
 
 
@@ -124,9 +124,12 @@ def _interface(folder: Path, coreml: dict[str, Any] | None) -> Interface:
     labels: tuple[str, ...] = ()
     if coreml["labels"] is not None:
         path, sha256 = coreml["labels"]["path"], coreml["labels"]["sha256"]
+        # Before it is read as labels: one that was edited is a changed file, whatever is wrong with it now.
+        file = inside(folder, path)
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+        if (found := labels_digest(lines)) != sha256:
+            raise _changed(f"{path} in {folder}", sha256, found if lines else "nothing")
         labels = read_labels(inside(folder, path))
-        if (found := labels_digest(labels)) != sha256:
-            raise _changed(f"{path} in {folder}", sha256, found)
     return Interface(coreml["input"] == "image", labels, tuple(sorted(coreml["metadata"].items())))
 
 

@@ -1,6 +1,7 @@
 """Stage `precision`: the ONNX file in 16-bit floating point, inputs and outputs still float32."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
     )
     onnx.checker.check_model(half, full_check=True)
     write_onnx(half, out)
-    return Artifact.on_disk(
+    made = Artifact.on_disk(
         out,
         Format.ONNX,
         source.model,
@@ -42,7 +43,9 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
         precision=Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16),
         source=source,
         tools=versions("onnxconverter-common", "onnx"),
-        notes=tuple(f"kept in float32: {name}, which reaches {peak:.4g}" for name, peak in kept.items()),
+    )
+    return replace(
+        made, notes=tuple(f"kept in float32: {name}, which reaches {peak:.4g}" for name, peak in kept.items())
     )
 
 

@@ -20,6 +20,7 @@ from export.verify import Verification
 from export.weights import Weights
 from runtimes.base import Evidence
 from runtimes.host import Host
+from runtimes.registry import native_runtime
 from validation.gates import Gate, GateResult
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
@@ -106,6 +107,7 @@ def _word(verdict: Verdict) -> tuple[str, str]:
 
 
 _COUNTED = {Gate.INTERFACE: "port", Gate.OPERATORS: "op", Gate.CONSTANTS: "const", Gate.LABELS: "image"}
+_WHOLE = {*_COUNTED, Gate.OVERFLOW}
 _VIOLATIONS_SHOWN = 3
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
 _WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
@@ -259,8 +261,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         style_of_gate = "" if gate.passed else "red"
         table.add_row(
             gate.gate,
-            f"{gate.worst:.1e}",
-            f"{gate.budget:.1e}",
+            *(f"{value:.0f}" if gate.gate in _WHOLE else f"{value:.1e}" for value in (gate.worst, gate.budget)),
             floor,
             gate.kind or "",
             gate.detail,
@@ -285,7 +286,8 @@ def show_runtime(screen: Console, predictor: Predictor) -> None:
     if runtime.evidence is Evidence.NATIVE:
         screen.print(Text(f"{artifact.path.name} in {runtime.name}", "dim"))
     else:
-        text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({runtime.name})"
+        real = native_runtime(artifact.format).name
+        text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"
         screen.print(Text(text, "yellow"))
     if not predictor.exported.manifest["weights"]["trained"]:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
@@ -295,7 +297,7 @@ def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None
     """The doctor's findings."""
     screen.print(f"{host.os}, {host.cpu}, {host.isa}, {host.physical_cores} cores, {host.memory_bytes / 2**30:.0f} GiB")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("target", "package", "make", "judge", "time", "to get the rest"):
+    for heading in ("target", "package", "make", "judge", "time", "what is missing"):
         table.add_column(heading)
     for ability in abilities:
         table.add_row(

@@ -7,6 +7,7 @@ absorbed residual (a 1 on the centre tap) leaves the other weights few of the in
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
     _tidy(model, onnx.load(source.path))
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
-    return Artifact.on_disk(
+    made = Artifact.on_disk(
         out,
         Format.ONNX,
         source.model,
@@ -78,8 +79,8 @@ def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
         precision=Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8),
         source=source,
         tools=versions("onnxruntime", "onnx"),
-        notes=(f"calibrated on {len(images)} images; depthwise convolutions stay float32",),
     )
+    return replace(made, notes=(f"calibrated on {len(images)} images; depthwise convolutions stay float32",))
 
 
 def _depthwise(model: Any) -> list[str]:

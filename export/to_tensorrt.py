@@ -1,7 +1,7 @@
 """Stages `parse` and `build`: typed ONNX, as TensorRT understands it, and the engine.
 
-`parse` hands the typed file on unchanged, to be judged by what TensorRT's importer makes of it. `build` makes the engine
-with what the host has: enterprise TensorRT on a GPU host, TensorRT for RTX ahead of time elsewhere.
+`parse` hands the typed file on unchanged, to be judged by what TensorRT's importer makes of it. `build` makes the
+engine with what the host has: enterprise TensorRT on a GPU host, TensorRT for RTX ahead of time elsewhere.
 """
 
 import json
@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
         if plan is None:
             raise StageFailed(
                 f"{using.name} {using.version} could not build the engine",
-                got="; ".join(messages.of("ERROR", "INTERNAL_ERROR")) or "no reason given",
+                got=messages.errors(),
                 next_step="a layer's name begins with the module of the model that it comes from",
             )
         out.write_bytes(bytes(plan))
@@ -77,7 +78,7 @@ def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
     listing = {"product": using.name, "version": using.version, "layers": layers}
     out.with_name(LAYERS).write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
     seconds = time.perf_counter() - started
-    return Artifact.on_disk(
+    made = Artifact.on_disk(
         out,
         Format.ENGINE,
         source.model,
@@ -86,9 +87,8 @@ def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
         precision=source.precision,
         source=source,
         tools=((using.name, using.version),),
-        settings=_settings(using, options, source),
-        notes=_notes(layers, seconds),
     )
+    return replace(made, settings=_settings(using, options, source), notes=_notes(layers, seconds))
 
 
 def _config(network: Parsed, options: TensorRtOptions) -> Any:

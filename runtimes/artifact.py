@@ -118,8 +118,6 @@ class Artifact:
         source: "Artifact | None" = None,
         tools: tuple[tuple[str, str], ...] = (),
         interface: Interface = Interface(),
-        settings: tuple[tuple[str, str], ...] = (),
-        notes: tuple[str, ...] = (),
     ) -> "Artifact":
         """The artifact at `path` as it lies there now, hashed."""
         return cls(
@@ -134,8 +132,6 @@ class Artifact:
             tools=tools,
             size_bytes=sum(file.stat().st_size for file in _files(path)),
             interface=interface,
-            settings=settings,
-            notes=notes,
         )
 
     def files(self) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ taken on trust: an operation's outputs are declared in the file, and whoever eva
 """
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,14 +128,11 @@ def load_model(package: Path) -> Any:
         MissingExtra: coremltools is not installed.
         BrokenArtifact: the package lacks a file or its protobuf cannot be parsed.
     """
-    try:
-        from coremltools.proto import Model_pb2
-    except ModuleNotFoundError as error:
-        raise MissingExtra("coremltools", "coreml", "reading a Core ML package") from error
+    parser = _parser()
     from google.protobuf.message import DecodeError
 
     try:
-        model = Model_pb2.Model.FromString(_model_file(package).read_bytes())
+        model = parser.FromString(_model_file(package).read_bytes())
     except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
         raise BrokenArtifact(
             f"{package.name} is no Core ML package that can be read",
@@ -144,10 +142,24 @@ def load_model(package: Path) -> Any:
     return model
 
 
+def _parser() -> Any:
+    """coremltools' `Model`, without what its import logs: off a Mac it warns eight times of its missing native half."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from coremltools.proto import Model_pb2
+    except ModuleNotFoundError as error:
+        raise MissingExtra("coremltools", "coreml", "reading a Core ML package") from error
+    finally:
+        logger.setLevel(level)
+    return Model_pb2.Model
+
+
 def _model_file(package: Path) -> Path:
     """What the manifest names; the weights are found from there."""
     manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-    entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+    entry: str = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     return package / "Data" / entry
 
 

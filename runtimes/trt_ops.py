@@ -23,7 +23,7 @@ def _ints(value: Ints) -> list[int]:
     return [int(item) for item in (value.reshape(-1).tolist() if isinstance(value, Tensor) else value)]
 
 
-def _convolution(
+def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called by name
     x: Tensor,
     kernel: Tensor,
     stride: Ints,
@@ -106,10 +106,9 @@ def _slice(x: Tensor, start: Ints, size: Ints, stride: Ints, axes: Ints | None =
     chosen = list(range(x.dim())) if axes is None else _ints(axes)
     index: list[slice] = [slice(None)] * x.dim()
     for axis, first, count, step in zip(chosen, _ints(start), _ints(size), _ints(stride), strict=True):
-        last = first + (count - 1) * step
-        if step < 1 or first < 0 or last >= x.shape[axis]:
+        if step < 1 or first < 0 or count < 0 or first + (count - 1) * step >= x.shape[axis]:
             raise BadOperand(f"{count} from {first} by {step} of {x.shape[axis]}")
-        index[axis] = slice(first, last + 1, step)
+        index[axis] = slice(first, first + count * step, step)
     return x[tuple(index)]
 
 

@@ -162,18 +162,18 @@ def interface_gate(
     wrong += [
         f"metadata '{key}' is '{said.get(key, '')}' in place of '{meant_to_say.get(key, '')}'"
         for key in sorted({*said, *meant_to_say})
-        if said.get(key) != meant_to_say.get(key)
+        if said.get(key, "") != meant_to_say.get(key, "")
     ]
     return GateResult(Gate.INTERFACE, float(len(wrong)), 0.0, None, None, "; ".join(wrong) or "as intended")
 
 
 def unreadable(error: VitExportError) -> GateResult:
     """A file that contradicts itself or that nothing here can interpret."""
-    return GateResult(Gate.INTERFACE, 1.0, 0.0, None, None, " ".join(line.strip() for line in str(error).splitlines()))
+    return GateResult(Gate.INTERFACE, 1.0, 0.0, None, None, "; ".join(line.strip() for line in str(error).splitlines()))
 
 
 def operators_gate(unexpected: Mapping[str, int]) -> GateResult:
-    """Nothing but the operations that this family is lowered to."""
+    """Nothing but the operations that this family is lowered to, and quantised where they are to be."""
     found = ", ".join(f"{count} x {kind}" for kind, count in sorted(unexpected.items()))
     return GateResult(Gate.OPERATORS, float(sum(unexpected.values())), 0.0, None, None, found or "all expected")
 
@@ -303,7 +303,7 @@ def quality_gate(reference: Reference, run: Outputs) -> GateResult:
         return GateResult(Gate.QUALITY, float("nan"), 0.0, None, None, "no golden image to judge on")
     with np.errstate(all="ignore"):
         error = root_mean_square(relative_error(run.logits[rows], reference.logits[rows]))
-    detail = f"{snr_db(error):.1f} dB over {len(rows)} images" if error > 0 else f"over {len(rows)} images"
+    detail = f"costs {error:.3f} of at most {reference.quality_budget:.3f}, {snr_db(error):.1f} dB, {len(rows)} images"
     return GateResult(Gate.QUALITY, error, reference.quality_budget, None, None, detail)
 
 

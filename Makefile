@@ -22,13 +22,13 @@ demo_environment := $(VENV)/.installed-$(if $(extras),$(subst $() ,-,$(extras)),
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format rehearse clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
 	@echo 'vit-export: EfficientViT M0-M5 to ONNX, OpenVINO, Core ML and TensorRT, checked before it is timed'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'make demo MODEL=m5 TARGET=onnx WEIGHTS=pretrained OUT=folder chooses what is made; defaults: $(MODEL), $(TARGET), $(WEIGHTS)'
 	@echo 'PYTHON=/path/to/python3.11 chooses the interpreter, VENV=folder where the environment goes'
@@ -39,15 +39,22 @@ demo: $(demo_environment) ## export and check one model (MODEL, TARGET, WEIGHTS,
 test: check ## check, then run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.installed-dev ## lint, formatting, types and import rules
+check: $(VENV)/.installed-dev ## lint, formatting, types, import rules and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@if [ -x $(BIN)/hadolint ]; then echo '$(BIN)/hadolint docker/*.Dockerfile'; \
+		$(BIN)/hadolint --failure-threshold warning docker/*.Dockerfile; \
+	else echo 'docker/ was not linted: hadolint has no build for this machine'; fi
 
 format: $(VENV)/.installed-dev ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# From PyPI, whose torch is the one that constraints.txt was written from.
+rehearse: ## carry out the steps of docker/cpu.Dockerfile in a chroot (root, debootstrap; minutes)
+	python3 docker/rehearse.py docker/cpu.Dockerfile --build-arg TORCH_INDEX=https://pypi.org/simple
 
 clean: ## remove the environment, caches and build leftovers
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,8 +1,8 @@
 """`vit-export doctor`: what can be made, judged and timed on this host, and how to get the rest."""
 
 import importlib.util
-from importlib.metadata import packages_distributions
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 
 from export.targets import TARGETS
 from runtimes.base import Evidence

@@ -118,6 +118,7 @@ def _sweep(out: Path, slug: str) -> None:
     """Remove what a killed run left behind; one that still runs keeps its folder."""
     for leftover in (*out.glob(f".{slug}.*.partial"), *out.glob(f".{slug}.*.old")):
         owner = leftover.name.split(".")[-2]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        # In a container every run may have the same number: what bears ours was left by one before us.
+        if owner.isdigit() and (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))):
             with contextlib.suppress(FileNotFoundError):
                 _remove(leftover)

@@ -76,6 +76,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
     kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
     errors = [kind for kind in kinds if issubclass(kind, Exception)]
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
+    onnxruntime.disable_telemetry_events()
     with refused_by("ONNX Runtime", path.name, errors):
         session = onnxruntime.InferenceSession(
             _source(path, mode),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.compression import compressible, palette
+from efficientvit.compression import Half, compressible, palette
 from efficientvit.model import EfficientViT
 from export.coreml_package import add_classifier, finish, without_classifier
 from runtimes.artifact import PALETTE_BITS, Artifact, Dtype, Interface, Precision
@@ -60,8 +60,11 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
 
 
 def _table(bits: int) -> Any:
-    def table(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        entries, indices = palette(weight.astype(np.float16), bits)
-        return entries, indices
+    return lambda weight: palette_table(weight.astype(np.float16), bits)
 
-    return table
+
+def palette_table(weight: Half, bits: int) -> tuple[Half, NDArray[np.uint8]]:
+    """Entries and indices as coremltools takes them: a power of two of entries, the last one repeated to fill them up."""
+    entries, indices = palette(weight, bits)
+    count = max(2, 1 << (len(entries) - 1).bit_length())
+    return np.pad(entries, (0, count - len(entries)), mode="edge"), indices

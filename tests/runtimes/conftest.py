@@ -1,7 +1,9 @@
 """One tiny model as every kind of file, and what PyTorch says of it."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -92,3 +94,54 @@ def ir_any_batch(onnx_any_batch: Artifact) -> Artifact:
 @pytest.fixture(scope="session")
 def ir_batch_1(onnx_batch_1: Artifact) -> Artifact:
     return _ir(onnx_batch_1)
+
+
+Save = Callable[..., Path]
+Read = Callable[[Path], Any]
+Infer = Callable[..., list[Any]]
+
+
+@pytest.fixture(scope="session")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """Convert a program to a Core ML package, in float32 unless told otherwise, and save it."""
+    import coremltools as ct
+
+    def saved(program: Any, ios: int = 15, **options: Any) -> Path:
+        options = {"compute_precision": ct.precision.FLOAT32, **options}
+        target = ct.target[f"iOS{ios}"]
+        model = ct.convert(
+            program, convert_to="mlprogram", minimum_deployment_target=target, skip_model_load=True, **options
+        )
+        path = tmp_path_factory.mktemp("package") / "saved.mlpackage"
+        model.save(str(path))
+        return path
+
+    return saved
+
+
+@pytest.fixture(scope="session")
+def read_by_coremltools() -> Read:
+    """The main function of a saved package as coremltools' own loader reads it."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    def read(package: Path) -> Any:
+        spec = ct.utils.load_spec(str(package))
+        weights = package / "Data" / "com.apple.CoreML" / "weights"
+        return load(spec, spec.specificationVersion, str(weights)).functions["main"]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def infer() -> Infer:
+    """What coremltools' `value_inference` makes of constants: the values of an operation's outputs."""
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder, Function
+
+    def inferred(kind: str, ios: int = 18, **inputs: Any) -> list[Any]:
+        with Function({}, opset_version=ct.target[f"iOS{ios}"]):
+            result = getattr(Builder, kind)(**inputs)
+        return [output.val for output in (result if isinstance(result, list | tuple) else [result])]
+
+    return inferred

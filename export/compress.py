@@ -64,7 +64,7 @@ def _table(bits: int) -> Any:
 
 
 def palette_table(weight: Half, bits: int) -> tuple[Half, NDArray[np.uint8]]:
-    """Entries and indices as coremltools takes them: a power of two of entries, the last one repeated to fill them up."""
+    """Entries and indices as coremltools takes them: a power of two of entries, the last one repeated to fill up."""
     entries, indices = palette(weight, bits)
     count = max(2, 1 << (len(entries) - 1).bit_length())
     return np.pad(entries, (0, count - len(entries)), mode="edge"), indices

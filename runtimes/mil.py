@@ -19,6 +19,7 @@ from runtimes.host import this_host, version
 from runtimes.mil_program import Program, load_program
 from runtimes.ports import LABEL, OUTPUT, PROBABILITIES
 from runtimes.session import OpenSession
+from runtimes.threads import torch_threads
 
 
 class MilEvaluator:
@@ -43,15 +44,8 @@ class MilEvaluator:
             MissingExtra: coremltools is not installed.
             BrokenArtifact: the package contradicts itself or holds what is not known here.
         """
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            with closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
-                yield session
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
+            yield session
 
 
 def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:

@@ -1,6 +1,7 @@
 """`vit-export attach DIR REPORT`: a device's report, judged here from its raw outputs, becomes part of the manifest."""
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 import os
@@ -15,12 +16,11 @@ from export.folder import writing
 from export.kit import kit_of
 from export.kit_folder import open_for_kit
 from export.kit_record import Content
-from export.kit_report import RAN, DeviceReport, DeviceTiming, UnitReport, read_report
+from export.kit_report import RAN, DeviceReport, UnitReport, read_report
 from export.kit_verdict import UnitVerdict, judge_unit
 from export.manifest import write_json
 from export.outcome import Exit
 from runtimes.base import Evidence
-from validation.device_units import Unit
 
 REPORTS = Path("evidence/device-reports")
 _NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validation/timing.py has it
@@ -28,7 +28,7 @@ _NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validat
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What was written: the manifest's entries of this report, one a compute unit. `again`: it was there already."""
+    """What was written: the manifest's entries of this report, one a unit. `again`: it was there already."""
 
     folder: Path
     report: Path
@@ -45,7 +45,7 @@ class Attachment:
 
     @property
     def code(self) -> Exit:
-        """A device that rejects the package, or crashes on it, is no reason to ship."""
+        """A device that rejects the artifact, or crashes on it, is no reason to ship."""
         return Exit.OK if self.passed else Exit.REJECTED
 
 
@@ -55,8 +55,8 @@ def attach(folder: Path, path: Path) -> Attachment:
     Raises:
         BadReport: the file is no device report.
         BadFolder: `folder` is not one that an export made.
-        ArtifactChanged: the package, the reference or the kit in the folder is not what it was.
-        Refused: the report is about another package or another kit, or does not follow from its own outputs.
+        ArtifactChanged: the artifact, the reference or the kit in the folder is not what it was.
+        Refused: the report is about another artifact or another kit, or does not follow from its own outputs.
         BadOutput: the folder cannot be written.
     """
     report = read_report(path)
@@ -64,9 +64,11 @@ def attach(folder: Path, path: Path) -> Attachment:
     _require_own(report, exported)
     content = kit_of(exported)
     _require_this_kit(report, content)
-    verdicts = [judge_unit(unit, exported, content) for unit in _units(report)]
-    place = REPORTS / f"{report.sha256[:12]}.json"
-    entries = [_entry(report, place, unit, verdict) for unit, verdict in zip(report.units, verdicts, strict=True)]
+    verdicts = [judge_unit(unit, exported, content) for unit in _units(report, content)]
+    place, batch = REPORTS / f"{report.sha256[:12]}.json", content.cases[-1].batch
+    entries = [
+        _entry(report, place, unit, verdict, batch) for unit, verdict in zip(report.units, verdicts, strict=True)
+    ]
     again = _write(exported, report, place, entries)
     return Attachment(folder, folder / place, report.device, tuple(entries), again)
 
@@ -74,7 +76,7 @@ def attach(folder: Path, path: Path) -> Attachment:
 def _require_own(report: DeviceReport, exported: Exported) -> None:
     if report.package_sha256 != exported.artifact.sha256:
         raise Refused(
-            "the report is foreign: it is about another package",
+            "the report is foreign: it is about another artifact",
             expected=f"sha256 {exported.artifact.sha256}",
             got=f"sha256 {report.package_sha256}",
             next_step="attach it to the folder whose kit was run",
@@ -91,27 +93,28 @@ def _require_this_kit(report: DeviceReport, content: Content) -> None:
         )
 
 
-def _units(report: DeviceReport) -> tuple[UnitReport, ...]:
-    names = [unit.unit for unit in report.units]
-    if not names or len(set(names)) != len(names) or not set(names) <= set(Unit):
+def _units(report: DeviceReport, content: Content) -> tuple[UnitReport, ...]:
+    names, known = [unit.unit for unit in report.units], content.record["budgets"]
+    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         raise Refused(
-            "the report's compute units are not ones that a kit reports",
-            expected=f"some of {', '.join(Unit)}, each once",
+            "the report's compute units are not ones that this kit reports",
+            expected=f"some of {', '.join(known)}, each once",
             got=", ".join(names) or "none",
             next_step="attach the report as the kit wrote it",
         )
     return report.units
 
 
-def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVerdict) -> dict[str, Any]:
+def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVerdict, batch: int) -> dict[str, Any]:
     return {
         "report": {"path": place.as_posix(), "sha256": report.sha256},
         "tool": dict(report.tool),
         "device": dict(report.device),
         "unit": unit.unit,
-        "status": unit.status,
-        "reason": unit.reason,
+        "status": verdict.status,
+        "reason": verdict.reason,
         "evidence": str(Evidence.NATIVE) if unit.status in RAN else None,
+        "engine": None if unit.engine is None else dataclasses.asdict(unit.engine),
         "kinds": [
             {
                 "kind": str(kind.kind),
@@ -122,6 +125,13 @@ def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVer
             }
             for kind in verdict.kinds
         ],
+        "quality": None
+        if verdict.quality is None
+        else {
+            "error": _number(verdict.quality.error),
+            "budget": verdict.quality.budget,
+            "passed": verdict.quality.passed,
+        },
         "jpeg": None
         if verdict.picture is None
         else {
@@ -130,19 +140,21 @@ def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVer
             "budget": verdict.picture.budget,
             "passed": verdict.picture.passed,
         },
-        "timing": _timing(unit.timing, unit.status),
+        "timing": _timing(unit, verdict.status, batch),
         "compute_plan": None if unit.compute_plan is None else dict(unit.compute_plan),
     }
 
 
-def _timing(timing: DeviceTiming | None, status: str) -> dict[str, Any]:
-    if timing is None:
+def _timing(unit: UnitReport, status: str, batch: int) -> dict[str, Any]:
+    timing = unit.timing
+    if timing is None or status != "passed":
         reason = "not asked for" if status == "passed" else "it did not pass, and nothing is timed before it does"
         return {"measured": False, "reason": reason}
     median, quartiles = timing.percentile_ms(50), timing.percentile_ms(75) - timing.percentile_ms(25)
     return {
         "measured": True,
         "reason": None,
+        "batch": batch,
         "median_ms": median,
         "p90_ms": timing.percentile_ms(90),
         "p99_ms": timing.percentile_ms(99),

@@ -1,11 +1,18 @@
-"""The device kit: a folder to carry to a Mac or an iPhone, where Core ML is, and to bring a report back from.
+"""The device kit: a folder to carry to where an artifact can be run, and to bring a report back from.
 
-    kit/
+    kit/                 of a Core ML package
       README.md          how to run it
       check_on_mac.py    on a Mac, through coremltools
       Package.swift      on an iPhone or a Mac, through Core ML itself
       swift/             its sources and tests
       data/              kit.json, the package, inputs, reference logits
+
+    kit/                 of a TensorRT engine
+      README.md          how to run it
+      check_on_gpu.py    on a host with an NVIDIA GPU, through TensorRT; kit_cuda.py and kit_engine.py belong to it
+      data/              kit.json, the engine and its typed ONNX file, inputs, reference logits
+
+`kit_common.py` in either is what the two scripts share.
 
 All that the checks need lies in `data/`, as one folder, because a Swift package can only bundle what lies below it.
 """
@@ -22,14 +29,15 @@ from efficientvit.errors import ArtifactChanged, BadOutput
 from export.exported import Exported
 from export.folder import new_folder, publish, writing
 from export.kit_folder import open_for_kit
-from export.kit_record import JPEG, JPEG_LOGITS, KIT_JSON, PACKAGE, Content, JpegCase, arithmetic, content_of
-from runtimes.artifact import digest
+from export.kit_forms import FORMS
+from export.kit_record import JPEG, JPEG_LOGITS, KIT_JSON, Content, JpegCase, arithmetic, content_of
+from runtimes.artifact import Artifact, digest
 from validation.device import cases_of, kinds_of
 from validation.device_jpeg import LogitsOf, picture
 from validation.device_units import unit_budgets
 
 KIT, DATA = "kit", "data"
-_LEFT_BY_RUNS = shutil.ignore_patterns(".*", "device-report*.json", "__pycache__")
+_LEFT_BY_RUNS = shutil.ignore_patterns(".*", "device-report*.json", "rebuilt-*.engine", "__pycache__")
 _LARGEST_BYTES = 16 << 20
 
 
@@ -41,9 +49,9 @@ def write_kit(folder: Path, *, logits_of: LogitsOf | None = None) -> Path:
 
     Raises:
         BadFolder: no manifest, or not one of ours.
-        BadOption: the artifact is no Core ML package of batch 1.
+        BadOption: the artifact is neither a Core ML package of batch 1 nor a TensorRT engine.
         NothingToShip: the export was rejected or failed.
-        ArtifactChanged: the package or the reference is not the one that the manifest is about.
+        ArtifactChanged: the artifact or the reference is not the one that the manifest is about.
         BadGoldenSet: no golden input is left on which a device could be judged.
         BadOutput: the folder cannot be written.
     """
@@ -79,7 +87,7 @@ def kit_of(exported: Exported) -> Content:
     """The content of the kit in the folder, proved to be what would be made of the folder now.
 
     Raises:
-        ArtifactChanged: there is none, or one of another package, reference or version of vit-export.
+        ArtifactChanged: there is none, or one of another artifact, reference or version of vit-export.
     """
     data = exported.folder / KIT / DATA
     try:
@@ -92,15 +100,15 @@ def kit_of(exported: Exported) -> Content:
         raise _stale(exported, f"kit.json with sha256 {hashlib.sha256(found).hexdigest()}")
     if changed := [name for name, made in content.files.items() if files[name] != made]:
         raise _stale(exported, f"other bytes in {', '.join(changed)}")
-    if (package := digest(data / PACKAGE)) != exported.artifact.sha256:
-        raise _stale(exported, f"a package with sha256 {package}")
+    if (sha256 := digest(data / FORMS[exported.artifact.format].artifact)) != exported.artifact.sha256:
+        raise _stale(exported, f"an artifact with sha256 {sha256}")
     return content
 
 
 def _stale(exported: Exported, got: str) -> ArtifactChanged:
     return ArtifactChanged(
         f"{exported.folder / KIT} is not the kit that belongs to this folder",
-        expected=f"the kit of the package {exported.artifact.sha256}",
+        expected=f"the kit of the artifact {exported.artifact.sha256}",
         got=got,
         next_step=f"remove it, run `vit-export kit {exported.folder}`, and run that kit on the device",
     )
@@ -121,41 +129,49 @@ def _jpeg(exported: Exported, logits_of: LogitsOf | None) -> JpegCase | None:
         return None
     reference = exported.reference
     kinds = kinds_of(cases_of(reference, pixels_only=True))
-    cost = max(arithmetic(budget) for budget in unit_budgets(reference, kinds).values())
+    cost = max(arithmetic(budget) for budget in unit_budgets(exported.artifact.format, reference, kinds).values())
     made = picture(reference.golden, logits_of, cost)
     return None if made is None else JpegCase.of(made)
 
 
 def _fill(partial: Path, exported: Exported, content: Content) -> None:
-    data = partial / DATA
+    form, data = FORMS[exported.artifact.format], partial / DATA
     (data / "golden").mkdir(parents=True)
-    shutil.copytree(exported.artifact.path, data / PACKAGE, copy_function=shutil.copyfile)
+    _place(exported.artifact, data / form.artifact)
     for name, content_bytes in content.files.items():
         (data / name).write_bytes(content_bytes)
     (data / KIT_JSON).write_bytes(content.kit_json)
     words = _words(exported)
-    for source in resources.files("export").joinpath("kit_files").iterdir():
-        _copy(source, partial, words)
+    for source, name in form.files.items():
+        _copy(resources.files("export").joinpath("kit_files", source), partial / name, words)
+
+
+def _place(artifact: Artifact, target: Path) -> None:
+    """Copy a package, or each of an artifact's files under the target's name."""
+    if artifact.path.is_dir():
+        shutil.copytree(artifact.path, target, copy_function=shutil.copyfile)
+        return
+    for file in artifact.files():
+        shutil.copyfile(file, target.with_suffix(file.suffix))
 
 
 def _copy(source: Traversable, target: Path, words: dict[str, str]) -> None:
     """Copy what runs on the device; the README speaks of this model."""
-    if source.name == "__pycache__":
-        return
     if source.is_dir():
-        (target / source.name).mkdir()
+        target.mkdir()
         for child in source.iterdir():
-            _copy(child, target / source.name, words)
+            _copy(child, target / child.name, words)
         return
     content = source.read_bytes()
-    if source.name == "README.md":
+    if target.name == "README.md":
         for word, meaning in words.items():
             content = content.replace(f"@{word}@".encode(), meaning.encode())
-    (target / source.name).write_bytes(content)
+    target.write_bytes(content)
 
 
 def _words(exported: Exported) -> dict[str, str]:
     preprocessing = exported.reference.golden.preprocessing
+    built_with = dict(exported.artifact.settings)
     return {
         "MODEL": exported.artifact.path.name,
         "SHA256": exported.artifact.sha256,
@@ -163,4 +179,6 @@ def _words(exported: Exported) -> dict[str, str]:
         "RESIZE": str(preprocessing.resize),
         "INTERPOLATION": preprocessing.interpolation,
         "INPUT": "an 8-bit image" if exported.artifact.interface.image_input else "a normalised float32 tensor",
+        "BATCH": str(exported.manifest["model"]["batch"]),
+        "BUILT": f"{built_with.get('product')} {built_with.get('version')}, for {built_with.get('sm')}",
     }

@@ -1,10 +1,10 @@
-"""The folders that a device kit can be made of: those with a Core ML package of one image."""
+"""The folders that a device kit can be made of: those with a Core ML package of one image, or a TensorRT engine."""
 
 from pathlib import Path
 
 from efficientvit.errors import BadOption
 from export.exported import Exported, open_exported
-from runtimes.artifact import Format
+from export.kit_forms import FORMS, has_kit
 
 
 def open_for_kit(folder: Path) -> Exported:
@@ -12,19 +12,25 @@ def open_for_kit(folder: Path) -> Exported:
 
     Raises:
         BadFolder: no manifest, or not one of ours.
-        BadOption: its artifact is no Core ML package, or takes more than one image at a time.
+        BadOption: its artifact is neither a Core ML package nor a TensorRT engine, or is a package that takes more than
+            one image at a time.
         NothingToShip: its export was rejected or failed.
         ArtifactChanged: something in it is not what the manifest is about.
         BadGoldenSet: the reference is missing or broken.
     """
     exported = open_exported(folder)
     artifact = exported.artifact
-    for what, expected, got in (
-        ("is no Core ML package", Format.COREML, artifact.format),
-        ("takes another number of images", "1 image at a time", "1 image at a time" if artifact.batch == 1 else "more"),
-    ):
-        if got != expected:
-            raise BadOption(
-                f"there is no device kit for this folder: its artifact {what}", expected=expected, got=str(got)
-            )
+    if artifact.format not in FORMS:
+        kinds = [form.what for form in FORMS.values()]
+        raise BadOption(
+            f"there is no device kit for this folder: its artifact is no {' and no '.join(kinds)}",
+            expected=" or ".join(FORMS),
+            got=artifact.format,
+        )
+    if not has_kit(artifact.format, artifact.batch):
+        raise BadOption(
+            "there is no device kit for this folder: its artifact takes another number of images",
+            expected="1 image at a time",
+            got="more",
+        )
     return exported

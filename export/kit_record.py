@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from export.exported import Exported
-from validation.device import Case, cases_of, kinds_of
+from export.kit_forms import FORMS
+from validation.device import Case, answers_of, at_batches, cases_of, kinds_of
 from validation.device_jpeg import Picture
 from validation.device_units import precision_note, unit_budgets
 from validation.golden import Kind
 from validation.timing import TimingPlan
 
 SCHEMA = 1
-KIT_JSON, PACKAGE = "kit.json", "model.mlpackage"
+KIT_JSON = "kit.json"
 JPEG, JPEG_LOGITS = "picture.jpg", "picture.logits"
 _JPEG_FIELDS = ("source", "width", "height", "resizing", "floor", "wrong")
 _FLOAT32 = np.dtype("<f4")
@@ -51,7 +52,7 @@ class JpegCase:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Everything in a kit's data folder but the package: paths in it and bytes. `cases` are in kit.json's order."""
+    """Everything in a kit's data folder but the artifact: paths in it and bytes. `cases` are in kit.json's order."""
 
     record: Mapping[str, Any]
     files: Mapping[str, bytes]
@@ -69,28 +70,24 @@ def content_of(exported: Exported, jpeg: JpegCase | None = None) -> Content:
     Raises:
         BadGoldenSet: no golden input is left on which a device could be judged.
     """
-    reference = exported.reference
-    cases = cases_of(reference, pixels_only=exported.artifact.interface.image_input)
-    budgets = unit_budgets(reference, kinds_of(cases))
-    files: dict[str, bytes] = {}
-    entries = []
-    for number, case in enumerate(cases):
-        name = f"golden/{number:03}"
-        files[f"{name}.bin"] = _input(exported, case)
-        if not case.probe:
-            files[f"{name}.logits"] = reference.executed[case.row].astype(_FLOAT32).tobytes()
-        logits = None if case.probe else f"{name}.logits"
-        entries.append({"name": case.name, "kind": case.kind, "input": f"{name}.bin", "logits": logits})
+    reference, artifact = exported.reference, exported.artifact
+    form = FORMS[artifact.format]
+    images = cases_of(reference, pixels_only=artifact.interface.image_input)
+    cases = at_batches(images, form.batches(exported))
+    budgets = unit_budgets(artifact.format, reference, kinds_of(cases))
+    stems = {case.row: f"golden/{number:03}" for number, case in enumerate(images)}
+    files = dict(_golden(exported, images, stems))
     if jpeg is not None:
         files |= {JPEG: jpeg.jpeg, JPEG_LOGITS: jpeg.logits}
     record = {
         "schema": SCHEMA,
         "vit_export": exported.manifest["vit_export"],
         **_described(exported),
-        "cases": entries,
+        "cases": [_case(case, stems[case.row]) for case in cases],
         "budgets": {unit: dict(floors) for unit, floors in budgets.items()},
-        "note": precision_note(reference),
+        "note": precision_note(artifact.format, reference),
         "timing": _plan(),
+        **form.described(exported, cases),
         "jpeg": None if jpeg is None else _jpeg(jpeg, {unit: arithmetic(floors) for unit, floors in budgets.items()}),
         "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())},
     }
@@ -104,12 +101,16 @@ def arithmetic(budget: Mapping[Kind, float]) -> float:
 
 
 def _described(exported: Exported) -> dict[str, Any]:
-    """The package, its input and its output."""
+    """The artifact, its input and its output, for one image."""
     model, golden = exported.manifest["model"], exported.reference.golden
     side, classes = golden.preprocessing.image_size, exported.reference.logits.shape[1]
     images = exported.artifact.interface.image_input
     return {
-        "package": {"path": PACKAGE, "name": exported.artifact.path.name, "sha256": exported.artifact.sha256},
+        "package": {
+            "path": FORMS[exported.artifact.format].artifact,
+            "name": exported.artifact.path.name,
+            "sha256": exported.artifact.sha256,
+        },
         "model": {
             "name": model["name"],
             "image_size": side,
@@ -126,6 +127,20 @@ def _described(exported: Exported) -> dict[str, Any]:
         "output": {"name": model["outputs"][0]["name"], "shape": [1, classes], "dtype": "float32"},
         "preprocessing": golden.preprocessing.to_json(),
     }
+
+
+def _case(case: Case, stem: str) -> dict[str, Any]:
+    logits = None if case.probe else f"{stem}.logits"
+    return {"name": case.name, "kind": case.kind, "input": f"{stem}.bin", "logits": logits}
+
+
+def _golden(exported: Exported, images: Sequence[Case], stems: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
+    """Paths and contents: every input, and the answers to those that are no probes."""
+    answers = answers_of(exported.reference)
+    for case in images:
+        yield f"{stems[case.row]}.bin", _input(exported, case)
+        if not case.probe:
+            yield f"{stems[case.row]}.logits", answers[case.row].astype(_FLOAT32).tobytes()
 
 
 def _input(exported: Exported, case: Case) -> bytes:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from efficientvit.errors import BadInput
 SCHEMA = 1
 STATES = ("passed", "rejected", "crashed", "refused")
 RAN = ("passed", "rejected")
+SHIPPED, REBUILT = "shipped", "rebuilt"
+GRAPH, PLAIN = "graph", "plain"
 _LARGEST = 256 << 20
 
 _T = TypeVar("_T")
@@ -28,7 +31,7 @@ class BadReport(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class DeviceTiming:
-    """Raw samples, nanoseconds per image, and the device's thermal state in its own words."""
+    """Raw samples, nanoseconds per batch, and the device's thermal state in its own words."""
 
     samples_ns: tuple[int, ...]
     warm_up_runs: int
@@ -36,7 +39,7 @@ class DeviceTiming:
     thermal_after: str | None
 
     def percentile_ms(self, percent: float) -> float:
-        """Milliseconds per image."""
+        """Milliseconds per batch."""
         return float(np.percentile(self.samples_ns, percent)) / 1e6
 
 
@@ -49,9 +52,29 @@ class PictureReport:
     logits: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """The engine that a unit ran: the one that shipped, or one built on the device, and why. All in its own words."""
+
+    product: str
+    version: str
+    sha256: str
+    origin: str
+    reason: str | None
+    gpu: str
+    compute_capability: str
+    driver: str | None
+    cuda: str
+    launch: str | None
+    launch_reason: str | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitReport:
-    """What one compute unit did. `cases`: names and logits (k,) float32, as reported: not yet told to be the kit's."""
+    """What one unit did. `cases`: names and logits (k,) float32, as reported: not yet told to be the kit's.
+
+    `engine`: None of a Core ML package, and where no engine came to run.
+    """
 
     unit: str
     status: str
@@ -60,6 +83,7 @@ class UnitReport:
     picture: PictureReport | None
     timing: DeviceTiming | None
     compute_plan: Mapping[str, Any] | None
+    engine: EngineReport | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +143,7 @@ def read_report(path: Path) -> DeviceReport:
 
 def _unit(record: Any) -> UnitReport:
     names = ("unit", "status", "reason", "cases", "jpeg", "timing", "compute_plan")
-    fields = _fields(record, "a unit", names)
+    fields = _fields(record, "a unit", names, optional=("engine",))
     unit = _is(fields["unit"], str, "unit")
     status = _is(fields["status"], str, f"{unit}.status")
     if status not in STATES:
@@ -137,6 +161,7 @@ def _unit(record: Any) -> UnitReport:
         picture=_picture(fields["jpeg"], unit),
         timing=_timing(fields["timing"], unit),
         compute_plan=_compute_plan(fields["compute_plan"], unit),
+        engine=_engine(fields.get("engine"), unit),
     )
 
 
@@ -177,6 +202,23 @@ def _compute_plan(record: Any, unit: str) -> Mapping[str, Any] | None:
     return {"operations": operations, "preferred": counts}
 
 
+def _engine(record: Any, unit: str) -> EngineReport | None:
+    if record is None:
+        return None
+    where = f"{unit}.engine"
+    names = tuple(field.name for field in dataclasses.fields(EngineReport))
+    optional = ("reason", "driver", "launch", "launch_reason")
+    texts: dict[str, Any] = {
+        name: _text_or_none(value, f"{where}.{name}") if name in optional else _is(value, str, f"{where}.{name}")
+        for name, value in _fields(record, where, names).items()
+    }
+    if texts["origin"] not in (SHIPPED, REBUILT):
+        _bad(f"{where}.origin", f"{SHIPPED} or {REBUILT}", texts["origin"])
+    if texts["launch"] not in (GRAPH, PLAIN, None):
+        _bad(f"{where}.launch", f"{GRAPH}, {PLAIN} or null", texts["launch"])
+    return EngineReport(**texts)
+
+
 def _logits(text: Any, where: str) -> NDArray[np.float32]:
     try:
         raw = base64.b64decode(_is(text, str, where), validate=True)
@@ -187,9 +229,9 @@ def _logits(text: Any, where: str) -> NDArray[np.float32]:
         ) from error
 
 
-def _fields(record: Any, where: str, names: tuple[str, ...]) -> dict[str, Any]:
+def _fields(record: Any, where: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     fields: dict[str, Any] = _is(record, dict, where)
-    if sorted(fields) != sorted(names):
+    if sorted(set(fields) - set(optional)) != sorted(names):
         _bad(where, ", ".join(names), ", ".join(sorted(fields)) or "nothing")
     return fields
 

@@ -1,4 +1,4 @@
-"""One compute unit's report, judged again from its raw outputs: what does not follow from them is refused."""
+"""One unit's report, judged again from its raw outputs: what does not follow from them is refused."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from efficientvit.errors import Refused
 from export.exported import Exported
 from export.kit_record import JPEG_LOGITS, Content
-from export.kit_report import RAN, PictureReport, UnitReport
-from validation.device import Deviation, deviations, errors
+from export.kit_report import RAN, SHIPPED, PictureReport, UnitReport
+from runtimes.artifact import Format
+from validation.device import Deviation, answers_of, deviations, errors, pooled
 from validation.golden import Kind
+from validation.metrics import Float64
 
 _FLOAT32 = np.dtype("<f4")
 
@@ -31,11 +33,27 @@ class PictureVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitVerdict:
-    """The worst of every kind, probes included; empty where the unit did not get that far."""
+class QualityVerdict:
+    """Root mean square of all errors of a quantised artifact, probes included."""
 
-    kinds: tuple[Deviation, ...]
-    picture: PictureVerdict | None
+    error: float
+    budget: float
+
+    @property
+    def passed(self) -> bool:
+        """A positive condition, so that NaN fails."""
+        return self.error <= self.budget < float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitVerdict:
+    """What is to be recorded. `kinds`: the worst of every kind, probes included; empty where nothing ran."""
+
+    status: str
+    reason: str | None
+    kinds: tuple[Deviation, ...] = ()
+    quality: QualityVerdict | None = None
+    picture: PictureVerdict | None = None
 
 
 def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVerdict:
@@ -43,15 +61,17 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
 
     Raises:
         Refused: the report contradicts itself or the kit: cases that are not the kit's, a claim that its outputs do
-            not bear out, answers copied from the kit, probes over the budget, or a timing where there can be none.
+            not bear out, answers copied from the kit, probes over the budget, a timing where there can be none, or an
+            engine that is not the kit's.
     """
     if unit.status not in RAN:
         if unit.cases or unit.picture or unit.timing or unit.compute_plan:
             _refuse(unit, "has results all the same", f"none of a unit that {unit.status}", "results")
-        return UnitVerdict((), None)
+        return UnitVerdict(unit.status, unit.reason)
+    _require_engine(unit, exported, content)
     logits = _matched(unit, exported, content)
     _require_claim(unit, logits, exported, content)
-    exact = exported.reference.executed[[case.row for case in content.cases]]
+    exact = answers_of(exported.reference)[[case.row for case in content.cases]]
     kinds = deviations(content.cases, logits, exact, _budget(unit, content))
     over = [kind for kind in kinds if not kind.passed]
     if unit.status == "passed" and over:
@@ -63,7 +83,37 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
             f"{worst.worst:.2e} on {worst.worst_case}",
         )
     _require_timing(unit, content)
-    return UnitVerdict(kinds, _picture(unit, unit.picture, content))
+    picture = _picture(unit, unit.picture, content)
+    quality = _quality(logits, exact, content)
+    if quality is not None and not quality.passed and unit.status == "passed":
+        # No lie: the device pools the errors that it can know, and all of them together may come to a little more.
+        reason = f"{quality.error:.2e} > {quality.budget:.2e} over all inputs, those included whose answers stayed here"
+        return UnitVerdict("rejected", reason, kinds, quality, picture)
+    return UnitVerdict(unit.status, unit.reason, kinds, quality, picture)
+
+
+def _quality(logits: NDArray[np.float32], exact: Float64, content: Content) -> QualityVerdict | None:
+    budget = content.record.get("quality_budget")
+    return None if budget is None else QualityVerdict(pooled(logits, exact), float(budget))
+
+
+def _require_engine(unit: UnitReport, exported: Exported, content: Content) -> None:
+    """An engine's outputs are worth what is known of the engine; Core ML has none."""
+    if exported.artifact.format is not Format.ENGINE:
+        if unit.engine is not None:
+            _refuse(unit, "speaks of an engine, and the kit has none", "no engine", unit.engine.product)
+        return
+    known = content.record["engine"]
+    own = known["units"][unit.unit]
+    if unit.engine is None:
+        _refuse(unit, "does not say which engine ran", own["product"], "none")
+    if unit.engine.product != own["product"]:
+        _refuse(unit, "ran another product's engine", own["product"], unit.engine.product)
+    if unit.engine.origin == SHIPPED and (not own["shipped"] or unit.engine.sha256 != known["sha256"]):
+        expected = known["sha256"] if own["shipped"] else "one that was built there: the shipped one is not its"
+        _refuse(unit, "claims to have run the shipped engine, and ran another", expected, unit.engine.sha256)
+    if unit.timing is not None and unit.engine.launch is None:
+        _refuse(unit, "was timed and does not say how it was launched", "graph or plain", "none")
 
 
 def _matched(unit: UnitReport, exported: Exported, content: Content) -> NDArray[np.float32]:
@@ -84,12 +134,14 @@ def _require_claim(unit: UnitReport, logits: NDArray[np.float32], exported: Expo
     """The status is what an honest kit says, which knows the shown cases' references in float32, and no probe's."""
     shown = [index for index, case in enumerate(content.cases) if not case.probe]
     probes = [index for index, case in enumerate(content.cases) if case.probe]
-    right = exported.reference.executed[[content.cases[index].row for index in shown]].astype(np.float32)
+    right = answers_of(exported.reference)[[content.cases[index].row for index in shown]].astype(np.float32)
     if np.array_equal(logits[shown], right):
         _refuse(unit, "gives the kit's own reference as its outputs", "what the device computed", "the same bits")
     budget = _budget(unit, content)
     allowed = np.array([budget[content.cases[index].kind] for index in shown])
     within = bool((errors(logits[shown], right.astype(np.float64)) <= allowed).all())
+    quality = _quality(logits[shown], right.astype(np.float64), content)
+    within = within and (quality is None or quality.passed)
     found = "passed" if within and np.isfinite(logits[probes]).all() else "rejected"
     if found != unit.status:
         _refuse(unit, "claims what its own outputs do not bear out", found, unit.status)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from efficientvit.errors import StageFailed, VitExportError
+from efficientvit.errors import BrokenArtifact, StageFailed, VitExportError
 from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
 from export.kit import write_kit
+from export.kit_forms import has_kit
 from export.outcome import Outcome, Rewrite, StageResult
 from export.request import Job, Request, slug
 from export.stages import SHARED, STAGES, Workshop
@@ -27,6 +28,7 @@ from runtimes.mil import MilEvaluator
 from runtimes.neural_engine import readiness
 from runtimes.operators import count_operators
 from runtimes.registry import native_runtime, runtime_for
+from runtimes.threads import spare_threads, torch_threads
 from validation import reference_file
 from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
@@ -85,7 +87,7 @@ def run(request: Request, progress: Progress, command: tuple[str, ...] = ()) -> 
     """
     jobs = request.jobs()
     folder.require_writable(request.out)
-    with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    with torch_threads(spare_threads()), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
             log = Path(scratch) / f"{model}.log"
@@ -186,7 +188,7 @@ class _Bench:
             artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
         verdict = self._weighed(self._judged(name, job, artifact, before, last=last))
-        result = StageResult(name, verdict, seconds, count_operators(artifact))
+        result = StageResult(name, verdict, seconds, _operators(artifact))
         if name in SHARED:
             self._shared[key] = result
         return result
@@ -262,7 +264,7 @@ class _Bench:
                 outcome, self._weights, self._reference, self._check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
-            if good and self._request.kit and outcome.job.coreml is not None and outcome.job.batch == 1:
+            if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
                 self._make_kit(partial, outcome, progress)
             folder.publish(partial, final)
             for old in ("rejected", "failed") if good else ():
@@ -270,9 +272,12 @@ class _Bench:
         outcome.folder = final
 
     def _make_kit(self, partial: Path, outcome: Outcome, progress: Progress) -> None:
-        """What checks the package on a Mac or an iPhone; its picture's budget comes from the evaluator."""
+        """What checks it where it can be run; the picture of a Core ML kit gets its budget from the evaluator."""
         progress.step(f"{outcome.slug}: device kit")
         assert outcome.final is not None
+        if outcome.final.artifact.format is not Format.COREML:
+            write_kit(partial)
+            return
         with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
             write_kit(partial, logits_of=lambda pixels: np.concatenate([session(image[None]) for image in pixels]))
 
@@ -293,6 +298,14 @@ class _Bench:
             shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
         reference_file.save(self._reference_for(artifact), evidence)
         return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / reference_file.REFERENCE))
+
+
+def _operators(artifact: Artifact) -> int | None:
+    """None of what cannot be read, which its verdict says."""
+    try:
+        return count_operators(artifact)
+    except BrokenArtifact:
+        return None
 
 
 @contextmanager

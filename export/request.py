@@ -149,6 +149,7 @@ class Request:
         if target.format is Format.ENGINE:
             self.tensorrt.require_calibration(precision)
             self.tensorrt.require_architectures(precision)
+            self.tensorrt.require_dynamic(self.batch)
             return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt)
         if target.format is not Format.COREML:
             return Job(model, target, precision, self.batch, self.opset)

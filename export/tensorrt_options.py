@@ -11,6 +11,8 @@ ARCHITECTURES = (75, 80, 86, 89, 120, 121)
 DEFAULT_ARCHITECTURES = (80, 86, 89, 120)
 """Ampere, Ada and Blackwell; Turing (75) takes no float32 engine."""
 
+DEFAULT_PROFILE = (1, 8, 16)
+
 GOLDEN = "golden"
 """`--calibrate golden`: the golden images themselves."""
 
@@ -28,7 +30,7 @@ class TensorRtOptions:
     """
 
     sm: tuple[int, ...] = DEFAULT_ARCHITECTURES
-    profile: tuple[int, int, int] = (1, 8, 16)
+    profile: tuple[int, int, int] = DEFAULT_PROFILE
     calibrate: str | None = None
     timing_cache: Path | None = None
 
@@ -67,6 +69,17 @@ class TensorRtOptions:
         if self.calibrate != GOLDEN and not Path(self.calibrate).is_dir():
             raise BadOption("--calibrate names no folder", expected="a folder of photos", got=self.calibrate)
 
+    def require_dynamic(self, batch: int | None) -> None:
+        """A profile says which batches a dynamic one is.
+
+        Raises:
+            BadOption: the batch is fixed.
+        """
+        if batch is not None and self.profile != DEFAULT_PROFILE:
+            raise BadOption(
+                "--profile is for a dynamic batch", expected="--batch dynamic with it", got=f"--batch {batch}"
+            )
+
     def require_architectures(self, precision: str) -> None:
         """Turing's engines have no float32.
 
@@ -83,7 +96,7 @@ class TensorRtOptions:
     def slug_parts(self, *, dynamic: bool) -> list[str]:
         """What is not the default and changes the engine, for the folder's name."""
         parts = []
-        if dynamic and self.profile != (1, 8, 16):
+        if dynamic and self.profile != DEFAULT_PROFILE:
             parts.append("profile" + "-".join(map(str, self.profile)))
         if self.sm != DEFAULT_ARCHITECTURES:
             parts.append("sm" + "-".join(map(str, self.sm)))

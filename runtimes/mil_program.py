@@ -121,6 +121,31 @@ class Program:
         return declared
 
 
+def root_model(package: Path) -> Path:
+    """The file that holds the root model, as the package's manifest names it; the weights are found from there.
+
+    Raises:
+        BrokenArtifact: there is no manifest, or it names nothing within the package.
+    """
+    try:
+        manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
+        path: Path = package / "Data" / manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+        within = path.resolve().is_relative_to(package.resolve())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(package, f"{type(error).__name__}: {error}") from error
+    if not within:
+        raise _unreadable(package, f"a model outside of the package: {path.name}")
+    return path
+
+
+def _unreadable(package: Path, got: str) -> BrokenArtifact:
+    return BrokenArtifact(
+        f"{package.name} is no Core ML package that can be read",
+        expected="Manifest.json and the model that it names",
+        got=got,
+    )
+
+
 def load_model(package: Path) -> Any:
     """The root model of a package: a coremltools `Model_pb2.Model`.
 
@@ -131,15 +156,11 @@ def load_model(package: Path) -> Any:
     parser = _parser()
     from google.protobuf.message import DecodeError
 
+    path = root_model(package)
     try:
-        model = parser.FromString(_model_file(package).read_bytes())
-    except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
-        raise BrokenArtifact(
-            f"{package.name} is no Core ML package that can be read",
-            expected="Manifest.json and the model that it names",
-            got=f"{type(error).__name__}: {error}",
-        ) from error
-    return model
+        return parser.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise _unreadable(package, f"{type(error).__name__}: {error}") from error
 
 
 def _parser() -> Any:
@@ -156,13 +177,6 @@ def _parser() -> Any:
     return Model_pb2.Model
 
 
-def _model_file(package: Path) -> Path:
-    """What the manifest names; the weights are found from there."""
-    manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-    entry: str = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    return package / "Data" / entry
-
-
 def load_program(package: Path) -> Program:
     """The ML program of a saved package.
 
@@ -170,17 +184,33 @@ def load_program(package: Path) -> Program:
         MissingExtra: coremltools is not installed.
         BrokenArtifact: a file is missing, cut off or contradicts itself, or holds what is not known here.
     """
-    model = load_model(package)
+    function = _main(load_model(package), package.name)
+    return _Reader(package.name, root_model(package).parent).program(function)
+
+
+Types = Mapping[str, TensorType | None]
+"""By name; None is a dictionary."""
+
+
+def load_signature(package: Path) -> tuple[str, Types, Types]:
+    """The opset of a saved package's program, and its inputs and outputs, without a look at what is between.
+
+    Raises:
+        MissingExtra: coremltools is not installed.
+        BrokenArtifact: a file is missing or cut off, or a type is not known here.
+    """
+    function = _main(load_model(package), package.name)
+    return function.opset, *_Reader(package.name, package).signature(function)
+
+
+def _main(model: Any, label: str) -> Any:
+    """The one function of a model's program."""
     if model.WhichOneof("Type") != "mlProgram":
-        raise BrokenArtifact(
-            f"{package.name} holds no ML program", expected="mlProgram", got=str(model.WhichOneof("Type"))
-        )
+        raise BrokenArtifact(f"{label} holds no ML program", expected="mlProgram", got=str(model.WhichOneof("Type")))
     functions = model.mlProgram.functions
     if list(functions) != ["main"] or functions["main"].opset not in functions["main"].block_specializations:
-        raise BrokenArtifact(
-            f"{package.name} is not a program of one function", expected="main", got=", ".join(functions)
-        )
-    return _Reader(package.name, _model_file(package).parent).program(functions["main"])
+        raise BrokenArtifact(f"{label} is not a program of one function", expected="main", got=", ".join(functions))
+    return functions["main"]
 
 
 class _Reader:
@@ -214,14 +244,23 @@ class _Reader:
         inputs = {value.name: self._type(value.type, value.name) for value in function.inputs}
         return Program(function.opset, inputs, tuple(block.outputs), tuple(operations), constants)
 
+    def signature(self, function: Any) -> tuple[Types, Types]:
+        block = function.block_specializations[function.opset]
+        inputs = {value.name: self._type(value.type, value.name) for value in function.inputs}
+        made = {value.name: value for proto in block.operations for value in proto.outputs}
+        if missing := [name for name in block.outputs if name not in made]:
+            raise self._broken(f"the output '{missing[0]}' is not defined")
+        return inputs, {name: self._output(made[name]) for name in block.outputs}
+
+    def _output(self, value: Any) -> TensorType | None:
+        """None where it is no tensor: a classifier's dictionary."""
+        return self._type(value.type, value.name) if value.type.WhichOneof("type") == "tensorType" else None
+
     def _broken(self, got: str) -> BrokenArtifact:
         return BrokenArtifact(f"the program in {self._label} cannot be interpreted", got=got)
 
     def _operation(self, proto: Any, constants: dict[str, Constant]) -> Operation:
-        outputs = tuple(
-            (value.name, self._type(value.type, value.name) if value.type.WhichOneof("type") == "tensorType" else None)
-            for value in proto.outputs
-        )
+        outputs = tuple((value.name, self._output(value)) for value in proto.outputs)
         if proto.blocks or not outputs:
             raise self._broken(f"operation '{proto.type}' has inner blocks or no output")
         # In older opsets a constexpr's operands are attributes.

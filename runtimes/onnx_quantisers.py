@@ -4,6 +4,7 @@ Without them the file is its structure and its decoded weights in float32 arithm
 a thousandfold that would drown in the rounding of activations.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+_DENSE = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,23 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
             yield Quantiser(node.input[0], node.input[1], float(scale.reshape(-1)[0]) if scale.size == 1 else np.nan)
 
 
+def left_out(model: Any) -> Counter[str]:
+    """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
+
+    Those are the dense ones: matrix products, and convolutions that are not depthwise.
+    """
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    return Counter(
+        node.op_type
+        for node in model.graph.node
+        if node.op_type in _DENSE and not _depthwise(node) and not dequantised.issuperset(node.input[:2])
+    )
+
+
+def _depthwise(node: Any) -> bool:
+    return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+
+
 def without_quantisers(model: Any) -> Any:
     """Change an onnx.ModelProto in place: operators read what was to be quantised. Weights stay. Returns it."""
     held = {tensor.name for tensor in model.graph.initializer}
@@ -51,13 +70,18 @@ def without_quantisers(model: Any) -> Any:
     kept = []
     for node in model.graph.node:
         first = resolved(node.input[0]) if node.input else ""
-        if node.op_type in _QUANTISERS and first not in held:
-            instead[node.output[0]] = first
-            continue
+        if node.op_type in _QUANTISERS:
+            if first not in held:
+                instead[node.output[0]] = first
+                continue
+            held.add(node.output[0])  # still a constant, for the quantiser that reads it
         for index, name in enumerate(node.input):
             node.input[index] = resolved(name)
         kept.append(node)
     kept = [type(node).FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    for output in model.graph.output:
+        if output.name in instead:  # an app reads it by this name
+            model.graph.node.add(op_type="Identity", input=[resolved(output.name)], output=[output.name])
     return model

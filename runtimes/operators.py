@@ -1,12 +1,17 @@
 """How many operators a saved artifact has: the figure that a person compares between two exports."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
 
+from efficientvit.compression import LEAST_ELEMENTS
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact, Format
+from runtimes.artifact import Artifact, Dtype, Format
 from runtimes.openvino_ir import import_openvino
+
+if TYPE_CHECKING:
+    from runtimes.mil_program import Program
 
 _NOT_OPERATORS = frozenset({"Constant", "Parameter", "Result"})
 
@@ -50,24 +55,71 @@ def count_operators(artifact: Artifact) -> int | None:
 
 _WORK = {"add", "concat", "conv", "linear", "matmul", "mul", "reduce_mean", "relu", "reshape", "sigmoid", "softmax"}
 
+_WINDOWS = {"pad", "slice_by_index", "split", "transpose"}
+"""What cuts a grid into windows; those that don't fit (at 128 pixels, say) are padded, and cut off again."""
+
 EDGES = frozenset({"cast", "classify"})
 """What stands at the edges of a Core ML package and does no work."""
 
-COREML_KINDS = frozenset(_WORK | {"split", "transpose"} | EDGES)
+COREML_KINDS = frozenset(_WORK | _WINDOWS | EDGES)
 """What EfficientViT's Core ML packages may consist of. Anything else is a converter that went another way."""
+
+_AFFINE = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")  # of iOS 16, of iOS 18
+_TABLE = ("constexpr_lut_to_dense",)
+_STORED = {Dtype.INT8: _AFFINE, Dtype.PALETTE8: _TABLE, Dtype.PALETTE6: _TABLE, Dtype.PALETTE4: _TABLE}
 
 
 def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
-    """How often each operation occurs that has no business in an artifact of ours.
+    """How often each operation occurs that has no business in an artifact of ours, or each form of a constant.
 
-    Core ML only: there each kind decides on which of a phone's compute units it can run.
+    Of Core ML packages, where each kind decides on which of a phone's compute units it can run, and from which version
+    on; and of int8, where an operator that lost its quantisers is as right as before, and computes in float32.
     """
+    if artifact.precision.quantised:
+        import onnx
+
+        from runtimes.onnx_quantisers import left_out
+        from runtimes.trt_network import typed_onnx
+
+        return {f"{kind} not quantised": count for kind, count in left_out(onnx.load(typed_onnx(artifact))).items()}
     if artifact.format is not Format.COREML:
         return {}
     from runtimes.mil_program import load_program
 
     program = load_program(artifact.path)
     kinds = Counter(operation.kind for operation in program.operations if operation.kind not in COREML_KINDS)
-    if not artifact.precision.weights.compressed:
-        kinds.update(c.stored for c in program.constants.values() if c.stored != "const")
+    kinds.update(_mixed_types(program))
+    large = set(_large_weights(program)) if artifact.precision.weights.compressed else set()
+    for name, constant in program.constants.items():
+        wanted = _STORED[artifact.precision.weights] if name in large else ("const",)
+        if constant.stored not in wanted:
+            kinds["uncompressed weight" if constant.stored == "const" else constant.stored] += 1
     return kinds
+
+
+def _mixed_types(program: "Program") -> Iterator[str]:
+    """Core ML's operations take and give one floating-point type; a cast gives the one that it names.
+
+    A tensor declared wider than what makes it would be rounded less here than on a device, if that took it at all.
+    """
+    types = program.types() | {name: constant.type for name, constant in program.constants.items()}
+    for operation in program.operations:
+        involved = [types[name].dtype for name in (*operation.names(), *dict(operation.outputs)) if name in types]
+        if operation.kind == "cast":
+            named = program.constants.get(str(operation.inputs.get("dtype")))
+            mixed = named is None or types[operation.name].dtype != named.value
+        else:
+            mixed = len({dtype for dtype in involved if dtype in ("fp16", "fp32", "fp64")}) > 1
+        if mixed:
+            yield f"{operation.kind} of mixed types"
+
+
+def _large_weights(program: "Program") -> Iterator[str]:
+    """What is compressed where weights are: as efficientvit.compression.compressible has it, told from the file."""
+    for operation in program.operations:
+        if operation.kind in ("conv", "linear"):
+            groups = program.constants.get(str(operation.inputs.get("groups")))
+            weight = program.constants.get(str(operation.inputs["weight"]))
+            dense = groups is None or groups.value == 1
+            if dense and weight is not None and prod(weight.type.shape) >= LEAST_ELEMENTS:
+                yield str(operation.inputs["weight"])

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from efficientvit.errors import StageFailed
+from efficientvit.errors import BrokenArtifact, StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.openvino_ir import import_openvino
+
+if TYPE_CHECKING:
+    from runtimes.mil_program import TensorType, Types
 
 INPUT, OUTPUT, BATCH = "image", "logits", "batch"
 LABEL, PROBABILITIES = "classLabel", "probabilities"
@@ -61,6 +64,7 @@ def read_ports(artifact: Artifact) -> Ports:
     Raises:
         MissingExtra: the package that reads this format is not installed.
         StageFailed: there is no reader for the format.
+        BrokenArtifact: a Core ML package cannot be read, or its description is not of its program.
     """
     reader = _READERS.get(artifact.format)
     if reader is None:
@@ -94,6 +98,7 @@ def _coreml(artifact: Artifact) -> Ports:
     from runtimes.mil_program import load_model
 
     model = load_model(artifact.path)
+    _require_agreement(artifact, model)
     description = model.description
     return (
         tuple(_coreml_port(value, model) for value in description.input),
@@ -114,8 +119,58 @@ def _network(artifact: Artifact) -> Ports:
     return tuple(map(port, program.inputs)), tuple(map(port, program.outputs))
 
 
+_VERSIONS = {"CoreML5": 6, "CoreML6": 7, "CoreML7": 8, "CoreML8": 9}
+"""The version of the format with which an opset came: with iOS 15, 16, 17 and 18."""
+
+
+def _require_agreement(artifact: Artifact, model: Any) -> None:
+    """An app goes by the description, and what runs is the program.
+
+    Raises:
+        BrokenArtifact: one has an input or an output that the other has not, or of another type; or the format is of
+            another version than the program needs.
+    """
+    from runtimes.mil_program import load_signature
+
+    opset, inputs, outputs = load_signature(artifact.path)
+    description = model.description
+    for what, described, held in (("inputs", description.input, inputs), ("outputs", description.output, outputs)):
+        said = {value.name: _described(value) for value in described}
+        if said != held:
+            raise BrokenArtifact(
+                f"the description's {what} are not the program's", expected=_listed(held), got=_listed(said)
+            )
+    if model.specificationVersion != _VERSIONS.get(opset):
+        raise BrokenArtifact(
+            f"the package is in another version of the format than its opset {opset} asks for",
+            expected=str(_VERSIONS.get(opset)),
+            got=str(model.specificationVersion),
+        )
+
+
+def _described(value: Any) -> "TensorType | None":
+    """What the program must have for this input or output; None for a dictionary."""
+    from runtimes.mil_program import TensorType
+
+    kind = value.type.WhichOneof("Type")
+    if kind == "multiArrayType":
+        array = value.type.multiArrayType
+        dtype = array.ArrayDataType.Name(array.dataType).lower().replace("float", "fp")
+        return TensorType(dtype, tuple(array.shape))
+    if kind == "imageType":
+        image = value.type.imageType
+        return TensorType("fp32", (1, 3, image.height, image.width))
+    return TensorType("string", ()) if kind == "stringType" else None
+
+
+def _listed(types: "Types") -> str:
+    return ", ".join(f"'{name}' {kind or 'dictionary'}" for name, kind in types.items())
+
+
 def _coreml_port(value: Any, model: Any) -> Port:
     kind = value.type.WhichOneof("Type")
+    if value.type.isOptional or _is_flexible(value):
+        return Port(value.name, f"optional or flexible {kind}", ())
     if kind == "multiArrayType":
         array = value.type.multiArrayType
         dtype: str = array.ArrayDataType.Name(array.dataType).lower()
@@ -130,6 +185,12 @@ def _coreml_port(value: Any, model: Any) -> Port:
         labels = _coreml_labels(model)
         return Port(value.name, "dictionary", (len(labels),), labels_digest(labels))
     return Port(value.name, str(kind), ())
+
+
+def _is_flexible(value: Any) -> bool:
+    """An app may feed other sizes: the program is of one size."""
+    array, image = value.type.multiArrayType, value.type.imageType
+    return any(kind.WhichOneof(what) for kind, what in ((array, "ShapeFlexibility"), (image, "SizeFlexibility")))
 
 
 def _coreml_labels(model: Any) -> list[str]:

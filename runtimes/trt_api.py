@@ -17,7 +17,7 @@ from efficientvit.errors import BrokenArtifact, MissingExtra, StageFailed
 from runtimes.gpu import count_gpus
 
 ENTERPRISE, RTX = "tensorrt", "tensorrt-rtx"
-_MODULES = {ENTERPRISE: "tensorrt", RTX: "tensorrt_rtx"}
+MODULES = {ENTERPRISE: "tensorrt", RTX: "tensorrt_rtx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Product:
 def installed() -> tuple[str, ...]:
     """The products that this host can import, the one to prefer first: enterprise needs a GPU for anything it does."""
     wanted = (ENTERPRISE, RTX) if count_gpus() else (RTX,)
-    return tuple(name for name in wanted if find_spec(_MODULES[name]) is not None)
+    return tuple(name for name in wanted if find_spec(MODULES[name]) is not None)
 
 
 def product(name: str | None = None) -> Product:
@@ -51,9 +51,9 @@ def product(name: str | None = None) -> Product:
         MissingExtra: it is not installed.
     """
     chosen = name or next(iter(installed()), RTX)
-    if find_spec(_MODULES[chosen]) is None:
-        raise MissingExtra(_MODULES[chosen], "tensorrt", "parsing and building a TensorRT network")
-    return Product(chosen, importlib.import_module(_MODULES[chosen]))
+    if find_spec(MODULES[chosen]) is None:
+        raise MissingExtra(MODULES[chosen], "tensorrt", "parsing and building a TensorRT network")
+    return Product(chosen, importlib.import_module(MODULES[chosen]))
 
 
 @dataclass(slots=True)
@@ -65,6 +65,10 @@ class Messages:
     def of(self, *severities: str) -> list[str]:
         """The messages of these severities."""
         return [text for severity, text in self.lines if severity in severities]
+
+    def errors(self) -> str:
+        """Its errors, in one line."""
+        return "; ".join(self.of("ERROR", "INTERNAL_ERROR")) or "no reason given"
 
 
 def _logger(trt: Any, messages: Messages) -> Any:
@@ -99,18 +103,21 @@ def parsed(path: Path, using: Product) -> Iterator[Parsed]:
     """
     trt, messages = using.trt, Messages()
     logger = _logger(trt, messages)
-    builder = trt.Builder(logger)
-    if builder is None:
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # the bindings' word for a factory that gave nothing
         raise StageFailed(
-            f"{using.name} {using.version} gives no builder", got="; ".join(messages.of("ERROR", "INTERNAL_ERROR"))
-        )
+            f"{using.name} {using.version} gives no builder",
+            got=messages.errors(),
+            next_step="enterprise TensorRT builds on a GPU host only; TensorRT for RTX builds without a GPU",
+        ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         errors = [_said(parser.get_error(i)) for i in range(parser.num_errors)]
         raise StageFailed(
             f"{using.name} {using.version} cannot parse {path.name}",
-            got="; ".join(errors) or "; ".join(messages.of("ERROR", "INTERNAL_ERROR")) or "no reason given",
+            got="; ".join(errors) or messages.errors(),
             next_step="the node's name begins with the module of the model that it comes from",
         )
     try:
@@ -126,6 +133,8 @@ def engine_logger(using: Product) -> tuple[Any, Messages]:
 
 
 def _said(error: Any) -> str:
+    if not error.node_name():  # of the file as a whole
+        return str(error.desc())
     return f"node '{error.node_name()}' ({error.node_operator()}): {error.desc()}"
 
 

@@ -49,7 +49,9 @@ class TensorRt:
             StageFailed: the engine is of another version or for another GPU.
         """
         if (reason := self.unavailable()) is not None:
-            raise Unavailable("the engine cannot be run here", got=reason)
+            raise Unavailable(
+                "the engine cannot be run here", got=reason, next_step="run `vit-export verify` on a host with a GPU"
+            )
         if mode is Mode.ORACLE:
             with TrtNetwork().open(artifact, mode, threads) as session:
                 yield session
@@ -102,19 +104,25 @@ class _Device:
     def __init__(self, artifact: Artifact, using: Product) -> None:
         import torch
 
-        self._torch, self._trt = torch, using.trt
+        self._torch = torch
         self._logger, self._messages = engine_logger(using)
         runtime = using.trt.Runtime(self._logger)
         engine = runtime.deserialize_cuda_engine(artifact.path.read_bytes())
         if engine is None:
             raise StageFailed(
                 f"{using.name} {using.version} refuses {artifact.path.name}",
-                got="; ".join(self._messages.of("ERROR", "INTERNAL_ERROR")) or "no reason given",
+                got=self._messages.errors(),
                 next_step="an engine runs with the version that built it, on the GPUs it was built for: build it again "
                 "on this host from the typed ONNX file beside it",
             )
         self._runtime, self.engine = runtime, engine
         self._context = engine.create_execution_context()
+        if self._context is None:
+            raise StageFailed(
+                f"{using.name} {using.version} gives {artifact.path.name} no context to run in",
+                got=self._messages.errors(),
+                next_step="an engine needs memory on the GPU: stop what else runs there",
+            )
         self._stream = torch.cuda.Stream()
         self._bound: tuple[int, ...] = ()
         self._image = self._logits = torch.empty(0)
@@ -171,7 +179,7 @@ class _Device:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
             raise StageFailed(
                 "the engine could not be run",
-                got="; ".join(self._messages.of("ERROR", "INTERNAL_ERROR")) or "no reason",
+                got=self._messages.errors(),
             )
 
 

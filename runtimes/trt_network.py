@@ -17,6 +17,7 @@ from runtimes.extras import in_one_sentence, missing
 from runtimes.host import this_host, version
 from runtimes.mil_program import Operation, Program
 from runtimes.session import OpenSession
+from runtimes.threads import torch_threads
 from runtimes.trt_api import installed, parsed, product
 from runtimes.trt_program import read_network
 
@@ -44,15 +45,8 @@ class TrtNetwork:
             StageFailed: the parser refuses the file.
             BrokenArtifact: the network holds what is not known here.
         """
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            with closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
-                yield session
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
+            yield session
 
 
 def typed_onnx(artifact: Artifact) -> Path:
@@ -115,6 +109,7 @@ def without_quantisers(program: Program) -> Program:
     """The same without the quantisers between the layers: the structure, and the decoded weights, in any arithmetic."""
     instead: dict[str, str] = {}
     kept: list[Operation] = []
+    constant = set(program.constants)
 
     def resolved(name: str) -> str:
         while name in instead:
@@ -125,9 +120,10 @@ def without_quantisers(program: Program) -> Program:
         source = operation.inputs.get("x")
         if operation.kind in ("quantize", "dequantize") and isinstance(source, str):
             first = resolved(source)
-            if first not in program.constants:
+            if first not in constant:
                 instead[operation.name] = first
                 continue
+            constant.add(operation.name)
         inputs = {
             key: resolved(given) if isinstance(given, str) else tuple(map(resolved, given))
             for key, given in operation.inputs.items()

@@ -51,8 +51,8 @@ def read_network(network: Any, trt: Any) -> Program:
 def _sorted(operations: Sequence[Operation], given: set[str]) -> tuple[Operation, ...]:
     """After what they read: the parser appends the arithmetic on shapes to where it is used."""
     by_name = {operation.name: operation for operation in operations}
-    if len(by_name) != len(operations):
-        raise BrokenArtifact("two layers of the parsed network give tensors of the same name")
+    if len(by_name) != len(operations) or by_name.keys() & given:
+        raise BrokenArtifact("two tensors of the parsed network have the same name")
     for operation in operations:
         if unknown := [name for name in operation.names() if name not in by_name and name not in given]:
             raise BrokenArtifact(f"'{operation.name}' reads '{unknown[0]}', which no layer of the parsed network gives")
@@ -68,7 +68,6 @@ class _Reader:
         self._trt = trt
         self.operations: list[Operation] = []
         self.constants: dict[str, Constant] = {}
-        self._taken: set[str] = set()
 
     def layer(self, layer: Any) -> None:
         kind, name = layer.type.name, layer.name
@@ -83,6 +82,7 @@ class _Reader:
         attributes = read(layer)
         output = layer.get_output(0)
         if kind == "CONSTANT":
+            require(output.name not in self.constants, name, f"another tensor of the name '{output.name}'")
             self.constants[output.name] = Constant(attributes["value"], _type(output))
             return
         require(layer.num_outputs == 1, name, f"{layer.num_outputs} outputs")
@@ -112,10 +112,9 @@ class _Reader:
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 1
-        while candidate in self._taken:
+        while candidate in self.constants:
             count += 1
             candidate = f"{name}:{count}"
-        self._taken.add(candidate)
         return candidate
 
 
@@ -123,7 +122,14 @@ def _type(tensor: Any) -> TensorType:
     if tensor.dtype.name not in _DTYPES:
         raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network is of a dtype that is not known here",
                              expected=", ".join(_DTYPES), got=tensor.dtype.name)  # fmt: skip
-    return TensorType(_DTYPES[tensor.dtype.name], tuple(sized(tensor.shape) or ()))
+    return TensorType(_DTYPES[tensor.dtype.name], _shape_of(tensor))
+
+
+def _shape_of(tensor: Any) -> tuple[int, ...]:
+    try:
+        return tuple(sized(tensor.shape) or ())
+    except RuntimeError as error:  # the bindings' word for operands that don't go together
+        raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network has no shape", got=str(error)) from error
 
 
 def _constant(value: Value | list[int]) -> Constant:
@@ -133,21 +139,26 @@ def _constant(value: Value | list[int]) -> Constant:
     return Constant(value, TensorType("attribute", ()))  # type: ignore[arg-type]
 
 
-def _weights(value: Any, shape: list[int]) -> np.ndarray[Any, Any] | None:
-    """The bindings give memory that is the network's own."""
-    array = np.array(value)
+def _array(layer: Any, value: Any) -> np.ndarray[Any, Any]:
+    """A copy: the bindings give memory that is the network's own. No array where NumPy lacks the dtype (bfloat16)."""
+    require(isinstance(value, np.ndarray), layer.name, f"weights of {getattr(value, 'dtype', type(value).__name__)}")
+    return np.array(value)
+
+
+def _weights(layer: Any, value: Any, shape: list[int]) -> np.ndarray[Any, Any] | None:
+    array = _array(layer, value)
     return array.reshape(shape) if array.size else None
 
 
 def _convolution(layer: Any) -> Attributes:
     require(layer.padding_mode.name == "EXPLICIT_ROUND_DOWN", layer.name, f"padding_mode {layer.padding_mode.name}")
     maps, groups = layer.num_output_maps, layer.num_groups
-    channels = layer.get_input(0).shape[1] // groups
+    channels = _shape_of(layer.get_input(0))[1] // groups
     return {
         "kernel": None
         if layer.num_inputs > 1 and layer.get_input(1) is not None
-        else _weights(layer.kernel, [maps, channels, *layer.kernel_size_nd]),
-        "bias": _weights(layer.bias, [maps]),
+        else _weights(layer, layer.kernel, [maps, channels, *layer.kernel_size_nd]),
+        "bias": _weights(layer, layer.bias, [maps]),
         "stride": sized(layer.stride_nd),
         "before": sized(layer.pre_padding),
         "after": sized(layer.post_padding),
@@ -186,9 +197,9 @@ def _shuffle(layer: Any) -> Attributes:
     before, after = layer.get_input(0), layer.get_output(0)
     first, second = list(layer.first_transpose), list(layer.second_transpose)
     return {
-        "first": _permutation(first, len(before.shape)),
+        "first": _permutation(first, len(_shape_of(before))),
         "shape": sized(layer.reshape_dims),
-        "second": _permutation(second, len(after.shape)),
+        "second": _permutation(second, len(_shape_of(after))),
         "zero_keeps": bool(layer.zero_is_placeholder),
     }
 
@@ -203,7 +214,7 @@ def _matrix_multiply(layer: Any) -> Attributes:
 
 
 def _held(layer: Any) -> Attributes:
-    return {"value": np.array(layer.weights).reshape(sized(layer.shape))}
+    return {"value": _array(layer, layer.weights).reshape(sized(layer.shape) or ())}
 
 
 def _axes(mask: int) -> list[int]:

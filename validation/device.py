@@ -5,22 +5,23 @@ bytes and gives the raw logits back; the verdict is found here, from those and t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet
 from validation.golden import Kind
-from validation.metrics import Float64, relative_error
+from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
 from validation.reference import Floors, Reference
+from validation.runs import in_batches, shuffled
 
 _EVERY, _FIRST = 4, 2  # of each kind's cases the third, the seventh, ... is a probe
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One golden input for the device. `row` is its place in the golden set.
+    """One golden input for the device, in batches of one size. `row` is its place in the golden set.
 
     A `probe` is sent without its reference: who makes up the other answers has none to start from here.
     """
@@ -29,6 +30,7 @@ class Case:
     kind: Kind
     row: int
     probe: bool
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,33 @@ def cases_of(reference: Reference, *, pixels_only: bool) -> tuple[Case, ...]:
     return tuple(cases)
 
 
+def at_batches(cases: Sequence[Case], sizes: Sequence[int]) -> tuple[Case, ...]:
+    """Every case at each of these batch sizes; beyond the first the size is part of the name."""
+    first, *others = sizes
+    return (
+        *(replace(case, batch=first) for case in cases),
+        *(replace(case, name=f"{case.name} in a batch of {size}", batch=size) for size in others for case in cases),
+    )
+
+
+def runs_of(cases: Sequence[Case]) -> tuple[tuple[int, ...], ...]:
+    """What the device runs, as indices into `cases`: batches of distinct inputs in shuffled order, the last filled up.
+
+    The answer to a case is that of its first occurrence.
+    """
+    runs = []
+    for size in dict.fromkeys(case.batch for case in cases):
+        own = np.array([index for index, case in enumerate(cases) if case.batch == size])
+        order = own[shuffled(len(own), size)]
+        runs += [tuple(int(index) for index in rows) for rows in in_batches(order, order, size)]
+    return tuple(runs)
+
+
+def answers_of(reference: Reference) -> Float64:
+    """(n, classes): what a device is compared with. Quantised activations leave nothing else than the trained form."""
+    return reference.logits if reference.precision.quantised else reference.executed
+
+
 def kinds_of(cases: Sequence[Case]) -> tuple[Kind, ...]:
     """Every kind that occurs, once, in order."""
     return tuple(dict.fromkeys(case.kind for case in cases))
@@ -83,10 +112,23 @@ def budget_of(floors: Floors, kinds: Sequence[Kind], factor: float) -> Floors:
     return {kind: factor * floors[kind] for kind in kinds}
 
 
+def costs_of_ignoring(reference: Reference, kinds: Sequence[Kind]) -> Floors:
+    """The least that an answer costs on a kind that is the same for every image, a relative error."""
+    rows = np.concatenate([reference.rows(kind) for kind in kinds])
+    error = ignoring_error(reference.logits[rows])
+    kind_of = np.array([reference.golden.kinds[row] for row in rows])
+    return {kind: float(error[kind_of == kind].min()) for kind in kinds}
+
+
 def errors(logits: NDArray[np.float32], exact: Float64) -> Float64:
     """(n, classes) twice -> (n,) relative errors; logits that are no numbers give NaN or infinity."""
     with np.errstate(all="ignore"):
         return relative_error(logits, exact)
+
+
+def pooled(logits: NDArray[np.float32], exact: Float64) -> float:
+    """Root mean square of all errors; what is no number makes it none."""
+    return root_mean_square(errors(logits, exact))
 
 
 def deviations(

@@ -54,6 +54,8 @@ LARGEST_HALF = 65504.0
 
 _NEAR_OVERFLOW = LARGEST_HALF / 4
 _PROBABILITY_TOLERANCE = 2.0**-9  # of float16 probabilities, at most 1
+_PROBABILITY_SHARE = 2.0**-4
+"""Nor may a probability be off by more than this share of the largest: among many classes all of them are small."""
 
 
 class Gate(StrEnum):
@@ -279,7 +281,7 @@ def _misnamed(labels: Sequence[str], answer: Answer, logits: Float64) -> str:
         right = np.exp(logits - logits.max())
         right /= right.sum()
         error = float(np.abs(given - right).max())
-    if not error <= _PROBABILITY_TOLERANCE:
+    if not error <= min(_PROBABILITY_TOLERANCE, _PROBABILITY_SHARE * float(right.max())):
         return f"a probability is off by {error:.1e}"
     if label not in labels or not given[labels.index(label)] >= given.max():
         return f"'{label}' is not the most probable label"

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BrokenArtifact, VitExportError
-from runtimes.artifact import Artifact, Dtype, Format
+from efficientvit.errors import ArtifactChanged, BrokenArtifact, VitExportError
+from runtimes.artifact import Artifact, Dtype, Format, digest
 from runtimes.base import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.constants import read_constants
 from runtimes.neural_engine import readiness
 from runtimes.operators import unexpected_operators
 from runtimes.ports import intended_ports, read_metadata, read_ports
 from runtimes.registry import native_runtime
+from runtimes.trt_network import typed_onnx
 from validation import gates
 from validation.constants import audit
-from validation.device_units import FACTORS, Unit
+from validation.device_units import factor_of
 from validation.gates import GateResult, Outputs
 from validation.golden import Kind
 from validation.metrics import Float64
@@ -68,10 +69,18 @@ def built(artifact: Artifact, source: VerifiedArtifact) -> Built:
     """The verdict on an engine that cannot be run here: that on the network it was built from, a moment ago.
 
     Raises:
-        ArtifactChanged: the engine is not the one that was made.
+        ArtifactChanged: the engine, or the typed file beside it, is not the one that was made.
         VitExportError: it was built from something else.
     """
     artifact.require_unchanged()
+    typed = typed_onnx(artifact)
+    if (found := digest(typed)) != source.artifact.sha256:
+        raise ArtifactChanged(
+            f"{typed.name} beside the engine is not the file that was judged",
+            expected=f"sha256 {source.artifact.sha256}",
+            got=f"sha256 {found}",
+            next_step="export it again",
+        )
     reason = native_runtime(artifact.format).unavailable()
     assert reason is not None, "where it can be run it is judged by running it"
     verdict = verdict_of(artifact, source.report, reason)
@@ -101,7 +110,7 @@ def _report(
     oracle = _tried(artifact, runtime, Mode.ORACLE, reference, batches)
     shipped = _tried(artifact, runtime, Mode.SHIPPED, reference, batches)
     judged = reference.only(oracle.fed & shipped.fed)
-    factor = _device_factor(shipped.attestation)
+    factor = factor_of(shipped.attestation)
     results = [
         interface,
         gates.operators_gate(unexpected_operators(artifact)),
@@ -179,11 +188,6 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
         )
         for row in chosen
     ]
-
-
-def _device_factor(attestation: Attestation) -> float | None:
-    """Core ML's compute units have budgets of their own."""
-    return FACTORS[Unit(attestation.settings["compute_units"])] if attestation.runtime == "coreml" else None
 
 
 def _quantised(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:

@@ -24,7 +24,7 @@ from runtimes.artifact import Dtype, Precision
 from validation.arithmetic import evaluate, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
-from validation.metrics import Float64, relative_error, root_mean_square
+from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
 
 WELL_CONDITIONED = 1e-4
 """The largest float32 floor at which an input still tells a fault from chaos."""
@@ -185,8 +185,7 @@ class ReferenceModel:
         rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED))
         if len(rows) == 0:
             return float("inf")  # nothing is judged then, and every other gate fails
-        sham = np.broadcast_to(self.logits[rows].mean(axis=0), self.logits[rows].shape)
-        return QUALITY_SHARE * root_mean_square(relative_error(sham, self.logits[rows]))
+        return QUALITY_SHARE * root_mean_square(ignoring_error(self.logits[rows]))
 
     def _pooled(self, runs: Float64, exact: Float64, dtype: Dtype) -> Floors:
         """The worst error of a kind over its judged images and the evaluations."""

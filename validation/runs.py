@@ -86,11 +86,21 @@ def _batches(reference: Reference, batch: int) -> Iterator[_Rows]:
     not laid on ordinary ones. Each group's last batch is filled up with the first ordinary images.
     """
     amplified = np.array([kind is Kind.AMPLIFIED for kind in reference.golden.kinds])
-    order = np.arange(len(amplified))
-    if batch > 1:
-        order = np.random.Generator(np.random.PCG64(batch)).permutation(len(amplified))
+    order = shuffled(len(amplified), batch)
     ordinary, last = order[~amplified[order]], order[amplified[order]]
     for group in (ordinary, last):
-        filled = np.concatenate([group, ordinary if len(ordinary) else group])
-        for start in range(0, len(group), batch):
-            yield np.take(filled, range(start, start + batch), mode="wrap")
+        yield from in_batches(group, ordinary if len(ordinary) else group, batch)
+
+
+def shuffled(count: int, batch: int) -> _Rows:
+    """The numbers below `count`, in an order that depends on nothing but the batch size; alone, in their own."""
+    if batch == 1:
+        return np.arange(count)
+    return np.random.Generator(np.random.PCG64(batch)).permutation(count)
+
+
+def in_batches(rows: _Rows, filling: _Rows, batch: int) -> Iterator[_Rows]:
+    """`rows` in batches, the last filled up with the first of `filling`."""
+    filled = np.concatenate([rows, filling])
+    for start in range(0, len(rows), batch):
+        yield np.take(filled, range(start, start + batch), mode="wrap")

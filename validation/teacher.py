@@ -49,7 +49,7 @@ def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation,
     parts = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     for part in parts:
         exchange = partial(_exchange, found, oracle(part), 1 / len(parts))
-        evaluator({image: torch.from_numpy(part)}, exchange=exchange)
+        evaluator({image: torch.tensor(part)}, exchange=exchange)
     return tuple(found.values())
 
 

@@ -60,6 +60,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An engine with quantised activations, calibrated on the golden images, as JSON."""
+    folder = tmp_path_factory.mktemp("int8")
+    options = ["-t", "tensorrt", "-p", "int8", "--calibrate", "golden", "--sm", "89"]
+    return Exported(folder / "out", _run([*TINY, *options, "--json", "-o", "out"], folder))
+
+
+@pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same from another process and working directory, without the JSON."""
     folder = tmp_path_factory.mktemp("second") / "elsewhere"

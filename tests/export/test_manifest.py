@@ -11,6 +11,9 @@ import pytest
 from export import pipeline
 from export.request import Request
 from export.stages import STAGES
+from runtimes.artifact import Dtype, Format
+from validation.device_units import EngineUnit, Unit
+from validation.gates import Gate
 
 SCHEMA = json.loads((Path(pipeline.__file__).parent / "manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -59,6 +62,30 @@ def test_the_schema_is_one_and_describes_every_field() -> None:
     assert list(_undescribed(SCHEMA)) == []
 
 
+def _choices(node: Any, name: str) -> Iterator[set[Any]]:
+    """What the schema lets a field of this name be, wherever it occurs."""
+    if isinstance(node, dict):
+        if isinstance(field := node.get("properties", {}).get(name), dict) and "enum" in field:
+            yield set(field["enum"]) - {None}
+        for item in node.values():
+            yield from _choices(item, name)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _choices(item, name)
+
+
+def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
+    assert list(_choices(SCHEMA, "format")) == [set(Format) - {Format.TORCH}]
+    assert list(_choices(SCHEMA, "weights")) == [set(Dtype)] * 2
+    typed = {Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8}
+    assert list(_choices(SCHEMA, "activations")) == list(_choices(SCHEMA, "execution")) == [typed] * 2
+    verdict = SCHEMA["properties"]["stages"]["items"]["properties"]["verdict"]["properties"]
+    assert verdict["gates"]["required"] == list(verdict["gates"]["properties"]) == list(Gate)
+    assert list(_choices(SCHEMA["properties"]["devices"], "unit")) == [{*Unit, *EngineUnit}]
+    stages = SCHEMA["properties"]["stages"]["items"]["properties"]["name"]["description"]
+    assert not [name for name in STAGES if name not in stages]
+
+
 def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:
     manifest = _manifest(next(exported.out.iterdir()))
     for spoilt in ({**manifest, "surplus": 1}, {k: v for k, v in manifest.items() if k != "golden"}):
@@ -72,6 +99,27 @@ def test_verified_and_not_run(exported: Any) -> None:
         manifest.pop("command")
         assert not [text for text in _strings(manifest) if text.startswith("/")]
         assert all((folder / path).exists() for path in {*_paths(manifest), manifest["artifact"]})
+
+
+def test_built(exported: Any, exported_int8: Any) -> None:
+    for manifest in (
+        exported.manifest("m0-64-tensorrt-fp16-untrained"),
+        exported_int8.manifest("m0-64-tensorrt-int8-sm89-untrained"),
+    ):
+        VALIDATOR.validate(manifest)
+        parsed, engine = manifest["stages"][-2:]
+        assert (manifest["status"], manifest["exit_code"], engine["verdict"]["status"]) == ("built", 0, "built")
+        assert (parsed["verdict"]["status"], engine["verdict"]["evidence"]) == ("verified", "reference")
+        assert engine["artifact"]["source_sha256"] == parsed["artifact"]["sha256"]
+        assert engine["verdict"]["reason"]
+        assert "its kit" in engine["verdict"]["remedy"]
+        assert manifest["tensorrt"]["built_with"]["product"] == "tensorrt-rtx"
+        assert (manifest["tensorrt"]["calibration"] is None) is (manifest["precision"]["activations"] != "int8")
+        assert manifest["timing"]["measured"] is False
+    (_, quantize, quantised, _) = manifest["stages"][-4:]
+    assert quantize["verdict"]["gates"]["ranges"]["passed"]
+    assert quantised["verdict"]["gates"]["execution"]["passed"]
+    assert quantised["verdict"]["gates"]["precision"] is None
 
 
 @pytest.mark.parametrize("status", ["rejected", "failed"])

@@ -11,16 +11,29 @@ from PIL import Image
 
 from efficientvit.errors import BadGoldenSet
 from efficientvit.preprocess import Preprocessing, to_uint8
-from runtimes.artifact import Dtype, Precision
-from validation.device import Case, budget_of, cases_of, deviations, errors, kinds_of
+from runtimes.artifact import Dtype, Format, Precision
+from runtimes.base import Attestation
+from validation.device import (
+    Case,
+    answers_of,
+    at_batches,
+    budget_of,
+    cases_of,
+    deviations,
+    errors,
+    kinds_of,
+    pooled,
+    runs_of,
+)
 from validation.device_jpeg import JPEG_FACTOR, Picture, picture
-from validation.device_units import FACTORS, Unit, precision_note, unit_budgets
+from validation.device_units import FACTORS, EngineUnit, Unit, factor_of, precision_note, unit_budgets
 from validation.golden import GoldenSet, Kind
 from validation.golden_synthetic import synthetic
 from validation.reference import Reference
 
 SIDE, CLASSES = 32, 6
 FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 
 
 def reference_of(golden: GoldenSet, **changes: Any) -> Reference:
@@ -111,18 +124,99 @@ def test_a_budget_that_is_infinite_admits_nothing() -> None:
     assert not any(one.passed for one in deviations(CASES, outputs, exact, dict.fromkeys(BUDGET, float("inf"))))
 
 
-def test_every_unit_has_a_budget_of_its_own(reference: Reference) -> None:
+@pytest.mark.parametrize(("file_format", "units"), [(Format.COREML, Unit), (Format.ENGINE, EngineUnit)])
+def test_every_unit_has_a_budget_of_its_own(file_format: Format, units: Any, reference: Reference) -> None:
     kinds = (Kind.NATURAL, Kind.FLAT)
-    budgets = unit_budgets(reference, kinds)
-    assert set(budgets) == set(Unit) == set(FACTORS)
+    budgets = unit_budgets(file_format, reference, kinds)
+    assert set(budgets) == set(units) == set(FACTORS[file_format])
     for unit, budget in budgets.items():
-        assert budget == {kind: FACTORS[unit] * reference.floors[kind] for kind in kinds}
+        assert budget == {kind: FACTORS[file_format][unit] * reference.floors[kind] for kind in kinds}
     assert budget_of(reference.floors, (Kind.FLAT,), 3) == {Kind.FLAT: 3 * reference.floors[Kind.FLAT]}
 
 
 def test_a_float32_package_is_explained(reference: Reference) -> None:
-    assert precision_note(reference) is None
-    assert "float32's budgets" in (precision_note(dataclasses.replace(reference, precision=Precision())) or "")
+    assert precision_note(Format.COREML, reference) is None
+    single = dataclasses.replace(reference, precision=Precision())
+    assert "float32's budgets" in (precision_note(Format.COREML, single) or "")
+
+
+@pytest.mark.parametrize("precision", [FP16, Precision(), INT8])
+def test_an_engines_budgets_are_never_unexplained(precision: Precision, reference: Reference) -> None:
+    note = precision_note(Format.ENGINE, dataclasses.replace(reference, precision=precision)) or ""
+    assert ("provisional" in note) is not precision.quantised
+    assert ("quality budget" in note) is precision.quantised
+    assert ("TF32" in note) is (precision == Precision())
+
+
+def test_a_quantised_image_may_not_cost_what_ignoring_it_costs(reference: Reference) -> None:
+    quantised = dataclasses.replace(reference, precision=INT8, quality_budget=0.3)
+    cases = cases_of(quantised, pixels_only=False)
+    budgets = unit_budgets(Format.ENGINE, quantised, kinds_of(cases))
+    rows = [case.row for case in cases]
+    exact = quantised.logits[rows]
+    ignoring = errors(np.broadcast_to(exact.mean(axis=0), exact.shape).astype(np.float32), exact)
+    for case, error in zip(cases, ignoring, strict=True):
+        assert 0 < budgets["RTX"][case.kind] <= error * (1 + 1e-6)
+    assert budgets["RTX"] == budgets["ENTERPRISE"]
+    assert answers_of(quantised) is quantised.logits
+
+
+def test_compressed_weights_are_compared_with_their_own_answers(reference: Reference) -> None:
+    weights = Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
+    compressed = dataclasses.replace(reference, precision=weights, structure=reference.logits + 1)
+    assert answers_of(compressed) is compressed.structure
+
+
+def test_one_number_that_is_none_spoils_the_whole() -> None:
+    outputs, exact = logits_with((0.03, 0.04, 0.0))
+    assert pooled(outputs, exact) == pytest.approx(0.05 / 3**0.5, rel=1e-3)
+    outputs[1, 1] = np.nan
+    assert not pooled(outputs, exact) <= 1e9
+
+
+@pytest.mark.parametrize(("runtime", "settings", "factor"), [
+    ("coreml", {"compute_units": "ALL"}, 4.0),
+    ("tensorrt", {"product": "tensorrt-rtx"}, 4.0),
+    ("tensorrt", {"product": "tensorrt"}, 4.0),
+    ("onnxruntime", {}, None),
+    ("trt-network", {"product": "tensorrt-rtx"}, None),
+])  # fmt: skip
+def test_only_what_ran_on_a_device_has_a_devices_factor(
+    runtime: str, settings: dict[str, str], factor: float | None
+) -> None:
+    assert factor_of(Attestation(runtime, "1", Dtype.FP16, 0, "", settings)) == factor
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 64])
+def test_every_case_is_run_in_full_batches(size: int, reference: Reference) -> None:
+    cases = at_batches(cases_of(reference, pixels_only=False), (size,))
+    runs = runs_of(cases)
+    assert {len(run) for run in runs} == {size}
+    assert {index for run in runs for index in run} == set(range(len(cases)))
+    if size <= len(cases):
+        assert all(len(set(run)) == size for run in runs), "copies would hide a mixed-up batch"
+    assert len(runs) == -(-len(cases) // size)
+
+
+def test_a_batch_is_not_in_the_golden_sets_order(reference: Reference) -> None:
+    cases = at_batches(cases_of(reference, pixels_only=False), (8,))
+    first = runs_of(cases)[0]
+    assert list(first) != sorted(first)
+
+
+def test_several_batch_sizes_are_cases_of_their_own(reference: Reference) -> None:
+    images = cases_of(reference, pixels_only=False)
+    cases = at_batches(images, (1, 8))
+    assert len({case.name for case in cases}) == len(cases) == 2 * len(images)
+    assert cases[: len(images)] == images
+    assert [case.row for case in cases[len(images) :]] == [case.row for case in images]
+    assert all(case.probe == image.probe for case, image in zip(cases, (*images, *images), strict=True))
+    runs = runs_of(cases)
+    assert [len(run) for run in runs] == [1] * len(images) + [8] * -(-len(images) // 8)
+    assert all(len({cases[index].batch for index in run}) == 1 for run in runs)
 
 
 # ---- the picture -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from efficientvit.errors import ArtifactChanged, BadOption, BadOutput, NothingToShip
 from export.kit import carry, kit_of, write_kit
 from export.kit_folder import open_for_kit
-from runtimes.artifact import Dtype, Precision, digest
+from export.kit_forms import has_kit
+from runtimes.artifact import Dtype, Format, Precision, digest
 from validation import reference_file
 from validation.golden import Kind
 
@@ -33,7 +34,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_kit_is_complete_and_every_file_is_under_a_digest(folder: Path) -> None:
     kit, record = folder / "kit", record_of(folder)
-    assert {"README.md", "Package.swift", "check_on_mac.py", "swift", "data"} == {path.name for path in kit.iterdir()}
+    assert {"README.md", "Package.swift", "check_on_mac.py", "kit_common.py", "swift", "data"} == {
+        path.name for path in kit.iterdir()
+    }
     data = kit / "data"
     found = {name: hashlib.sha256(content).hexdigest() for name, content in contents(data).items()}
     package = {name for name in found if name.startswith("model.mlpackage/")}
@@ -160,6 +163,14 @@ def test_another_format_gets_no_kit(make: Any, tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BadOption, match="is no Core ML package"):
         write_kit(folder)
+
+
+@pytest.mark.parametrize(("file_format", "batch", "expected"), [
+    (Format.COREML, 1, True), (Format.COREML, 8, False), (Format.ENGINE, 1, True), (Format.ENGINE, 8, True),
+    (Format.ENGINE, None, True), (Format.ONNX, 1, False), (Format.NETWORK, 1, False),
+])  # fmt: skip
+def test_which_artifacts_have_a_kit(file_format: Format, batch: int | None, expected: bool) -> None:
+    assert has_kit(file_format, batch) is expected
 
 
 # ---- the picture -----------------------------------------------------------------------------------------------------

@@ -1289,17 +1289,16 @@ UNTRAINED = ("palette6", "palette4")
 
 
 @pytest.mark.parametrize(
-    ("exported", "variant"),
+    ("made", "variant"),
     [
         pytest.param(made, variant, id=f"{'-'.join(map(str, made))}-{variant}")
         for made, variants in (WHOLE if FULL else QUICK).items()
         for variant in variants
     ],
-    indirect=["exported"],
 )
-def test_healthy_packages_pass(variant: str, exported: Callable[..., Outcome]) -> None:
+def test_healthy_packages_pass(made: tuple[str, int, int], variant: str, export: Callable[..., Outcome]) -> None:
     """No false alarm, whatever the weights were drawn from."""
-    outcome = exported(*VARIANTS[variant])
+    outcome = export(made, *VARIANTS[variant])
     assert outcome.error is None
     assert [stage.name for stage in outcome.stages] == [name for name, _ in outcome.job.plan]
     failed = {gate.gate for stage in outcome.stages for gate in _gates(stage.verdict) if not gate.passed}

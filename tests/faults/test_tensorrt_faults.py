@@ -34,6 +34,7 @@ from runtimes.mil_program import Constant, Operation, Program, TensorType
 from runtimes.trt_network import load_network, typed_onnx
 from validation import reference, self_check, teacher
 from validation.gates import Gate
+from validation.golden import GoldenSet
 from validation.golden_synthetic import synthetic
 from validation.judge import judge
 from validation.rewrite import rewrite_gates
@@ -87,9 +88,17 @@ def measured() -> Iterator[None]:
         patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
         patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
         patch.setattr(pipeline, "judge", judged)
+        patch.setattr(pipeline, "synthetic", _few)
         patch.setattr(self_check, "self_check", _once(self_check.self_check))
         patch.setattr(reference, "ReferenceModel", _once(reference.ReferenceModel))
         yield
+
+
+def _few(preprocessing: Preprocessing) -> GoldenSet:
+    """Two images of a kind at most: evaluating them is what a test takes long for."""
+    whole = synthetic(preprocessing)
+    members = [member for kind in whole.unique_kinds for member in whole.of_kind(kind).members[:2]]
+    return GoldenSet(tuple(members), preprocessing)
 
 
 def _once(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +118,7 @@ def _once(function: Callable[..., Any]) -> Callable[..., Any]:
 def chain(measured: None, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Made by the real stages from seeded weights."""
     weights = find_weights("seeded", MODEL, SIZE)
-    model = reference.ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)), None)
+    model = reference.ReferenceModel(weights.model, _few(Preprocessing(image_size=SIZE)), None)
     shop = Workshop(weights, model, tmp_path_factory.mktemp("chain"))
     made: dict[tuple[str, str], Artifact] = {}
     shared: dict[str, Artifact] = {}

@@ -289,7 +289,7 @@ class _Bench:
             copy = target / file.relative_to(artifact.path.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        settings = dict(runtime_for(artifact.format).shipped_settings(artifact))
+        settings = dict(native_runtime(artifact.format).shipped_settings(artifact))
         manifest.write_json(target / manifest.SETTINGS, settings)
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)

@@ -64,6 +64,10 @@ EDGES = frozenset({"cast", "classify"})
 COREML_KINDS = frozenset(_WORK | _WINDOWS | EDGES)
 """What EfficientViT's Core ML packages may consist of. Anything else is a converter that went another way."""
 
+_FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
+_ASKED = {Dtype.FP32: {"fp32"}, Dtype.FP16: {"fp16", "fp32"}, Dtype.INT8: {"fp32"}}
+"""The floating-point types in a parsed network by its activations; float16 leaves in float32 what it cannot hold."""
+
 _AFFINE = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")  # of iOS 16, of iOS 18
 _TABLE = ("constexpr_lut_to_dense",)
 _STORED = {Dtype.INT8: _AFFINE, Dtype.PALETTE8: _TABLE, Dtype.PALETTE6: _TABLE, Dtype.PALETTE4: _TABLE}
@@ -73,22 +77,37 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     """How often each operation occurs that has no business in an artifact of ours, or each form of a constant.
 
     Of Core ML packages, where each kind decides on which of a phone's compute units it can run, and from which version
-    on; and of int8, where an operator that lost its quantisers is as right as before, and computes in float32.
+    on; of int8, where an operator that lost its quantisers is as right as before, and computes in float32; and of what
+    TensorRT parsed, where each tensor has the type that was asked for.
     """
+    if artifact.format is Format.COREML:
+        return _of_coreml(artifact)
+    found: Counter[str] = Counter()
     if artifact.precision.quantised:
         import onnx
 
         from runtimes.onnx_quantisers import left_out
         from runtimes.trt_network import typed_onnx
 
-        return {f"{kind} not quantised": count for kind, count in left_out(onnx.load(typed_onnx(artifact))).items()}
-    if artifact.format is not Format.COREML:
-        return {}
+        lost = left_out(onnx.load(typed_onnx(artifact)))
+        found.update({f"{kind} not quantised": count for kind, count in lost.items()})
+    if artifact.format in (Format.NETWORK, Format.ENGINE):
+        from runtimes.trt_network import load_network
+
+        program = load_network(artifact)
+        asked = _ASKED[artifact.precision.activations]
+        others = (kind.dtype for kind in program.types().values() if kind.dtype in _FLOATS - asked)
+        found.update(f"tensor in {dtype}" for dtype in others)
+        found.update(_mixed_types(program, "to"))
+    return found
+
+
+def _of_coreml(artifact: Artifact) -> Mapping[str, int]:
     from runtimes.mil_program import load_program
 
     program = load_program(artifact.path)
     kinds = Counter(operation.kind for operation in program.operations if operation.kind not in COREML_KINDS)
-    kinds.update(_mixed_types(program))
+    kinds.update(_mixed_types(program, "dtype"))
     large = set(_large_weights(program)) if artifact.precision.weights.compressed else set()
     for name, constant in program.constants.items():
         wanted = _STORED[artifact.precision.weights] if name in large else ("const",)
@@ -97,8 +116,8 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     return kinds
 
 
-def _mixed_types(program: "Program") -> Iterator[str]:
-    """Core ML's operations take and give one floating-point type; a cast gives the one that it names.
+def _mixed_types(program: "Program", named_by: str) -> Iterator[str]:
+    """Operations take and give one floating-point type, in Core ML as in TensorRT; a cast gives what it is told by name.
 
     A tensor declared wider than what makes it would be rounded less here than on a device, if that took it at all.
     """
@@ -106,10 +125,10 @@ def _mixed_types(program: "Program") -> Iterator[str]:
     for operation in program.operations:
         involved = [types[name].dtype for name in (*operation.names(), *dict(operation.outputs)) if name in types]
         if operation.kind == "cast":
-            named = program.constants.get(str(operation.inputs.get("dtype")))
+            named = program.constants.get(str(operation.inputs.get(named_by)))
             mixed = named is None or types[operation.name].dtype != named.value
         else:
-            mixed = len({dtype for dtype in involved if dtype in ("fp16", "fp32", "fp64")}) > 1
+            mixed = len(_FLOATS & set(involved)) > 1
         if mixed:
             yield f"{operation.kind} of mixed types"
 

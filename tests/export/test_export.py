@@ -22,28 +22,30 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import digest
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
+ENGINE = "m0-64-tensorrt-fp16-untrained"
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_target_is_verified_and_core_ml_by_reference(exported: Any) -> None:
+def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None:
     assert exported.ran.code == 0, exported.ran.err
     found = json.loads(exported.ran.out)
     assert found["exit_code"] == 0
     status = {
         Path(manifest["folder"]).name: (manifest["status"], manifest["exit_code"]) for manifest in found["artifacts"]
     }
-    assert status == {ONNX: ("verified", 0), IR: ("verified", 0), COREML: ("verified", 0)}
+    assert status == {ONNX: ("verified", 0), IR: ("verified", 0), COREML: ("verified", 0), ENGINE: ("built", 0)}
     evidence = {
         Path(manifest["folder"]).name: manifest["stages"][-1]["verdict"]["evidence"] for manifest in found["artifacts"]
     }
-    assert evidence == {ONNX: "native", IR: "native", COREML: "reference"}
+    assert evidence == {ONNX: "native", IR: "native", COREML: "reference", ENGINE: "reference"}
     assert "UNTRAINED WEIGHTS" in exported.ran.err
+    assert "built, NOT RUN here; the network it was built from passed" in exported.ran.err
     assert "its program evaluated in fp16, not run: never timed here" in exported.ran.err
 
 
 def test_folders_are_complete_and_nothing_else_is_left(exported: Any) -> None:
-    assert {path.name for path in exported.out.iterdir()} == {ONNX, IR, COREML}
+    assert {path.name for path in exported.out.iterdir()} == {ONNX, IR, COREML, ENGINE}
     assert {path.name for path in (exported.out / ONNX / "ship").iterdir()} == {
         "efficientvit_m0.onnx",
         "runtime-settings.json",
@@ -53,7 +55,14 @@ def test_folders_are_complete_and_nothing_else_is_left(exported: Any) -> None:
         "efficientvit_m0.bin",
         "runtime-settings.json",
     }
-    for slug in (ONNX, IR, COREML):
+    assert {path.name for path in (exported.out / ENGINE / "ship").iterdir()} == {
+        "efficientvit_m0.engine",
+        "efficientvit_m0.onnx",
+        "runtime-settings.json",
+    }
+    settings = json.loads((exported.out / ENGINE / "ship" / "runtime-settings.json").read_text())
+    assert (settings["product"], settings["tf32"]) == ("tensorrt-rtx", "off")
+    for slug in (ONNX, IR, COREML, ENGINE):
         evidence = {path.name for path in (exported.out / slug / "evidence").iterdir()}
         assert {"golden.safetensors", "reference.safetensors"} <= evidence
         manifest = exported.manifest(slug)
@@ -72,7 +81,7 @@ def test_the_effective_precision_is_attested(exported: Any) -> None:
 
 
 def test_two_processes_and_folders_make_the_same_bytes(exported: Any, exported_again: Any) -> None:
-    for slug in (ONNX, IR, COREML):
+    for slug in (ONNX, IR, COREML, ENGINE):
         first, again = exported.out / slug / "ship", exported_again.out / slug / "ship"
         files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
         assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())

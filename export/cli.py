@@ -199,7 +199,7 @@ def cli() -> None:
     metavar="FILE",
     help="TensorRT on a GPU host: kept, and used again by the next build.",
 )
-@click.option("--no-kit", is_flag=True, help="Core ML, TensorRT: leave out the kit that checks it on a Mac, an iPhone or a GPU.")
+@click.option("--no-kit", is_flag=True, help="Core ML, TensorRT: leave out the kit that checks it on the device.")
 @click.option("--no-time", is_flag=True, help="Check, but don't time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON on standard output.")
 @click.option("--release", is_flag=True, help="Insist on trained weights, photos and native evidence.")

@@ -117,7 +117,7 @@ def _of_coreml(artifact: Artifact) -> Mapping[str, int]:
 
 
 def _mixed_types(program: "Program", named_by: str) -> Iterator[str]:
-    """Operations take and give one floating-point type, in Core ML as in TensorRT; a cast gives what it is told by name.
+    """Operations take and give one floating-point type, in Core ML and in TensorRT; a cast gives the one that it names.
 
     A tensor declared wider than what makes it would be rounded less here than on a device, if that took it at all.
     """

@@ -120,7 +120,9 @@ def _timing_cache(config: Any, using: Product, options: TensorRtOptions) -> Any:
         return None
     known = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
     cache = config.create_timing_cache(known)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if not config.set_timing_cache(cache, ignore_mismatch=False):  # another version's, or another GPU's
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
     return cache
 
 

@@ -104,8 +104,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
 
 def _source(path: Path, mode: Mode) -> Path | bytes:
     """The file itself; for the oracle, one of float16 or int8 put into float32 arithmetic."""
-    stored = _stored_dtypes(path)
-    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(stored):
+    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(_stored_dtypes(path)):
         return path
     import onnx
 

@@ -4,8 +4,8 @@ import functools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from efficientvit.preprocess import Preprocessing
 from export import pipeline, stages
 from export.coreml_options import CoreMlOptions
 from export.outcome import Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
-from export.targets import TARGETS
 from export.weights import find_weights
 from runtimes import mil, mil_program, neural_engine
 from runtimes.artifact import Artifact, Dtype, Precision, digest
 from validation import reference, self_check
-from validation.golden_synthetic import synthetic
 from validation.judge import judge
 from validation.rewrite import rewrite_gates
 from validation.verdict import Verdict
@@ -34,6 +31,7 @@ MODEL = "m0"
 
 # As they are before a test puts others in their place.
 SELF_CHECK, VISIBILITY, REFERENCE_MODEL = self_check.self_check, self_check.visibility, reference.ReferenceModel
+LOAD_PROGRAM = mil_program.load_program
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,32 +51,34 @@ COREML = {
 """Core ML's variants, all with image input and labels. Every other target's are its precisions."""
 
 
-class Chain:
-    """The healthy artifact of every stage, made by the real stages from seeded weights when first asked for."""
+class Forge:
+    """Makes the healthy artifact of every stage once, by the real stages, whichever jobs can share it."""
 
     def __init__(self, folder: Path) -> None:
-        weights = find_weights("seeded", MODEL, SIZE)
-        golden = synthetic(Preprocessing(image_size=SIZE))
-        self._shop = Workshop(weights, reference.ReferenceModel(weights.model, golden), folder)
-        self._made: dict[tuple[str, ...], Artifact] = {}
+        self._folder = folder
+        self._shop: Workshop | None = None
+        self._made: dict[tuple[object, ...], Artifact] = {}
 
-    def stages(self, target: str, variant: str) -> Mapping[str, Artifact]:
-        """The artifacts of a variant's plan by their stages."""
-        coreml = COREML[variant] if target == "coreml" else None
-        job = Job(MODEL, TARGETS[target], _precision(target, variant), 1, 18, coreml)
-        source: Artifact | None = None
-        result: dict[str, Artifact] = {}
-        with quick_conversion():
-            for name, form in job.plan:
-                # A compressed package's own stage is the last; those before it, it shares with the plain one.
-                key = (name,) if name in stages.SHARED else (target, job.precision, name)
-                if name == "compress":
-                    key = (*key, variant)
-                if key not in self._made:
-                    shop = replace(self._shop, folder=self._shop.folder / "-".join(key))
-                    self._made[key] = STAGES[name](shop, job, form, source)
-                source = result[name] = self._made[key]
-        return result
+    def healthy(self, name: str, shop: Workshop, job: Job) -> Artifact:
+        """What the stage makes for a job; the stages before it are made for it where they were not."""
+        names = [stage for stage, _ in job.plan]
+        form = job.plan[names.index(name)][1]
+        key = self._key(name, job, form)
+        if key not in self._made:
+            before = names[names.index(name) - 1] if name != names[0] else None
+            source = self.healthy(before, shop, job) if before is not None else None
+            self._shop = self._shop or shop  # it holds what was captured of the model
+            own = replace(self._shop, folder=self._folder / str(len(self._made)))
+            with quick_conversion():
+                self._made[key] = STAGES[name](own, job, form, source)
+        return replace(self._made[key], made_by=name)
+
+    @staticmethod
+    def _key(name: str, job: Job, form: Precision) -> tuple[object, ...]:
+        if job.coreml is None:
+            return (name,) if name in stages.SHARED else (name, job.target.name, job.precision)
+        # The twin of an fp16 package is the float32 package, and both are what is compressed.
+        return (form, replace(job.coreml, weights=form.weights if form.weights.compressed else None))
 
 
 def _precision(target: str, variant: str) -> str:
@@ -106,8 +106,9 @@ def quick_conversion() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    return Chain(tmp_path_factory.mktemp("chain"))
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
+    """Of the one model that faults are planted in."""
+    return Forge(tmp_path_factory.mktemp("chain"))
 
 
 Spoil = Callable[[str, str, str | None, Callable[[Path], object] | None], None]
@@ -152,15 +153,16 @@ def judged_once() -> Callable[..., Verdict]:
 
 
 def _parsed_once() -> Callable[[Path], mil_program.Program]:
-    """The same for a Core ML package: its program is read a dozen times in a run."""
+    """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
     known: dict[str, mil_program.Program] = {}
-    load = mil_program.load_program
 
     def loaded(package: Path) -> mil_program.Program:
         key = digest(package)
-        if key not in known:
-            known[key] = load(package)
-        return known[key]
+        program = known.pop(key, None) or LOAD_PROGRAM(package)
+        known[key] = program
+        if len(known) > 4:
+            del known[next(iter(known))]
+        return program
 
     return loaded
 
@@ -179,13 +181,13 @@ def _once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def spoil(chain: Chain, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoil:
-    """Let the real pipeline make the healthy chain's files, the one of `stage` spoilt by `plant`."""
+def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoil:
+    """Let the real pipeline make the healthy files, the one of `stage` spoilt by `plant`."""
 
     def spoilt(target: str, variant: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
         def replayed(name: str) -> stages.Stage:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
-                healthy = chain.stages(target, variant)[name]
+                healthy = forge.healthy(name, shop, job)
                 path = copied(healthy, shop.path(name, job, ".x").parent)
                 if name == stage and plant is not None:
                     plant(path)
@@ -232,49 +234,43 @@ def run(spoil: Spoil, tmp_path: Path) -> Run:
     return runs
 
 
-@pytest.fixture(scope="module")
-def exported(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
-    """The real pipeline on a (model, seed, size), whatever Core ML's variants have in common made and measured once."""
-    model, seed, size = request.param
-    with tempfile.TemporaryDirectory() as scratch, measured_once() as patch:
-        forge = _Forge(Path(scratch))
-        patch.setattr(pipeline, "STAGES", {name: forge.stage(name) for name in STAGES})
+def _made_once(forge: Forge, name: str) -> stages.Stage:
+    return lambda shop, job, _, __: forge.healthy(name, shop, job)
 
-        def runs(precision: str, options: CoreMlOptions) -> Outcome:
-            asked = Request(
-                models=(model,),
-                targets=("coreml",),
-                precision=precision,
-                weights=f"seeded:{seed}",
-                image_size=size,
-                out=Path(scratch) / "out",
-                time=False,
-                coreml=options,
-                kit=False,
-            )
-            (outcome,) = pipeline.run(asked, pipeline.Silent())
+
+Export = Callable[[tuple[str, int, int], str, CoreMlOptions], Outcome]
+
+
+@pytest.fixture(scope="module")
+def export() -> Iterator[Export]:
+    """The real pipeline on (model, seed, size), whatever Core ML's variants share made and measured once.
+
+    Of one model at a time: the next takes the place of the last.
+    """
+    made: list[tuple[str, int, int]] = []
+    with ExitStack() as stack:
+
+        def exports(what: tuple[str, int, int], precision: str, options: CoreMlOptions) -> Outcome:
+            if made != [what]:
+                stack.close()
+                made[:] = [what]
+                patch = stack.enter_context(measured_once())
+                forge = Forge(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+                patch.setattr(pipeline, "STAGES", {name: _made_once(forge, name) for name in STAGES})
+            model, seed, size = what
+            with tempfile.TemporaryDirectory() as out:
+                asked = Request(
+                    models=(model,),
+                    targets=("coreml",),
+                    precision=precision,
+                    weights=f"seeded:{seed}",
+                    image_size=size,
+                    out=Path(out),
+                    time=False,
+                    coreml=options,
+                    kit=False,
+                )
+                (outcome,) = pipeline.run(asked, pipeline.Silent())
             return outcome
 
-        yield runs
-
-
-class _Forge:
-    """Makes each package of one model once: a float32 package is the twin of the fp16 one, and so on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._shop: Workshop | None = None
-        self._made: dict[tuple[Precision, CoreMlOptions], Artifact] = {}
-
-    def stage(self, name: str) -> stages.Stage:
-        def made(shop: Workshop, job: Job, form: Precision, source: Artifact | None) -> Artifact:
-            assert job.coreml is not None
-            self._shop = self._shop or shop  # it holds what was captured of the model
-            key = (form, replace(job.coreml, weights=form.weights if form.weights.compressed else None))
-            if key not in self._made:
-                own = replace(self._shop, folder=self._folder / str(len(self._made)))
-                with quick_conversion():
-                    self._made[key] = STAGES[name](own, job, form, source)
-            return replace(self._made[key], made_by=name)
-
-        return made
+        yield exports

@@ -11,7 +11,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import MODELS
-from export import cli
+from export import cli, pipeline
 from export.coreml_options import CoreMlOptions
 from export.coreml_package import MODEL, write_model
 from export.outcome import Exit, Outcome
@@ -29,6 +30,8 @@ from runtimes.base import Evidence
 from runtimes.mil_program import load_model
 from runtimes.ports import LABEL, METADATA_PREFIX, OUTPUT, PROBABILITIES
 from validation.gates import Gate, GateResult
+from validation.golden import GoldenSet
+from validation.golden_synthetic import synthetic
 from validation.verdict import Rejected, Verdict
 
 SIZE = 128  # as conftest.py exports it
@@ -1248,9 +1251,22 @@ MORE_FAULTS = (
 SEEDS = range(5 if FULL else 1)
 
 
+@pytest.fixture
+def spoil(spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """As everywhere, but on one image of each kind: three times as fast, and a fault has fewer on which to show."""
+    if not FULL:
+        monkeypatch.setattr(pipeline, "synthetic", _one_of_each_kind)
+    return spoil
+
+
+def _one_of_each_kind(preprocessing: Preprocessing) -> GoldenSet:
+    members = {member.kind: member for member in reversed(synthetic(preprocessing).members)}
+    return GoldenSet(tuple(reversed(members.values())), preprocessing)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("fault", (*FAULTS, *MORE_FAULTS) if FULL else FAULTS, ids=str)
-def test_planted_in_a_package(fault: Fault, seed: int, run: Callable[..., Any]) -> None:
+def test_planted_in_a_package(fault: Fault, seed: int, run: Callable[..., Outcome]) -> None:
     rng = np.random.default_rng([seed, zlib.crc32(str(fault).encode())])
     outcome = run("coreml", fault.variant, fault.stage, lambda path: fault.spoil(path, rng))
     assert isinstance(outcome.final, Rejected)
@@ -1266,25 +1282,30 @@ def test_planted_in_a_package(fault: Fault, seed: int, run: Callable[..., Any]) 
 
 IOS = 15 if FULL else 16  # 15 is the default; at 16 the packages are those that are compressed
 
+IMAGE = CoreMlOptions(ios=IOS)
+TENSOR = CoreMlOptions(ios=IOS, input="tensor", labels="none")
+
 VARIANTS = {
-    "fp16-image-labels": ("fp16", CoreMlOptions(ios=IOS)),
-    "fp16-tensor-nolabels": ("fp16", CoreMlOptions(ios=IOS, input="tensor", labels="none")),
-    "fp32": ("fp32", CoreMlOptions(ios=IOS)),
-    "int8": ("fp16", CoreMlOptions(ios=16, weights=Dtype.INT8)),
-    "palette8": ("fp16", CoreMlOptions(ios=16, weights=Dtype.PALETTE8)),
-    "palette6": ("fp16", CoreMlOptions(ios=16, weights=Dtype.PALETTE6)),
-    "palette4": ("fp16", CoreMlOptions(ios=16, weights=Dtype.PALETTE4)),
+    "fp16-image-labels": ("fp16", IMAGE),
+    "fp16-tensor-nolabels": ("fp16", TENSOR),
+    "fp32": ("fp32", IMAGE),
+    "int8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.INT8)),
+    "palette8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE8)),
+    "palette6": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE6)),
+    "palette4": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE4)),
+    "palette8-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE8)),
+    "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE6)),
 }
 
 QUICK = {
     ("m0", 0, 64): ("fp16-image-labels", "fp32", "int8", "palette4"),
-    ("m0", 1, 64): ("fp16-tensor-nolabels", "palette8", "palette6"),
+    ("m0", 1, 64): ("fp16-tensor-nolabels", "palette8-tensor", "palette6-tensor"),
 }
-"""Model, seed and size, and which variants of it: each once."""
+"""Model, seed and size, and the variants: those that are made of the same packages."""
 
-WHOLE = {(model, seed, 224): tuple(VARIANTS) for model in MODELS for seed in range(5)}
+WHOLE = {(model, seed, 224): tuple(VARIANTS)[:7] for model in MODELS for seed in range(5)}
 
-UNTRAINED = ("palette6", "palette4")
+UNTRAINED = ("palette6", "palette6-tensor", "palette4")
 """Few bits leave too little of weights that nobody trained. Quality says so, and it is true; nothing else may."""
 
 
@@ -1314,19 +1335,23 @@ def _gates(verdict: Verdict) -> tuple[GateResult, ...]:
     return verdict.report.gates
 
 
-def test_opening_and_saving_changes_nothing(chain: Any, tmp_path: Path) -> None:
+def test_opening_and_saving_changes_nothing(run: Callable[..., Outcome]) -> None:
     """What is rejected above is rejected for the fault, and not for having been written again."""
-    healthy = chain.stages("coreml", "fp16")["coreml"]
-    path = tmp_path / healthy.path.name
-    shutil.copytree(healthy.path, path)
-    Package(path).save()
-    assert digest(path) == healthy.sha256
+    digests: list[str] = []
 
+    def plant(path: Path) -> None:
+        digests.append(digest(path))
+        Package(path).save()
+        digests.append(digest(path))
 
-@pytest.mark.parametrize("variant", ["fp16", "int8", "palette6"])
-def test_the_unspoilt_package_passes(variant: str, run: Callable[..., Any]) -> None:
-    outcome = run("coreml", variant)
+    outcome = run("coreml", "fp16", "coreml", plant)
+    assert digests[0] == digests[1]
     assert outcome.code(Evidence.REFERENCE) is Exit.OK
+
+
+@pytest.mark.parametrize("variant", ["int8", "palette6"])
+def test_the_unspoilt_package_passes(variant: str, run: Callable[..., Outcome]) -> None:
+    assert run("coreml", variant).code(Evidence.REFERENCE) is Exit.OK
 
 
 def test_the_command_exits_with_1(

@@ -42,7 +42,7 @@ from validation.verdict import Built, Rejected, VerifiedArtifact
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
 
-SIZE, MODEL = 96, "m0"
+SIZE, MODEL, WEIGHTS = 96, "m0", "seeded:1"
 FORMS = ("fp32", "fp16", "int8")
 
 Rng = np.random.Generator
@@ -117,7 +117,7 @@ def _once(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def chain(measured: None, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Made by the real stages from seeded weights."""
-    weights = find_weights("seeded", MODEL, SIZE)
+    weights = find_weights(WEIGHTS, MODEL, SIZE)
     model = reference.ReferenceModel(weights.model, _few(Preprocessing(image_size=SIZE)), None)
     shop = Workshop(weights, model, tmp_path_factory.mktemp("chain"))
     made: dict[tuple[str, str], Artifact] = {}
@@ -204,7 +204,7 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             models=(MODEL,),
             targets=("tensorrt",),
             precision=form,
-            weights="seeded",
+            weights=WEIGHTS,
             image_size=SIZE,
             out=tmp_path / "out",
             time=False,

@@ -52,6 +52,7 @@ def read_labels(path: Path) -> Labels:
             f"the labels '{path}' cannot be read",
             expected=f"{IMAGENET}, {NONE}, or a UTF-8 text file with one label a line",
             got=str(error),
+            next_step="write one label a line in the order of the classes, or pass --labels none",
         ) from error
     labels = tuple(line.strip() for line in text.rstrip().splitlines())
     if "" in labels:

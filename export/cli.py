@@ -162,7 +162,7 @@ def cli() -> None:
 @click.option(
     "--weights-method",
     type=click.Choice(["linear", "palette"]),
-    help="int8 with a scale for each channel, or indices into a palette. [default: linear for 8 bits, else palette]",
+    help="Core ML: int8 with a scale for each channel, or a palette. [default: linear for 8 bits, else palette]",
 )
 @click.option(
     "--quality-budget",
@@ -354,7 +354,11 @@ def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
             }
             for prediction in predictions
         ]
-        runtime = {"runtime": predictor.runtime.name, "evidence": predictor.runtime.evidence}
+        runtime = {
+            "runtime": predictor.runtime.name,
+            "evidence": predictor.runtime.evidence,
+            "trained": predictor.exported.manifest["weights"]["trained"],
+        }
         click.echo(json.dumps({**runtime, "predictions": found}, indent=2))
         return
     for prediction in predictions:

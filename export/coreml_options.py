@@ -40,7 +40,12 @@ class CoreMlOptions:
     def __post_init__(self) -> None:
         if self.ios not in IOS:
             known = ", ".join(map(str, IOS))
-            raise BadOption(f"--ios {self.ios} is not known", expected=known, got=str(self.ios))
+            raise BadOption(
+                f"--ios {self.ios} is not known",
+                expected=known,
+                got=str(self.ios),
+                next_step="name the oldest iOS that the app runs on; a later one runs the package as well",
+            )
         if self.weights is not None and self.ios < OLDEST_COMPRESSED:
             raise BadOption(
                 f"compressed weights need iOS {OLDEST_COMPRESSED}",
@@ -49,7 +54,12 @@ class CoreMlOptions:
                 next_step=f"add --ios {OLDEST_COMPRESSED}, or leave --weights-bits out for devices on iOS {self.ios}",
             )
         if self.ane_budget is not None and not 0 < self.ane_budget <= 1:
-            raise BadOption("--ane-budget is a share", expected="above 0, at most 1", got=f"{self.ane_budget}")
+            raise BadOption(
+                "--ane-budget is a share",
+                expected="above 0, at most 1",
+                got=f"{self.ane_budget}",
+                next_step="for 95 % of the work write --ane-budget 0.95",
+            )
         if self.labels is not None and self.labels not in (IMAGENET, NONE):
             read_labels(Path(self.labels))
 
@@ -71,12 +81,14 @@ class CoreMlOptions:
                 "an image input takes one image",
                 expected="--batch 1, or --input tensor",
                 got=f"--batch {batch or 'dynamic'}",
+                next_step="add --input tensor, and preprocess in the app",
             )
         if self.labels not in (None, NONE):
             raise BadOption(
                 "a classifier with labels takes one image",
                 expected="--batch 1, or --labels none",
                 got=f"--batch {batch or 'dynamic'}",
+                next_step="add --labels none: a batch gives logits alone",
             )
 
     def slug_parts(self) -> list[str]:
@@ -109,10 +121,20 @@ def compression(bits: int | None, method: str | None) -> Dtype | None:
     """
     if bits is None:
         if method is not None:
-            raise BadOption("--weights-method says how to compress", expected="--weights-bits with it", got=method)
+            raise BadOption(
+                "--weights-method says how to compress",
+                expected="--weights-bits with it",
+                got=method,
+                next_step="add --weights-bits 8, or leave --weights-method out",
+            )
         return None
     if bits not in WEIGHT_BITS:
-        raise BadOption(f"weights of {bits} bits cannot be made", expected="8, 6 or 4", got=str(bits))
+        raise BadOption(
+            f"weights of {bits} bits cannot be made",
+            expected="8, 6 or 4",
+            got=str(bits),
+            next_step="start with --weights-bits 8, which costs the least quality",
+        )
     if (method or ("linear" if bits == 8 else "palette")) == "palette":
         return _PALETTES[bits]
     if bits != 8:
@@ -120,5 +142,6 @@ def compression(bits: int | None, method: str | None) -> Dtype | None:
             f"linear weights of {bits} bits cannot be made",
             expected="--weights-bits 8, or --weights-method palette",
             got=f"--weights-bits {bits} --weights-method linear",
+            next_step="leave --weights-method out: fewer bits take a palette",
         )
     return Dtype.INT8

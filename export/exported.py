@@ -91,7 +91,12 @@ def inside(folder: Path, relative: str) -> Path:
     """
     path = folder / relative
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadOption(f"the manifest in {folder} names a file outside of it", got=relative)
+        raise BadOption(
+            f"the manifest in {folder} names a file outside of it",
+            expected="paths inside the folder",
+            got=relative,
+            next_step="this is no manifest that an export wrote: export again, and do not run what lies there",
+        )
     return path
 
 

@@ -26,11 +26,13 @@ def open_for_kit(folder: Path) -> Exported:
             f"there is no device kit for this folder: its artifact is no {' and no '.join(kinds)}",
             expected=" or ".join(FORMS),
             got=artifact.format,
+            next_step="`vit-export verify` checks this one on the host it is copied to",
         )
     if not has_kit(artifact.format, artifact.batch):
         raise BadOption(
             "there is no device kit for this folder: its artifact takes another number of images",
             expected="1 image at a time",
             got="more",
+            next_step="export it with --batch 1 for the kit",
         )
     return exported

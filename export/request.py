@@ -95,10 +95,14 @@ class Request:
                 "--release needs photos to check with",
                 expected="--golden DIR with photos like those that the app will see",
                 got="no --golden",
+                next_step="put some dozen of them into a folder and name it with --golden",
             )
         if self.release and self.weights.startswith("seeded"):
             raise BadOption(
-                "--release needs trained weights", expected="-w pretrained or -w FILE", got=f"-w {self.weights}"
+                "--release needs trained weights",
+                expected="-w pretrained or -w FILE",
+                got=f"-w {self.weights}",
+                next_step="name your checkpoint with -w, or leave --release out for a trial",
             )
         jobs = tuple(self._job(model, _target(name)) for model in models for name in targets)
         self._require_used(jobs)
@@ -123,12 +127,18 @@ class Request:
         if self.quality_budget is None:
             return
         if not 0 < self.quality_budget < float("inf"):
-            raise BadOption("--quality-budget is a relative error", expected="above 0", got=str(self.quality_budget))
+            raise BadOption(
+                "--quality-budget is a relative error",
+                expected="above 0",
+                got=str(self.quality_budget),
+                next_step="leave it out for a third of what an answer costs that ignores the image",
+            )
         if not any(job.plan[-1][1].weights.compressed for job in jobs):
             raise BadOption(
                 "--quality-budget is for compressed weights",
                 expected="--weights-bits, or -t tensorrt -p int8",
                 got="neither",
+                next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
             )
 
     def _job(self, model: str, target: Target) -> Job:
@@ -145,6 +155,7 @@ class Request:
                 f"target '{target.name}' cannot be made in {precision}",
                 expected=" or ".join(target.precisions),
                 got=precision,
+                next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
             )
         if target.format is Format.ENGINE:
             self.tensorrt.require_calibration(precision)
@@ -156,7 +167,10 @@ class Request:
         self.coreml.require_batch(self.batch)
         if self.coreml.weights is not None and precision != "fp16":
             raise BadOption(
-                "compressed weights decode to fp16", expected="-p fp16 with --weights-bits", got=f"-p {precision}"
+                "compressed weights decode to fp16",
+                expected="-p fp16 with --weights-bits",
+                got=f"-p {precision}",
+                next_step="leave -p out: fp16 is Core ML's default",
             )
         return Job(model, target, precision, self.batch, self.opset, self.coreml)
 
@@ -171,7 +185,12 @@ def parse_batch(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and 1 <= int(text) <= _LARGEST_BATCH:
         return int(text)
-    raise BadOption(f"batch '{text}' cannot be used", expected=f"1 to {_LARGEST_BATCH}, or {DYNAMIC}", got=text)
+    raise BadOption(
+        f"batch '{text}' cannot be used",
+        expected=f"1 to {_LARGEST_BATCH}, or {DYNAMIC}",
+        got=text,
+        next_step="leave --batch out for 1, which a phone takes",
+    )
 
 
 def slug(job: Job, image_size: int, weights: str) -> str:
@@ -199,7 +218,12 @@ def slug(job: Job, image_size: int, weights: str) -> str:
 
 def _target(name: str) -> Target:
     if name not in TARGETS:
-        raise BadOption(f"unknown target '{name}'", expected=", ".join(TARGETS), got=name)
+        raise BadOption(
+            f"unknown target '{name}'",
+            expected=", ".join(TARGETS),
+            got=name,
+            next_step="name one of them with -t, or all",
+        )
     return TARGETS[name]
 
 

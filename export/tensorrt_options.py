@@ -40,6 +40,7 @@ class TensorRtOptions:
                 "--sm takes compute capabilities, each once",
                 expected=", ".join(map(str, ARCHITECTURES)),
                 got=", ".join(map(str, self.sm)) or "none",
+                next_step=f"leave --sm out for {','.join(map(str, DEFAULT_ARCHITECTURES))}",
             )
         least, usual, most = self.profile
         if not 1 <= least <= usual <= most:
@@ -47,6 +48,7 @@ class TensorRtOptions:
                 "--profile is the smallest, the usual and the largest batch",
                 expected="1 <= MIN <= OPT <= MAX",
                 got=" ".join(map(str, self.profile)),
+                next_step=f"leave --profile out for {' '.join(map(str, DEFAULT_PROFILE))}",
             )
 
     def require_calibration(self, precision: str) -> None:
@@ -57,7 +59,12 @@ class TensorRtOptions:
         """
         if precision != "int8":
             if self.calibrate is not None:
-                raise BadOption("--calibrate is for int8", expected="-p int8 with it", got=f"-p {precision}")
+                raise BadOption(
+                    "--calibrate is for int8",
+                    expected="-p int8 with it",
+                    got=f"-p {precision}",
+                    next_step="add -p int8, or leave --calibrate out",
+                )
             return
         if self.calibrate is None:
             raise BadOption(
@@ -67,7 +74,12 @@ class TensorRtOptions:
                 next_step="for a trial, --calibrate golden takes the golden images themselves",
             )
         if self.calibrate != GOLDEN and not Path(self.calibrate).is_dir():
-            raise BadOption("--calibrate names no folder", expected="a folder of photos", got=self.calibrate)
+            raise BadOption(
+                "--calibrate names no folder",
+                expected="a folder of photos",
+                got=self.calibrate,
+                next_step="a hundred photos like those that the app will see are enough to begin with",
+            )
 
     def require_dynamic(self, batch: int | None) -> None:
         """A profile says which batches a dynamic one is.
@@ -77,7 +89,10 @@ class TensorRtOptions:
         """
         if batch is not None and self.profile != DEFAULT_PROFILE:
             raise BadOption(
-                "--profile is for a dynamic batch", expected="--batch dynamic with it", got=f"--batch {batch}"
+                "--profile is for a dynamic batch",
+                expected="--batch dynamic with it",
+                got=f"--batch {batch}",
+                next_step="add --batch dynamic, or leave --profile out",
             )
 
     def require_architectures(self, precision: str) -> None:
@@ -91,6 +106,7 @@ class TensorRtOptions:
                 "TensorRT for RTX builds no float32 engine for compute capability 7.5",
                 expected="-p fp16, or --sm without 75",
                 got="-p fp32 --sm 75",
+                next_step="export twice: fp16 for Turing, fp32 for the rest",
             )
 
     def slug_parts(self, *, dynamic: bool) -> list[str]:

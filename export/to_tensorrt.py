@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import StageFailed
-from export.tensorrt_options import TensorRtOptions
+from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
 from runtimes.artifact import Artifact, Format
 from runtimes.host import peak_rss_bytes
 from runtimes.ports import INPUT
@@ -88,7 +88,9 @@ def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
         source=source,
         tools=((using.name, using.version),),
     )
-    return replace(made, settings=_settings(using, options, source), notes=_notes(layers, seconds))
+    return replace(
+        made, settings=_settings(using, options, source), notes=_notes(layers, seconds, _unused(using, options))
+    )
 
 
 def _config(network: Parsed, options: TensorRtOptions) -> Any:
@@ -142,12 +144,22 @@ def _settings(using: Product, options: TensorRtOptions, source: Artifact) -> tup
     return tuple(settings)
 
 
-def _notes(layers: Sequence[dict[str, Any]], seconds: float) -> tuple[str, ...]:
+def _unused(using: Product, options: TensorRtOptions) -> tuple[str, ...]:
+    """The options that mean nothing to the product at hand: said, for nobody can know before which it will be."""
+    if using.enterprise and options.sm != DEFAULT_ARCHITECTURES:
+        return ("--sm was not used: enterprise TensorRT builds for the GPU of its host",)
+    if not using.enterprise and options.timing_cache is not None:
+        return ("--timing-cache was not used: TensorRT for RTX times no kernels ahead of time",)
+    return ()
+
+
+def _notes(layers: Sequence[dict[str, Any]], seconds: float, more: tuple[str, ...]) -> tuple[str, ...]:
     dtypes = Counter(layer["dtype"] for layer in layers if layer["dtype"])
     what = ", ".join(f"{count} in {dtype}" for dtype, count in dtypes.most_common())
     return (
         f"{len(layers)} compiled layers: {what or 'not listed'} ({LAYERS} in evidence)",
         f"built in {seconds:.1f} s, at most {peak_rss_bytes() / 2**20:.0f} MiB of memory in this process",
+        *more,
     )
 
 

@@ -52,6 +52,7 @@ def find_weights(option: str, model: str, image_size: int | None, progress: Prog
             f"there are no weights '{option}'",
             expected="auto, pretrained, seeded, seeded:N, or a .pth or .safetensors file",
             got=option,
+            next_step="name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
         )
     return _from_file(path, model, image_size)
 

@@ -1,5 +1,6 @@
 """The rules of the house that no linter knows: what imports cost, what is pinned, what is tracked."""
 
+import ast
 import json
 import re
 import shutil
@@ -150,6 +151,17 @@ def test_the_packages_listed_are_the_packages_there_are() -> None:
     nested = [folder for folder in nested if folder.name != "kit_files"]  # carried to other machines, not imported
     assert nested == [], "list subpackages in pyproject.toml too"
     assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file()] == []
+
+
+def test_a_refused_option_says_what_to_do_next() -> None:
+    refusals = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", {keyword.arg for keyword in node.keywords})
+        for path in sorted((ROOT / "export").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BadOption"
+    ]
+    assert len(refusals) > 20
+    assert [where for where, given in refusals if not {"expected", "got", "next_step"} <= given] == []
 
 
 def test_no_file_names_the_machine_it_was_written_on() -> None:

@@ -73,6 +73,7 @@ def test_every_artifact_sees_what_the_trained_model_sees(
     assert code == 0
     found = json.loads(out)
     assert (found["runtime"], found["evidence"]) == RUNTIMES[slug]
+    assert found["trained"] is json.loads((exported.out / slug / "manifest.json").read_text())["weights"]["trained"]
     (prediction,) = found["predictions"]
     assert prediction["photo"] == str(cat)
     top = [(entry["label"], entry["probability"]) for entry in prediction["top"]]

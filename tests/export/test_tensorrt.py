@@ -686,8 +686,17 @@ def test_a_cache_of_another_version_is_replaced(tmp_path: Path, monkeypatch: pyt
 def test_ahead_of_time_there_is_nothing_to_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Spy(RTX, plan=_an_engine, wrap=Caching).install(monkeypatch)
     cache = tmp_path / "timing.cache"
-    build(_typed(tmp_path), tmp_path / "model.engine", TensorRtOptions(sm=ADA, timing_cache=cache))
+    engine = build(_typed(tmp_path), tmp_path / "model.engine", TensorRtOptions(sm=ADA, timing_cache=cache))
     assert not cache.exists()
+    assert any(note.startswith("--timing-cache was not used") for note in engine.notes)
+
+
+def test_an_enterprise_build_says_that_it_is_for_this_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Spy(ENTERPRISE, plan=_an_engine).install(monkeypatch)
+    asked = build(_typed(tmp_path), tmp_path / "asked.engine", TensorRtOptions(sm=ADA))
+    assert any(note.startswith("--sm was not used") for note in asked.notes)
+    plain = build(_typed(tmp_path), tmp_path / "plain.engine", TensorRtOptions())
+    assert not any("was not used" in note for note in plain.notes)
 
 
 LISTING = [

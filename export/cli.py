@@ -310,24 +310,45 @@ def models(as_json: bool) -> None:
     show_default=True,
     help="The evidence that exit 0 needs.",
 )
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JUnit XML, for CI.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
-def verify(folder: Path, require: str, as_json: bool) -> None:
+def verify(folder: Path, require: str, junit: Path | None, as_json: bool) -> None:
     """Check an exported folder again, on this host, against the reference that lies in it."""
     import json
 
+    from efficientvit.errors import VitExportError
+    from export import junit as xml
     from export import progress
+    from export.manifest import gates_record
     from export.verify import verify as judge_again
     from runtimes.base import Evidence
 
-    verification = judge_again(folder)
+    if junit is not None:
+        xml.prepare(junit)
+    try:
+        verification = judge_again(folder)
+    except VitExportError as error:
+        if junit is not None:
+            xml.write(junit, xml.of_error(folder, error))
+        raise
     code = verification.code(Evidence(require))
+    if junit is not None:
+        xml.write(junit, xml.of_verification(verification, code))
     with progress.console() as screen:
         progress.show_verification(screen, verification, code)
     if as_json:
-        reason = getattr(verification.verdict, "reason", None)
-        click.echo(
-            json.dumps({"folder": str(folder), "status": verification.status, "reason": reason, "exit_code": int(code)})
-        )
+        report = verification.verdict.report
+        found = {
+            "folder": str(folder),
+            "status": verification.status,
+            "recorded": verification.recorded,
+            "reason": getattr(verification.verdict, "reason", None),
+            "evidence": report.evidence if report else None,
+            "trained": verification.trained,
+            "exit_code": int(code),
+            "gates": gates_record(report.gates) if report else None,
+        }
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
     sys.exit(int(code))
 
 

@@ -18,8 +18,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def writing(what: Path) -> Iterator[None]:
-    """Turn the system's refusals into one of ours.
+def writing(what: Path, option: str = "--out") -> Iterator[None]:
+    """Turn the system's refusals into one of ours. `option`: what names another place.
 
     Raises:
         BadOutput: something below `what` could not be written.
@@ -28,24 +28,24 @@ def writing(what: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hints = {
-            errno.ENOSPC: "free some space there, or choose another folder with --out",
-            errno.EDQUOT: "free some space there, or choose another folder with --out",
+            errno.ENOSPC: f"free some space there, or choose another place with {option}",
+            errno.EDQUOT: f"free some space there, or choose another place with {option}",
         }
         raise BadOutput(
             f"cannot write {what}",
-            expected="a folder that can be written",
+            expected="a place that can be written",
             got=error.strerror or str(error),
-            next_step=hints.get(error.errno or 0, "choose another folder with --out"),
+            next_step=hints.get(error.errno or 0, f"choose another place with {option}"),
         ) from error
 
 
-def require_writable(out: Path) -> None:
+def require_writable(out: Path, option: str = "--out") -> None:
     """Find out before the work, not after it.
 
     Raises:
         BadOutput: `out` is no folder, or cannot be written.
     """
-    with writing(out):
+    with writing(out, option):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as probe:
             probe.write(b"\0")

@@ -218,7 +218,7 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
             "status": "verified" if rewrite is not None and rewrite.passed else "rejected",
             "evidence": Evidence.NATIVE,
             "reason": None if rewrite is None or rewrite.passed else rewrite.reason,
-            "gates": _gates(gates),
+            "gates": gates_record(gates),
             "batches": [],
             "top1": None,
         },
@@ -248,7 +248,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
             "evidence": report.evidence if report and not isinstance(verdict, NotRun) else None,
             "reason": None if isinstance(verdict, VerifiedArtifact) else verdict.reason,
             "remedy": verdict.remedy if isinstance(verdict, NotRun | Built) else None,
-            "gates": _gates(report.gates if report else ()),
+            "gates": gates_record(report.gates if report else ()),
             "batches": list(report.batches) if report else [],
             "top1": None
             if report is None or report.top1 is None
@@ -261,7 +261,8 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
     }
 
 
-def _gates(results: tuple[GateResult, ...]) -> dict[str, Any]:
+def gates_record(results: tuple[GateResult, ...]) -> dict[str, Any]:
+    """Every gate by name; None of those that were not tried."""
     by_name = {result.gate: _gate(result) for result in results}
     return {str(gate): by_name.get(gate) for gate in Gate}
 

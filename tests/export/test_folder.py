@@ -110,11 +110,11 @@ def test_a_file_where_the_folders_should_go(tmp_path: Path) -> None:
         with pytest.raises(BadOutput, match="cannot write") as caught:
             folder.require_writable(out)
         assert caught.value.got
-        assert caught.value.next_step == "choose another folder with --out"
+        assert caught.value.next_step == "choose another place with --out"
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "another folder")])
+@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "another place")])
 def test_the_system_s_refusals_say_what_to_do(number: int, says: str, tmp_path: Path) -> None:
     with pytest.raises(BadOutput) as caught, folder.writing(tmp_path):
         raise OSError(number, os.strerror(number))

@@ -44,7 +44,10 @@ def _loosen(path: Path) -> None:
 def test_a_copied_folder_gets_the_same_verdict(slug: str, code: int, status: str, copied: Path, command: Any) -> None:
     ran = command("verify", str(copied / slug), "--json")
     assert ran.code == code, ran.err
-    assert json.loads(ran.out)["status"] == status
+    found = json.loads(ran.out)
+    assert (found["status"], found["recorded"], found["exit_code"], found["trained"]) == (status, status, code, False)
+    assert found["evidence"] == ("reference" if slug == COREML else "native")
+    assert {name for name, gate in found["gates"].items() if gate and gate["passed"]} >= {"constants", "structure"}
     assert "UNTRAINED" in ran.err
 
 

@@ -1,7 +1,6 @@
 """TensorRT engines as the pipeline makes them: built ahead of time, judged by their network, never called verified."""
 
 import contextlib
-import functools
 import json
 import shutil
 import subprocess
@@ -29,7 +28,6 @@ from export.stages import STAGES, Workshop
 from export.targets import TARGETS
 from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
 from export.to_tensorrt import LAYERS, build, compiled_layers, parse
-from export.weights import find_weights
 from runtimes import trt_engine
 from runtimes.artifact import Artifact, Format, Precision
 from runtimes.base import Evidence, Mode
@@ -37,11 +35,11 @@ from runtimes.ports import INPUT, OUTPUT
 from runtimes.trt_api import ENTERPRISE, RTX, Product, engine_logger, product
 from runtimes.trt_engine import TensorRt
 from runtimes.trt_network import TrtNetwork
-from validation import reference, self_check
+from tests.once import measured_once
+from validation import self_check
 from validation.golden_synthetic import synthetic
-from validation.judge import built, judge
+from validation.judge import built
 from validation.metrics import relative_error
-from validation.rewrite import rewrite_gates
 from validation.timing import TimingPlan, benchmark
 from validation.verdict import Built, NotRun, VerifiedArtifact
 
@@ -79,23 +77,7 @@ class Traced:
 @pytest.fixture(scope="module", autouse=True)
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What several runs have in common is done once: the trace, the reference, and the verdicts on shared files."""
-    verdicts: dict[str, VerifiedArtifact] = {}
-
-    def judged(artifact: Artifact, *others: Any, **options: Any) -> Any:
-        if artifact.made_by in stages.SHARED and artifact.sha256 in verdicts:
-            return replace(verdicts[artifact.sha256], artifact=artifact)
-        verdict = judge(artifact, *others, **options)
-        if isinstance(verdict, VerifiedArtifact):
-            verdicts[artifact.sha256] = verdict
-        return verdict
-
-    with pytest.MonkeyPatch.context() as patch:
-        weights = functools.cache(find_weights)
-        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
-        patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
-        patch.setattr(pipeline, "judge", judged)
-        patch.setattr(self_check, "self_check", _once(self_check.self_check))
-        patch.setattr(reference, "ReferenceModel", _once(reference.ReferenceModel))
+    with measured_once(lambda artifact: artifact.made_by in stages.SHARED) as patch:
         _replace_stages(patch, trace=Traced(tmp_path_factory.mktemp("traced")))
         yield
 
@@ -103,19 +85,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _replace_stages(patch: pytest.MonkeyPatch, **others: stages.Stage) -> None:
     """Of the pipeline; those that were replaced before stay so."""
     patch.setattr(pipeline, "STAGES", {**vars(pipeline)["STAGES"], **others})
-
-
-def _once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember results by the first argument, which is kept alive, and by the precisions asked for."""
-    known: dict[tuple[int, str], tuple[Any, Any]] = {}
-
-    def remembered(first: Any, *others: Any) -> Any:
-        key = (id(first), str(others[1:]))
-        if key not in known:
-            known[key] = (first, function(first, *others))
-        return known[key][1]
-
-    return remembered
 
 
 def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outcome:

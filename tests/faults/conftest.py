@@ -1,6 +1,5 @@
 """A healthy chain of artifacts, made once, and the pipeline with a fault in one of its stages."""
 
-import functools
 import shutil
 import tempfile
 import warnings
@@ -8,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,20 +16,11 @@ from export.coreml_options import CoreMlOptions
 from export.outcome import Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
-from export.weights import find_weights
-from runtimes import mil, mil_program, neural_engine
-from runtimes.artifact import Artifact, Dtype, Precision, digest
-from validation import reference, self_check
-from validation.judge import judge
-from validation.rewrite import rewrite_gates
-from validation.verdict import Verdict
+from runtimes.artifact import Artifact, Dtype, Precision
+from tests.once import measured_once
 
 SIZE = 128  # grids of 8, 4 and 2: the first is padded and has four windows
 MODEL = "m0"
-
-# As they are before a test puts others in their place.
-SELF_CHECK, VISIBILITY, REFERENCE_MODEL = self_check.self_check, self_check.visibility, reference.ReferenceModel
-LOAD_PROGRAM = mil_program.load_program
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,64 +109,6 @@ def measured() -> Iterator[None]:
     """Of the one model that the faults are planted in."""
     with measured_once():
         yield
-
-
-@contextmanager
-def measured_once() -> Iterator[pytest.MonkeyPatch]:
-    """Weights, reference, self-check, rewrite gates and what is healthy are the same in every run: once will do."""
-    with pytest.MonkeyPatch.context() as patch:
-        weights = functools.cache(find_weights)
-        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
-        patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
-        patch.setattr(pipeline, "judge", judged_once())
-        program = _parsed_once()
-        for module in (mil, mil_program, neural_engine):
-            patch.setattr(module, "load_program", program)
-        patch.setattr(self_check, "self_check", _once(SELF_CHECK))
-        patch.setattr(self_check, "visibility", functools.cache(VISIBILITY))
-        patch.setattr(reference, "ReferenceModel", _once(REFERENCE_MODEL))
-        yield patch
-
-
-def judged_once() -> Callable[..., Verdict]:
-    """A file that was not spoilt is judged once: its verdict is a matter of its bytes and the reference."""
-    known: dict[tuple[Any, ...], tuple[reference.Reference, Verdict]] = {}
-
-    def judged(artifact: Artifact, against: reference.Reference, runtime: Any, **options: Any) -> Verdict:
-        key = (artifact.sha256, artifact.precision, artifact.interface, runtime.name, str(options), id(against))
-        if key not in known:
-            known[key] = (against, judge(artifact, against, runtime, **options))
-        return replace(known[key][1], artifact=artifact)
-
-    return judged
-
-
-def _parsed_once() -> Callable[[Path], mil_program.Program]:
-    """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, mil_program.Program] = {}
-
-    def loaded(package: Path) -> mil_program.Program:
-        key = digest(package)
-        program = known.pop(key, None) or LOAD_PROGRAM(package)
-        known[key] = program
-        if len(known) > 4:
-            del known[next(iter(known))]
-        return program
-
-    return loaded
-
-
-def _once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember results by the first argument (and the precisions asked for), which the tests keep alive."""
-    known: dict[tuple[int, str], tuple[Any, Any]] = {}
-
-    def remembered(first: Any, *others: Any) -> Any:
-        key = (id(first), str(others[1:]))
-        if key not in known:
-            known[key] = (first, function(first, *others))
-        return known[key][1]
-
-    return remembered
 
 
 @pytest.fixture

@@ -32,12 +32,11 @@ from runtimes.artifact import Artifact, Format, Precision, digest
 from runtimes.base import Evidence
 from runtimes.mil_program import Constant, Operation, Program, TensorType
 from runtimes.trt_network import load_network, typed_onnx
-from validation import reference, self_check, teacher
+from tests.once import measured_once
+from validation import reference, teacher
 from validation.gates import Gate
 from validation.golden import GoldenSet
 from validation.golden_synthetic import synthetic
-from validation.judge import judge
-from validation.rewrite import rewrite_gates
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
@@ -71,26 +70,8 @@ def _options(form: str) -> TensorRtOptions:
 @pytest.fixture(scope="module")
 def measured() -> Iterator[None]:
     """What is the same in every run is measured once, the verdicts on healthy ONNX files included."""
-    verdicts: dict[str, VerifiedArtifact] = {}
-
-    def judged(artifact: Artifact, *others: Any, **options: Any) -> Any:
-        if artifact.format is not Format.ONNX:
-            return judge(artifact, *others, **options)
-        if (known := verdicts.get(artifact.sha256)) is not None:
-            return replace(known, artifact=artifact)
-        verdict = judge(artifact, *others, **options)
-        if isinstance(verdict, VerifiedArtifact):
-            verdicts[artifact.sha256] = verdict
-        return verdict
-
-    with pytest.MonkeyPatch.context() as patch:
-        weights = functools.cache(find_weights)
-        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
-        patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
-        patch.setattr(pipeline, "judge", judged)
+    with measured_once(lambda artifact: artifact.format is Format.ONNX) as patch:
         patch.setattr(pipeline, "synthetic", _few)
-        patch.setattr(self_check, "self_check", _once(self_check.self_check))
-        patch.setattr(reference, "ReferenceModel", _once(reference.ReferenceModel))
         yield
 
 
@@ -99,19 +80,6 @@ def _few(preprocessing: Preprocessing) -> GoldenSet:
     whole = synthetic(preprocessing)
     members = [whole.of_kind(kind).members[-1] for kind in whole.unique_kinds]
     return GoldenSet(tuple(members), preprocessing)
-
-
-def _once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember results by the first argument, which the tests keep alive, and by the precisions asked for."""
-    known: dict[tuple[int, str], tuple[Any, Any]] = {}
-
-    def remembered(first: Any, *others: Any) -> Any:
-        key = (id(first), str(others[1:]))
-        if key not in known:
-            known[key] = (first, function(first, *others))
-        return known[key][1]
-
-    return remembered
 
 
 @pytest.fixture(scope="module")
@@ -448,18 +416,24 @@ FAULTS = (
     Fault(weight_scale_by_an_ulp, "int8", "quantize", Gate.CONSTANTS),
     Fault(last_bit, "int8", "quantize", Gate.CONSTANTS),
     Fault(swapped_weights, "int8", "quantize", Gate.CONSTANTS),
+    Fault(transposed_constant, "int8", "quantize", Gate.CONSTANTS),
     Fault(one_scale_for_all, "int8", "quantize", Gate.CONSTANTS),
     Fault(asymmetric, "int8", "quantize", Gate.CONSTANTS),
     Fault(coarse_activation, "int8", "quantize", Gate.RANGES),
     Fault(clipped_activation, "int8", "quantize", Gate.RANGES),
     Fault(lost_pair, "int8", "quantize", Gate.OPERATORS),
     Fault(bypassed_pair, "int8", "quantize", Gate.OPERATORS),
+    Fault(softmax_axis, "int8", "quantize", Gate.STRUCTURE),
     Fault(reshape_for_transpose, "int8", "quantize", Gate.STRUCTURE),
+    Fault(dropped_residual, "int8", "quantize", Gate.STRUCTURE),
     Fault(last_bit, "fp32", "parse", Gate.CONSTANTS),
     Fault(relu6, "fp32", "parse", Gate.STRUCTURE),
     Fault(softmax_axis, "fp16", "parse", Gate.STRUCTURE),
+    Fault(swapped_weights, "fp16", "parse", Gate.CONSTANTS),
     Fault(slight_activation, "int8", "parse", Gate.CONSTANTS),
+    Fault(weight_scale_by_an_ulp, "int8", "parse", Gate.CONSTANTS),
     Fault(lost_pair, "int8", "parse", Gate.OPERATORS),
+    Fault(bypassed_pair, "int8", "parse", Gate.OPERATORS),
 )
 
 
@@ -761,6 +735,7 @@ NETWORK_FAULTS = (
     NetworkFault(wide_tensor, "fp16", Gate.OPERATORS),
     NetworkFault(brain_detour, "fp16", Gate.OPERATORS),
     NetworkFault(integer_declared_float, "int8", Gate.INTERFACE),
+    NetworkFault(swapped_kernels, "fp32", Gate.STRUCTURE),
     NetworkFault(swapped_kernels, "fp16", Gate.STRUCTURE),
     NetworkFault(transposed_kernel, "fp16", Gate.CONSTANTS),
     NetworkFault(transposed_operand, "fp32", Gate.STRUCTURE),

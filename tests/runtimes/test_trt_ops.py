@@ -29,7 +29,7 @@ Array = NDArray[Any]
 Tensor = Any
 """A tensor of a TensorRT network."""
 
-FEW, MANY = settings(max_examples=25), settings(max_examples=100)
+FEW, MANY = settings(max_examples=40), settings(max_examples=120)
 _TYPED = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 _LOGGER = engine_logger(product(RTX))[0]
 _BUILDER = trt.Builder(_LOGGER)

@@ -1,10 +1,8 @@
 """`vit-export attach DIR REPORT`: a device's report, judged here from its raw outputs, becomes part of the manifest."""
 
-import contextlib
 import dataclasses
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from efficientvit.errors import Refused
 from export.exported import Exported
-from export.folder import writing
+from export.folder import replace_file, writing
 from export.kit import kit_of
 from export.kit_folder import open_for_kit
 from export.kit_record import Content
@@ -184,20 +182,7 @@ def _write(exported: Exported, report: DeviceReport, place: Path, entries: list[
         manifest["devices"] = [*kept[:first], *entries, *kept[first:]]
     with writing(exported.folder / place):
         (exported.folder / REPORTS).mkdir(parents=True, exist_ok=True)
-        _replace(exported.folder / place, lambda part: part.write_bytes(report.content))
+        replace_file(exported.folder / place, lambda part: part.write_bytes(report.content))
         if not again:
-            _replace(exported.folder / "manifest.json", lambda part: write_json(part, manifest))
+            replace_file(exported.folder / "manifest.json", lambda part: write_json(part, manifest))
     return again
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()

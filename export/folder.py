@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,15 +27,13 @@ def writing(what: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hints = {
-            errno.ENOSPC: f"free some space there, or choose another place with {option}",
-            errno.EDQUOT: f"free some space there, or choose another place with {option}",
-        }
+        elsewhere = f"choose another place with {option}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise BadOutput(
             f"cannot write {what}",
             expected="a place that can be written",
             got=error.strerror or str(error),
-            next_step=hints.get(error.errno or 0, f"choose another place with {option}"),
+            next_step=f"free some space there, or {elsewhere}" if full else elsewhere,
         ) from error
 
 
@@ -86,6 +84,18 @@ def publish(partial: Path, final: Path) -> None:
             final.rename(old)
             partial.rename(final)
             _remove(old)
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make the new `path`, which takes the old one's place whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:

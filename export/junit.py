@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from efficientvit.errors import Refused, VitExportError
-from export.folder import require_writable, writing
+from export.folder import replace_file, require_writable, writing
 from export.outcome import Exit
 from export.verify import Verification
 from validation.gates import GateResult
@@ -29,6 +29,8 @@ def of_verification(verification: Verification, code: Exit) -> Element:
     said = [f"{verification.folder}: {verification.status} (when exported: {verification.recorded})"]
     if not isinstance(verdict, VerifiedArtifact):
         said.append(verdict.reason)
+    if (why := verification.shortfall(code)) is not None:
+        said.append(why)
     if code is Exit.OK:
         kind = None if isinstance(verdict, VerifiedArtifact) else "skipped"
     else:
@@ -62,13 +64,9 @@ def write(path: Path, suites: Element) -> None:
         BadOutput: it cannot be written.
     """
     indent(suites)
-    part = path.with_name(f".{path.name}.part")
+    content = tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
     with writing(path, "--junit"):
-        try:
-            part.write_bytes(tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        replace_file(path, lambda part: part.write_bytes(content))
 
 
 def _finding(gate: GateResult) -> Element | None:

@@ -276,8 +276,8 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
     if not verification.trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
-    if code is Exit.NOT_VERIFIED:
-        screen.print(Text("  the evidence that was required is not to be had on this host", "yellow"))
+    if (why := verification.shortfall(code)) is not None:
+        screen.print(Text(f"  {why}", "yellow"))
 
 
 def show_runtime(screen: Console, predictor: Predictor) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import StageFailed
+from export.folder import replace_file
 from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
 from runtimes.artifact import Artifact, Format
 from runtimes.host import peak_rss_bytes
@@ -131,9 +132,8 @@ def _timing_cache(config: Any, using: Product, options: TensorRtOptions) -> Any:
 def _keep(cache: Any, config: Any, options: TensorRtOptions) -> None:
     if cache is None or options.timing_cache is None:
         return
-    part = options.timing_cache.with_name(f".{options.timing_cache.name}.part")
-    part.write_bytes(bytes(config.get_timing_cache().serialize()))
-    part.replace(options.timing_cache)
+    measured = bytes(config.get_timing_cache().serialize())
+    replace_file(options.timing_cache, lambda part: part.write_bytes(measured))
 
 
 def _settings(using: Product, options: TensorRtOptions, source: Artifact) -> tuple[tuple[str, str], ...]:

@@ -37,6 +37,14 @@ class Verification:
                 return Exit.OK
         return Exit.OK if required is Evidence.BUILT and not self.fallback else Exit.NOT_VERIFIED
 
+    def shortfall(self, code: Exit) -> str | None:
+        """Why the exit code is 3: nothing is wrong with the artifact, and it is not enough."""
+        if code is not Exit.NOT_VERIFIED:
+            return None
+        if self.fallback:
+            return "the weights are an untrained fallback, which is no release: export with -w"
+        return "the evidence that was required is not to be had on this host"
+
 
 def verify(folder: Path) -> Verification:
     """Judge what lies in `folder/ship` against the reference in `folder/evidence`.

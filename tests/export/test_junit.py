@@ -1,6 +1,7 @@
 """`verify --junit`: what a CI server is shown is what the exit code says."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,7 +51,20 @@ def test_evidence_that_is_not_to_be_had_is_an_error(exported: Any, command: Any,
     assert ran.code == 3
     counts, cases = _read(tmp_path / "report.xml")
     assert counts == _counts(errors=1)
-    assert cases[junit.VERDICT].find("error") is not None
+    (error,) = cases[junit.VERDICT]
+    assert error.tag == "error"
+    assert "the evidence that was required" in (error.text or "")
+
+
+def test_an_untrained_fallback_is_an_error_that_says_so(artifact: Artifact, tmp_path: Path) -> None:
+    verification = replace(_verification(NotRun(artifact, "no GPU here", "copy it to one")), fallback=True)
+    path = tmp_path / "report.xml"
+    junit.write(path, junit.of_verification(verification, verification.code(Evidence.BUILT)))
+    _, cases = _read(path)
+    (said,) = cases[junit.VERDICT]
+    assert said.tag == "error"
+    assert "untrained fallback" in (said.text or "")
+    assert "evidence that was required" not in (said.text or "")
 
 
 def test_a_tampered_folder_is_a_failure(exported: Any, command: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from export import interrupt
 from export.doctor import Ability
+from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
 from export.verify import Verification
@@ -205,6 +206,7 @@ def _final(screen: Console, outcome: Outcome, final: Verdict, required: Evidence
             _require(screen, final.report.evidence, required)
             _settings(screen, final)
             _readiness(screen, outcome)
+            _on_the_device(screen, outcome, final)
 
 
 def _require(screen: Console, evidence: Evidence, required: Evidence) -> None:
@@ -235,6 +237,14 @@ def _settings(screen: Console, verified: VerifiedArtifact) -> None:
         else:
             screen.print(Text(f"{line}, OVER the budget of {gate.budget:.1e}: an app must apply", "bold yellow"))
             screen.print(Text("  ship/runtime-settings.json", "bold yellow"))
+
+
+def _on_the_device(screen: Console, outcome: Outcome, verified: VerifiedArtifact) -> None:
+    """Where to go on from an artifact that only an evaluator has seen."""
+    if verified.report.evidence is Evidence.NATIVE or outcome.folder is None or not (outcome.folder / KIT).is_dir():
+        return
+    guide = outcome.folder / KIT / "README.md"
+    screen.print(Text(f"  next: {guide} says how a device checks and times it"), soft_wrap=True)
 
 
 def _readiness(screen: Console, outcome: Outcome) -> None:

@@ -42,6 +42,7 @@ def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None
     assert "UNTRAINED WEIGHTS" in exported.ran.err
     assert "built, NOT RUN here; the network it was built from passed" in exported.ran.err
     assert "its program evaluated in fp16, not run: never timed here" in exported.ran.err
+    assert f"next: out/{COREML}/kit/README.md says how a device checks and times it" in exported.ran.err
 
 
 def test_folders_are_complete_and_nothing_else_is_left(exported: Any) -> None:

@@ -9,6 +9,7 @@ import click
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli_device import attach, kit
+from export.cli_gate import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -420,6 +421,7 @@ def completion(shell: str) -> None:
 
 cli.add_command(kit)
 cli.add_command(attach)
+cli.add_command(explain)
 
 
 def main() -> None:

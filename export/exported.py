@@ -100,16 +100,36 @@ def inside(folder: Path, relative: str) -> Path:
     return path
 
 
+def artifact_of(folder: Path, manifest: dict[str, Any]) -> Artifact:
+    """The file of the last stage, whether it ships or was rejected, as it lies there.
+
+    Raises:
+        BadFolder: the manifest is incomplete, or no stage made a file.
+        ArtifactChanged: it is not the one that the manifest is about.
+    """
+    try:
+        artifact = _last(folder, manifest, manifest["stages"][-1]["artifact"]["path"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    artifact.require_unchanged()
+    return artifact
+
+
 def _artifact(folder: Path, manifest: dict[str, Any]) -> Artifact:
-    stage, model = manifest["stages"][-1], manifest["model"]
     if manifest["artifact"] is None:
         raise NothingToShip(
             f"{folder} holds nothing that may ship: its export was {manifest['status']}",
             expected="a folder of an export that ended with an artifact",
-            next_step="export again",
+            next_step=f"export again; `vit-export explain {folder}` says which layer is at fault",
         )
+    return _last(folder, manifest, manifest["artifact"])
+
+
+def _last(folder: Path, manifest: dict[str, Any], path: str) -> Artifact:
+    """What the last stage made."""
+    stage, model = manifest["stages"][-1], manifest["model"]
     return Artifact(
-        path=inside(folder, manifest["artifact"]),
+        path=inside(folder, path),
         format=Format(stage["artifact"]["format"]),
         precision=Precision(**{key: Dtype(value) for key, value in manifest["precision"].items()}),
         model=model_spec(model["name"], model["image_size"], model["classes"]),

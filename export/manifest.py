@@ -16,6 +16,7 @@ from runtimes.artifact import Artifact, Format, Interface, Precision
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
 from runtimes.ports import Port, intended_ports, labels_digest
+from validation.blame import Blame, LayerError
 from validation.gates import Gate, GateResult, KindError
 from validation.timing import Timing
 from validation.verdict import Built, NotRun, Report, VerifiedArtifact
@@ -109,6 +110,7 @@ def build(
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
         "settings": None if handed is None else _settings(handed, report),
         "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
+        "blame": blame_record(outcome.rejected_stage, outcome.blame),
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
         "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
         "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
@@ -258,6 +260,39 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
                 "outside_margin": report.top1.outside_margin,
             },
         },
+    }
+
+
+def blame_record(stage: str | None, blame: Blame | None) -> dict[str, Any] | None:
+    """The stage, and the layers and constants that are likely at fault, the likeliest first."""
+    if blame is None:
+        return None
+    return {
+        "stage": stage,
+        "note": blame.note,
+        "suspects": [
+            {
+                "module": suspect.module,
+                "constant": suspect.constant,
+                "layer": None if suspect.layer is None else layer_record(suspect.layer),
+                "cause": suspect.cause,
+            }
+            for suspect in blame.suspects
+        ],
+    }
+
+
+def layer_record(layer: LayerError) -> dict[str, Any]:
+    """One layer against the model's float64."""
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "module": layer.module,
+        "error": _number(layer.error),
+        "floor": _number(layer.floor),
+        "passed": layer.passed,
+        "low": _number(layer.low),
+        "high": _number(layer.high),
     }
 
 

@@ -10,6 +10,7 @@ from export.request import Job
 from runtimes.artifact import Artifact
 from runtimes.base import Evidence
 from runtimes.neural_engine import Readiness
+from validation.blame import Blame
 from validation.gates import GateResult
 from validation.timing import Timing
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
@@ -92,7 +93,7 @@ class StageResult:
 class Outcome:
     """One job's result. `folder` is where it was handed over; `error` is set when a stage failed.
 
-    `readiness`: of a Core ML package, for the Neural Engine.
+    `readiness`: of a Core ML package, for the Neural Engine. `blame`: of the rejected stage.
     """
 
     job: Job
@@ -106,11 +107,19 @@ class Outcome:
     error: VitExportError | None = None
     fallback: bool = False
     readiness: Readiness | None = None
+    blame: Blame | None = None
 
     @property
     def final(self) -> Verdict | None:
         """The verdict on what would ship: of the last stage, once all were run; a rejection ends the chain."""
         return self.stages[-1].verdict if self.stages else None
+
+    @property
+    def rejected_stage(self) -> str | None:
+        """The first stage over budget, which is the one to blame."""
+        if self.rewrite is not None and not self.rewrite.passed:
+            return "rewrite"
+        return self.stages[-1].name if isinstance(self.final, Rejected) else None
 
     @property
     def status(self) -> str:

@@ -30,6 +30,8 @@ from runtimes.operators import count_operators
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.threads import spare_threads, torch_threads
 from validation import reference_file
+from validation.blame_artifact import blame_artifact
+from validation.blame_rewrite import blame_rewrite
 from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
@@ -145,6 +147,7 @@ class _Bench:
         outcome = Outcome(job, name, self._rewrite(job), fallback=self._weights.fallback)
         with folder.new_folder(self._request.out, name) as partial:
             self._make(job, outcome, progress)
+            self._blame(outcome, progress)
             self._time(outcome, progress)
             progress.step(f"{outcome.slug}: writing")
             self._hand_over(outcome, partial, command, progress)
@@ -177,6 +180,18 @@ class _Bench:
             if isinstance(result.verdict, Rejected):
                 return
             before = result.verdict
+
+    def _blame(self, outcome: Outcome, progress: Progress) -> None:
+        """Which layer of the rejected stage is at fault."""
+        if (stage := outcome.rejected_stage) is None:
+            return
+        progress.step(f"{outcome.slug}: looking for the layer to blame in '{stage}'")
+        final = outcome.final
+        with chatter.into(self._log):
+            if isinstance(final, Rejected):
+                outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates)
+            else:
+                outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
     def _stage(self, name: str, job: Job, precision: Precision, before: Verdict | None, *, last: bool) -> StageResult:
         key = (name, job.batch, job.opset)

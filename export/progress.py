@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from export import interrupt
 from export.doctor import Ability
+from export.explain import Explanation
 from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
@@ -22,6 +24,7 @@ from export.weights import Weights
 from runtimes.base import Evidence
 from runtimes.host import Host
 from runtimes.registry import native_runtime
+from validation.blame import Blame
 from validation.gates import Gate, GateResult
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
@@ -110,6 +113,8 @@ def _word(verdict: Verdict) -> tuple[str, str]:
 _COUNTED = {Gate.INTERFACE: "port", Gate.OPERATORS: "op", Gate.CONSTANTS: "const", Gate.LABELS: "image"}
 _WHOLE = {*_COUNTED, Gate.OVERFLOW}
 _VIOLATIONS_SHOWN = 3
+_SUSPECTS_SHOWN = 3
+_TEXTS = ("layer", "kind", "module")
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
 _WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
 
@@ -176,7 +181,7 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
     if outcome.error is not None:
         screen.print(Text(f"stage '{outcome.failed_stage}' FAILED: {outcome.error}", "bold red"))
     elif outcome.rewrite is not None and not outcome.rewrite.passed:
-        _reject(screen, "rewrite", outcome.rewrite.reason)
+        _reject(screen, "rewrite", outcome.rewrite.reason, outcome.blame)
     elif final is not None:
         _final(screen, outcome, final, required)
     for note in (note for result in outcome.stages for note in result.artifact.notes):
@@ -194,7 +199,7 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
 def _final(screen: Console, outcome: Outcome, final: Verdict, required: Evidence) -> None:
     match final:
         case Rejected(reason=reason):
-            _reject(screen, outcome.stages[-1].name, reason)
+            _reject(screen, outcome.stages[-1].name, reason, outcome.blame)
         case NotRun():
             screen.print(Text("made, NOT CHECKED here", "bold yellow"))
             screen.print(Text(f"  why:  {final.reason}\n  next: {final.remedy}"), soft_wrap=True)
@@ -214,10 +219,22 @@ def _require(screen: Console, evidence: Evidence, required: Evidence) -> None:
         screen.print(Text(f"{evidence} evidence only; {required} is required", "bold yellow"))
 
 
-def _reject(screen: Console, stage: str, reason: str) -> None:
+def _reject(screen: Console, stage: str, reason: str, blame: Blame | None) -> None:
     screen.print(Text(f" REJECTED at stage '{stage}': it must not ship ", "bold white on red"))
     screen.print(Text(f"  {reason}"))
+    if blame is not None:
+        show_blame(screen, blame, _SUSPECTS_SHOWN)
     screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
+
+
+def show_blame(screen: Console, blame: Blame, shown: int | None = None) -> None:
+    """The layers and constants that are likely at fault, the likeliest first."""
+    if blame.note:
+        screen.print(Text(f"  {blame.note}"))
+    for place, suspect in enumerate(blame.suspects[:shown], 1):
+        screen.print(Text(f"  {place}. {suspect}", "bold" if place == 1 else ""), soft_wrap=True)
+    if shown is not None and (more := len(blame.suspects) - shown) > 0:
+        screen.print(Text(f"  and {more} more, in the manifest", "dim"))
 
 
 def _settings(screen: Console, verified: VerifiedArtifact) -> None:
@@ -288,6 +305,24 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
     if (why := verification.shortfall(code)) is not None:
         screen.print(Text(f"  {why}", "yellow"))
+
+
+def show_explanation(screen: Console, folder: Path, explanation: Explanation, *, layers: bool) -> None:
+    """The suspects of a stage, and with `layers` all that could be compared."""
+    if layers:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("layer", "kind", "module", "error", "floor", "from", "to"):
+            table.add_column(heading, overflow="fold", justify="left" if heading in _TEXTS else "right")
+        for layer in explanation.blame.layers:
+            numbers = (f"{layer.error:.1e}", f"{layer.floor:.1e}", f"{layer.low:.4g}", f"{layer.high:.4g}")
+            table.add_row(layer.name, layer.kind, layer.module, *numbers, style="" if layer.passed else "red")
+        screen.print(table)
+    word, style = ("rejected", _STYLE["rejected"]) if explanation.rejected else ("within budget", "green")
+    screen.print(Text(f"{folder}: stage '{explanation.stage}' is ").append(word, style))
+    for gate in explanation.gates:
+        if not gate.passed:
+            screen.print(Text(f"  {gate.gate} gate: {gate.detail}"))
+    show_blame(screen, explanation.blame)
 
 
 def show_runtime(screen: Console, predictor: Predictor) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Format
+from runtimes.onnx_file import load_onnx
 from runtimes.openvino_ir import import_openvino
 
 Constant = tuple[str, NDArray[Any]]
@@ -33,7 +34,7 @@ def read_constants(artifact: Artifact) -> Iterator[Constant]:
 def _onnx(artifact: Artifact) -> Iterator[Constant]:
     import onnx
 
-    graph = onnx.load(artifact.path).graph
+    graph = load_onnx(artifact.path).graph
     for initializer in graph.initializer:
         yield initializer.name, onnx.numpy_helper.to_array(initializer)
     for node in graph.node:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.base import Array
+from runtimes.onnx_file import load_onnx
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -24,7 +25,7 @@ class OnnxTensors:
         import onnx
         import onnxruntime
 
-        model = onnx.load(source) if isinstance(source, Path) else source
+        model = load_onnx(source) if isinstance(source, Path) else source
         shown = onnx.ModelProto()
         shown.CopyFrom(model)
         outputs = {output.name for output in shown.graph.output}

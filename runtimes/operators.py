@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.compression import LEAST_ELEMENTS
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.onnx_file import load_onnx
 from runtimes.openvino_ir import import_openvino
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def count_operators(artifact: Artifact) -> int | None:
     """
     match artifact.format:
         case Format.ONNX:
-            import onnx
-
-            return len(onnx.load(artifact.path, load_external_data=False).graph.node)
+            return len(load_onnx(artifact.path, weights=False).graph.node)
         case Format.OPENVINO:
             operations = import_openvino().Core().read_model(artifact.path).get_ops()
             return sum(not _is_data(operation) for operation in operations)
@@ -84,12 +83,10 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
     if artifact.precision.quantised:
-        import onnx
-
         from runtimes.onnx_quantisers import left_out
         from runtimes.trt_network import typed_onnx
 
-        lost = left_out(onnx.load(typed_onnx(artifact)))
+        lost = left_out(load_onnx(typed_onnx(artifact)))
         found.update({f"{kind} not quantised": count for kind, count in lost.items()})
     if artifact.format in (Format.NETWORK, Format.ENGINE):
         from runtimes.trt_network import load_network

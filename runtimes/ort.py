@@ -14,6 +14,7 @@ from runtimes.artifact import Artifact, Dtype
 from runtimes.base import Array, Attestation, Evidence, Mode, Session
 from runtimes.extras import in_one_sentence, missing
 from runtimes.host import this_host, version
+from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import is_quantised, without_quantisers
 from runtimes.onnx_widen import widened
 from runtimes.session import OpenSession, refused_by
@@ -106,9 +107,8 @@ def _source(path: Path, mode: Mode) -> Path | bytes:
     """The file itself; for the oracle, one of float16 or int8 put into float32 arithmetic."""
     if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(_stored_dtypes(path)):
         return path
-    import onnx
 
-    model = onnx.load(path)
+    model = load_onnx(path)
     return bytes((without_quantisers(model) if is_quantised(model) else widened(model)).SerializeToString())
 
 
@@ -159,5 +159,5 @@ def _entry(options: Any, key: str) -> str:
 def _stored_dtypes(path: Path) -> Counter[str]:
     import onnx
 
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load_onnx(path, weights=False).graph
     return Counter(onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import BrokenArtifact, StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format, Interface
+from runtimes.onnx_file import load_onnx
 from runtimes.openvino_ir import import_openvino
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _onnx(artifact: Artifact) -> Ports:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
         return Port(value.name, dtype, tuple(d.dim_value if d.HasField("dim_value") else BATCH for d in kind.shape.dim))
 
-    graph = onnx.load(artifact.path, load_external_data=False).graph
+    graph = load_onnx(artifact.path, weights=False).graph
     return tuple(map(port, graph.input)), tuple(map(port, graph.output))
 
 

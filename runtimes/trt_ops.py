@@ -102,14 +102,30 @@ _UNARY: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _slice(x: Tensor, start: Ints, size: Ints, stride: Ints, axes: Ints | None = None) -> Tensor:
+def _slice(
+    x: Tensor, start: Ints, size: Ints, stride: Ints, axes: Ints | None = None, fill: Tensor | float | None = None
+) -> Tensor:
+    """What lies beyond the tensor is `fill`; without one nothing may."""
     chosen = list(range(x.dim())) if axes is None else _ints(axes)
     index: list[slice] = [slice(None)] * x.dim()
     for axis, first, count, step in zip(chosen, _ints(start), _ints(size), _ints(stride), strict=True):
+        if fill is not None and step > 0 and count > 0:
+            x, first = _filled(x, axis, first, first + (count - 1) * step, fill)  # noqa: PLW2901
         if step < 1 or first < 0 or count < 0 or first + (count - 1) * step >= x.shape[axis]:
             raise BadOperand(f"{count} from {first} by {step} of {x.shape[axis]}")
         index[axis] = slice(first, first + count * step, step)
     return x[tuple(index)]
+
+
+def _filled(x: Tensor, axis: int, first: int, last: int, fill: Tensor | float) -> tuple[Tensor, int]:
+    """With `fill` on both sides of an axis, so that `first` to `last` are within; and where `first` is then."""
+    before, after = max(0, -first), max(0, last + 1 - x.shape[axis])
+
+    def filling(count: int) -> Tensor:
+        shape = [*x.shape[:axis], count, *x.shape[axis + 1 :]]
+        return x.new_full(shape, float(fill))
+
+    return torch.cat([filling(before), x, filling(after)], axis), first + before
 
 
 def _concatenation(values: Sequence[Tensor], axis: int) -> Tensor:

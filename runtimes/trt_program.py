@@ -180,12 +180,15 @@ def _unary(layer: Any) -> Attributes:
 
 
 def _slice(layer: Any) -> Attributes:
-    require(layer.mode.name == "STRICT_BOUNDS", layer.name, f"mode {layer.mode.name}")
+    filled = layer.mode.name == "FILL"  # how the importer lowers a Pad
+    require(filled or layer.mode.name == "STRICT_BOUNDS", layer.name, f"mode {layer.mode.name}")
+    require(filled or layer.num_inputs < 5, layer.name, f"{layer.num_inputs} inputs")
     return {
         "start": sized(layer.start),
         "size": sized(layer.shape),
         "stride": sized(layer.stride),
         "axes": sized(getattr(layer, "axes", None)),
+        "fill": 0.0 if filled else None,
     }
 
 
@@ -283,7 +286,7 @@ _LAYERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any], Attributes]]] 
     "RESIZE": ("IResizeLayer", ("x", "size"), _resize),
     "SHAPE": ("IShapeLayer", ("x",), _nothing),
     "SHUFFLE": ("IShuffleLayer", ("x", "shape"), _shuffle),
-    "SLICE": ("ISliceLayer", ("x", "start", "size", "stride"), _slice),
+    "SLICE": ("ISliceLayer", ("x", "start", "size", "stride", "fill"), _slice),
     "SOFTMAX": ("ISoftMaxLayer", ("x",), _softmax),
     "SQUEEZE": ("ISqueezeLayer", ("x", "axes"), _nothing),
     "UNARY": ("IUnaryLayer", ("x",), _unary),

@@ -245,24 +245,25 @@ def execution_gate(deviations: Sequence[LayerDeviation]) -> GateResult:
     return GateResult(Gate.EXECUTION, over(worst), 1.0, None, None, detail)
 
 
+def range_ratio(reached: tuple[float, float]) -> float:
+    """How far a calibrated range is from the largest magnitude that is reached: at least 1."""
+    calibrated, largest = reached
+    if not (0 < calibrated < float("inf") and largest < float("inf")):
+        return float("inf")
+    return max(largest / calibrated, calibrated / largest) if largest > 0 else 1.0
+
+
 def ranges_gate(reached: Mapping[str, tuple[float, float]]) -> GateResult:
     """Each activation's calibrated range against what golden images reach there: tensor -> (range, largest magnitude).
 
     Calibration is on other images, so a range need not be exact; one that is far off clips, or wastes its integers.
     """
-
-    def ratio(pair: tuple[float, float]) -> float:
-        calibrated, largest = pair
-        if not (0 < calibrated < float("inf") and largest < float("inf")):
-            return float("inf")
-        return max(largest / calibrated, calibrated / largest) if largest > 0 else 1.0
-
     if not reached:
         return GateResult(Gate.RANGES, float("nan"), RANGE_FACTOR, None, None, "no quantised activation")
-    worst = max(reached, key=lambda tensor: ratio(reached[tensor]))
+    worst = max(reached, key=lambda tensor: range_ratio(reached[tensor]))
     calibrated, largest = reached[worst]
     detail = f"'{worst}' is calibrated to {calibrated:.4g} and reaches {largest:.4g}; {len(reached)} tensors"
-    return GateResult(Gate.RANGES, ratio(reached[worst]), RANGE_FACTOR, None, None, detail)
+    return GateResult(Gate.RANGES, range_ratio(reached[worst]), RANGE_FACTOR, None, None, detail)
 
 
 def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Float64]]) -> GateResult:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from runtimes.artifact import Artifact
 from runtimes.base import Array
+from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import activation_quantisers, without_quantisers
 from runtimes.onnx_tensors import OnnxTensors
 from runtimes.trt_network import typed_onnx
@@ -14,9 +15,7 @@ _LARGEST_INT8 = 127
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:
     """Tensor -> (the largest magnitude that its quantiser represents, the largest on the images in float32)."""
-    import onnx
-
-    model = onnx.load(artifact.path)
+    model = load_onnx(artifact.path)
     quantisers = list(activation_quantisers(model))
     peaks = OnnxTensors(without_quantisers(model)).peaks(images, artifact.batch or 1)
     largest = {**peaks, model.graph.input[0].name: float(abs(images).max())}
@@ -31,7 +30,7 @@ def scale_digests(artifact: Artifact) -> Mapping[str, str]:
     import numpy as np
     import onnx
 
-    model = onnx.load(typed_onnx(artifact))
+    model = load_onnx(typed_onnx(artifact))
     names = {quantiser.scale_name for quantiser in activation_quantisers(model)}
     held = [tensor for tensor in model.graph.initializer if tensor.name in names]
     return digests((tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))) for tensor in held)

@@ -151,19 +151,32 @@ class ReferenceModel:
             self._at[key] = self._measured(precision, image_input=image_input)
         return self._at[key]
 
+    def stored(self, precision: Precision, *, image_input: bool = False) -> EfficientViT:
+        """The deploy form with the values that an artifact of this precision and input has of its weights."""
+        return with_rounded_weights(self.image_deploy if image_input else self.deploy, precision)
+
+    def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
+        """Every constant that such an artifact holds, by name."""
+        return self._constants(self.stored(precision, image_input=image_input), precision, image_input)
+
+    def _constants(
+        self, stored: EfficientViT, precision: Precision, image_input: bool
+    ) -> list[tuple[str, NDArray[Any]]]:
+        if precision.quantised:
+            held = quantised_constants(self.image_deploy if image_input else self.deploy)
+        else:
+            held = deploy_constants(stored, precision.decoded)
+        return [*held, *(image_constants(self.golden.preprocessing) if image_input else ())]
+
     def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
-        deploy = self.image_deploy if image_input else self.deploy
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
-        stored = with_rounded_weights(deploy, precision)
+        stored = self.stored(precision, image_input=image_input)
         known = precision.weights is Dtype.FP32 and not image_input
         single = self._single if known else _evaluations(stored, images, Precision())
         # What quantised activations cost is the quality gate's business: integers tip over, there is no such floor.
         rounded_too = precision.activations is not Dtype.FP32 and not precision.quantised
         run = _evaluations(stored, images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
-        constants = quantised_constants(deploy) if precision.quantised else deploy_constants(stored, precision.decoded)
-        if image_input:
-            constants += image_constants(self.golden.preprocessing)
         compressed = precision.weights.compressed
         return Reference(
             golden=self.golden,
@@ -173,7 +186,7 @@ class ReferenceModel:
             judged=self.judged,
             floors=self._pooled(run, structure if compressed else self.logits, _narrowest(precision)),
             structure_floors=self._pooled(single, structure, Dtype.FP32),
-            constants=digests(constants),
+            constants=digests(self._constants(stored, precision, image_input)),
             image_input=image_input,
             quality_budget=self._quality() if compressed else None,
         )

@@ -18,6 +18,7 @@ from export.request import Job, Request
 from export.stages import STAGES, Workshop
 from runtimes.artifact import Artifact, Dtype, Precision
 from tests.once import measured_once
+from validation.blame import Blame
 
 SIZE = 128  # grids of 8, 4 and 2: the first is padded and has four windows
 MODEL = "m0"
@@ -98,6 +99,14 @@ def quick_conversion() -> Iterator[None]:
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
     """Of the one model that faults are planted in."""
     return Forge(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture(autouse=True)
+def no_blame(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a fault is seen is the question here, whose it is takes seconds each: tests/validation/test_blame.py."""
+    if "blames" not in request.keywords:
+        for name in ("blame_artifact", "blame_rewrite"):
+            monkeypatch.setattr(pipeline, name, lambda *_, **__: Blame(()))
 
 
 Spoil = Callable[[str, str, str | None, Callable[[Path], object] | None], None]

@@ -4,6 +4,7 @@ A fault is data (where it is planted, which gate is expected to see it) and a fu
 Magnitudes and places are drawn at random from a seed that the test's name shows.
 """
 
+import json
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -439,12 +440,13 @@ def test_the_healthy_chain_passes(target: str, precision: str, run: Callable[...
     assert outcome.code(Evidence.NATIVE) is Exit.OK
 
 
-def test_the_command_exits_with_1(
+@pytest.mark.blames
+def test_the_command_exits_with_1_and_names_the_layer(
     spoil: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def plant(path: Path) -> None:
         model = onnx.load(path)
-        last_bit(model, np.random.default_rng(0))
+        zeroed_bias(model, np.random.default_rng(0))
         onnx.save(model, path)
 
     spoil("onnx", "fp32", "simplify", plant)
@@ -453,8 +455,26 @@ def test_the_command_exits_with_1(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == Exit.REJECTED
-    assert "constants" in capsys.readouterr().err
-    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["m0-128-onnx-fp32-untrained.rejected"]
+    said = capsys.readouterr().err
+    assert "constants" in said
+    (folder,) = (tmp_path / "out").iterdir()
+    assert folder.name == "m0-128-onnx-fp32-untrained.rejected"
+
+    blamed = json.loads((folder / "manifest.json").read_text())["blame"]
+    assert blamed["stage"] == "simplify"
+    constant = blamed["suspects"][0]["constant"]
+    assert constant.endswith("project.bias")
+    assert blamed["suspects"][0]["cause"] == "is all zeros"
+    assert f"1. {constant.removesuffix('.bias')}: constant '{constant}'" in said
+
+    monkeypatch.setattr(sys, "argv", ["vit-export", "explain", str(folder), "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == Exit.REJECTED
+    explained = json.loads(capsys.readouterr().out)
+    assert explained["blame"] == blamed
+    assert not explained["gates"]["constants"]["passed"]
+    assert len(explained["layers"]) > 400
 
 
 def test_a_file_edited_after_its_verification_is_not_timed(run: Callable[..., Any]) -> None:

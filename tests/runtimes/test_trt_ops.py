@@ -337,6 +337,27 @@ def test_slice(data: st.DataObject) -> None:
     assert [result.shape[axis] for axis in axes] == size
 
 
+@compares("slice")
+@MANY
+@given(st.data())
+def test_slice_beyond_the_edge(data: st.DataObject) -> None:
+    """A Pad is lowered to a slice that starts before the tensor, ends after it, and is filled up."""
+    draw = Draw(data)
+    shape = draw.shape()
+    before = [draw.integer(0, 2) for _ in shape]
+    after = [draw.integer(0, 2) for _ in shape]
+    value = draw.integer(-3, 3) if draw.flag() else None
+    x = draw.eighths(*shape)
+    net = Net()
+    size = [a + b + n for a, b, n in zip(before, after, shape, strict=True)]
+    layer = net.network.add_slice(net.given(x), [-count for count in before], size, [1] * len(shape))
+    layer.mode = trt.SampleMode.FILL
+    if value is not None:
+        layer.set_input(4, net.constant(value, np.float32))
+    expected = np.pad(x, list(zip(before, after, strict=True)), constant_values=value or 0)
+    assert net.result(layer).tolist() == expected.tolist()
+
+
 @compares("concatenation")
 @FEW
 @given(st.data())

@@ -1,0 +1,90 @@
+"""The blame for a rejected file: its own constants and layers, against the model that it was made from.
+
+Every tensor that the layers give is looked for among those of the model (PyTorch, float64, the same rounded weights):
+by value, so that it does not matter what a converter called it, how it reshaped it, or whose converter it was.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from efficientvit.errors import StageFailed, VitExportError
+from runtimes.artifact import Artifact, Dtype
+from runtimes.base import Images, Mode
+from runtimes.constants import read_constants
+from runtimes.layers import open_layers
+from validation.blame import Blame, rank
+from validation.blame_quantised import blame_execution, blame_ranges
+from validation.causes import cause_of_constant
+from validation.constants import audit
+from validation.gates import Gate, GateResult
+from validation.matching import matched
+from validation.reference import ReferenceModel
+from validation.right import right_tensors
+
+LAYER_FACTOR = {Mode.ORACLE: 16.0, Mode.SHIPPED: 4.0}
+"""Budget of a layer over its own floor, which is of one evaluation: wider than a gate's."""
+
+_IMAGES = 3
+_PRECISION_ONLY = frozenset({Gate.PRECISION, Gate.OVERFLOW})
+
+
+def blame_artifact(artifact: Artifact, model: ReferenceModel, gates: Sequence[GateResult]) -> Blame:
+    """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors."""
+    failed = {gate.gate for gate in gates if not gate.passed}
+    if Gate.RANGES in failed:
+        return blame_ranges(artifact, model)
+    if failed == {Gate.EXECUTION}:  # with the constants or the structure wrong too, those say more
+        return blame_execution(artifact, model)
+    mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantised else Mode.ORACLE
+    try:
+        wrong = _wrong_constants(artifact, model)
+        with open_layers(artifact, mode) as opened:
+            calls = list(_calls(artifact, model, gates))
+            values = [opened.run(images) for images, _ in calls]
+        precision = artifact.precision
+        right = right_tensors(model, precision, [rows for _, rows in calls], artifact.interface.image_input, mode)
+    except VitExportError as error:
+        return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
+    found = matched(opened.layers, values, right, LAYER_FACTOR[mode])
+    return rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
+
+
+def _calls(artifact: Artifact, model: ReferenceModel, gates: Sequence[GateResult]) -> list[tuple[Images, list[int]]]:
+    """What to run the artifact on, and which golden images that is: those on which the gates were at their worst."""
+    golden, batch = model.golden, artifact.batch or _IMAGES
+    names = [kind.worst_image for gate in gates if not gate.passed for kind in gate.kinds if not kind.passed]
+    judged = [row for row in range(len(golden)) if model.judged[row]]
+    if not judged:
+        raise StageFailed("there is no golden image on which the model is well conditioned")
+    worst = [golden.names.index(name) for name in dict.fromkeys(names) if name in golden.names]
+    spread = [judged[i] for i in np.linspace(0, len(judged) - 1, min(_IMAGES, len(judged))).astype(int)]
+    rows = list(dict.fromkeys([*worst[:_IMAGES], *spread]))[: max(_IMAGES, batch)]
+    rows = list(np.resize(rows, -(-len(rows) // batch) * batch))
+    parts = [[int(row) for row in rows[start : start + batch]] for start in range(0, len(rows), batch)]
+    image_input = artifact.interface.image_input
+    reference = model.at(artifact.precision, image_input=image_input)
+
+    def images(part: list[int]) -> Images:
+        members = [golden.members[row] for row in part]
+        if image_input and all(member.has_pixels for member in members):
+            return np.stack([member.data for member in members])
+        return reference.inputs[part]
+
+    return [(images(part), part) for part in parts]
+
+
+def _wrong_constants(artifact: Artifact, model: ReferenceModel) -> dict[str, str]:
+    """Constants of the file that are not the model's, by name: what is wrong with them."""
+    reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
+    held = [(name, np.asarray(value)) for name, value in read_constants(artifact)]
+    found = audit(held, reference.constants)
+    expected = {name: np.asarray(value) for name, value in model.constants(artifact.precision, reference.image_input)}
+    by_name = {name.replace(".", "_"): name for name in expected}
+    values = dict(held)
+    result: dict[str, str] = {}
+    for name in found.wrong:
+        own = by_name.get(name.replace(".", "_"))
+        result[own or name] = cause_of_constant(values[name], expected.get(own or ""), expected)
+    result.update(dict.fromkeys(found.missing, "is not in the file"))
+    return result

@@ -1,0 +1,60 @@
+"""Which layer of a quantised artifact executes wrongly when fed the right inputs, or was calibrated wrongly."""
+
+from runtimes.artifact import Artifact
+from runtimes.onnx_file import load_onnx
+from runtimes.trt_network import typed_onnx
+from validation.blame import SHOWN, Blame, LayerError, Suspect
+from validation.gates import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
+from validation.golden import Kind
+from validation.ranges import calibrated_ranges
+from validation.reference import ReferenceModel
+from validation.teacher import layer_deviations
+
+_IMAGES = 4
+
+
+def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
+    """The first layers, in the network's order, that leave the oracle's integers although they were fed its inputs."""
+    rows = [row for row in _ordinary(model) if model.judged[row]][:_IMAGES]
+    layers, modules = [], _modules(artifact)
+    for deviation in layer_deviations(artifact, model.golden.images[rows]):
+        error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
+        kind, module = "quantised" if deviation.integer else "layer", modules.get(deviation.tensor, "")
+        nowhere = float("nan")
+        layers.append(LayerError(deviation.tensor, kind, module, error, limit, error <= limit, nowhere, nowhere))
+    wrong = [layer for layer in layers if not layer.passed][:SHOWN]
+    return Blame(
+        tuple(Suspect(layer.module, None, layer, "fed the oracle's inputs it gives something else") for layer in wrong),
+        tuple(layers),
+        None if wrong else "every layer that was fed the oracle's inputs is within its limit",
+    )
+
+
+def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
+    """Activations whose quantisers saturate, or waste their integers, the worst first."""
+    modules = _modules(artifact)
+    reached = calibrated_ranges(artifact, model.golden.images[_ordinary(model)])
+    ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
+    suspects = []
+    for tensor in sorted(ratios, key=lambda name: -ratios[name])[:SHOWN]:
+        calibrated, largest = reached[tensor]
+        if ratios[tensor] <= RANGE_FACTOR:
+            break
+        does = "saturates" if largest > calibrated else "wastes its integers"
+        error = LayerError(
+            tensor, "quantiser", modules.get(tensor, ""), ratios[tensor], RANGE_FACTOR, False, -largest, largest
+        )
+        suspects.append(
+            Suspect(error.module, None, error, f"{does}: calibrated to {calibrated:.4g}, reaches {largest:.4g}")
+        )
+    return Blame(tuple(suspects))
+
+
+def _ordinary(model: ReferenceModel) -> list[int]:
+    return [row for row, kind in enumerate(model.golden.kinds) if kind is not Kind.AMPLIFIED]
+
+
+def _modules(artifact: Artifact) -> dict[str, str]:
+    """Tensor -> path of the module: a node of ours is named by it, and the network's tensors are the file's."""
+    nodes = load_onnx(typed_onnx(artifact)).graph.node
+    return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

@@ -1,0 +1,169 @@
+"""Finds each tensor of an artifact among those of the model that it was made from, by value."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.layers import Layer, Values
+from validation.metrics import Float64
+
+_TINY = 1e-300
+_NEAREST = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RightTensor:
+    """One tensor of the model: `values`, one array a call, in float64; `floor`: what rounding alone moves it by."""
+
+    layer: Layer
+    values: tuple[Float64, ...]
+    floor: float
+    norms: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "norms", tuple(float(np.linalg.norm(value)) for value in self.values))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Right:
+    """All tensors of the model, and the module to which each of its constants belongs, by the constant's name."""
+
+    tensors: tuple[RightTensor, ...]
+    modules: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Where a layer's tensors are in the model: the worst of them. `expected`: what they should have been, if known."""
+
+    module: str
+    error: float
+    floor: float
+    passed: bool
+    values: tuple[Float64, ...]
+    expected: tuple[Float64, ...] | None
+
+
+def matched(layers: Sequence[Layer], calls: Sequence[Values], right: Right, factor: float) -> dict[str, Found]:
+    """By the layer's name. Layers of integers or truth values are left out: they are of the graph, not of the model."""
+    search = _Search(right, factor)
+    result: dict[str, Found] = {}
+    for layer in layers:
+        worst: Found | None = None
+        for tensor in layer.gives:
+            values = [call[tensor] for call in calls if tensor in call]
+            if len(values) != len(calls) or values[0].dtype.kind != "f" or values[0].size == 0:
+                continue
+            found = search.find(layer, tensor, tuple(value.astype(np.float64) for value in values))
+            if worst is None or (worst.passed and not found.passed):
+                worst = found
+        if worst is not None:
+            result[layer.name] = worst
+    return result
+
+
+class _Search:
+    def __init__(self, right: Right, factor: float) -> None:
+        self._right = right
+        self._factor = factor
+        self._least_floor = min(tensor.floor for tensor in right.tensors)
+        self._paths = {tensor.layer.name for tensor in right.tensors}
+        self._by_size: dict[int, list[RightTensor]] = {}
+        for tensor in right.tensors:
+            self._by_size.setdefault(tensor.values[0].size, []).append(tensor)
+        self._inputs = {name for tensor in right.tensors if not tensor.layer.reads for name in tensor.layer.gives}
+        self._same: dict[str, frozenset[str]] = {}  # a tensor of the artifact -> the model's that it is
+        self._module: dict[str, str] = {}
+
+    def find(self, layer: Layer, tensor: str, values: tuple[Float64, ...]) -> Found:
+        candidates = self._by_size.get(values[0].size, [])
+        expected = self._expected(layer, candidates)
+        hint = self._hint(layer)
+        for form in _forms(values):
+            near = [right for bound, right in _bounded(form, candidates) if bound <= self._factor * right.floor]
+            hits = [(error, right) for right in near if (error := _error(form, right)) <= self._factor * right.floor]
+            if hits:
+                self._same[tensor] = frozenset(name for _, right in hits for name in right.layer.gives)
+                error, own = next((hit for hit in hits if hit[1] in expected), min(hits, key=lambda hit: hit[0]))
+                return self._found(layer, tensor, hint or own.layer.name, error, own, values, expected=True)
+        meant = expected or [right for right in candidates if hint and right.layer.name == hint]
+        if not meant:
+            meant = [right for _, right in sorted(_bounded(values, candidates), key=lambda pair: pair[0])[:_NEAREST]]
+        if not meant:
+            self._module[tensor] = hint or self._before(layer)
+            return Found(self._module[tensor], float("inf"), self._least_floor, False, values, None)
+        error, own = min(((_error(values, right), right) for right in meant), key=lambda pair: pair[0])
+        module = hint or (own.layer.name if expected else self._before(layer))
+        return self._found(layer, tensor, module, error, own, values, expected=bool(expected))
+
+    def _found(
+        self,
+        layer: Layer,
+        tensor: str,
+        module: str,
+        error: float,
+        right: RightTensor,
+        values: tuple[Float64, ...],
+        *,
+        expected: bool,
+    ) -> Found:
+        self._module[tensor] = module
+        passed = error <= self._factor * right.floor
+        return Found(module, error, right.floor, passed, values, right.values if expected else None)
+
+    def _hint(self, layer: Layer) -> str:
+        """The module as the file itself says: by the constants that the layer holds, or by its name."""
+        held = next((self._right.modules[name] for name in layer.holds if name in self._right.modules), "")
+        scope = layer.name.rsplit("/", 1)[0]
+        return held or (scope if scope in self._paths else "")
+
+    def _before(self, layer: Layer) -> str:
+        """The module that made what the layer read: where the file says nothing, it goes on there."""
+        return next((self._module[name] for name in reversed(layer.reads) if name in self._module), "")
+
+    def _expected(self, layer: Layer, candidates: Sequence[RightTensor]) -> list[RightTensor]:
+        """The model's tensors of this size that are made of exactly what this layer read, or at least of some of it."""
+        read = [self._same.get(name, self._inputs) for name in layer.reads]
+        if any(name not in self._same for name in layer.reads[1:]):
+            read = [self._same[name] for name in layer.reads if name in self._same]
+        every = frozenset[str]().union(*read) if read else frozenset(self._inputs)
+        exact = [
+            right
+            for right in candidates
+            if right.layer.reads
+            and every.issuperset(right.layer.reads)
+            and all(not given.isdisjoint(right.layer.reads) for given in read)
+        ]
+        return exact or [right for right in candidates if not every.isdisjoint(right.layer.reads)]
+
+
+def _forms(values: tuple[Float64, ...]) -> Iterator[tuple[Float64, ...]]:
+    """As it lies, and as a converter may have turned it: two axes exchanged, channels last, channels first."""
+    rank = values[0].ndim
+    yield values
+    if rank >= 3:
+        yield tuple(np.swapaxes(value, -1, -2) for value in values)
+    if rank == 4:
+        yield tuple(np.moveaxis(value, 1, 3) for value in values)
+        yield tuple(np.moveaxis(value, 3, 1) for value in values)
+
+
+def _bounded(values: tuple[Float64, ...], candidates: Sequence[RightTensor]) -> Iterator[tuple[float, RightTensor]]:
+    """Norms alone say how near two tensors can be: the reverse triangle inequality."""
+    norms = [float(np.linalg.norm(value)) for value in values]
+    for right in candidates:
+        yield max(abs(n - m) / max(m, _TINY) for n, m in zip(norms, right.norms, strict=True)), right
+
+
+def _error(values: tuple[Float64, ...], right: RightTensor) -> float:
+    """The worst call's relative error; infinite for what is not finite."""
+    worst = 0.0
+    for value, meant, norm in zip(values, right.values, right.norms, strict=True):
+        difference: NDArray[np.float64] = value.reshape(-1) - meant.reshape(-1)
+        error = float(np.linalg.norm(difference)) / max(norm, _TINY)
+        if not error < float("inf"):
+            return float("inf")
+        worst = max(worst, error)
+    return worst

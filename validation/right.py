@@ -1,0 +1,67 @@
+"""What the layers of an artifact should give: every tensor of the model that it was made from, with its own floor."""
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from runtimes.artifact import Dtype, Precision
+from runtimes.base import Mode
+from runtimes.layers import Layer
+from validation.captured import Captured, capture
+from validation.matching import Right, RightTensor
+from validation.metrics import Float64
+from validation.reference import ReferenceModel, network_inputs
+
+_SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3, Dtype.INT8: 2e-7}
+
+
+def right_tensors(
+    model: ReferenceModel, precision: Precision, calls: Sequence[Sequence[int]], image_input: bool, mode: Mode
+) -> Right:
+    """Of the deploy form with the weights that `precision` stores, and of the trained form, on these golden images.
+
+    An artifact of ours is lowered from the deploy form; one that somebody else made may be of the trained form. In
+    Mode.ORACLE floors are of float32 arithmetic, else of the precision's own.
+    """
+    activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantised else precision.activations
+    inputs = torch.tensor(network_inputs(model.golden, image_input=image_input))
+    stored = model.stored(precision, image_input=image_input)
+    parts = [inputs[list(rows)] for rows in calls]
+    tensors = list(_tensors("d", stored, copy.deepcopy(stored).double(), parts, activations))
+    if not image_input and precision == Precision():
+        tensors += _tensors("t", model.trained, model.exact, [model.images[list(rows)] for rows in calls], activations)
+    return Right(tuple(tensors), constant_modules(stored))
+
+
+def constant_modules(module: nn.Module) -> dict[str, str]:
+    """Name of a constant, as any of our files has it -> path of the module that it belongs to."""
+    result: dict[str, str] = {}
+    for name in module.state_dict():
+        owner = name.rsplit(".", 2 if name.rsplit(".", 1)[-1].isdigit() else 1)[0]
+        for ending in ("", "_quantized", "_scale"):
+            result[f"{name}{ending}"] = result[f"{name}{ending}".replace(".", "_")] = owner
+    return result
+
+
+def _tensors(
+    prefix: str, plain: nn.Module, exact: nn.Module, parts: Sequence[Tensor], activations: Dtype
+) -> Iterator[RightTensor]:
+    floors = [capture(plain, part, activations) for part in parts]
+    right = [capture(exact, part.double()) for part in parts]
+    smallest = _SMALLEST_FLOOR[activations]
+    for rough, meant in zip(zip(*floors, strict=True), zip(*right, strict=True), strict=True):
+        first: Captured = meant[0]
+        layer = Layer(
+            first.layer.name,
+            first.layer.kind,
+            tuple(f"{prefix}{name}" for name in first.layer.gives),
+            tuple(f"{prefix}{name}" for name in first.layer.reads),
+        )
+        values: tuple[Float64, ...] = tuple(each.value.numpy() for each in meant)
+        floor = max(
+            float((a.value - b.value).norm() / b.value.norm().clamp_min(1e-300))
+            for a, b in zip(rough, meant, strict=True)
+        )
+        yield RightTensor(layer, values, max(floor, smallest))

@@ -9,7 +9,7 @@ import click
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli_device import attach, kit
-from export.cli_gate import explain
+from export.cli_gate import explain, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -422,6 +422,7 @@ def completion(shell: str) -> None:
 cli.add_command(kit)
 cli.add_command(attach)
 cli.add_command(explain)
+cli.add_command(judge)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""`vit-export explain`: what is behind a verdict."""
+"""`vit-export judge` and `vit-export explain`: somebody else's file, and what is behind a verdict."""
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,3 +60,80 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
         }
         click.echo(json.dumps(found, indent=2, allow_nan=False))
     sys.exit(1 if explanation.rejected else 0)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("file", metavar="FILE", type=_FOLDER)
+@click.option("-w", "--weights", required=True, metavar="SOURCE", help="The checkpoint that FILE was exported from.")
+@click.option(
+    "--range",
+    "image_range",
+    type=click.Choice(["normalised", "unit", "bytes"]),
+    help="What FILE takes: images normalised by mean and std, or 0 to 1, or 0 to 255. [default: what fits best]",
+)
+@click.option(
+    "--output",
+    "scores",
+    type=click.Choice(["logits", "probabilities"]),
+    default="logits",
+    show_default=True,
+    help="What FILE gives.",
+)
+@click.option("--golden", type=_FOLDER, metavar="DIR", help="Photos to judge on, beside the synthetic images.")
+@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option(
+    "--require",
+    type=click.Choice(["native", "reference"]),
+    default="reference",
+    show_default=True,
+    help="The evidence that exit 0 needs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
+    """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).
+
+    FILE is an ONNX file, an OpenVINO IR (.xml) or a Core ML package (.mlpackage). Its batch, size, layout, range of
+    values and precision are recognised and printed. The gates and budgets are those of an export of ours. What can't be
+    asked of a stranger is said: weights that can't be traced to the checkpoint, and the structure of rounded weights.
+
+    \b
+    vit-export judge m2 timm.onnx -w model.safetensors
+    vit-export judge m5 release.onnx -w efficientvit_m5.pth --golden photos/
+    vit-export judge m0 app.mlpackage -w best.pth --output probabilities
+
+    \b
+    Exit codes
+      0    it gives what the checkpoint gives
+      1    rejected; the layer at fault is named where it can be told
+      2    a file, weights or photos that cannot be used
+      3    it could not be judged here, or these weights show nothing
+    """  # noqa: D301 - click wants the character itself
+    from export import progress
+    from export.judge_file import judge_file
+    from export.manifest import judged_record
+    from runtimes.base import Evidence
+    from validation.foreign import Range, Scores
+
+    asked = options["image_range"]
+    with progress.console() as screen:
+        live = progress.Live(screen)
+        try:
+            judged = judge_file(
+                model,
+                options["weights"],
+                file,
+                image_range=Range(asked) if asked else None,
+                scores=Scores(options["scores"]),
+                golden=options["golden"],
+                preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
+                step=live.step,
+            )
+        finally:
+            live.stop()
+        code = judged.code(Evidence(options["require"]))
+        progress.show_judged(screen, judged, code)
+    if as_json:
+        click.echo(json.dumps(judged_record(judged, int(code)), indent=2, allow_nan=False))
+    sys.exit(int(code))

@@ -22,6 +22,7 @@ from validation.timing import Timing
 from validation.verdict import Built, NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from export.judge_file import Judged
     from validation.reference import ReferenceModel
     from validation.self_check import SelfCheck
 
@@ -279,6 +280,33 @@ def blame_record(stage: str | None, blame: Blame | None) -> dict[str, Any] | Non
             }
             for suspect in blame.suspects
         ],
+    }
+
+
+def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
+    """What `vit-export judge --json` prints."""
+    foreign, found, weights = judged.foreign, judged.found, judged.weights
+    artifact, report = foreign.artifact, found.verdict.report
+    return {
+        "file": str(artifact.path),
+        "sha256": artifact.sha256,
+        "format": artifact.format,
+        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size},
+        "batch": "dynamic" if artifact.batch is None else artifact.batch,
+        "input": {**_port(foreign.image), "layout": "NHWC" if foreign.channels_last else "NCHW"},
+        "output": _port(foreign.output),
+        "range": found.taken.range,
+        "range_recognised": found.taken.recognised,
+        "scores": found.taken.scores,
+        "precision": _precision(artifact.precision),
+        "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
+        "vacuous": list(judged.check.failures),
+        "status": status_of(found.verdict),
+        "evidence": report.evidence,
+        "gates": gates_record(report.gates),
+        "notes": list(found.notes),
+        "blame": blame_record("judge", judged.blame),
+        "exit_code": code,
     }
 
 

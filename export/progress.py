@@ -16,6 +16,7 @@ from rich.text import Text
 from export import interrupt
 from export.doctor import Ability
 from export.explain import Explanation
+from export.judge_file import Judged
 from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
@@ -26,7 +27,7 @@ from runtimes.host import Host
 from runtimes.registry import native_runtime
 from validation.blame import Blame
 from validation.gates import Gate, GateResult
-from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Report, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from validation.self_check import SelfCheck
@@ -227,14 +228,14 @@ def _reject(screen: Console, stage: str, reason: str, blame: Blame | None) -> No
     screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
 
 
-def show_blame(screen: Console, blame: Blame, shown: int | None = None) -> None:
+def show_blame(screen: Console, blame: Blame, shown: int | None = None, rest: str = "in the manifest") -> None:
     """The layers and constants that are likely at fault, the likeliest first."""
     if blame.note:
         screen.print(Text(f"  {blame.note}"))
     for place, suspect in enumerate(blame.suspects[:shown], 1):
         screen.print(Text(f"  {place}. {suspect}", "bold" if place == 1 else ""), soft_wrap=True)
     if shown is not None and (more := len(blame.suspects) - shown) > 0:
-        screen.print(Text(f"  and {more} more, in the manifest", "dim"))
+        screen.print(Text(f"  and {more} more, {rest}", "dim"))
 
 
 def _settings(screen: Console, verified: VerifiedArtifact) -> None:
@@ -276,14 +277,12 @@ def _readiness(screen: Console, outcome: Outcome) -> None:
         screen.print(Text(f"  and {more} more, in the manifest", "yellow"))
 
 
-def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
-    """The verdict on a folder."""
-    word, style = _word(verification.verdict)
-    report = verification.verdict.report
+def _gates(screen: Console, report: Report) -> None:
+    """Every gate of one verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("gate", "worst error", "budget", "floor", "kind", "finding"):
         table.add_column(heading, overflow="fold")
-    for gate in report.gates if report else ():
+    for gate in report.gates:
         floor = "" if gate.floor is None else f"{gate.floor:.1e}"
         style_of_gate = "" if gate.passed else "red"
         table.add_row(
@@ -294,8 +293,41 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
             gate.detail,
             style=style_of_gate,
         )
-    if report:
-        screen.print(table)
+    screen.print(table)
+
+
+def show_judged(screen: Console, judged: Judged, code: Exit) -> None:
+    """The verdict on somebody else's file: what was recognised, every gate, what could not be asked, and the blame."""
+    foreign, found = judged.foreign, judged.found
+    layout = "NHWC" if foreign.channels_last else "NCHW"
+    how = "recognised" if found.taken.recognised else "as asked"
+    screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
+    screen.print(
+        Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")
+    )
+    _gates(screen, found.verdict.report)
+    word, style = _word(found.verdict)
+    screen.print(Text(f"{foreign.artifact.path}: ").append(word, style))
+    if isinstance(found.verdict, Rejected):
+        screen.print(Text(f"  {found.verdict.reason}"), soft_wrap=True)
+    for note in found.notes:
+        screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
+    if judged.blame is not None:
+        show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
+    if judged.check.vacuous:
+        text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.check.failures)} "
+        screen.print(Text(text, "bold white on red"))
+    elif code is Exit.NOT_VERIFIED:
+        screen.print(Text(f"  {found.verdict.report.evidence} evidence only; native is required", "yellow"))
+    if not judged.weights.trained:
+        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+
+
+def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
+    """The verdict on a folder."""
+    word, style = _word(verification.verdict)
+    if (report := verification.verdict.report) is not None:
+        _gates(screen, report)
     screen.print(
         Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
     )

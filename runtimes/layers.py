@@ -19,6 +19,7 @@ from runtimes.base import Images, Mode
 from runtimes.constants import source_name
 from runtimes.onnx_file import load_onnx
 from runtimes.openvino_ir import import_openvino
+from runtimes.ort import own_errors
 from runtimes.session import refused_by
 from runtimes.threads import torch_threads
 
@@ -55,8 +56,10 @@ class Layers:
 
 
 @contextmanager
-def open_layers(artifact: Artifact, mode: Mode = Mode.ORACLE, threads: int = 1) -> Iterator[Layers]:
-    """The layers of `artifact`; what they hold is freed on exit.
+def open_layers(
+    artifact: Artifact, mode: Mode = Mode.ORACLE, threads: int = 1, output: str | None = None
+) -> Iterator[Layers]:
+    """The layers of `artifact`; what they hold is freed on exit. `output`: the scores, if they are not its first.
 
     Raises:
         MissingExtra: the package that reads the format is not installed.
@@ -67,10 +70,12 @@ def open_layers(artifact: Artifact, mode: Mode = Mode.ORACLE, threads: int = 1) 
     if opened is None:
         raise StageFailed(f"the layers of a {artifact.format} artifact cannot be shown", expected=", ".join(_OPENERS))
     with torch_threads(threads):
-        yield opened(artifact, mode)
+        yield opened(artifact, mode, output)
 
 
-def _onnx(artifact: Artifact, mode: Mode) -> Layers:
+def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
+
+    import onnx
 
     from runtimes.onnx_quantisers import is_quantised, without_quantisers
     from runtimes.onnx_tensors import OnnxTensors
@@ -79,7 +84,7 @@ def _onnx(artifact: Artifact, mode: Mode) -> Layers:
     model = load_onnx(artifact.path)
     if mode is Mode.ORACLE:
         model = without_quantisers(model) if is_quantised(model) else widened(model)
-    with refused_by("ONNX Runtime", artifact.path.name, [RuntimeError]):
+    with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
         tensors = OnnxTensors(model)
     constant = {tensor.name for tensor in model.graph.initializer}
     layers = []
@@ -90,10 +95,17 @@ def _onnx(artifact: Artifact, mode: Mode) -> Layers:
             constant.update(node.output)
             continue
         layers.append(Layer(node.name or node.output[0], node.op_type, tuple(filter(None, node.output)), reads, holds))
-    return Layers(tuple(layers), model.graph.output[0].name, lambda images: tensors(np.asarray(images, np.float32)))
+    takes = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    scores = output or model.graph.output[0].name
+
+    def run(images: Images) -> Values:
+        with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
+            return tensors(images.astype(takes, copy=False))
+
+    return Layers(tuple(layers), scores, run)
 
 
-def _openvino(artifact: Artifact, mode: Mode) -> Layers:
+def _openvino(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
     openvino = import_openvino()
     with refused_by("OpenVINO", artifact.path.name, [RuntimeError]):
         core = openvino.Core()
@@ -127,7 +139,8 @@ def _openvino(artifact: Artifact, mode: Mode) -> Layers:
         compiled = core.compile_model(model, "CPU", hint)
 
     def run(images: Images) -> Values:
-        answer = compiled(np.asarray(images, np.float32))
+        with refused_by("OpenVINO", artifact.path.name, [RuntimeError]):
+            answer = compiled(images)
         return {name: np.asarray(answer[i]) for i, name in enumerate(names)}
 
     return Layers(tuple(layers), names[0], run)
@@ -147,7 +160,7 @@ def _port(output: Any) -> str:
     return name if output.get_index() == 0 else f"{name}.{output.get_index()}"
 
 
-def _coreml(artifact: Artifact, mode: Mode) -> Layers:
+def _coreml(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
     import torch
 
     from runtimes.mil import behind_preprocessing
@@ -164,10 +177,10 @@ def _coreml(artifact: Artifact, mode: Mode) -> Layers:
         network = behind_preprocessing(program, image) if artifact.interface.image_input else image
         return {network: torch.tensor(images)}
 
-    return _evaluated(program, MIL, mode, OUTPUT, feed, source_name)
+    return _evaluated(program, MIL, mode, output or OUTPUT, feed, source_name)
 
 
-def _network(artifact: Artifact, mode: Mode) -> Layers:
+def _network(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
     import torch
 
     from runtimes.trt_network import load_network, without_quantisers
@@ -220,7 +233,7 @@ def _evaluated(
     return Layers(tuple(layers), output, run)
 
 
-_OPENERS: Mapping[str, Callable[[Artifact, Mode], Layers]] = {
+_OPENERS: Mapping[str, Callable[[Artifact, Mode, str | None], Layers]] = {
     Format.ONNX: _onnx,
     Format.OPENVINO: _openvino,
     Format.COREML: _coreml,

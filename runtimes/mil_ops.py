@@ -149,6 +149,19 @@ def _thresholded_relu(x: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(x >= alpha, x, torch.zeros_like(x))
 
 
+def _batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: Tensor | float = 1e-5,
+) -> Tensor:
+    if x.dim() < 3 or x.shape[1] != mean.numel():
+        raise BadOperand(f"normalisation of {tuple(x.shape)} by {mean.numel()} means")
+    return functional.batch_norm(x, mean, variance, gamma, beta, training=False, eps=float(epsilon))
+
+
 def _layer_norm(
     x: Tensor,
     axes: Ints | None = None,
@@ -190,6 +203,7 @@ def _classify(probabilities: Tensor, classes: list[str]) -> tuple[str, dict[str,
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
+    "batch_norm": _batch_norm,
     "cast": _cast,
     "classify": _classify,
     "clip": _clip,

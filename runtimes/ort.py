@@ -72,10 +72,8 @@ class OnnxRuntime:
 
 def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSession:
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-    kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
-    errors = [kind for kind in kinds if issubclass(kind, Exception)]
+    errors = own_errors()
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
     onnxruntime.disable_telemetry_events()
     with refused_by("ONNX Runtime", path.name, errors):
@@ -101,6 +99,14 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
 
     shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
     return OpenSession(_attest(session, path), shape, run)
+
+
+def own_errors() -> list[type[Exception]]:
+    """What ONNX Runtime raises; its kinds have no common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, Exception)]
 
 
 def _source(path: Path, mode: Mode) -> Path | bytes:

@@ -4,13 +4,13 @@ Every tensor that the layers give is looked for among those of the model (PyTorc
 by value, so that it does not matter what a converter called it, how it reshaped it, or whose converter it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact, Dtype
-from runtimes.base import Images, Mode
+from runtimes.base import Array, Images, Mode
 from runtimes.constants import read_constants
 from runtimes.layers import open_layers
 from validation.blame import Blame, rank
@@ -29,8 +29,19 @@ _IMAGES = 3
 _PRECISION_ONLY = frozenset({Gate.PRECISION, Gate.OVERFLOW})
 
 
-def blame_artifact(artifact: Artifact, model: ReferenceModel, gates: Sequence[GateResult]) -> Blame:
-    """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors."""
+def blame_artifact(
+    artifact: Artifact,
+    model: ReferenceModel,
+    gates: Sequence[GateResult],
+    *,
+    feed: Callable[[Array], Array] | None = None,
+    output: str | None = None,
+) -> Blame:
+    """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors.
+
+    `feed`: of a file that somebody else's tool made, normalised NCHW images -> what it takes; its constants can't be
+    held to ours, and it may be of the trained form. `output`: its scores, by name.
+    """
     failed = {gate.gate for gate in gates if not gate.passed}
     if Gate.RANGES in failed:
         return blame_ranges(artifact, model)
@@ -38,19 +49,26 @@ def blame_artifact(artifact: Artifact, model: ReferenceModel, gates: Sequence[Ga
         return blame_execution(artifact, model)
     mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantised else Mode.ORACLE
     try:
-        wrong = _wrong_constants(artifact, model)
-        with open_layers(artifact, mode) as opened:
-            calls = list(_calls(artifact, model, gates))
+        wrong = _wrong_constants(artifact, model) if feed is None else {}
+        with open_layers(artifact, mode, output=output) as opened:
+            calls = list(_calls(artifact, model, gates, feed))
             values = [opened.run(images) for images, _ in calls]
-        precision = artifact.precision
-        right = right_tensors(model, precision, [rows for _, rows in calls], artifact.interface.image_input, mode)
+        rows = [part for _, part in calls]
+        right = right_tensors(
+            model, artifact.precision, rows, artifact.interface.image_input, mode, trained=feed is not None
+        )
     except VitExportError as error:
         return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
     found = matched(opened.layers, values, right, LAYER_FACTOR[mode])
     return rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
 
 
-def _calls(artifact: Artifact, model: ReferenceModel, gates: Sequence[GateResult]) -> list[tuple[Images, list[int]]]:
+def _calls(
+    artifact: Artifact,
+    model: ReferenceModel,
+    gates: Sequence[GateResult],
+    feed: Callable[[Array], Array] | None,
+) -> list[tuple[Images, list[int]]]:
     """What to run the artifact on, and which golden images that is: those on which the gates were at their worst."""
     golden, batch = model.golden, artifact.batch or _IMAGES
     names = [kind.worst_image for gate in gates if not gate.passed for kind in gate.kinds if not kind.passed]
@@ -66,6 +84,8 @@ def _calls(artifact: Artifact, model: ReferenceModel, gates: Sequence[GateResult
     reference = model.at(artifact.precision, image_input=image_input)
 
     def images(part: list[int]) -> Images:
+        if feed is not None:
+            return feed(golden.images[part])
         members = [golden.members[row] for row in part]
         if image_input and all(member.has_pixels for member in members):
             return np.stack([member.data for member in members])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from runtimes.artifact import Dtype, Precision
 from runtimes.base import Mode
 from runtimes.layers import Layer
+from validation.arithmetic import with_rounded_weights
 from validation.captured import Captured, capture
 from validation.matching import Right, RightTensor
 from validation.metrics import Float64
@@ -18,20 +19,27 @@ _SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3, Dtype.I
 
 
 def right_tensors(
-    model: ReferenceModel, precision: Precision, calls: Sequence[Sequence[int]], image_input: bool, mode: Mode
+    model: ReferenceModel,
+    precision: Precision,
+    calls: Sequence[Sequence[int]],
+    image_input: bool,
+    mode: Mode,
+    *,
+    trained: bool = False,
 ) -> Right:
-    """Of the deploy form with the weights that `precision` stores, and of the trained form, on these golden images.
+    """Of the deploy form with the weights that `precision` stores, on these golden images.
 
-    An artifact of ours is lowered from the deploy form; one that somebody else made may be of the trained form. In
-    Mode.ORACLE floors are of float32 arithmetic, else of the precision's own.
+    With `trained` also of the trained form, of which somebody else's file may be. In Mode.ORACLE floors are of float32
+    arithmetic, else of the precision's own.
     """
     activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantised else precision.activations
     inputs = torch.tensor(network_inputs(model.golden, image_input=image_input))
     stored = model.stored(precision, image_input=image_input)
     parts = [inputs[list(rows)] for rows in calls]
     tensors = list(_tensors("d", stored, copy.deepcopy(stored).double(), parts, activations))
-    if not image_input and precision == Precision():
-        tensors += _tensors("t", model.trained, model.exact, [model.images[list(rows)] for rows in calls], activations)
+    if trained:
+        plain = with_rounded_weights(model.trained, precision)
+        tensors += _tensors("t", plain, copy.deepcopy(plain).double(), parts, activations)
     return Right(tuple(tensors), constant_modules(stored))
 
 

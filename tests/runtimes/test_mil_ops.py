@@ -26,7 +26,7 @@ Inputs = dict[str, Any]
 """An operation's inputs by name. Float tensors of rank 1 and above vary, lists hold several of them, the rest is
 constant."""
 
-NOT_INFERRED = {"classify", "conv", "silu", "upsample_bilinear"}
+NOT_INFERRED = {"batch_norm", "classify", "conv", "silu", "upsample_bilinear"}
 """coremltools has no `value_inference` for these."""
 
 FEW, MANY = settings(max_examples=100), settings(max_examples=300)
@@ -517,6 +517,26 @@ def test_classify_names_the_most_probable_class(data: st.DataObject) -> None:
     label, by_name = ours("classify", {"probabilities": probabilities, "classes": classes})
     assert by_name == dict(zip(classes, probabilities[0].tolist(), strict=True))
     assert by_name[label] == probabilities.max()
+
+
+@FEW
+@given(st.data())
+def test_batch_normalisation_is_by_the_mean_and_variance_that_are_given(data: st.DataObject) -> None:
+    draw = Draw(data)
+    shape = draw.shape(least=3)
+    channels = shape[1]
+    inputs: Inputs = {"x": draw.tensor(*shape), "mean": draw.tensor(channels), "variance": draw.tensor(channels) ** 2}
+    if draw.flag():
+        inputs |= {"gamma": draw.tensor(channels), "beta": draw.tensor(channels)}
+    inputs |= draw.some(epsilon=np.float32(draw.one_of(1e-5, 1e-3, 0.5)))
+
+    def along(name: str, default: float) -> Any:
+        return inputs[name].astype(np.float64).reshape(-1, *[1] * (len(shape) - 2)) if name in inputs else default
+
+    scale = along("gamma", 1) / np.sqrt(along("variance", 1) + float(inputs.get("epsilon", 1e-5)))
+    expected = (inputs["x"].astype(np.float64) - along("mean", 0)) * scale + along("beta", 0)
+    (mine,) = ours("batch_norm", inputs, [tuple(shape)], Arithmetic.FLOAT64)
+    assert _distance(mine, expected) <= 1e-12
 
 
 @FEW

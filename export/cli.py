@@ -311,10 +311,28 @@ def models(as_json: bool) -> None:
     show_default=True,
     help="The evidence that exit 0 needs.",
 )
+@click.option(
+    "-w",
+    "--weights",
+    metavar="SOURCE",
+    help="What DIR was exported from: compute the reference again, and trust nothing that DIR says of it.",
+)
+@click.option(
+    "--quality-budget",
+    type=float,
+    metavar="X",
+    help="With -w: what compressed weights may cost. [default: as for an export]",
+)
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JUnit XML, for CI.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
-def verify(folder: Path, require: str, junit: Path | None, as_json: bool) -> None:
-    """Check an exported folder again, on this host, against the reference that lies in it."""
+def verify(
+    folder: Path, require: str, weights: str | None, quality_budget: float | None, junit: Path | None, as_json: bool
+) -> None:
+    """Check an exported folder again, on this host, against the reference that lies in it.
+
+    With -w against one that is computed from the weights here and now: then a manifest that was forged to agree with
+    the artifact does not help either.
+    """
     import json
 
     from efficientvit.errors import VitExportError
@@ -326,12 +344,16 @@ def verify(folder: Path, require: str, junit: Path | None, as_json: bool) -> Non
 
     if junit is not None:
         xml.prepare(junit)
-    try:
-        verification = judge_again(folder)
-    except VitExportError as error:
-        if junit is not None:
-            xml.write(junit, xml.of_error(folder, error))
-        raise
+    with progress.console() as screen:
+        live = progress.Live(screen)
+        try:
+            verification = judge_again(folder, weights, quality_budget, live.step)
+        except VitExportError as error:
+            if junit is not None:
+                xml.write(junit, xml.of_error(folder, error))
+            raise
+        finally:
+            live.stop()
     code = verification.code(Evidence(require))
     if junit is not None:
         xml.write(junit, xml.of_verification(verification, code))

@@ -1,14 +1,22 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.exported import BadFolder, open_exported
+from efficientvit.errors import ArtifactChanged
+from export.exported import BadFolder, Exported, open_exported
 from export.outcome import Exit, status_of
+from export.recompute import recompute
 from runtimes.base import Evidence
 from runtimes.registry import runtime_for
 from validation.judge import judge
+from validation.metrics import relative_error
+from validation.reference import Reference
+from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
+
+Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,14 @@ class Verification:
         return "the evidence that was required is not to be had on this host"
 
 
-def verify(folder: Path) -> Verification:
+def verify(
+    folder: Path, weights: str | None = None, quality_budget: float | None = None, step: Step = lambda _: None
+) -> Verification:
     """Judge what lies in `folder/ship` against the reference in `folder/evidence`.
+
+    With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
+    now, budgets included: then a manifest and a reference that were forged to agree do not help either.
+    `quality_budget`: what compressed weights may cost, where that was another than the default.
 
     Raises:
         BadFolder: no manifest, or not one of ours.
@@ -63,8 +77,14 @@ def verify(folder: Path) -> Verification:
         recorded = str(manifest["status"])
     except (KeyError, TypeError) as error:
         raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    reference = exported.reference
+    if weights is not None:
+        step("weights, reference in float64, noise floors, self-check")
+        reference, check = _recomputed(exported, weights, quality_budget)
+        vacuous, failures = check.vacuous, list(check.failures)
+    step(f"judging {artifact.path.name}")
     runtime = runtime_for(artifact.format)
-    verdict = judge(artifact, exported.reference, runtime, defaults=True, ane_budget=exported.ane_budget)
+    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget)
     if vacuous and isinstance(verdict, VerifiedArtifact | Built):
         verdict = NotRun(
             artifact,
@@ -73,3 +93,37 @@ def verify(folder: Path) -> Verification:
             report=verdict.report,
         )
     return Verification(folder, verdict, recorded, trained, fallback)
+
+
+def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Reference, SelfCheck]:
+    """The reference that these weights give.
+
+    Raises:
+        ArtifactChanged: the weights are not the manifest's, or the reference in the folder is not theirs.
+    """
+    artifact, recorded = exported.artifact, exported.reference
+    loaded, model = recompute(exported.folder, exported.manifest, weights, quality_budget)
+    image_input = artifact.interface.image_input
+    reference = model.at(artifact.precision, image_input=image_input)
+    check = self_check(model, CHECKPOINT if loaded.trained else SEEDED, {artifact.precision}, image_input)
+    if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
+        off = float(relative_error(recorded.logits, reference.logits).max())
+        if not off <= _SAME:
+            raise ArtifactChanged(
+                f"the reference in {exported.folder} is not what these weights give",
+                expected=f"logits within {_SAME:.0e}",
+                got=f"logits off by {off:.1e}",
+                next_step="somebody changed the folder: export again",
+            )
+    found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
+    # Only calibration knows its scales; the weights know everything else.
+    scales = {name: digest for name, digest in found.items() if artifact.precision.quantised and _is_scale(name)}
+    return reference.with_constants(scales), check
+
+
+_SAME = 1e-9
+"""Between hosts float64 differs by its roundings."""
+
+
+def _is_scale(name: str) -> bool:
+    return name.endswith("_scale")

@@ -4,10 +4,19 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
+
+from export.weights import find_weights, state_digest
+from runtimes.artifact import digest
+from validation import reference_file
+from validation.constants import ZEROS
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
 
@@ -104,3 +113,55 @@ def test_a_manifest_of_another_artifact_is_refused(copied: Path, command: Any) -
     ran = command("verify", str(copied / ONNX))
     assert ran.code == 1
     assert "missing" in ran.err
+
+
+def _forge(folder: Path) -> None:
+    """A bias lost, and a reference and a manifest that agree with what is left: every digest fits."""
+    path = folder / "ship" / "efficientvit_m0.onnx"
+    model = onnx.load(path)
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("ffn1.branch.project.bias"))
+    tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
+    onnx.save(model, path)
+    honest = reference_file.load(folder / "evidence")
+    wide = replace(
+        honest,
+        floors=dict.fromkeys(honest.floors, 1.0),
+        structure_floors=dict.fromkeys(honest.structure_floors, 1.0),
+        constants={name: ZEROS if name == tensor.name else value for name, value in honest.constants.items()},
+    )
+    reference_file.save(wide, folder / "evidence")
+
+    def agree(manifest: dict[str, Any]) -> None:
+        manifest["stages"][-1]["artifact"]["sha256"] = digest(path)
+        manifest["reference"]["sha256"] = digest(folder / "evidence" / reference_file.REFERENCE)
+
+    _edit(folder / "manifest.json", agree)
+
+
+def test_a_forged_folder_fools_only_who_does_not_bring_the_weights(copied: Path, command: Any) -> None:
+    _forge(copied / ONNX)
+    assert command("verify", str(copied / ONNX)).code == 0
+    ran = command("verify", str(copied / ONNX), "-w", "seeded", "--json")
+    assert ran.code == 1, ran.err
+    gates = json.loads(ran.out)["gates"]
+    assert not gates["constants"]["passed"]
+    assert not gates["structure"]["passed"]
+
+
+def test_the_weights_confirm_what_is_honest(copied: Path, command: Any) -> None:
+    for slug in (ONNX, COREML):
+        ran = command("verify", str(copied / slug), "-w", "seeded", "--json")
+        assert ran.code == 0, ran.err
+        assert json.loads(ran.out)["status"] == "verified"
+
+
+def test_other_weights_are_refused(copied: Path, command: Any) -> None:
+    """Those of another seed, and those of another seed that the manifest was made to claim."""
+    ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
+    assert ran.code == 1
+    assert "was not made of these weights" in ran.err
+    other = state_digest(find_weights("seeded:1", "m0", 64).model)
+    _edit(copied / ONNX / "manifest.json", lambda m: m["weights"].update(sha256=other, source="seeded:1"))
+    ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
+    assert ran.code == 1
+    assert "rejected" in ran.err

@@ -23,6 +23,7 @@ from validation.verdict import Built, NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
     from export.judge_file import Judged
+    from export.selftest import SelfTest
     from validation.reference import ReferenceModel
     from validation.self_check import SelfCheck
 
@@ -307,6 +308,44 @@ def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
         "notes": list(found.notes),
         "blame": blame_record("judge", judged.blame),
         "exit_code": code,
+    }
+
+
+def selftest_record(found: "SelfTest") -> dict[str, Any]:
+    """What `vit-export selftest --json` prints."""
+    blamed, of = found.blamed
+    return {
+        "weights": {"source": found.weights.source, "sha256": found.weights.sha256, "trained": found.weights.trained},
+        "seed": found.seed,
+        "vacuous": list(found.check.failures),
+        "kinds": found.kinds,
+        "planted": len(found.detections),
+        "caught": len(found.detections) - len(found.missed),
+        "blamed": {"right": blamed, "of": of},
+        "healthy": [
+            {
+                "target": each.target,
+                "variant": each.variant,
+                "stage": each.stage,
+                "passed": each.passed,
+                "why": each.why,
+            }
+            for each in found.healthy
+        ],
+        "faults": [
+            {
+                "name": each.name,
+                "says": each.says,
+                "target": each.target,
+                "variant": each.variant,
+                "stage": each.stage,
+                "seen_by": list(each.seen_by),
+                "blamed": each.blamed,
+                "effect_over_budget": _number(each.effect),
+            }
+            for each in found.detections
+        ],
+        "exit_code": int(found.code),
     }
 
 

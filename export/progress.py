@@ -15,8 +15,6 @@ from rich.text import Text
 
 from export import interrupt
 from export.doctor import Ability
-from export.explain import Explanation
-from export.judge_file import Judged
 from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
@@ -30,6 +28,9 @@ from validation.gates import Gate, GateResult
 from validation.verdict import Built, NotRun, Rejected, Report, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from export.explain import Explanation
+    from export.judge_file import Judged
+    from export.selftest import SelfTest
     from validation.self_check import SelfCheck
 
 BANNER = "UNTRAINED WEIGHTS: for trying the pipeline, not for release"
@@ -296,7 +297,7 @@ def _gates(screen: Console, report: Report) -> None:
     screen.print(table)
 
 
-def show_judged(screen: Console, judged: Judged, code: Exit) -> None:
+def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
     """The verdict on somebody else's file: what was recognised, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
@@ -339,7 +340,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         screen.print(Text(f"  {why}", "yellow"))
 
 
-def show_explanation(screen: Console, folder: Path, explanation: Explanation, *, layers: bool) -> None:
+def show_explanation(screen: Console, folder: Path, explanation: "Explanation", *, layers: bool) -> None:
     """The suspects of a stage, and with `layers` all that could be compared."""
     if layers:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -355,6 +356,37 @@ def show_explanation(screen: Console, folder: Path, explanation: Explanation, *,
         if not gate.passed:
             screen.print(Text(f"  {gate.gate} gate: {gate.detail}"))
     show_blame(screen, explanation.blame)
+
+
+def show_selftest(screen: Console, found: "SelfTest") -> None:
+    """The detection table: what was planted where, who saw it, and whether the right layer was named."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("fault", "stage", "effect/budget", "seen by", "layer"):
+        table.add_column(heading, overflow="fold", justify="right" if "/" in heading else "left")
+    for each in found.detections:
+        effect = "" if each.effect is None else f"{each.effect:.1e}"
+        layer = {None: "", True: "named", False: "not named"}[each.blamed]
+        seen = ", ".join(each.seen_by) or "MISSED"
+        where = f"{each.target} {each.variant} {each.stage}"
+        table.add_row(each.name, where, effect, seen, layer, style="" if each.caught else "bold red")
+    screen.print(table)
+    blamed, of = found.blamed
+    caught = len(found.detections) - len(found.missed)
+    alarms = len(found.false_alarms)
+    screen.print(f"{found.kinds} kinds of faults, {len(found.detections)} planted from seed {found.seed}")
+    word = "green" if not found.missed else "bold white on red"
+    screen.print(Text(f"caught        {caught} of {len(found.detections)}", word))
+    screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
+    word = "green" if not alarms else "bold white on red"
+    screen.print(Text(f"false alarms  {alarms} of {len(found.healthy)} healthy artifacts", word))
+    for alarm in found.false_alarms:
+        where = f"{alarm.target} {alarm.variant} {alarm.stage}"
+        screen.print(Text(f"  {where}: {alarm.why}", "red"), soft_wrap=True)
+    if found.check.vacuous:
+        text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.failures)} "
+        screen.print(Text(text, "bold white on red"))
+    if not found.weights.trained:
+        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
 
 
 def show_runtime(screen: Console, predictor: Predictor) -> None:

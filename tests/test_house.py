@@ -146,10 +146,10 @@ def test_the_version_is_said_once() -> None:
 
 
 def test_the_packages_listed_are_the_packages_there_are() -> None:
-    assert tuple(pyproject()["tool"]["setuptools"]["packages"]) == PACKAGES
-    nested = [file.parent for package in PACKAGES for file in (ROOT / package).glob("*/**/*.py")]
-    nested = [folder for folder in nested if folder.name != "kit_files"]  # carried to other machines, not imported
-    assert nested == [], "list subpackages in pyproject.toml too"
+    nested = {file.parent for package in PACKAGES for file in (ROOT / package).glob("*/**/*.py")}
+    nested = {folder for folder in nested if folder.name != "kit_files"}  # carried to other machines, not imported
+    dotted = sorted(".".join(folder.relative_to(ROOT).parts) for folder in nested)
+    assert pyproject()["tool"]["setuptools"]["packages"] == [*PACKAGES, *dotted]
     assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file()] == []
 
 

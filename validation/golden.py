@@ -168,6 +168,11 @@ class GoldenSet:
         """
         return self._subset((m for m in self.members if m.kind != Kind.AMPLIFIED), "but amplified ones")
 
+    def one_of_each_kind(self) -> "GoldenSet":
+        """The first member of every kind: what is quick to run."""
+        firsts = {member.kind: member for member in reversed(self.members)}
+        return GoldenSet(tuple(reversed(firsts.values())), self.preprocessing, self.skipped)
+
     def with_pixels(self) -> "GoldenSet":
         """The 8-bit images: what a model that takes images can be given.
 

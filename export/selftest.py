@@ -1,0 +1,393 @@
+"""`vit-export selftest`: the gates, tried on faults that are planted in artifacts of the user's own weights.
+
+Every artifact is made by the real stages, judged healthy, then spoilt in one way at a time and judged again: by the
+same gates, on one image of each kind. What is right about the blame is found without the model: the layers that give
+something else than in the healthy file although they read the same.
+"""
+
+import copy
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from efficientvit import deploy
+from efficientvit.errors import VitExportError
+from efficientvit.model import EfficientViT
+from efficientvit.preprocess import Preprocessing
+from export import chatter
+from export.coreml_options import CoreMlOptions
+from export.faults import coreml, ir, onnx_table
+from export.faults import inputs as input_faults
+from export.faults import rewrites as rewrite_faults
+from export.faults.fault import FileFault
+from export.outcome import Exit
+from export.request import Request
+from export.stages import STAGES, Workshop
+from export.weights import Weights, find_weights
+from runtimes.artifact import Artifact, Dtype, digest
+from runtimes.base import Images, Mode
+from runtimes.constants import read_constants
+from runtimes.layers import Layers, Values, open_layers
+from runtimes.registry import runtime_for
+from runtimes.threads import spare_threads, torch_threads
+from validation import gates
+from validation.blame import Blame
+from validation.blame_artifact import blame_artifact
+from validation.blame_rewrite import blame_rewrite
+from validation.golden import Kind
+from validation.golden_synthetic import synthetic
+from validation.judge import judge
+from validation.metrics import relative_error
+from validation.reference import ReferenceModel
+from validation.rewrite import EXACT
+from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
+from validation.verdict import Rejected, Verdict
+
+Step = Callable[[str], None]
+
+FORMS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "fp16"), ("coreml", "fp16"))
+"""Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
+
+_COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
+_VISIBLE = 2.0
+"""Budgets: a fault of such an effect has to be caught."""
+
+_BLAMED = 3
+"""Among so many suspects the right one has to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """A stage's artifact as it should be, and whether the gates let it pass."""
+
+    artifact: Artifact | None
+    target: str
+    variant: str
+    stage: str
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One planted fault, and what became of it.
+
+    `seen_by`: the gates that rejected it. `blamed`: whether the right layer was among the first three suspects; None
+    where the fault has no layer. `effect`: what it does to the logits, over the structure gate's budget; None where
+    they can't be had.
+    """
+
+    name: str
+    says: str
+    target: str
+    variant: str
+    stage: str
+    seen_by: tuple[str, ...]
+    blamed: bool | None
+    effect: float | None
+
+    @property
+    def caught(self) -> bool:
+        """Some gate rejected it."""
+        return bool(self.seen_by)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the gates did on these weights."""
+
+    weights: Weights
+    check: SelfCheck
+    seed: int
+    healthy: tuple[Healthy, ...]
+    detections: tuple[Detection, ...]
+
+    @property
+    def missed(self) -> tuple[Detection, ...]:
+        """Faults that no gate saw."""
+        return tuple(detection for detection in self.detections if not detection.caught)
+
+    @property
+    def false_alarms(self) -> tuple[Healthy, ...]:
+        """Healthy artifacts that were rejected."""
+        return tuple(artifact for artifact in self.healthy if not artifact.passed)
+
+    @property
+    def code(self) -> Exit:
+        """A fault that no logit shows need not be seen; one that does, must be."""
+        visible = [fault for fault in self.missed if fault.effect is None or fault.effect >= _VISIBLE]
+        if visible or self.false_alarms:
+            return Exit.REJECTED
+        return Exit.NOT_VERIFIED if self.check.vacuous else Exit.OK
+
+    @property
+    def kinds(self) -> int:
+        """Different faults, by what is wrong and in which format."""
+        return len({(detection.name, detection.target) for detection in self.detections})
+
+    @property
+    def blamed(self) -> tuple[int, int]:
+        """Of the faults that have a layer: how often it was among the first three suspects, and how many there are."""
+        told = [detection.blamed for detection in self.detections if detection.blamed is not None]
+        return sum(told), len(told)
+
+
+def selftest(
+    model: str,
+    option: str,
+    *,
+    image_size: int | None = None,
+    seed: int = 0,
+    full: bool = False,
+    step: Step = lambda _: None,
+) -> SelfTest:
+    """Plant every fault once, at a place and of a size that `seed` decides. `full`: in compressed packages as well.
+
+    Raises:
+        BadInput, DownloadFailed: the weights cannot be used, or had.
+        MissingExtra: a target's package is not installed.
+    """
+    with torch_threads(spare_threads()), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+        step("weights, reference in float64, noise floors, self-check")
+        weights = find_weights(option, model, image_size)
+        golden = synthetic(Preprocessing(image_size=weights.model.spec.image_size)).one_of_each_kind()
+        reference = ReferenceModel(weights.model, golden)
+        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED)
+        bench = _Bench(Workshop(weights, reference, Path(scratch)), Path(scratch), seed)
+        with chatter.into(Path(scratch) / "log.txt"):
+            detections = list(bench.rewrites(step))
+            for target, variant in (*FORMS, *(_COMPRESSED if full else ())):
+                detections += bench.files(target, variant, step)
+            detections += bench.inputs(step)
+        return SelfTest(weights, check, seed, tuple(bench.healthy), tuple(detections))
+
+
+class _Bench:
+    """The healthy artifacts of one model, made once, and what is planted in copies of them."""
+
+    def __init__(self, shop: Workshop, scratch: Path, seed: int) -> None:
+        self._shop = shop
+        self._scratch = scratch
+        self._seed = seed
+        self._made: dict[tuple[str, ...], Healthy] = {}
+        self.healthy: list[Healthy] = []
+
+    @property
+    def _reference(self) -> ReferenceModel:
+        return self._shop.reference
+
+    def rewrites(self, step: Step) -> Iterator[Detection]:
+        """Faults between the trained and the deploy form."""
+        model = self._reference
+        exact = _structure_error(model)
+        self.healthy.append(Healthy(None, "torch", "float64", "rewrite", exact <= EXACT, f"{exact:.1e}"))
+        for fault in rewrite_faults.FAULTS:
+            step(f"rewrite: {fault.plant.__name__}")
+            places: list[str] = []
+            spoilt = copy.copy(model)
+            spoilt.rewritten = self._planted(fault, places)
+            error = _structure_error(spoilt)
+            seen = (str(gates.Gate.STRUCTURE),) if not error <= EXACT else ()
+            blamed = _names(blame_rewrite(spoilt), places[0]) if seen else None
+            says = (fault.plant.__doc__ or "").splitlines()[0]
+            name = fault.plant.__name__
+            yield Detection(name, says, "torch", "float64", "rewrite", seen, blamed, error / EXACT)
+
+    @torch.no_grad()
+    def _planted(self, fault: rewrite_faults.RewriteFault, places: list[str]) -> EfficientViT:
+        def plant(form: EfficientViT) -> EfficientViT:
+            places.append(fault.plant(form, self._rng(fault.plant.__name__)))
+            return form
+
+        steps = (plant, *deploy.REWRITES) if fault.first else (*deploy.REWRITES, plant)
+        return deploy.rewritten(self._reference.trained, steps)
+
+    def files(self, target: str, variant: str, step: Step) -> Iterator[Detection]:
+        """Faults in the files of one target and variant."""
+        chosen = [fault for fault in _FILE_FAULTS if (fault.target, fault.variant) == (target, variant)]
+        if not chosen:
+            return
+        stages = self._stages(target, variant, step)
+        for fault in chosen:
+            if fault.stage not in stages:
+                continue
+            step(f"{target} {variant}: {fault.name}")
+            healthy = stages[fault.stage].artifact
+            assert healthy is not None
+            yield self._detection(fault, healthy, self._spoilt(healthy, fault))
+
+    def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
+        """Every stage's healthy artifact; the stages that others share are made and judged once."""
+        precision = "fp16" if target == "coreml" else variant
+        compressed = Dtype(variant) if variant in ("int8", "palette6") else None
+        options = CoreMlOptions(ios=16, weights=compressed) if target == "coreml" else CoreMlOptions()
+        request = Request((self._shop.weights.model.spec.name,), (target,), precision, kit=False, coreml=options)
+        (job,) = request.jobs()
+        result: dict[str, Healthy] = {}
+        source: Artifact | None = None
+        for name, form in job.plan:
+            shared = () if name in ("trace", "simplify") else (target, "" if name in ("twin", "coreml") else variant)
+            key = (name, *shared)
+            if key not in self._made:
+                step(f"{target} {variant}: {name}")
+                artifact = STAGES[name](replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
+                self._made[key] = self._judged(artifact, target, variant, name)
+                self.healthy.append(self._made[key])
+            result[name] = self._made[key]
+            source = result[name].artifact
+        return result
+
+    def _judged(self, artifact: Artifact, target: str, variant: str, name: str) -> Healthy:
+        verdict = self._verdict(artifact)
+        why = verdict.reason if isinstance(verdict, Rejected) else ""
+        return Healthy(artifact, target, variant, name, not why, why)
+
+    def _verdict(self, artifact: Artifact) -> Verdict:
+        reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
+        return judge(artifact, reference, runtime_for(artifact.format))
+
+    def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
+        folder = self._scratch / "spoilt"
+        shutil.rmtree(folder, ignore_errors=True)
+        for file in artifact.files():
+            copied = folder / file.relative_to(artifact.path.parent)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copied)
+        path = folder / artifact.path.name
+        fault.plant(path, self._rng(str(fault)))
+        return replace(artifact, path=path, sha256=digest(path))
+
+    def _detection(self, fault: FileFault, healthy: Artifact, spoilt: Artifact) -> Detection:
+        found: tuple[str, ...]
+        blamed: bool | None = None
+        effect: float | None = None
+        try:
+            verdict = self._verdict(spoilt)
+        except VitExportError as error:  # the runtime refuses the file: that is a failed stage, exit 4
+            found = (type(error).__name__,)
+        else:
+            failed = [gate for gate in verdict.report.gates if not gate.passed] if verdict.report else []
+            found = tuple(str(gate.gate) for gate in failed)
+            if isinstance(verdict, Rejected) and {gate.gate for gate in failed} & _WITH_LAYERS:
+                images = self._images(spoilt)
+                truth, effect = _changes(healthy, spoilt, images, self._budget(spoilt))
+                if truth is not None:
+                    blamed = truth.named_by(blame_artifact(spoilt, self._reference, verdict.report.gates))
+        return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, found, blamed, effect)
+
+    def inputs(self, step: Step) -> Iterator[Detection]:
+        """Faults in what an app feeds: the answers on a photo must leave the precision gate's budget."""
+        artifact = self._made["simplify",].artifact
+        assert artifact is not None
+        preprocessing = self._reference.golden.preprocessing
+        picture = input_faults.photo(preprocessing.image_size, self._seed)
+        reference = self._reference.at(artifact.precision)
+        budget = max(gates.precision_budget(reference, kind) for kind in gates.ordinary(reference.floors))
+        with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
+            good = input_faults.right(picture, preprocessing)[None]
+            exact = self._reference.exact(torch.tensor(good).double()).numpy()
+            own = float(relative_error(session(good), exact)[0])
+            self.healthy.append(Healthy(artifact, "app", "photo", "input", own <= budget, f"{own:.1e}"))
+            for fault in input_faults.FAULTS:
+                step(f"input: {fault.name}")
+                fed = fault.feed(picture, preprocessing, self._rng(fault.name))[None]
+                error = float(relative_error(session(fed), exact)[0])
+                seen = (str(gates.Gate.PRECISION),) if not error <= budget else ()
+                yield Detection(fault.name, fault.says, "app", "photo", "input", seen, None, error / budget)
+
+    def _images(self, artifact: Artifact) -> Images:
+        reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
+        kinds = gates.ordinary(reference.floors)
+        members = reference.golden.members
+        rows = [row for row, member in enumerate(members) if member.kind in kinds and member.has_pixels]
+        return members[rows[0]].data[None] if reference.image_input else reference.inputs[rows[:1]]
+
+    def _budget(self, artifact: Artifact) -> float:
+        reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
+        return max(gates.structure_budget(reference, kind) for kind in gates.ordinary(reference.structure_floors))
+
+    def _rng(self, name: str) -> np.random.Generator:
+        return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
+
+
+_FILE_FAULTS: Sequence[FileFault] = (*onnx_table.FAULTS, *ir.FAULTS, *coreml.FAULTS)
+_WITH_LAYERS = {
+    gates.Gate.CONSTANTS, gates.Gate.STRUCTURE, gates.Gate.PRECISION, gates.Gate.OVERFLOW, gates.Gate.QUALITY,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """Where a file was spoilt: layers that give something else though they read the same, and changed constants."""
+
+    layers: frozenset[str]
+    constants: frozenset[str]
+
+    def named_by(self, blame: Blame) -> bool:
+        """One of the first suspects is the layer, reads the constant, or is the constant."""
+        for suspect in blame.suspects[:_BLAMED]:
+            layer = suspect.layer.name if suspect.layer else ""
+            if layer in self.layers or (suspect.constant or "").replace(".", "_") in self.constants:
+                return True
+        return False
+
+
+def _changes(healthy: Artifact, spoilt: Artifact, images: Images, budget: float) -> tuple[_Truth | None, float | None]:
+    """Where the two files part, and how far their logits do, over `budget`. None where one can't be run."""
+    one, other = ({n.replace(".", "_"): v for n, v in read_constants(each)} for each in (healthy, spoilt))
+    constants = frozenset(name for name, value in other.items() if not _same(one.get(name), value))
+    try:
+        with _opened(healthy, images) as (_, before), _opened(spoilt, images) as (layers, after):
+            differ = {name for name, value in after.items() if not _same(before.get(name), value)}
+            first = [
+                layer
+                for layer in layers.layers
+                if differ.intersection(layer.gives) and not differ.intersection(layer.reads)
+            ]
+            names = {layer.name for layer in first}
+            # What a removed layer gave is first missed by those that read it: theirs is the blame as well.
+            logits = layers.output
+            effect = float(relative_error(after[logits], before[logits].astype(np.float64))[0]) / budget
+    except (VitExportError, KeyError):
+        return (_Truth(frozenset(), constants) if constants else None), None
+    if not names and not constants:
+        return None, effect
+    return _Truth(frozenset(names), constants), effect
+
+
+@contextmanager
+def _opened(artifact: Artifact, images: Images) -> Iterator[tuple[Layers, Values]]:
+    batch = images.repeat(artifact.batch or 1, axis=0)
+    with open_layers(artifact, Mode.ORACLE) as opened:
+        yield opened, opened.run(batch)
+
+
+def _same(one: "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None", other: object) -> bool:
+    value = np.asarray(other)
+    return one is not None and one.shape == value.shape and np.array_equal(one, value, equal_nan=one.dtype.kind == "f")
+
+
+def _names(blame: Blame, place: str) -> bool:
+    """Whether the module that the plant says it spoilt is among the first suspects', or holds it, or is held by it."""
+    module = place.split(":", maxsplit=1)[0].strip()
+    parts = [suspect.module for suspect in blame.suspects[:_BLAMED]]
+    if "." not in module and module != "head":  # it spoilt the whole model: the first layer is as right as any
+        return bool(parts)
+    owner = module.removesuffix(".norm").removesuffix(".conv")
+    trimmed = owner.rsplit(".", 1)[0] if owner.rsplit(".", 1)[-1].isdigit() else owner
+    return any(part.startswith(trimmed) or trimmed.startswith(part) for part in parts if part)
+
+
+def _structure_error(model: ReferenceModel) -> float:
+    """Of the deploy form in float64, over the ordinary images."""
+    ordinary = [row for row, kind in enumerate(model.golden.kinds) if kind is not Kind.AMPLIFIED]
+    with torch.no_grad():
+        logits = model.rewritten(model.images[ordinary].double()).numpy()
+    return float(relative_error(logits, model.logits[ordinary]).max())

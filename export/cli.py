@@ -9,7 +9,7 @@ import click
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli_device import attach, kit
-from export.cli_gate import explain, judge, selftest
+from export.cli_gate import diff, explain, judge, selftest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -445,6 +445,7 @@ cli.add_command(kit)
 cli.add_command(attach)
 cli.add_command(explain)
 cli.add_command(judge)
+cli.add_command(diff)
 cli.add_command(selftest)
 
 

@@ -1,4 +1,4 @@
-"""`vit-export judge`, `explain`, `selftest`: somebody else's file, what is behind a verdict, what it is worth."""
+"""`vit-export judge`, `diff`, `explain`, `selftest`: others' files, two releases, what a verdict rests on."""
 
 import json
 import sys
@@ -187,3 +187,52 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(selftest_record(found), indent=2, allow_nan=False))
     sys.exit(int(found.code))
+
+
+@click.command()
+@click.argument("old", metavar="OLD", type=_FOLDER)
+@click.argument("new", metavar="NEW", type=_FOLDER)
+@click.option(
+    "--fail-on",
+    default="parity",
+    show_default=True,
+    metavar="KINDS",
+    help="Exit 1 on these: parity, agreement, latency:N%, size:N%, operators:N%, interface, weights, tools.",
+)
+@click.option("--no-time", is_flag=True, help="Compare all but latency.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> None:
+    """Compare two exported folders: OLD, what ships now, and NEW, what would.
+
+    Both are judged again; both answer the same images, and may differ by no more than what their budgets allow; both
+    are timed in turns, in rounds of fresh sessions, and a difference counts only where the noise of this host leaves no
+    room for none. Where not both can be run here, the samples that the exports recorded are compared.
+
+    \b
+    vit-export diff released/m2-onnx-fp32 exports/m2-onnx-fp32
+    vit-export diff OLD NEW --fail-on parity,agreement,latency:5%,size:2%     in CI
+
+    \b
+    Exit codes
+      0    nothing that --fail-on names got worse than it allows
+      1    something did; or a folder holds nothing that may ship
+      2    no folder of an export, or an unknown kind
+    """  # noqa: D301 - click wants the character itself
+    from export import progress
+    from export.diff import diff as compare
+    from export.fail_on import parse_fail_on
+    from export.manifest import diff_record
+
+    limits = parse_fail_on(fail_on)
+    with progress.console() as screen:
+        live = progress.Live(screen)
+        try:
+            found = compare(old, new, time=not no_time, step=live.step)
+        finally:
+            live.stop()
+        failures = found.failures(limits)
+        progress.show_diff(screen, found, failures)
+    code = 1 if failures else 0
+    if as_json:
+        click.echo(json.dumps(diff_record(found, failures, code), indent=2, allow_nan=False))
+    sys.exit(code)

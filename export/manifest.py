@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from validation.timing import Timing
 from validation.verdict import Built, NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from export.diff import Diff, Finding
     from export.judge_file import Judged
     from export.selftest import SelfTest
     from validation.reference import ReferenceModel
@@ -345,7 +346,41 @@ def selftest_record(found: "SelfTest") -> dict[str, Any]:
             }
             for each in found.detections
         ],
+        "unplanted": list(found.unplanted),
         "exit_code": int(found.code),
+    }
+
+
+def diff_record(found: "Diff", failures: Sequence["Finding"], code: int) -> dict[str, Any]:
+    """What `vit-export diff --json` prints."""
+    ratio = found.ratio
+    return {
+        "old": str(found.old),
+        "new": str(found.new),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "old": finding.old,
+                "new": finding.new,
+                "worse": finding.worse,
+                "growth": _number(finding.growth),
+                "detail": finding.detail,
+                "fails": finding in failures,
+            }
+            for finding in found.findings
+        ],
+        "latency": None
+        if ratio is None
+        else {
+            "old_ms": ratio.old_ms,
+            "new_ms": ratio.new_ms,
+            "ratio": ratio.median,
+            "interval": [ratio.low, ratio.high],
+            "interleaved": ratio.interleaved,
+            "differs": ratio.differs,
+        },
+        "notes": list(found.notes),
+        "exit_code": code,
     }
 
 

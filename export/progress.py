@@ -28,6 +28,7 @@ from validation.gates import Gate, GateResult
 from validation.verdict import Built, NotRun, Rejected, Report, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from export.diff import Diff, Finding
     from export.explain import Explanation
     from export.judge_file import Judged
     from export.selftest import SelfTest
@@ -374,6 +375,8 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     caught = len(found.detections) - len(found.missed)
     alarms = len(found.false_alarms)
     screen.print(f"{found.kinds} kinds of faults, {len(found.detections)} planted from seed {found.seed}")
+    for fault in found.unplanted:
+        screen.print(Text(f"not planted   {fault}", "yellow"), soft_wrap=True)
     word = "green" if not found.missed else "bold white on red"
     screen.print(Text(f"caught        {caught} of {len(found.detections)}", word))
     screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
@@ -387,6 +390,32 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
         screen.print(Text(text, "bold white on red"))
     if not found.weights.trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+
+
+def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:
+    """What differs between two releases."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "old", "new", "change", "finding"):
+        table.add_column(heading, overflow="fold")
+    for finding in found.findings:
+        change = "" if finding.growth is None else f"{finding.growth:+.1%}"
+        style = "bold red" if finding in failures else ("yellow" if finding.worse else "green")
+        table.add_row(finding.kind, finding.old, finding.new, change, finding.detail, style=style)
+    if found.findings:
+        screen.print(table)
+    else:
+        screen.print(Text("no difference but noise", "green"))
+    if (ratio := found.ratio) is not None:
+        how = "in turns" if ratio.interleaved else "as recorded"
+        interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
+        times = f"{ratio.old_ms:.3f} and {ratio.new_ms:.3f} ms"
+        word = "differs" if ratio.differs else "within noise"
+        screen.print(Text(f"latency {how}: {times}, {ratio.median - 1:+.1%} ({interval}): {word}", "dim"))
+    for note in found.notes:
+        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
+    if failures:
+        kinds = ", ".join(dict.fromkeys(finding.kind for finding in failures))
+        screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
 
 
 def show_runtime(screen: Console, predictor: Predictor) -> None:

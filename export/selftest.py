@@ -56,6 +56,8 @@ FORMS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", 
 """Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
 
 _COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
+_NOWHERE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
+
 _VISIBLE = 2.0
 """Budgets: a fault of such an effect has to be caught."""
 
@@ -101,13 +103,14 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What the gates did on these weights."""
+    """What the gates did on these weights. `unplanted`: faults for which this model has no place, and why."""
 
     weights: Weights
     check: SelfCheck
     seed: int
     healthy: tuple[Healthy, ...]
     detections: tuple[Detection, ...]
+    unplanted: tuple[str, ...] = ()
 
     @property
     def missed(self) -> tuple[Detection, ...]:
@@ -166,7 +169,7 @@ def selftest(
             for target, variant in (*FORMS, *(_COMPRESSED if full else ())):
                 detections += bench.files(target, variant, step)
             detections += bench.inputs(step)
-        return SelfTest(weights, check, seed, tuple(bench.healthy), tuple(detections))
+        return SelfTest(weights, check, seed, tuple(bench.healthy), tuple(detections), tuple(bench.unplanted))
 
 
 class _Bench:
@@ -178,6 +181,7 @@ class _Bench:
         self._seed = seed
         self._made: dict[tuple[str, ...], Healthy] = {}
         self.healthy: list[Healthy] = []
+        self.unplanted: list[str] = []
 
     @property
     def _reference(self) -> ReferenceModel:
@@ -221,7 +225,12 @@ class _Bench:
             step(f"{target} {variant}: {fault.name}")
             healthy = stages[fault.stage].artifact
             assert healthy is not None
-            yield self._detection(fault, healthy, self._spoilt(healthy, fault))
+            try:
+                spoilt = self._spoilt(healthy, fault)
+            except _NOWHERE as error:  # this model has no place for it, such as windows that are not padded
+                self.unplanted.append(f"{fault}: {type(error).__name__} {error}")
+                continue
+            yield self._detection(fault, healthy, spoilt)
 
     def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
         """Every stage's healthy artifact; the stages that others share are made and judged once."""

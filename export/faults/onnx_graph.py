@@ -110,8 +110,9 @@ def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
 
 def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
     """Two neighbouring classes change places."""
-    i = int(rng.integers(999))
-    order = np.arange(1000)
+    count = int(_initializers(model, "head.linear.bias")[0].dims[0])
+    i = int(rng.integers(count - 1))
+    order = np.arange(count)
     order[[i, i + 1]] = order[[i + 1, i]]
     for ending in ("head.linear.weight", "head.linear.bias"):
         _change(_initializers(model, ending)[0], lambda value: value[order])
@@ -141,7 +142,7 @@ def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     for ending in ("head.linear.weight", "head.linear.bias"):
         tensor = _initializers(model, ending)[0]
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:-1].copy(), tensor.name))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 999
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value -= 1
 
 
 def sham(model: onnx.ModelProto, rng: Rng) -> None:

@@ -52,8 +52,12 @@ def folded_mean(package: Package, rng: Rng) -> None:
     del rng
     (conv,) = package.weighted("stem_conv1_weight")
     weight = package.blobs()[given(conv, "weight")].values.reshape(-1, 3, 9)
-    bias = package.value(given(conv, "bias")).immediateValue.tensor.floats.values
-    bias[:] = (np.array(bias) - (weight.astype(np.float64) * MEAN.reshape(1, 3, 1)).sum(axis=(1, 2))).tolist()
+    name, shift = given(conv, "bias"), (weight.astype(np.float64) * MEAN.reshape(1, 3, 1)).sum(axis=(1, 2))
+    if (blob := package.blobs().get(name)) is not None:  # more than ten values lie in the weights' file
+        blob.values = (blob.values - shift).astype(np.float32)
+    else:
+        held = package.value(name).immediateValue.tensor.floats.values
+        held[:] = (np.array(held) - shift).tolist()
     _image_constant(package, "image__biased__")[:] = [0, 0, 0]
 
 

@@ -22,7 +22,7 @@ demo_environment := $(VENV)/.installed-$(if $(extras),$(subst $() ,-,$(extras)),
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format rehearse clean
+.PHONY: help demo test check browser format rehearse clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -36,7 +36,7 @@ help: ## list these commands
 demo: $(demo_environment) ## export and check one model (MODEL, TARGET, WEIGHTS, OUT)
 	$(BIN)/vit-export $(MODEL) --target $(TARGET) --weights $(WEIGHTS) $(if $(OUT),--out $(OUT))
 
-test: check ## check, then run every test
+test: check browser ## check, then run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import rules and Dockerfiles
@@ -47,6 +47,12 @@ check: $(VENV)/.installed-dev ## lint, formatting, types, import rules and Docke
 	@if [ -x $(BIN)/hadolint ]; then echo '$(BIN)/hadolint docker/*.Dockerfile'; \
 		$(BIN)/hadolint --failure-threshold warning docker/*.Dockerfile; \
 	else echo 'docker/ was not linted: hadolint has no build for this machine'; fi
+
+# Where it can be had; elsewhere the tests that look at the report say that they did not.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
+	|| echo 'no Chromium, and it cannot be installed here: the report will not be looked at in a browser'
 
 format: $(VENV)/.installed-dev ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .

@@ -321,7 +321,9 @@ def selftest_record(found: "SelfTest") -> dict[str, Any]:
         "vacuous": list(found.check.failures),
         "kinds": found.kinds,
         "planted": len(found.detections),
-        "caught": len(found.detections) - len(found.missed),
+        "caught": sum(each.caught for each in found.detections),
+        "missed": len(found.missed),
+        "invisible": len(found.invisible),
         "blamed": {"right": blamed, "of": of},
         "healthy": [
             {

@@ -18,6 +18,8 @@ from export import chatter, folder, manifest
 from export.kit import write_kit
 from export.kit_forms import has_kit
 from export.outcome import Outcome, Rewrite, StageResult
+from export.report import Evidence as ReportEvidence
+from export.report import write_report
 from export.request import Job, Request, slug
 from export.stages import SHARED, STAGES, Workshop
 from export.to_tensorrt import LAYERS
@@ -279,12 +281,28 @@ class _Bench:
                 outcome, self._weights, self._reference, self._check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
+            progress.step(f"{outcome.slug}: report")
+            write_report(partial, record, self._evidence(outcome))
             if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
                 self._make_kit(partial, outcome, progress)
             folder.publish(partial, final)
             for old in ("rejected", "failed") if good else ():
                 shutil.rmtree(self._request.out / f"{outcome.slug}.{old}", ignore_errors=True)
         outcome.folder = final
+
+    def _evidence(self, outcome: Outcome) -> ReportEvidence:
+        """What the report shows beyond the manifest; of a file that can't be opened there is little."""
+        final = outcome.final
+        report = final.report if final is not None else None
+        if final is None or report is None or report.outputs is None:
+            return ReportEvidence()
+        layers = outcome.blame.layers if outcome.blame is not None else ()
+        if outcome.blame is None and final.artifact.format is not Format.ENGINE:
+            with chatter.into(self._log):
+                layers = blame_artifact(final.artifact, self._reference, ()).layers
+        return ReportEvidence(
+            self._reference_for(final.artifact), report.outputs.logits, final.artifact.interface.labels, layers
+        )
 
     def _make_kit(self, partial: Path, outcome: Outcome, progress: Progress) -> None:
         """What checks it where it can be run; the picture of a Core ML kit gets its budget from the evaluator."""

@@ -367,18 +367,19 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     for each in found.detections:
         effect = "" if each.effect is None else f"{each.effect:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
-        seen = ", ".join(each.seen_by) or "MISSED"
+        seen = ", ".join(each.seen_by) or ("MISSED" if each.shows else "shows nowhere")
         where = f"{each.target} {each.variant} {each.stage}"
-        table.add_row(each.name, where, effect, seen, layer, style="" if each.caught else "bold red")
+        table.add_row(each.name, where, effect, seen, layer, style="bold red" if each in found.missed else "")
     screen.print(table)
     blamed, of = found.blamed
-    caught = len(found.detections) - len(found.missed)
+    visible = len(found.detections) - len(found.invisible)
+    caught = visible - len(found.missed)
     alarms = len(found.false_alarms)
     screen.print(f"{found.kinds} kinds of faults, {len(found.detections)} planted from seed {found.seed}")
     for fault in found.unplanted:
         screen.print(Text(f"not planted   {fault}", "yellow"), soft_wrap=True)
     word = "green" if not found.missed else "bold white on red"
-    screen.print(Text(f"caught        {caught} of {len(found.detections)}", word))
+    screen.print(Text(f"caught        {caught} of {visible} that show", word))
     screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
     word = "green" if not alarms else "bold white on red"
     screen.print(Text(f"false alarms  {alarms} of {len(found.healthy)} healthy artifacts", word))

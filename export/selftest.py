@@ -9,7 +9,7 @@ import copy
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from export.weights import Weights, find_weights
 from runtimes.artifact import Artifact, Dtype, digest
 from runtimes.base import Images, Mode
 from runtimes.constants import read_constants
-from runtimes.layers import Layers, Values, open_layers
+from runtimes.layers import Layer, Layers, Values, open_layers
 from runtimes.registry import runtime_for
 from runtimes.threads import spare_threads, torch_threads
 from validation import gates
@@ -100,6 +100,11 @@ class Detection:
         """Some gate rejected it."""
         return bool(self.seen_by)
 
+    @property
+    def shows(self) -> bool:
+        """It moves the logits so far that it has to be caught. Where that can't be measured it is taken to."""
+        return self.effect is None or not self.effect < _VISIBLE
+
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
@@ -114,8 +119,13 @@ class SelfTest:
 
     @property
     def missed(self) -> tuple[Detection, ...]:
-        """Faults that no gate saw."""
-        return tuple(detection for detection in self.detections if not detection.caught)
+        """Faults that no gate saw though they show."""
+        return tuple(detection for detection in self.detections if not detection.caught and detection.shows)
+
+    @property
+    def invisible(self) -> tuple[Detection, ...]:
+        """Faults that no gate saw because they move no logit by more than rounding does."""
+        return tuple(detection for detection in self.detections if not detection.caught and not detection.shows)
 
     @property
     def false_alarms(self) -> tuple[Healthy, ...]:
@@ -125,8 +135,7 @@ class SelfTest:
     @property
     def code(self) -> Exit:
         """A fault that no logit shows need not be seen; one that does, must be."""
-        visible = [fault for fault in self.missed if fault.effect is None or fault.effect >= _VISIBLE]
-        if visible or self.false_alarms:
+        if self.missed or self.false_alarms:
             return Exit.REJECTED
         return Exit.NOT_VERIFIED if self.check.vacuous else Exit.OK
 
@@ -311,12 +320,14 @@ class _Bench:
                 seen = (str(gates.Gate.PRECISION),) if not error <= budget else ()
                 yield Detection(fault.name, fault.says, "app", "photo", "input", seen, None, error / budget)
 
-    def _images(self, artifact: Artifact) -> Images:
+    def _images(self, artifact: Artifact) -> list[Images]:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        kinds = gates.ordinary(reference.floors)
         members = reference.golden.members
-        rows = [row for row, member in enumerate(members) if member.kind in kinds and member.has_pixels]
-        return members[rows[0]].data[None] if reference.image_input else reference.inputs[rows[:1]]
+        if reference.image_input:
+            return [member.data[None] for member in members if member.has_pixels][:2]
+        kinds = (*gates.ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
+        rows = [row for row, member in enumerate(members) if member.kind in kinds]
+        return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
 
     def _budget(self, artifact: Artifact) -> float:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
@@ -334,7 +345,7 @@ _WITH_LAYERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Truth:
-    """Where a file was spoilt: layers that give something else though they read the same, and changed constants."""
+    """Where a file was spoilt: `layers`, by name, and `constants` that are not as they were."""
 
     layers: frozenset[str]
     constants: frozenset[str]
@@ -348,27 +359,45 @@ class _Truth:
         return False
 
 
-def _changes(healthy: Artifact, spoilt: Artifact, images: Images, budget: float) -> tuple[_Truth | None, float | None]:
-    """Where the two files part, and how far their logits do, over `budget`. None where one can't be run."""
+def _changes(
+    healthy: Artifact, spoilt: Artifact, images: Sequence[Images], budget: float
+) -> tuple[_Truth | None, float | None]:
+    """Where the two files part, and how far their logits do, over `budget`. None where one can't be run.
+
+    A layer that lost its place is missed by those that read it: they count as well.
+    """
     one, other = ({n.replace(".", "_"): v for n, v in read_constants(each)} for each in (healthy, spoilt))
     constants = frozenset(name for name, value in other.items() if not _same(one.get(name), value))
+    names: set[str] = set()
+    effect = 0.0
     try:
-        with _opened(healthy, images) as (_, before), _opened(spoilt, images) as (layers, after):
-            differ = {name for name, value in after.items() if not _same(before.get(name), value)}
-            first = [
-                layer
-                for layer in layers.layers
-                if differ.intersection(layer.gives) and not differ.intersection(layer.reads)
-            ]
-            names = {layer.name for layer in first}
-            # What a removed layer gave is first missed by those that read it: theirs is the blame as well.
-            logits = layers.output
-            effect = float(relative_error(after[logits], before[logits].astype(np.float64))[0]) / budget
+        for image in images:
+            with _opened(healthy, image) as (known, before), _opened(spoilt, image) as (layers, after):
+                names |= _origins({layer.name: layer for layer in known.layers}, layers.layers, before, after)
+                error = relative_error(after[layers.output], before[known.output].astype(np.float64))
+                effect = max(effect, float(error[0]) / budget)
     except (VitExportError, KeyError):
         return (_Truth(frozenset(), constants) if constants else None), None
     if not names and not constants:
         return None, effect
     return _Truth(frozenset(names), constants), effect
+
+
+def _origins(known: Mapping[str, Layer], layers: Sequence[Layer], before: Values, after: Values) -> set[str]:
+    """Layers that give something else than in the healthy file though they read the same, and what reads them."""
+    wrong: set[str] = set()
+    first: list[Layer] = []
+    for layer in layers:
+        given = known[layer.name].gives if layer.name in known else ()
+        same = len(given) == len(layer.gives) and all(
+            _same(before.get(a), after[b]) for a, b in zip(given, layer.gives, strict=True) if b in after
+        )
+        if not same:
+            if wrong.isdisjoint(layer.reads):
+                first.append(layer)
+            wrong.update(layer.gives)
+    spoilt = {tensor for layer in first for tensor in layer.gives}
+    return {layer.name for layer in first} | {layer.name for layer in layers if spoilt.intersection(layer.reads)}
 
 
 @contextmanager
@@ -384,14 +413,18 @@ def _same(one: "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None", other
 
 
 def _names(blame: Blame, place: str) -> bool:
-    """Whether the module that the plant says it spoilt is among the first suspects', or holds it, or is held by it."""
-    module = place.split(":", maxsplit=1)[0].strip()
-    parts = [suspect.module for suspect in blame.suspects[:_BLAMED]]
-    if "." not in module and module != "head":  # it spoilt the whole model: the first layer is as right as any
+    """Whether the module that the plant says it spoilt is among the first suspects', or holds it, or is held by it.
+
+    A plant in all of the model names no module: then the first layer is as right as any. Windows that fill their grid
+    lose a level of names in the deploy form.
+    """
+    module = place.split(":", maxsplit=1)[0].strip().replace(".attention", "")
+    parts = [suspect.module.replace(".attention", "") for suspect in blame.suspects[:_BLAMED] if suspect.module]
+    if not module.startswith(("stem", "stage", "head")):
         return bool(parts)
     owner = module.removesuffix(".norm").removesuffix(".conv")
-    trimmed = owner.rsplit(".", 1)[0] if owner.rsplit(".", 1)[-1].isdigit() else owner
-    return any(part.startswith(trimmed) or trimmed.startswith(part) for part in parts if part)
+    owner = owner.rsplit(".", 1)[0] if owner.rsplit(".", 1)[-1].isdigit() else owner
+    return any(part.startswith(owner) or owner.startswith(part) for part in parts)
 
 
 def _structure_error(model: ReferenceModel) -> float:

@@ -64,7 +64,8 @@ def _is_right(form: EfficientViT, images: Tensor, logits: "np.ndarray[tuple[int,
 
 
 def _compared(before: EfficientViT, after: EfficientViT, images: Tensor, note: str) -> Blame:
-    right = Right(tuple(RightTensor(each.layer, (each.value.numpy(),), _FLOOR) for each in capture(before, images)), {})
+    tensors = (RightTensor(each.layer, (each.value.numpy(),), _FLOOR, each.place) for each in capture(before, images))
+    right = Right(tuple(tensors), {})
     seen = capture(after, images)[1:]  # without the input
     layers = tuple(
         replace(each.layer, name=f"{each.layer.name}/{each.layer.kind}_{each.layer.gives[0]}") for each in seen

@@ -18,11 +18,12 @@ from validation.arithmetic import rounded
 class Captured:
     """What one operator gave. `layer.name`: the path of the module that it ran in, `stage1.block1.ffn1.branch.expand`.
 
-    `value`: float64, whatever it was computed in.
+    `value`: float64, whatever it was computed in. `place`: which of the operator's results it is, and of how many.
     """
 
     layer: Layer
     value: Tensor
+    place: tuple[int, int] = (0, 1)
 
 
 @torch.no_grad()
@@ -48,13 +49,13 @@ class _Recorder(TorchDispatchMode):
         # Tensors are known by identity, so they are kept: the place of a freed one would be given to another.
         self._known: dict[int, tuple[str, Tensor]] = {}
 
-    def see(self, path: str, kind: str, given: Any, result: Tensor) -> None:
+    def see(self, path: str, kind: str, given: Any, result: Tensor, place: tuple[int, int] = (0, 1)) -> None:
         if not result.is_floating_point():
             return
         name = str(len(self.seen))
         reads = tuple(self._known[id(t)][0] for t in _tensors(given) if id(t) in self._known)
         self._known[id(result)] = (name, result)
-        self.seen.append(Captured(Layer(path, kind, (name,), reads), result.double()))
+        self.seen.append(Captured(Layer(path, kind, (name,), reads), result.double(), place))
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -65,8 +66,10 @@ class _Recorder(TorchDispatchMode):
         path = self.path[-1] if self.path else ""
         given = _tensors(args)
         if any(id(t) in self._known for t in given):  # what only constants make is no layer
-            for tensor in _tensors(result):
-                self.see(path, str(func).removeprefix("aten.").split(".")[0], given, tensor)
+            results = _tensors(result)
+            for index, tensor in enumerate(results):
+                kind = str(func).removeprefix("aten.").split(".")[0]
+                self.see(path, kind, given, tensor, (index, len(results)))
         return result
 
 

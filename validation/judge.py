@@ -139,6 +139,7 @@ def _report(
         batches=batches,
         top1=gates.agreement(judged, shipped.outputs),
         defaults=beside,
+        outputs=shipped.outputs[0],
     )
 
 

@@ -15,11 +15,15 @@ _NEAREST = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RightTensor:
-    """One tensor of the model: `values`, one array a call, in float64; `floor`: what rounding alone moves it by."""
+    """One tensor of the model: `values`, one array a call, in float64; `floor`: what rounding alone moves it by.
+
+    `place`: which of its operator's results it is, and of how many.
+    """
 
     layer: Layer
     values: tuple[Float64, ...]
     floor: float
+    place: tuple[int, int] = (0, 1)
     norms: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +88,9 @@ class _Search:
         for form in _forms(values):
             near = [right for bound, right in _bounded(form, candidates) if bound <= self._factor * right.floor]
             hits = [(error, right) for right in near if (error := _error(form, right)) <= self._factor * right.floor]
+            if hits and (moved := self._moved(layer, tensor, hits)) is not None:
+                error = _error(values, moved)
+                return self._found(layer, tensor, hint or moved.layer.name, error, moved, values, expected=True)
             if hits:
                 self._same[tensor] = frozenset(name for _, right in hits for name in right.layer.gives)
                 error, own = next((hit for hit in hits if hit[1] in expected), min(hits, key=lambda hit: hit[0]))
@@ -112,6 +119,15 @@ class _Search:
         self._module[tensor] = module
         passed = error <= self._factor * right.floor
         return Found(module, error, right.floor, passed, values, right.values if expected else None)
+
+    def _moved(self, layer: Layer, tensor: str, hits: list[tuple[float, RightTensor]]) -> RightTensor | None:
+        """Of a split whose results are right and changed places: the one that should have been here."""
+        place, count = layer.gives.index(tensor), len(layer.gives)
+        if count < 2 or any(right.place in ((place, count), (0, 1)) or right.place[1] != count for _, right in hits):
+            return None
+        reads = {right.layer.reads for _, right in hits}
+        siblings = (right for rights in self._by_size.values() for right in rights if right.layer.reads in reads)
+        return next((right for right in siblings if right.place == (place, count)), None)
 
     def _hint(self, layer: Layer) -> str:
         """The module as the file itself says: by the constants that the layer holds, or by its name."""

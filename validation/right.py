@@ -72,4 +72,4 @@ def _tensors(
             float((a.value - b.value).norm() / b.value.norm().clamp_min(1e-300))
             for a, b in zip(rough, meant, strict=True)
         )
-        yield RightTensor(layer, values, max(floor, smallest))
+        yield RightTensor(layer, values, max(floor, smallest), first.place)

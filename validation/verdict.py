@@ -1,11 +1,11 @@
 """Verdicts as types: only a `VerifiedArtifact` can be timed, and it cannot be made without a passed report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
 from runtimes.base import Attestation, Evidence
-from validation.gates import GateResult
+from validation.gates import GateResult, Outputs
 from validation.metrics import Agreement
 
 
@@ -19,7 +19,10 @@ class DefaultsCheck:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run."""
+    """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run.
+
+    `outputs`: its logits on the golden images, as it ships.
+    """
 
     artifact_sha256: str
     evidence: Evidence
@@ -28,6 +31,7 @@ class Report:
     batches: tuple[int, ...]
     top1: Agreement | None
     defaults: DefaultsCheck | None = None
+    outputs: Outputs | None = field(default=None, compare=False, repr=False)
 
     @property
     def passed(self) -> bool:

@@ -28,6 +28,11 @@ def _nodes(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == kind]
 
 
+def _bias(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
+    """The first attention's bias of a head; its name has a level less where one window is the whole grid."""
+    return next(t for t in model.graph.initializer if "mixer" in t.name and t.name.endswith(f".bias.{head}"))
+
+
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
 
@@ -53,7 +58,7 @@ def scaled_weight(model: onnx.ModelProto, rng: Rng) -> None:
 
 def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
     """Two attention heads with each other's bias: every tensor is still there."""
-    first, second = _initializers(model, "attention.bias.0")[0], _initializers(model, "attention.bias.1")[0]
+    first, second = _bias(model, 0), _bias(model, 1)
     one, other = numpy_helper.to_array(first), numpy_helper.to_array(second)
     first.CopyFrom(numpy_helper.from_array(other, first.name))
     second.CopyFrom(numpy_helper.from_array(one, second.name))
@@ -61,7 +66,7 @@ def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
 
 def rewired_biases(model: onnx.ModelProto, rng: Rng) -> None:
     """The same by the wires: constants and names are right, only the graph is wrong."""
-    names = [_initializers(model, "attention.bias.0")[0].name, _initializers(model, "attention.bias.1")[0].name]
+    names = [_bias(model, 0).name, _bias(model, 1).name]
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             if name in names:

@@ -1,0 +1,130 @@
+"""The report: what it says of real exports, and how it looks in a real browser."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import report_plots
+from export.report import Evidence, render
+
+ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.parametrize("slug", [ONNX, IR, COREML])
+def test_every_export_has_one(slug: str, exported: Any) -> None:
+    page = (exported.out / slug / "report.html").read_text(encoding="utf-8")
+    assert "<strong>verified</strong>" in page
+    assert "Untrained weights" in page
+    for heading in ("Error by layer", "Winners and margins", "Photos", "What was not checked here"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("<svg ") == 3  # not timed
+    assert ("No device has run it" in page) == (slug == COREML)
+    assert page.count("data:image/jpeg;base64,") == 3
+
+
+def test_it_needs_no_network_and_no_file_beside_it(exported: Any) -> None:
+    page = (exported.out / ONNX / "report.html").read_text(encoding="utf-8")
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [link for link in links if not link.startswith(("data:", "#"))] == []
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]+"', "", page)
+    assert "<script" not in page
+    assert str(Path.home()) not in page
+
+
+def test_ids_are_unique_and_every_reference_has_one(exported: Any) -> None:
+    page = (exported.out / ONNX / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
+
+
+def test_what_comes_from_outside_is_escaped(exported: Any) -> None:
+    manifest = exported.manifest(ONNX)
+    manifest["weights"]["source"] = "<script>alert(1)</script>"
+    manifest["status"] = "rejected"
+    manifest["blame"] = {"stage": "simplify", "note": None, "suspects": [
+        {"module": "stem", "constant": "<b>", "layer": None, "cause": "is all zeros"},
+    ]}  # fmt: skip
+    page = render(manifest, Evidence())
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<h2>What is at fault</h2>" in page
+    assert "<code>&lt;b&gt;</code>: <b>is all zeros</b>" in page
+    assert "It must not ship" in page
+
+
+def test_a_timed_one_shows_how_long_the_runs_took(exported: Any) -> None:
+    manifest = exported.manifest(ONNX)
+    samples = (5e6 * np.random.default_rng(0).lognormal(0, 0.1, 500)).astype(int).tolist()
+    manifest["timing"] = {
+        "measured": True, "median_ms": 5.0, "p90_ms": 5.5, "p99_ms": 6.0, "batch": 1, "noisy": True,
+        "samples_ns": samples, "effective": {"threads": 1},
+    }  # fmt: skip
+    page = render(manifest, Evidence())
+    assert "5.000 ms median" in page
+    assert "The host was noisy" in page
+    assert page.count("<svg ") == 2
+
+
+def test_plots_are_the_same_for_the_same_figures() -> None:
+    plot = report_plots.chain(["trace", "precision"], [1e-6, 2e-2], [4e-6, 1e-2])
+    assert plot == report_plots.chain(["trace", "precision"], [1e-6, 2e-2], [4e-6, 1e-2])
+    assert "var(--bad)" in plot
+    assert "currentColor" in plot
+    assert "#0" not in plot
+    assert ">precision<" in plot  # text, not outlines
+    for svg in (
+        report_plots.layers([1e-7, float("inf"), float("nan")], [1e-7] * 3, [True, False, False]),
+        report_plots.margins([0.1, 20.0], [True, False]),
+        report_plots.latency([1.0, 1.1, 1.2]),
+    ):
+        assert svg.startswith("<svg ")
+        assert "aria-hidden" in svg
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: the report was not looked at in a browser")
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *quiet])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("slug", [ONNX, COREML])
+def test_in_a_browser(slug: str, width: int, scheme: str, browser: Any, exported: Any, tmp_path: Path) -> None:
+    """Nothing is fetched, nothing is printed to the console, nothing runs off the side, no serious finding by axe."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if not _local(request.url) else None)
+    page.goto((exported.out / slug / "report.html").as_uri())
+    assert said == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    found = Axe().run(page).response["violations"]
+    assert [(f["id"], f["impact"]) for f in found if f["impact"] in ("serious", "critical")] == [], json.dumps(found)
+    shot = tmp_path / "report.png"
+    page.screenshot(path=shot, full_page=True)
+    assert shot.stat().st_size > 20_000
+    assert page.locator("svg text").count() > 20
+    page.close()
+
+
+def _local(url: str) -> bool:
+    return url.startswith(("file:", "data:"))

@@ -30,7 +30,8 @@ def _nodes(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
 
 def _bias(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
     """The first attention's bias of a head; its name has a level less where one window is the whole grid."""
-    return next(t for t in model.graph.initializer if "mixer" in t.name and t.name.endswith(f".bias.{head}"))
+    held: list[onnx.TensorProto] = _initializers(model, f".bias.{head}")
+    return next(tensor for tensor in held if "mixer" in tensor.name)
 
 
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:

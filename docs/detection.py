@@ -180,7 +180,7 @@ def main() -> None:
         cells = []
         for _, budget in budgets:
             least = budget / slopes
-            cells.append(" / ".join(_magnitude(np.percentile(least, percent)) for percent in (50, 90)))
+            cells.append(" / ".join(_magnitude(float(np.percentile(least, percent))) for percent in (50, 90)))
         at = budgets[0][1] / slopes
         check = _effects(model, kind, list(at), rows) / budgets[0][1]
         print_row((kind.__doc__ or "").strip(" ."), *cells, f"{check.min():.2f}-{check.max():.2f}")

@@ -101,7 +101,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     \b
     vit-export judge m2 timm.onnx -w model.safetensors
     vit-export judge m5 release.onnx -w efficientvit_m5.pth --golden photos/
-    vit-export judge m0 app.mlpackage -w best.pth --output probabilities
+    vit-export judge m0 app.onnx -w best.pth --output probabilities --range bytes
 
     \b
     Exit codes

@@ -116,12 +116,14 @@ class _Pair:
             for each, runtime in zip((self.old, self.new), self._runtimes, strict=True)
         )
         self._verdicts = (verdicts[0], verdicts[1])
-        before, after = map(status_of, self._verdicts)
-        if before != after:
-            detail = getattr(verdicts[1], "reason", "")
-            yield Finding("parity", before, after, worse=after != "verified", detail=detail)
-        elif after == "rejected":
-            yield Finding("parity", before, after, worse=True, detail=getattr(verdicts[1], "reason", ""))
+        before, after = (
+            f"{status_of(verdict)}, vacuous" if each.manifest["self_check"]["vacuous"] else status_of(verdict)
+            for verdict, each in zip(self._verdicts, (self.old, self.new), strict=True)
+        )
+        good = after in ("verified", "built")  # an engine's network passed; what was not judged did not
+        if before != after or not good:
+            reason = getattr(verdicts[1], "reason", "")
+            yield Finding("parity", before, after, worse=not good or before == "verified", detail=reason)
 
     def agreement(self, notes: list[str]) -> Iterator[Finding]:
         """The two on the same images: further apart than both budgets together, or other winners beyond a margin."""
@@ -137,13 +139,21 @@ class _Pair:
             return
         # On the new one's images, the amplified ones left out: they are each model's own.
         ordinary = [row for row, kind in enumerate(new.golden.kinds) if kind in gates.ordinary(new.floors)]
-        logits = []
+        logits, fed = [], []
         for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
             seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
             with runtime.open(each.artifact, Mode.SHIPPED) as session:
                 run = run_golden(session, seen, each.artifact.batch or 1)
             logits.append(run.outputs.logits.astype(np.float64))
-        rows = [row for row in ordinary if np.isfinite(logits[0][row]).all() and np.isfinite(logits[1][row]).all()]
+            fed.append(run.fed)
+        finite = [np.asarray(np.isfinite(each).all(axis=1)) for each in logits]
+        judged = [row for row in ordinary if new.judged[row]]
+        if broken := [new.golden.names[row] for row in judged if finite[0][row] and fed[1][row] > finite[1][row]]:
+            yield Finding("agreement", "numbers", f"none on {broken[0]}", worse=True)
+        rows = [row for row in judged if finite[0][row] and finite[1][row]]
+        if not rows:
+            notes.append("answers were not compared: there is no image that both can be fed and judged on")
+            return
         budget = np.array([_budget(old, new.golden.kinds[row]) + _budget(new, new.golden.kinds[row]) for row in rows])
         error = relative_error(logits[1][rows], logits[0][rows])
         over = error / budget
@@ -169,6 +179,9 @@ class _Pair:
     def latency(self, notes: list[str]) -> Ratio | None:
         """In turns where both verified natively here; else by the samples that the exports recorded."""
         assert self._verdicts is not None
+        if self.old.artifact.batch != self.new.artifact.batch:
+            notes.append("latency was not compared: the two take other batches")
+            return None
         native = all(
             isinstance(verdict, VerifiedArtifact) and verdict.report.evidence is Evidence.NATIVE
             for verdict in self._verdicts
@@ -198,7 +211,8 @@ def _on(each: Exported, other: Exported) -> Reference:
 def _budget(reference: Reference, kind: Kind) -> float:
     if reference.quality_budget is not None:
         return float(reference.quality_budget)
-    return gates.precision_budget(reference, kind) if kind in reference.floors else float("inf")
+    known = gates.ordinary(reference.floors)  # photos that only the other has: as its widest kind
+    return max(gates.precision_budget(reference, each) for each in ([kind] if kind in known else known))
 
 
 def _opener(runtime: Runtime, each: Exported) -> Callable[[], AbstractContextManager[Session]]:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import BadOption
+from efficientvit.errors import BadOption, Unavailable
 from export.exported import BadFolder, artifact_of, read_manifest
 from export.recompute import recompute
+from export.stages import SHARED
 from runtimes.artifact import Artifact
 from runtimes.registry import runtime_for
+from validation import reference_file
 from validation.blame import Blame
 from validation.blame_artifact import blame_artifact
 from validation.blame_rewrite import blame_rewrite
@@ -60,7 +62,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
         )
     artifact = None if chosen == REWRITE else artifact_of(folder, manifest)
     step("weights, reference in float64, noise floors")
-    _, model = recompute(folder, manifest, weights)
+    _, model = recompute(folder, manifest, weights, _quality_budget(folder))
     step(f"looking into stage '{chosen}'")
     if artifact is None:
         gates: tuple[GateResult, ...] = rewrite_gates(model, image_input=image_input)
@@ -75,6 +77,13 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
 _FINE = "every rewrite is exact"
 
 
+def _quality_budget(folder: Path) -> float | None:
+    """What the export was asked to keep to."""
+    evidence = folder / "evidence"
+    held = (evidence / reference_file.REFERENCE).exists()
+    return reference_file.load(evidence).quality_budget if held else None
+
+
 def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
     """What the file itself fails, now and here."""
     from validation.ranges import scale_digests
@@ -82,6 +91,11 @@ def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[Ga
     reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
     if artifact.precision.quantised:
         reference = reference.with_constants(scale_digests(artifact))
-    last = manifest["stages"][-1]["name"]
-    verdict = judge(artifact, reference, runtime_for(artifact.format, ships=last in ("trace", "simplify", "build")))
-    return verdict.report.gates if verdict.report is not None else ()
+    ships = manifest["stages"][-1]["name"] in SHARED or manifest["tensorrt"] is None
+    ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
+    verdict = judge(
+        artifact, reference, runtime_for(artifact.format, ships=ships), ane_budget=ready["budget"] if ready else None
+    )
+    if verdict.report is None:
+        raise Unavailable(f"{artifact.path.name} cannot be judged here", got=getattr(verdict, "reason", None))
+    return verdict.report.gates

@@ -348,6 +348,7 @@ def selftest_record(found: "SelfTest") -> dict[str, Any]:
             }
             for each in found.detections
         ],
+        "wrong_inputs": {each.name: _number(each.effect) for each in found.inputs},
         "unplanted": list(found.unplanted),
         "exit_code": int(found.code),
     }

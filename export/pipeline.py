@@ -32,6 +32,7 @@ from runtimes.operators import count_operators
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.threads import spare_threads, torch_threads
 from validation import reference_file
+from validation.blame import Blame
 from validation.blame_artifact import blame_artifact
 from validation.blame_rewrite import blame_rewrite
 from validation.golden import GoldenSet, merge
@@ -189,7 +190,8 @@ class _Bench:
             return
         progress.step(f"{outcome.slug}: looking for the layer to blame in '{stage}'")
         final = outcome.final
-        with chatter.into(self._log):
+        outcome.blame = Blame((), note="looking for the layer failed: evidence/log.txt says how")
+        with chatter.into(self._log), _aside():
             if isinstance(final, Rejected):
                 outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates)
             else:
@@ -275,14 +277,15 @@ class _Bench:
             if outcome.final is not None:
                 place = manifest.SHIP if good else manifest.REJECTED
                 handed = self._fill(outcome.final.artifact, partial, place, evidence)
-            if self._log.exists():
-                shutil.copyfile(self._log, evidence / "log.txt")
             record = manifest.build(
                 outcome, self._weights, self._reference, self._check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
             progress.step(f"{outcome.slug}: report")
-            write_report(partial, record, self._evidence(outcome))
+            with chatter.into(self._log), _aside():
+                write_report(partial, record, self._evidence(outcome))
+            if self._log.exists():
+                shutil.copyfile(self._log, evidence / "log.txt")
             if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
                 self._make_kit(partial, outcome, progress)
             folder.publish(partial, final)
@@ -298,8 +301,7 @@ class _Bench:
             return ReportEvidence()
         layers = outcome.blame.layers if outcome.blame is not None else ()
         if outcome.blame is None and final.artifact.format is not Format.ENGINE:
-            with chatter.into(self._log):
-                layers = blame_artifact(final.artifact, self._reference, ()).layers
+            layers = blame_artifact(final.artifact, self._reference, ()).layers
         return ReportEvidence(
             self._reference_for(final.artifact), report.outputs.logits, final.artifact.interface.labels, layers
         )
@@ -339,6 +341,15 @@ def _operators(artifact: Artifact) -> int | None:
         return count_operators(artifact)
     except BrokenArtifact:
         return None
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """What is said beside a verdict must not change it, nor lose the artifact: a failure of it goes into the log."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is: the verdict stands
+        traceback.print_exc()
 
 
 @contextmanager

@@ -364,7 +364,7 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("fault", "stage", "effect/budget", "seen by", "layer"):
         table.add_column(heading, overflow="fold", justify="right" if "/" in heading else "left")
-    for each in found.detections:
+    for each in (*found.detections, *found.inputs):
         effect = "" if each.effect is None else f"{each.effect:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
         seen = ", ".join(each.seen_by) or ("MISSED" if each.shows else "shows nowhere")
@@ -381,6 +381,8 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     word = "green" if not found.missed else "bold white on red"
     screen.print(Text(f"caught        {caught} of {visible} that show", word))
     screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
+    told = sum(each.caught for each in found.inputs)
+    screen.print(f"wrong inputs  {told} of {len(found.inputs)} move a photo's answer beyond its budget")
     word = "green" if not alarms else "bold white on red"
     screen.print(Text(f"false alarms  {alarms} of {len(found.healthy)} healthy artifacts", word))
     for alarm in found.false_alarms:

@@ -137,7 +137,7 @@ class _Margins:
 def _margins(evidence: Evidence) -> _Margins | None:
     """Of every ordinary judged image: the reference's lead, over the most that the budget can take from it."""
     reference, logits = evidence.reference, evidence.logits
-    if reference is None or logits is None:
+    if reference is None or logits is None or reference.logits.shape[1] < 2:
         return None
     rows: list[_Margin] = []
     names = _names(evidence, reference.logits.shape[1])

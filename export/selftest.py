@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from efficientvit import deploy
-from efficientvit.errors import VitExportError
+from efficientvit.errors import BrokenArtifact, StageFailed, VitExportError
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from export import chatter
@@ -46,9 +46,9 @@ from validation.golden_synthetic import synthetic
 from validation.judge import judge
 from validation.metrics import relative_error
 from validation.reference import ReferenceModel
-from validation.rewrite import EXACT
+from validation.rewrite import EXACT, rewrite_gates
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
-from validation.verdict import Rejected, Verdict
+from validation.verdict import Verdict, VerifiedArtifact
 
 Step = Callable[[str], None]
 
@@ -108,13 +108,18 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What the gates did on these weights. `unplanted`: faults for which this model has no place, and why."""
+    """What the gates did on these weights.
+
+    `inputs`: what wrong preparations of a photo do to the answer of a right artifact, over the precision gate's budget:
+    no gate of an export sees an app, the kit's picture does. `unplanted`: faults for which this model has no place.
+    """
 
     weights: Weights
     check: SelfCheck
     seed: int
     healthy: tuple[Healthy, ...]
     detections: tuple[Detection, ...]
+    inputs: tuple[Detection, ...] = ()
     unplanted: tuple[str, ...] = ()
 
     @property
@@ -177,8 +182,9 @@ def selftest(
             detections = list(bench.rewrites(step))
             for target, variant in (*FORMS, *(_COMPRESSED if full else ())):
                 detections += bench.files(target, variant, step)
-            detections += bench.inputs(step)
-        return SelfTest(weights, check, seed, tuple(bench.healthy), tuple(detections), tuple(bench.unplanted))
+            wrong_inputs = tuple(bench.inputs(step))
+        unplanted = tuple(bench.unplanted)
+        return SelfTest(weights, check, seed, tuple(bench.healthy), tuple(detections), wrong_inputs, unplanted)
 
 
 class _Bench:
@@ -199,15 +205,15 @@ class _Bench:
     def rewrites(self, step: Step) -> Iterator[Detection]:
         """Faults between the trained and the deploy form."""
         model = self._reference
-        exact = _structure_error(model)
-        self.healthy.append(Healthy(None, "torch", "float64", "rewrite", exact <= EXACT, f"{exact:.1e}"))
+        wrong = [gate.detail for gate in rewrite_gates(model) if not gate.passed]
+        self.healthy.append(Healthy(None, "torch", "float64", "rewrite", not wrong, "; ".join(wrong)))
         for fault in rewrite_faults.FAULTS:
             step(f"rewrite: {fault.plant.__name__}")
             places: list[str] = []
             spoilt = copy.copy(model)
             spoilt.rewritten = self._planted(fault, places)
             error = _structure_error(spoilt)
-            seen = (str(gates.Gate.STRUCTURE),) if not error <= EXACT else ()
+            seen = tuple(str(gate.gate) for gate in rewrite_gates(spoilt) if not gate.passed)
             blamed = _names(blame_rewrite(spoilt), places[0]) if seen else None
             says = (fault.plant.__doc__ or "").splitlines()[0]
             name = fault.plant.__name__
@@ -264,8 +270,8 @@ class _Bench:
 
     def _judged(self, artifact: Artifact, target: str, variant: str, name: str) -> Healthy:
         verdict = self._verdict(artifact)
-        why = verdict.reason if isinstance(verdict, Rejected) else ""
-        return Healthy(artifact, target, variant, name, not why, why)
+        passed = isinstance(verdict, VerifiedArtifact)
+        return Healthy(artifact, target, variant, name, passed, "" if passed else getattr(verdict, "reason", ""))
 
     def _verdict(self, artifact: Artifact) -> Verdict:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
@@ -288,15 +294,15 @@ class _Bench:
         effect: float | None = None
         try:
             verdict = self._verdict(spoilt)
-        except VitExportError as error:  # the runtime refuses the file: that is a failed stage, exit 4
+        except (StageFailed, BrokenArtifact) as error:  # the runtime refuses the file: a failed stage, exit 4
             found = (type(error).__name__,)
         else:
             failed = [gate for gate in verdict.report.gates if not gate.passed] if verdict.report else []
             found = tuple(str(gate.gate) for gate in failed)
-            if isinstance(verdict, Rejected) and {gate.gate for gate in failed} & _WITH_LAYERS:
+            if not failed or {gate.gate for gate in failed} & _WITH_LAYERS:
                 images = self._images(spoilt)
                 truth, effect = _changes(healthy, spoilt, images, self._budget(spoilt))
-                if truth is not None:
+                if truth is not None and verdict.report is not None and failed:
                     blamed = truth.named_by(blame_artifact(spoilt, self._reference, verdict.report.gates))
         return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, found, blamed, effect)
 
@@ -317,7 +323,7 @@ class _Bench:
                 step(f"input: {fault.name}")
                 fed = fault.feed(picture, preprocessing, self._rng(fault.name))[None]
                 error = float(relative_error(session(fed), exact)[0])
-                seen = (str(gates.Gate.PRECISION),) if not error <= budget else ()
+                seen = ("the kit's picture",) if not error <= budget else ()
                 yield Detection(fault.name, fault.says, "app", "photo", "input", seen, None, error / budget)
 
     def _images(self, artifact: Artifact) -> list[Images]:
@@ -412,19 +418,20 @@ def _same(one: "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None", other
     return one is not None and one.shape == value.shape and np.array_equal(one, value, equal_nan=one.dtype.kind == "f")
 
 
-def _names(blame: Blame, place: str) -> bool:
-    """Whether the module that the plant says it spoilt is among the first suspects', or holds it, or is held by it.
+def _names(blame: Blame, place: str) -> bool | None:
+    """Whether the module that the plant says it spoilt is among the first suspects', or is right above or below.
 
-    A plant in all of the model names no module: then the first layer is as right as any. Windows that fill their grid
-    lose a level of names in the deploy form.
+    None of a plant in all of the model, which has no place. Windows that fill their grid lose a level of names in the
+    deploy form.
     """
     module = place.split(":", maxsplit=1)[0].strip().replace(".attention", "")
     parts = [suspect.module.replace(".attention", "") for suspect in blame.suspects[:_BLAMED] if suspect.module]
     if not module.startswith(("stem", "stage", "head")):
-        return bool(parts)
+        return None
     owner = module.removesuffix(".norm").removesuffix(".conv")
     owner = owner.rsplit(".", 1)[0] if owner.rsplit(".", 1)[-1].isdigit() else owner
-    return any(part.startswith(owner) or owner.startswith(part) for part in parts)
+    levels = owner.count(".") - 2
+    return any(part.startswith(owner) or (owner.startswith(part) and part.count(".") >= levels) for part in parts)
 
 
 def _structure_error(model: ReferenceModel) -> float:

@@ -1,5 +1,6 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from efficientvit.errors import ArtifactChanged
 from export.exported import BadFolder, Exported, open_exported
 from export.outcome import Exit, status_of
 from export.recompute import recompute
+from export.weights import Weights
 from runtimes.base import Evidence
-from runtimes.registry import runtime_for
+from runtimes.ports import METADATA_PREFIX
+from runtimes.registry import native_runtime, runtime_for
 from validation.judge import judge
 from validation.metrics import relative_error
 from validation.reference import Reference
@@ -21,13 +24,14 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The new verdict on a folder, and what the manifest says of the old one."""
+    """The new verdict on a folder, and what the manifest says of the old one. `recomputed`: by the weights at hand."""
 
     folder: Path
     verdict: Verdict
     recorded: str
     trained: bool
     fallback: bool
+    recomputed: bool = False
 
     @property
     def status(self) -> str:
@@ -39,10 +43,12 @@ class Verification:
         match self.verdict:
             case Rejected():
                 return Exit.REJECTED
-            case VerifiedArtifact(report=report) | Built(report=report) if (
-                report.evidence.at_least(required) and not self.fallback
-            ):
+            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
                 return Exit.OK
+            case Built(report=report) if not self.fallback:
+                # With the weights at hand nothing counts that was not looked into: the engine itself was not.
+                evidence = Evidence.BUILT if self.recomputed else report.evidence
+                return Exit.OK if evidence.at_least(required) else Exit.NOT_VERIFIED
         return Exit.OK if required is Evidence.BUILT and not self.fallback else Exit.NOT_VERIFIED
 
     def shortfall(self, code: Exit) -> str | None:
@@ -80,8 +86,10 @@ def verify(
     reference = exported.reference
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
-        reference, check = _recomputed(exported, weights, quality_budget)
+        loaded, reference, check = _recomputed(exported, weights, quality_budget)
         vacuous, failures = check.vacuous, list(check.failures)
+        trained, fallback = loaded.trained, loaded.fallback
+        _require_settings(exported)
     step(f"judging {artifact.path.name}")
     runtime = runtime_for(artifact.format)
     verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget)
@@ -92,10 +100,10 @@ def verify(
             remedy="export trained weights",
             report=verdict.report,
         )
-    return Verification(folder, verdict, recorded, trained, fallback)
+    return Verification(folder, verdict, recorded, trained, fallback, recomputed=weights is not None)
 
 
-def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Reference, SelfCheck]:
+def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Weights, Reference, SelfCheck]:
     """The reference that these weights give.
 
     Raises:
@@ -103,11 +111,20 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
     """
     artifact, recorded = exported.artifact, exported.reference
     loaded, model = recompute(exported.folder, exported.manifest, weights, quality_budget)
+    said = dict(artifact.interface.metadata).get(f"{METADATA_PREFIX}weights-sha256", loaded.sha256)
+    if said != loaded.sha256:
+        raise ArtifactChanged(
+            f"the package in {exported.folder} says that it was made of other weights",
+            expected=loaded.sha256,
+            got=said,
+            next_step="export the artifact again",
+        )
     image_input = artifact.interface.image_input
     reference = model.at(artifact.precision, image_input=image_input)
     check = self_check(model, CHECKPOINT if loaded.trained else SEEDED, {artifact.precision}, image_input)
     if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
-        off = float(relative_error(recorded.logits, reference.logits).max())
+        same = recorded.logits.shape == reference.logits.shape
+        off = float(relative_error(recorded.logits, reference.logits).max()) if same else float("inf")
         if not off <= _SAME:
             raise ArtifactChanged(
                 f"the reference in {exported.folder} is not what these weights give",
@@ -118,7 +135,24 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
     found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
     # Only calibration knows its scales; the weights know everything else.
     scales = {name: digest for name, digest in found.items() if artifact.precision.quantised and _is_scale(name)}
-    return reference.with_constants(scales), check
+    return loaded, reference.with_constants(scales), check
+
+
+def _require_settings(exported: Exported) -> None:
+    """The settings that ship are this version's own for such an artifact.
+
+    Raises:
+        ArtifactChanged: they are others.
+    """
+    shipped = json.loads((exported.folder / exported.manifest["settings"]["shipped"]["path"]).read_text("utf-8"))
+    own = json.loads(json.dumps(dict(native_runtime(exported.artifact.format).shipped_settings(exported.artifact))))
+    if shipped != own:
+        raise ArtifactChanged(
+            f"the runtime settings in {exported.folder} are not those that such an artifact ships with",
+            expected=json.dumps(own),
+            got=json.dumps(shipped),
+            next_step="export the artifact again",
+        )
 
 
 _SAME = 1e-9

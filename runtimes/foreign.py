@@ -9,6 +9,8 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.ports import BATCH, Port, read_ports
 
+_FLOATS = frozenset({"float32", "float16"})
+
 SUFFIXES: Mapping[str, Format] = {".onnx": Format.ONNX, ".xml": Format.OPENVINO, ".mlpackage": Format.COREML}
 
 
@@ -43,10 +45,10 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     inputs, outputs = _PORTS.get(fmt, read_ports)(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) != 1:
+    if len(scores) != 1 or (len(outputs) > 1 and fmt is not Format.COREML):
         raise BadInput(
             f"{path.name} is no classifier of {classes} classes",
-            expected=f"one output of shape (batch, {classes})",
+            expected=f"one output, of shape (batch, {classes})",
             got=", ".join(map(str, outputs)) or "no output",
             next_step="export the logits, and name the checkpoint of the same number of classes with -w",
         )
@@ -58,13 +60,13 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
 
 def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, int]:
     shape = inputs[0].shape if len(inputs) == 1 else ()
-    if len(shape) == 4:
+    if len(shape) == 4 and inputs[0].dtype in _FLOATS:
         for channels_last, channel, sides in ((False, shape[1], shape[2:]), (True, shape[3], shape[1:3])):
             if channel == 3 and sides[0] == sides[1] and isinstance(sides[0], int):
                 return inputs[0], channels_last, sides[0]
     raise BadInput(
         f"{path.name} does not take one image",
-        expected="one input (batch, 3, S, S) or (batch, S, S, 3), S a number",
+        expected="one floating-point input (batch, 3, S, S) or (batch, S, S, 3), S a number",
         got=", ".join(map(str, inputs)) or "no input",
         next_step="export it for one image size; only the batch may be dynamic",
     )

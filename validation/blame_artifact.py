@@ -19,6 +19,7 @@ from validation.causes import cause_of_constant
 from validation.constants import audit
 from validation.gates import Gate, GateResult
 from validation.matching import matched
+from validation.ranges import scale_digests
 from validation.reference import ReferenceModel
 from validation.right import right_tensors
 
@@ -26,6 +27,12 @@ LAYER_FACTOR = {Mode.ORACLE: 16.0, Mode.SHIPPED: 4.0}
 """Budget of a layer over its own floor, which is of one evaluation: wider than a gate's."""
 
 _IMAGES = 3
+_ANSWERS = frozenset(
+    {Gate.CONSTANTS, Gate.STRUCTURE, Gate.PRECISION, Gate.OVERFLOW, Gate.QUALITY, Gate.EXECUTION, Gate.RANGES}
+)
+_MOST = 12.0
+"""Images of 224 x 224 whose tensors are held at a time: of M5 some 200 MB each."""
+
 _PRECISION_ONLY = frozenset({Gate.PRECISION, Gate.OVERFLOW})
 
 
@@ -45,6 +52,10 @@ def blame_artifact(
     failed = {gate.gate for gate in gates if not gate.passed}
     if Gate.RANGES in failed:
         return blame_ranges(artifact, model)
+    if failed and failed.isdisjoint(_ANSWERS):
+        return Blame(
+            (), note="no layer is at fault, but what the file takes, gives or says of itself: the gate says what"
+        )
     if failed == {Gate.EXECUTION}:  # with the constants or the structure wrong too, those say more
         return blame_execution(artifact, model)
     mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantised else Mode.ORACLE
@@ -75,6 +86,8 @@ def _calls(
     judged = [row for row in range(len(golden)) if model.judged[row]]
     if not judged:
         raise StageFailed("there is no golden image on which the model is well conditioned")
+    if max(batch, _IMAGES) * (golden.preprocessing.image_size / 224) ** 2 > _MOST:
+        raise StageFailed(f"a batch of {batch} at this image size is too large to keep every tensor of")
     worst = [golden.names.index(name) for name in dict.fromkeys(names) if name in golden.names]
     spread = [judged[i] for i in np.linspace(0, len(judged) - 1, min(_IMAGES, len(judged))).astype(int)]
     rows = list(dict.fromkeys([*worst[:_IMAGES], *spread]))[: max(_IMAGES, batch)]
@@ -97,6 +110,8 @@ def _calls(
 def _wrong_constants(artifact: Artifact, model: ReferenceModel) -> dict[str, str]:
     """Constants of the file that are not the model's, by name: what is wrong with them."""
     reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
+    if artifact.precision.quantised:  # what calibration found is its own to say
+        reference = reference.with_constants(scale_digests(artifact))
     held = [(name, np.asarray(value)) for name, value in read_constants(artifact)]
     found = audit(held, reference.constants)
     expected = {name: np.asarray(value) for name, value in model.constants(artifact.precision, reference.image_input)}

@@ -1,5 +1,7 @@
 """Which layer of a quantised artifact executes wrongly when fed the right inputs, or was calibrated wrongly."""
 
+import numpy as np
+
 from runtimes.artifact import Artifact
 from runtimes.onnx_file import load_onnx
 from runtimes.trt_network import typed_onnx
@@ -15,7 +17,9 @@ _IMAGES = 4
 
 def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     """The first layers, in the network's order, that leave the oracle's integers although they were fed its inputs."""
-    rows = [row for row in _ordinary(model) if model.judged[row]][:_IMAGES]
+    batch = artifact.batch or 1
+    judged = [row for row in _ordinary(model) if model.judged[row]]
+    rows = np.resize(judged, -(-_IMAGES // batch) * batch)
     layers, modules = [], _modules(artifact)
     for deviation in layer_deviations(artifact, model.golden.images[rows]):
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)

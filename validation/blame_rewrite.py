@@ -31,6 +31,8 @@ def blame_rewrite(model: ReferenceModel, *, image_input: bool = False) -> Blame:
     Where every rewrite is right by itself, what is exported is compared with what they make.
     """
     rows = [row for row in range(len(model.golden)) if model.judged[row]][:_IMAGES]
+    if not rows:
+        return Blame((), note="there is no golden image on which the model is well conditioned")
     images = model.images[rows].double()
     before, name = model.exact, "trained"
     for after, step in _forms(model.exact):

@@ -233,7 +233,8 @@ def _channels(pairs: _Pairs) -> str | None:
 
 def _constant(pairs: _Pairs) -> str | None:
     """Off by the same whatever the image."""
-    off = np.concatenate([pair.value - pair.right for pair in pairs if pair.value.ndim])
+    differences = [pair.value - pair.right for pair in pairs if pair.value.ndim]
+    off = np.concatenate(differences) if differences else np.zeros(0)
     if len(off) < 2:
         return None
     same = float(np.linalg.norm(off - off.mean(axis=0))) <= _UNEXPLAINED * float(np.linalg.norm(off))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit import deploy
-from efficientvit.errors import StageFailed, Unavailable
+from efficientvit.errors import BadInput, StageFailed, Unavailable
 from runtimes.artifact import Dtype, Precision
 from runtimes.base import Array, Attestation, Evidence, Mode
 from runtimes.constants import read_constants
@@ -95,6 +95,13 @@ def judge_foreign(
         as_oracle = _runs(oracle, foreign, model, taken)
     if taken.scores is not scores:
         return _wrong_scores(foreign, taken, scores, runtime.evidence)
+    if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
+        raise BadInput(
+            f"{artifact.path.name} gives probabilities in float16, which cannot be judged",
+            expected="logits, or probabilities in float32",
+            got="numbers most of which are below the smallest that float16 tells apart",
+            next_step="export the logits as well, or in float32",
+        )
     shipped, attestation = _shipped(foreign, model, taken)
     return _judged(foreign, model, taken, as_oracle, shipped, attestation)
 
@@ -114,17 +121,8 @@ def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray
 
 
 def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
-    """NCHW float32 -> the layout and dtype that the file takes."""
-    dtype = {"float16": np.float16, "uint8": np.uint8}.get(foreign.image.dtype, np.float32)
-
-    def turned(images: Array) -> Array:
-        placed = np.moveaxis(images, 1, 3) if foreign.channels_last else images
-        if dtype is np.uint8:
-            placed = np.clip(np.rint(placed), 0, 255)
-        result: Array = np.ascontiguousarray(placed.astype(dtype))
-        return result
-
-    return turned
+    """NCHW float32 -> the layout that the file takes. Where it takes float16 the session rounds."""
+    return lambda images: np.ascontiguousarray(np.moveaxis(images, 1, 3) if foreign.channels_last else images)
 
 
 def network_input(foreign: Foreign, model: ReferenceModel, taken: Taken) -> Callable[[Array], Array]:

@@ -33,7 +33,7 @@ def test_everything_is_caught_and_nothing_healthy_rejected(found: SelfTest) -> N
 
 def test_the_layer_is_named(found: SelfTest) -> None:
     right, of = found.blamed
-    assert of > 30
+    assert of > 25
     assert right >= 0.9 * of, [each.name for each in found.detections if each.blamed is False]
 
 
@@ -41,7 +41,6 @@ def test_every_kind_has_a_name_of_its_own() -> None:
     faults = [*onnx_table.FAULTS, *ir.FAULTS, *coreml.FAULTS, *coreml.MORE_FAULTS]
     kinds = {(fault.name, fault.target) for fault in faults}
     kinds |= {(fault.plant.__name__, "torch") for fault in rewrites.FAULTS}
-    kinds |= {(fault.name, "app") for fault in inputs.FAULTS}
     assert len(kinds) >= 60
     assert len({str(fault) for fault in faults}) == len(faults)
     assert all(fault.says.endswith(".") for fault in faults)
@@ -84,6 +83,7 @@ def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str])
     visible = len(found.detections) - len(found.invisible)
     assert f"caught        {visible} of {visible} that show" in said
     assert "false alarms  0 of 5" in said
+    assert "wrong inputs  7 of 7" in said
     record = json.loads(json.dumps(selftest_record(found), allow_nan=False))
     assert record["caught"] + record["invisible"] == record["planted"] == len(found.detections)
     assert record["faults"][0].keys() >= {"name", "says", "seen_by", "blamed", "effect_over_budget"}

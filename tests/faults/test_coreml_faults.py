@@ -51,6 +51,29 @@ def _one_of_each_kind(preprocessing: Preprocessing) -> GoldenSet:
     return synthetic(preprocessing).one_of_each_kind()
 
 
+@pytest.mark.blames
+def test_a_package_whose_outputs_are_wrong_is_rejected_though_it_cannot_be_looked_into(
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a failure of the blame, or of the report, changes no verdict and loses no folder."""
+    (fault,) = (fault for fault in FAULTS if fault.name == "renamed_output")
+    outcome = run("coreml", fault.variant, fault.stage, lambda path: fault.plant(path, np.random.default_rng(0)))
+    assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
+    assert outcome.blame is not None
+    assert "no layer is at fault" in (outcome.blame.note or "")
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("logits")
+
+    monkeypatch.setattr(pipeline, "blame_artifact", broken)
+    monkeypatch.setattr(pipeline, "write_report", broken)
+    outcome = run("coreml", fault.variant, fault.stage, lambda path: fault.plant(path, np.random.default_rng(0)))
+    assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
+    assert outcome.folder is not None
+    assert "KeyError: 'logits'" in (outcome.folder / "evidence" / "log.txt").read_text()
+    assert not (outcome.folder / "report.html").exists()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("fault", (*FAULTS, *MORE_FAULTS) if FULL else FAULTS, ids=str)
 def test_planted_in_a_package(fault: FileFault, seed: int, run: Callable[..., Outcome]) -> None:

@@ -36,7 +36,10 @@ from validation.golden_synthetic import synthetic
 from validation.reference import ReferenceModel
 
 SIZE = 96  # the first grid of 6 is one window; small enough to be quick
-FORMS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("coreml", "fp16"), ("tensorrt", "fp16"))
+FORMS = (
+    ("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("coreml", "fp16"), ("tensorrt", "fp16"),
+    ("tensorrt", "int8"),
+)  # fmt: skip
 ATTENTION = "stage2.block1.mixer.branch"
 
 
@@ -297,11 +300,32 @@ def test_exact_rewrites_are_not_blamed(model: ReferenceModel) -> None:
         assert blame_rewrite(model, image_input=image_input).suspects == ()
 
 
+def test_of_an_interface_that_is_wrong_no_layer_is_blamed(
+    healthy: Callable[[str, str], Artifact], model: ReferenceModel
+) -> None:
+    found = blame_artifact(healthy("onnx", "fp32"), model, failing(Gate.INTERFACE))
+    assert found.suspects == ()
+    assert "no layer is at fault" in (found.note or "")
+
+
+def test_a_batch_too_large_to_keep_is_said(healthy: Callable[[str, str], Artifact], model: ReferenceModel) -> None:
+    found = blame_artifact(replace(healthy("onnx", "fp32"), batch=256), model, failing(Gate.STRUCTURE))
+    assert "too large" in (found.note or "")
+
+
+def test_an_execution_that_is_right_is_not_blamed(
+    healthy: Callable[[str, str], Artifact], model: ReferenceModel
+) -> None:
+    found = blame_artifact(healthy("tensorrt", "int8"), model, failing(Gate.EXECUTION))
+    assert found.suspects == ()
+    assert len(found.layers) > 300
+
+
 def test_what_cannot_be_looked_into_is_said(model: ReferenceModel, tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no ONNX file at all")
     artifact = Artifact.on_disk(path, Format.ONNX, model.trained.spec, made_by="trace")
-    found = blame_artifact(artifact, model, failing(Gate.INTERFACE))
+    found = blame_artifact(artifact, model, failing(Gate.STRUCTURE))
     assert found == Blame((), note=found.note)
     assert "could not be looked at" in (found.note or "")
 

@@ -194,6 +194,28 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
 NORMALISE = [("Sub", MEAN), ("Div", STD)]
 
 
+def test_half_precision_ports_are_fed_and_probabilities_in_half_refused(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    from onnxconverter_common import float16
+
+    for softmax in (False, True):
+        source = made("torch.onnx, dynamo")
+        if softmax:
+            source = wrapped(source, tmp_path / "softmax.onnx", softmax=True)
+        with unheeded():
+            half = float16.convert_float_to_float16(onnx.load(source), min_positive_val=1e-30, max_finite_val=6e4)
+        path = tmp_path / "half.onnx"
+        onnx.save(half, path)
+        if softmax:
+            with pytest.raises(BadInput, match="probabilities in float16"):
+                judged(path, checkpoint, scores=Scores.PROBABILITIES)
+            continue
+        result = judged(path, checkpoint)
+        assert result.foreign.image.dtype == "float16"
+        assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+
+
 def test_layout_and_range_are_recognised(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
     before = [("Transpose", [0, 3, 1, 2]), ("Div", [255.0]), *NORMALISE]
     result = judged(wrapped(made("torch.onnx, dynamo"), tmp_path / "nhwc.onnx", before), checkpoint)
@@ -273,6 +295,11 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     model.graph.output[0].name = gemm.input[0]
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 192
     onnx.save(model, features)
+    with pytest.raises(BadInput, match="no classifier of 1000 classes"):
+        judged(features, checkpoint)
+    both = onnx.load(made("torch.onnx, dynamo"))
+    both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
+    onnx.save(both, features)
     with pytest.raises(BadInput, match="no classifier of 1000 classes"):
         judged(features, checkpoint)
 

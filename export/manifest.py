@@ -379,6 +379,7 @@ def diff_record(found: "Diff", failures: Sequence["Finding"], code: int) -> dict
             "new_ms": ratio.new_ms,
             "ratio": ratio.median,
             "interval": [ratio.low, ratio.high],
+            "noise": ratio.noise,
             "interleaved": ratio.interleaved,
             "differs": ratio.differs,
         },

@@ -413,6 +413,7 @@ def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> 
         interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
         times = f"{ratio.old_ms:.3f} and {ratio.new_ms:.3f} ms"
         word = "differs" if ratio.differs else "within noise"
+        interval += f"; two sessions of the old: {ratio.noise:.1%}" if ratio.interleaved else ""
         screen.print(Text(f"latency {how}: {times}, {ratio.median - 1:+.1%} ({interval}): {word}", "dim"))
     for note in found.notes:
         screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)

@@ -1,12 +1,13 @@
 """Two artifacts timed against each other, so that a noisy host does not decide which is faster.
 
-Rounds: in each both are opened anew, since where a session's memory lies moves its speed by a per cent or two for as
-long as it lives; within a round they take turns, block by block, since a busy host slows both. A difference is one
-only if a bootstrap interval over the rounds leaves no room for none.
+Rounds: in each they are opened anew, since where a session's memory lies moves its speed by a per cent or two for as
+long as it lives; within a round they take turns, block by block, since a busy host slows all. The old one takes part
+twice: a difference is one only if a bootstrap interval over the rounds leaves out both none and what the two olds
+differ by.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy as np
 from runtimes.base import Images, Session
 from validation.metrics import Float64
 
-ROUNDS = 12
-_BLOCKS, _RUNS = 6, 5
+ROUNDS = 20
+_BLOCKS, _RUNS, _BLOCK_NS = 6, 5, 15e6
 _CONFIDENCE = 99.9
 _RESAMPLES = 4000
 LEAST = 0.02
@@ -26,7 +27,10 @@ Opener = Callable[[], AbstractContextManager[Session]]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Time of the new over time of the old, and the interval that holds it with a confidence of 99.9 %."""
+    """Time of the new over time of the old, and the interval that holds it with a confidence of 99.9 %.
+
+    `noise`: by how much two sessions of the old differed meanwhile, as a share, with the same confidence.
+    """
 
     median: float
     low: float
@@ -34,11 +38,13 @@ class Ratio:
     old_ms: float
     new_ms: float
     interleaved: bool
+    noise: float = 0.0
 
     @property
     def differs(self) -> bool:
-        """The interval leaves 1 out, and the difference is not below what sessions of one file differ by."""
-        return not self.low <= 1 <= self.high and abs(self.median - 1) >= LEAST
+        """The interval leaves out 1 and what two sessions of one file differed by at the same time."""
+        beyond = self.low > 1 + self.noise or self.high < 1 / (1 + self.noise)
+        return beyond and abs(self.median - 1) >= LEAST
 
     @property
     def slower(self) -> bool:
@@ -47,26 +53,43 @@ class Ratio:
 
 
 def interleaved(old: Opener, new: Opener, feeds: tuple[Images, Images], rounds: int = ROUNDS) -> Ratio:
-    """Run both in turns; the order within a round and of the rounds alternates."""
-    ratios: list[float] = []
-    times: tuple[list[float], list[float]] = ([], [])
+    """Run the new, the old, and the old once more, in turns: what the two olds differ by is this host's noise.
+
+    Who is opened first, and whose turn is first, changes from round to round.
+    """
+    ratios, controls = [], []
+    times: dict[str, list[float]] = {"old": [], "new": [], "again": []}
+    openers = {"old": (old, feeds[0]), "new": (new, feeds[1]), "again": (old, feeds[0])}
+    names = list(openers)
     for number in range(rounds):
-        with old() as first, new() as second:
-            pair = ((first, feeds[0], 0), (second, feeds[1], 1))
-            order = pair if number % 2 == 0 else pair[::-1]
-            for session, feed, _ in order:  # both warm before either is timed
-                for _ in range(_RUNS):
-                    session.timed_ns(feed)
-            blocks: tuple[list[float], list[float]] = ([], [])
+        order = [names[(number + i) % 3] for i in range(3)]
+        order = order if number % 2 == 0 else order[::-1]
+        with ExitStack() as stack:
+            sessions = {name: stack.enter_context(openers[name][0]()) for name in order}
+            runs = {name: _runs_of(sessions[name], openers[name][1]) for name in order}  # and warms it
+            blocks: dict[str, list[float]] = {name: [] for name in names}
             for block in range(_BLOCKS):
-                for session, feed, which in order if block % 2 == 0 else order[::-1]:
-                    blocks[which].append(float(np.median([session.timed_ns(feed) for _ in range(_RUNS)])))
-            ratios.append(float(np.median(np.array(blocks[1]) / np.array(blocks[0]))))
-            for which in (0, 1):
-                times[which].append(float(np.median(blocks[which])))
+                for name in order if block % 2 == 0 else order[::-1]:
+                    feed = openers[name][1]
+                    # The fastest of a block: what else the host does can only add to it.
+                    blocks[name].append(float(min(sessions[name].timed_ns(feed) for _ in range(runs[name]))))
+        one, two, other = (np.array(blocks[name]) for name in ("old", "again", "new"))
+        ratios.append(float(np.median(other / np.sqrt(one * two))))
+        controls.append(float(np.median(two / one)))
+        for name in names:
+            times[name].append(float(np.median(blocks[name])))
     low, high = _interval(np.array(ratios))
-    old_ms, new_ms = (float(np.median(each)) / 1e6 for each in times)
-    return Ratio(float(np.median(ratios)), low, high, old_ms, new_ms, interleaved=True)
+    noise = max(abs(np.log(bound)) for bound in _interval(np.array(controls)))
+    old_ms, new_ms = (float(np.median(times[name])) / 1e6 for name in ("old", "new"))
+    return Ratio(
+        float(_middle(np.array(ratios))), low, high, old_ms, new_ms, interleaved=True, noise=float(np.expm1(noise))
+    )
+
+
+def _runs_of(session: Session, feed: Images) -> int:
+    """How many runs make a block of this session."""
+    fastest = min(session.timed_ns(feed) for _ in range(_RUNS))
+    return int(np.clip(_BLOCK_NS / max(fastest, 1), _RUNS, 10 * _RUNS))
 
 
 def recorded(old_ns: Sequence[int], new_ns: Sequence[int]) -> Ratio:
@@ -87,9 +110,17 @@ def recorded(old_ns: Sequence[int], new_ns: Sequence[int]) -> Ratio:
 
 
 def _interval(ratios: Float64) -> tuple[float, float]:
-    """Of the median over the rounds, by the bootstrap."""
+    """Of the mean of the middle half of the rounds, by the bootstrap."""
     rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (_RESAMPLES, len(ratios))), axis=1)
+    means = _middle(rng.choice(ratios, (_RESAMPLES, len(ratios))))
     tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(medians, [tail, 100 - tail])
+    low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def _middle(samples: Float64) -> Float64:
+    """(…, n) -> (…): the interquartile mean, which an outlier doesn't move and which wastes less than the median."""
+    ordered = np.sort(samples, axis=-1)
+    quarter = ordered.shape[-1] // 4
+    middle: Float64 = ordered[..., quarter : ordered.shape[-1] - quarter].mean(axis=-1)
+    return middle

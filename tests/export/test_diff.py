@@ -46,14 +46,14 @@ FEED = (np.zeros(1, np.float32), np.zeros(1, np.float32))
 def test_the_same_is_never_called_different() -> None:
     """Noise of 5 %, outliers of ten times, and sessions that differ by a per cent for as long as they live."""
     rng = np.random.default_rng(0)
-    ratios = [interleaved(opener(1000, rng, 0.01), opener(1000, rng, 0.01), FEED) for _ in range(200)]
-    assert sum(ratio.differs for ratio in ratios) <= 1
+    ratios = [interleaved(opener(1000, rng, 0.01), opener(1000, rng, 0.01), FEED) for _ in range(100)]
+    assert sum(ratio.differs for ratio in ratios) == 0
 
 
 def test_five_per_cent_slower_is_found() -> None:
     rng = np.random.default_rng(1)
     ratios = [interleaved(opener(1000, rng, 0.01), opener(1050, rng, 0.01), FEED) for _ in range(50)]
-    assert sum(ratio.slower for ratio in ratios) >= 48
+    assert sum(ratio.slower for ratio in ratios) >= 40
 
 
 def test_recorded_samples_are_compared_with_an_interval() -> None:

@@ -51,7 +51,7 @@ check: $(VENV)/.installed-dev ## lint, formatting, types, import rules and Docke
 # Where it can be had; elsewhere the tests that look at the report say that they did not.
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-		&& { apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
+		&& { timeout 120 apt-get update -qq; timeout 300 apt-get install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
 	|| echo 'no Chromium, and it cannot be installed here: the report will not be looked at in a browser'
 
 format: $(VENV)/.installed-dev ## format the code and apply the linter's safe fixes

@@ -53,6 +53,8 @@ def layers(errors: Sequence[float], floors: Sequence[float], passed: Sequence[bo
 
 def margins(ratios: Sequence[float], flipped: Sequence[bool]) -> str:
     """How much larger each image's margin is than what the budget can explain; below 1 a flip means nothing."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(1.7)
     x = np.arange(len(ratios))
     wrong = np.array(flipped, bool)
@@ -63,6 +65,7 @@ def margins(ratios: Sequence[float], flipped: Sequence[bool]) -> str:
     if wrong.any():
         axes.plot(x[wrong], shown[wrong], "x", color=_BAD, markersize=6, label="another winner")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("golden images")
     axes.set_ylabel("margin / budget")
     _legend(axes)

@@ -22,7 +22,7 @@ def test_every_export_has_one(slug: str, exported: Any) -> None:
     page = (exported.out / slug / "report.html").read_text(encoding="utf-8")
     assert "<strong>verified</strong>" in page
     assert "Untrained weights" in page
-    for heading in ("Error by layer", "Winners and margins", "Photos", "What was not checked here"):
+    for heading in ("Error by layer", "Winners and margins", "Some of the golden images", "What was not checked here"):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("<svg ") == 3  # not timed
     assert ("No device has run it" in page) == (slug == COREML)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from efficientvit.errors import MissingExtra
 from export import selftest as module
 from export.faults import coreml, inputs, ir, onnx_table, rewrites
 from export.outcome import Exit
@@ -71,6 +72,19 @@ def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
     assert with_missed(0.5) is Exit.OK
     assert with_missed(2.5) is Exit.REJECTED
     assert with_missed(None) is Exit.REJECTED
+
+
+def test_a_target_that_is_not_installed_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise MissingExtra("openvino", "openvino", "making an IR")
+
+    monkeypatch.setattr(module, "FORMS", (("openvino", "fp32"),))
+    monkeypatch.setattr(module._Bench, "files", missing)
+    monkeypatch.setattr(module._Bench, "inputs", lambda *_: ())
+    monkeypatch.setattr(rewrites, "FAULTS", ())
+    found = selftest("m0", "seeded", image_size=64)
+    assert found.unplanted == ("in openvino fp32: making an IR needs the package 'openvino', which is not installed",)
+    assert found.detections == ()
 
 
 def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -344,16 +344,13 @@ def verify(
 
     if junit is not None:
         xml.prepare(junit)
-    with progress.console() as screen:
-        live = progress.Live(screen)
-        try:
+    try:
+        with progress.console() as screen, progress.Live(screen) as live:
             verification = judge_again(folder, weights, quality_budget, live.step)
-        except VitExportError as error:
-            if junit is not None:
-                xml.write(junit, xml.of_error(folder, error))
-            raise
-        finally:
-            live.stop()
+    except VitExportError as error:
+        if junit is not None:
+            xml.write(junit, xml.of_error(folder, error))
+        raise
     code = verification.code(Evidence(require))
     if junit is not None:
         xml.write(junit, xml.of_verification(verification, code))

@@ -44,11 +44,8 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
     from export.manifest import blame_record, gates_record, layer_record
 
     with progress.console() as screen:
-        live = progress.Live(screen)
-        try:
+        with progress.Live(screen) as live:
             explanation = look_into(folder, stage, weights, live.step)
-        finally:
-            live.stop()
         progress.show_explanation(screen, folder, explanation, layers=layers)
     if as_json:
         found = {
@@ -118,8 +115,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
 
     asked = options["image_range"]
     with progress.console() as screen:
-        live = progress.Live(screen)
-        try:
+        with progress.Live(screen) as live:
             judged = judge_file(
                 model,
                 options["weights"],
@@ -130,8 +126,6 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
                 preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
                 step=live.step,
             )
-        finally:
-            live.stop()
         code = judged.code(Evidence(options["require"]))
         progress.show_judged(screen, judged, code)
     if as_json:
@@ -178,11 +172,8 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
     from export.selftest import selftest as plant_all
 
     with progress.console() as screen:
-        live = progress.Live(screen)
-        try:
+        with progress.Live(screen) as live:
             found = plant_all(model, weights, step=live.step, **options)
-        finally:
-            live.stop()
         progress.show_selftest(screen, found)
     if as_json:
         click.echo(json.dumps(selftest_record(found), indent=2, allow_nan=False))
@@ -225,11 +216,8 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
 
     limits = parse_fail_on(fail_on)
     with progress.console() as screen:
-        live = progress.Live(screen)
-        try:
+        with progress.Live(screen) as live:
             found = compare(old, new, time=not no_time, step=live.step)
-        finally:
-            live.stop()
         failures = found.failures(limits)
         progress.show_diff(screen, found, failures)
     code = 1 if failures else 0

@@ -10,6 +10,7 @@ import numpy as np
 from export.exported import Exported, open_exported
 from export.fail_on import FailOn
 from export.outcome import status_of
+from export.step import Step
 from runtimes.artifact import Artifact
 from runtimes.base import Evidence, Images, Mode, Runtime, Session
 from runtimes.operators import count_operators
@@ -23,8 +24,6 @@ from validation.paired import Ratio, interleaved, recorded
 from validation.reference import Reference
 from validation.runs import run_golden
 from validation.verdict import Verdict, VerifiedArtifact
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

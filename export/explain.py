@@ -1,6 +1,5 @@
 """`vit-export explain DIR`: which stage of an export is at fault, and which layer of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from efficientvit.errors import BadOption, Unavailable
 from export.exported import BadFolder, artifact_of, read_manifest
 from export.recompute import recompute
 from export.stages import SHARED
+from export.step import Step
 from runtimes.artifact import Artifact
 from runtimes.registry import runtime_for
 from validation import reference_file
@@ -17,11 +17,10 @@ from validation.blame_artifact import blame_artifact
 from validation.blame_rewrite import blame_rewrite
 from validation.gates import GateResult
 from validation.judge import judge
+from validation.ranges import with_calibration
 from validation.rewrite import rewrite_gates
 
 REWRITE = "rewrite"
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,7 @@ def _quality_budget(folder: Path) -> float | None:
 
 def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
     """What the file itself fails, now and here."""
-    from validation.ranges import scale_digests
-
-    reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
-    if artifact.precision.quantised:
-        reference = reference.with_constants(scale_digests(artifact))
+    reference = with_calibration(model.at(artifact.precision, image_input=artifact.interface.image_input), artifact)
     ships = manifest["stages"][-1]["name"] in SHARED or manifest["tensorrt"] is None
     ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
     verdict = judge(

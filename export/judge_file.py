@@ -1,12 +1,13 @@
 """`vit-export judge MODEL -w CKPT FILE`: the verdict on a file that somebody else's tool made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efficientvit.preprocess import Preprocessing
 from export.outcome import Exit
+from export.step import Step
 from export.weights import Weights, find_weights
 from runtimes.base import Evidence
 from runtimes.foreign import Foreign, open_foreign
@@ -18,8 +19,6 @@ from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Rejected
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
 from validation.judge import built, judge
-from validation.ranges import scale_digests
+from validation.ranges import with_calibration
 from validation.rewrite import rewrite_gates
 from validation.timing import Timing, TimingPlan, benchmark
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
@@ -227,10 +227,8 @@ class _Bench:
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        if not artifact.precision.quantised:
-            return reference
         typed = source if source is not None and source.precision.quantised else artifact
-        return reference.with_constants(scale_digests(typed))
+        return with_calibration(reference, typed)
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""
@@ -320,10 +318,7 @@ class _Bench:
         """Copy the artifact, its settings and its reference."""
         target = folder / place
         target.mkdir()
-        for file in artifact.files():
-            copy = target / file.relative_to(artifact.path.parent)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        artifact.copied_to(target)
         settings = dict(native_runtime(artifact.format).shipped_settings(artifact))
         manifest.write_json(target / manifest.SETTINGS, settings)
         if artifact.interface.labels:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +72,14 @@ class Predictor:
             _, probabilities = session.classify(images)
             return _best(tuple(probabilities), np.array(list(probabilities.values())))
         batch: Images = images.repeat(artifact.batch or 1, axis=0)
-        logits = session(batch)[0].astype(np.float64)
-        exponentials = np.exp(logits - logits.max())
-        return _best(_names(artifact.model.classes), exponentials / exponentials.sum())
+        return most_probable(session(batch)[0], class_names(artifact.model.classes))
+
+
+def most_probable(logits: NDArray[Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """The classes of the largest (classes,) logits, with their probabilities."""
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max())
+    return _best(names, exponentials / exponentials.sum())
 
 
 def _best(names: Sequence[str], probabilities: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
@@ -81,7 +87,7 @@ def _best(names: Sequence[str], probabilities: NDArray[np.float64]) -> tuple[tup
     return tuple((names[i], float(probabilities[i])) for i in order)
 
 
-def _names(classes: int) -> tuple[str, ...]:
+def class_names(classes: int) -> tuple[str, ...]:
     """For an artifact without labels: ImageNet's where there are as many, else the classes' numbers."""
     return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
 

@@ -74,6 +74,12 @@ class Live:
             self._status.update(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {escape(text)}")
             self._status.start()
 
+    def __enter__(self) -> "Live":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """Take the status line away."""
         if self._status is not None:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.labels import IMAGENET_CLASSES, imagenet
 from export import report_plots
+from export.predict import class_names, most_probable
 from runtimes.artifact import Format
 from validation import gates
 from validation.blame import LayerError
 from validation.golden import Kind
-from validation.metrics import Float64
+from validation.metrics import most_explained
 from validation.reference import Reference
 
 REPORT = "report.html"
-_PHOTOS, _TOP, _WORST_LAYERS = 12, 5, 12
+_PHOTOS, _WORST_LAYERS = 12, 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +46,11 @@ def render(manifest: dict[str, Any], evidence: Evidence) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["e"] = _short
-    environment.filters["raw_json"] = lambda value: json.dumps(value, ensure_ascii=False)
     stages = [stage for stage in manifest["stages"] if stage["verdict"]["gates"]]
     bars = [bar for stage in stages if (bar := _bar(stage)) is not None]
     return environment.get_template("report.html.j2").render(
         m=manifest,
         title=_title(manifest),
-        bars=bars,
         chain=report_plots.chain([b[0] for b in bars], [b[1] for b in bars], [b[2] for b in bars]) if bars else "",
         layers=_layers(evidence.layers),
         worst=sorted(evidence.layers, key=_over, reverse=True)[:_WORST_LAYERS],
@@ -140,14 +137,14 @@ def _margins(evidence: Evidence) -> _Margins | None:
     if reference is None or logits is None or reference.logits.shape[1] < 2:
         return None
     rows: list[_Margin] = []
-    names = _names(evidence, reference.logits.shape[1])
+    names = evidence.labels or class_names(reference.logits.shape[1])
     for row, kind in enumerate(reference.golden.kinds):
         if kind not in gates.ordinary(reference.floors) or not reference.judged[row]:
             continue
         right = reference.logits[row]
         first, second = np.argsort(-right)[:2]
         budget = reference.quality_budget or gates.precision_budget(reference, kind)
-        most = np.sqrt(2) * budget * float(np.linalg.norm(right - right.mean()))
+        most = most_explained(right[None], np.array([budget]))[0]
         given = int(np.nanargmax(logits[row])) if np.isfinite(logits[row]).any() else int(second)
         ratio = float((right[first] - right[second]) / most)
         rows.append(_Margin(reference.golden.names[row], names[first], names[given], ratio, given != int(first)))
@@ -173,25 +170,17 @@ def _photos(evidence: Evidence) -> tuple[_Photo, ...]:
     shown = [pair for pair in members if pair[1].kind is Kind.PHOTO] or [
         pair for pair in members if pair[1].kind is Kind.NATURAL and pair[1].has_pixels
     ][:3]
-    names = _names(evidence, reference.logits.shape[1])
+    names = evidence.labels or class_names(reference.logits.shape[1])
     return tuple(
-        _Photo(member.name, _jpeg(member.data), _top(reference.logits[row], names), _top(logits[row], names))
+        _Photo(
+            member.name,
+            _jpeg(member.data),
+            most_probable(reference.logits[row], names),
+            most_probable(logits[row], names),
+        )
         for row, member in shown[:_PHOTOS]
         if np.isfinite(logits[row]).all()
     )
-
-
-def _names(evidence: Evidence, classes: int) -> tuple[str, ...]:
-    if evidence.labels:
-        return evidence.labels
-    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
-
-
-def _top(logits: "NDArray[np.float32] | Float64", names: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    values = logits.astype(np.float64)
-    shares = np.exp(values - values.max())
-    shares /= shares.sum()
-    return tuple((names[i], float(shares[i])) for i in np.argsort(-shares, kind="stable")[:_TOP])
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> str:

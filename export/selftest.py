@@ -9,7 +9,7 @@ import copy
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +26,11 @@ from export.coreml_options import CoreMlOptions
 from export.faults import coreml, ir, onnx_table
 from export.faults import inputs as input_faults
 from export.faults import rewrites as rewrite_faults
-from export.faults.fault import FileFault
+from export.faults.fault import FileFault, first_line
 from export.outcome import Exit
 from export.request import Request
-from export.stages import STAGES, Workshop
+from export.stages import SHARED, STAGES, Workshop
+from export.step import Step
 from export.weights import Weights, find_weights
 from runtimes.artifact import Artifact, Dtype, digest
 from runtimes.base import Images, Mode
@@ -49,8 +50,6 @@ from validation.reference import ReferenceModel
 from validation.rewrite import EXACT, rewrite_gates
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Verdict, VerifiedArtifact
-
-Step = Callable[[str], None]
 
 FORMS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "fp16"), ("coreml", "fp16"))
 """Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
@@ -218,9 +217,8 @@ class _Bench:
             error = _structure_error(spoilt)
             seen = tuple(str(gate.gate) for gate in rewrite_gates(spoilt) if not gate.passed)
             blamed = _names(blame_rewrite(spoilt), places[0]) if seen else None
-            says = (fault.plant.__doc__ or "").splitlines()[0]
             name = fault.plant.__name__
-            yield Detection(name, says, "torch", "float64", "rewrite", seen, blamed, error / EXACT)
+            yield Detection(name, first_line(fault.plant), "torch", "float64", "rewrite", seen, blamed, error / EXACT)
 
     @torch.no_grad()
     def _planted(self, fault: rewrite_faults.RewriteFault, places: list[str]) -> EfficientViT:
@@ -260,7 +258,7 @@ class _Bench:
         result: dict[str, Healthy] = {}
         source: Artifact | None = None
         for name, form in job.plan:
-            shared = () if name in ("trace", "simplify") else (target, "" if name in ("twin", "coreml") else variant)
+            shared = () if name in SHARED else (target, "" if name in ("twin", "coreml") else variant)
             key = (name, *shared)
             if key not in self._made:
                 step(f"{target} {variant}: {name}")
@@ -283,11 +281,7 @@ class _Bench:
     def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
         folder = self._scratch / "spoilt"
         shutil.rmtree(folder, ignore_errors=True)
-        for file in artifact.files():
-            copied = folder / file.relative_to(artifact.path.parent)
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copied)
-        path = folder / artifact.path.name
+        path = artifact.copied_to(folder)
         fault.plant(path, self._rng(str(fault)))
         return replace(artifact, path=path, sha256=digest(path))
 
@@ -439,7 +433,7 @@ def _names(blame: Blame, place: str) -> bool | None:
 
 def _structure_error(model: ReferenceModel) -> float:
     """Of the deploy form in float64, over the ordinary images."""
-    ordinary = [row for row, kind in enumerate(model.golden.kinds) if kind is not Kind.AMPLIFIED]
+    ordinary = model.golden.ordinary_rows
     with torch.no_grad():
         logits = model.rewritten(model.images[ordinary].double()).numpy()
     return float(relative_error(logits, model.logits[ordinary]).max())

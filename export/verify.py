@@ -1,7 +1,6 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from efficientvit.errors import ArtifactChanged
 from export.exported import BadFolder, Exported, open_exported
 from export.outcome import Exit, status_of
 from export.recompute import recompute
+from export.step import Step
 from export.weights import Weights
 from runtimes.base import Evidence
 from runtimes.ports import METADATA_PREFIX
@@ -18,8 +18,6 @@ from validation.metrics import relative_error
 from validation.reference import Reference
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What a stage makes: a file, two files or a package on disk, bound to its digest."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -137,6 +138,14 @@ class Artifact:
     def files(self) -> tuple[Path, ...]:
         """Every file that the artifact consists of, sorted."""
         return tuple(sorted(_files(self.path)))
+
+    def copied_to(self, folder: Path) -> Path:
+        """Copy its files into `folder`, laid out as they are; the path of the copy."""
+        for file in self.files():
+            copy = folder / file.relative_to(self.path.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        return folder / self.path.name
 
     def require_unchanged(self) -> None:
         """Hash the files again.

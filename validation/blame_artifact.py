@@ -19,7 +19,7 @@ from validation.causes import cause_of_constant
 from validation.constants import audit
 from validation.gates import Gate, GateResult
 from validation.matching import matched
-from validation.ranges import scale_digests
+from validation.ranges import with_calibration
 from validation.reference import ReferenceModel
 from validation.right import right_tensors
 
@@ -110,8 +110,7 @@ def _calls(
 def _wrong_constants(artifact: Artifact, model: ReferenceModel) -> dict[str, str]:
     """Constants of the file that are not the model's, by name: what is wrong with them."""
     reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
-    if artifact.precision.quantised:  # what calibration found is its own to say
-        reference = reference.with_constants(scale_digests(artifact))
+    reference = with_calibration(reference, artifact)
     held = [(name, np.asarray(value)) for name, value in read_constants(artifact)]
     found = audit(held, reference.constants)
     expected = {name: np.asarray(value) for name, value in model.constants(artifact.precision, reference.image_input)}

@@ -7,7 +7,6 @@ from runtimes.onnx_file import load_onnx
 from runtimes.trt_network import typed_onnx
 from validation.blame import SHOWN, Blame, LayerError, Suspect
 from validation.gates import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
-from validation.golden import Kind
 from validation.ranges import calibrated_ranges
 from validation.reference import ReferenceModel
 from validation.teacher import layer_deviations
@@ -18,7 +17,7 @@ _IMAGES = 4
 def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     """The first layers, in the network's order, that leave the oracle's integers although they were fed its inputs."""
     batch = artifact.batch or 1
-    judged = [row for row in _ordinary(model) if model.judged[row]]
+    judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
     layers, modules = [], _modules(artifact)
     for deviation in layer_deviations(artifact, model.golden.images[rows]):
@@ -37,7 +36,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
 def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     """Activations whose quantisers saturate, or waste their integers, the worst first."""
     modules = _modules(artifact)
-    reached = calibrated_ranges(artifact, model.golden.images[_ordinary(model)])
+    reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
     ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
     suspects = []
     for tensor in sorted(ratios, key=lambda name: -ratios[name])[:SHOWN]:
@@ -52,10 +51,6 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
             Suspect(error.module, None, error, f"{does}: calibrated to {calibrated:.4g}, reaches {largest:.4g}")
         )
     return Blame(tuple(suspects))
-
-
-def _ordinary(model: ReferenceModel) -> list[int]:
-    return [row for row, kind in enumerate(model.golden.kinds) if kind is not Kind.AMPLIFIED]
 
 
 def _modules(artifact: Artifact) -> dict[str, str]:

@@ -4,7 +4,7 @@ What cannot be asked of a stranger is said and not failed: which constants can b
 structure of rounded weights, since nobody knows from which form of the model they were rounded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -143,7 +143,7 @@ def _fed(foreign: Foreign, run: Callable[[Array], NDArray[np.generic]]) -> _Run:
 
 def _recognised(run: _Run, model: ReferenceModel, asked: Range | None, batch: int | None) -> Taken:
     """The range on which the answers are nearest to the model's, and whether they are probabilities."""
-    rows = [row for row in _ordinary(model) if model.judged[row]]
+    rows = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // 3)][:3], max(batch or 1, 1))]
     best: tuple[float, Range, Scores] | None = None  # normalised, unless another fits far better
     for candidate in (asked,) if asked else tuple(Range):
@@ -322,7 +322,3 @@ def _alike(value: NDArray[np.generic], other: Float64) -> bool:
     tolerance = (2.0**-10 if value.dtype == np.float16 else _NEAR) * max(float(np.linalg.norm(other)), 1e-300)
     shapes = (mine, mine.T) if mine.ndim == 2 else (mine,)
     return any(float(np.linalg.norm(form.reshape(-1) - other.reshape(-1))) <= tolerance for form in shapes)
-
-
-def _ordinary(model: ReferenceModel) -> Iterator[int]:
-    return (row for row, kind in enumerate(model.golden.kinds) if kind is not Kind.AMPLIFIED)

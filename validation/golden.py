@@ -168,6 +168,11 @@ class GoldenSet:
         """
         return self._subset((m for m in self.members if m.kind != Kind.AMPLIFIED), "but amplified ones")
 
+    @property
+    def ordinary_rows(self) -> list[int]:
+        """Where in the set the images are that are not amplified."""
+        return [row for row, kind in enumerate(self.kinds) if kind is not Kind.AMPLIFIED]
+
     def one_of_each_kind(self) -> "GoldenSet":
         """The first member of every kind: what is quick to run."""
         firsts = {member.kind: member for member in reversed(self.members)}

@@ -19,7 +19,6 @@ from validation import gates
 from validation.constants import audit
 from validation.device_units import factor_of
 from validation.gates import GateResult, Outputs
-from validation.golden import Kind
 from validation.metrics import Float64
 from validation.ranges import calibrated_ranges
 from validation.reference import Reference
@@ -193,7 +192,7 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
 
 def _quantised(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
     """Of Q/DQ graphs: an ONNX file's ranges; how the layers of a parsed network execute."""
-    rows = [row for row, kind in enumerate(reference.golden.kinds) if kind is not Kind.AMPLIFIED]
+    rows = reference.golden.ordinary_rows
     judged = [row for row in rows if reference.judged[row]]
     batch = artifact.batch or 1
     if artifact.format is Format.ONNX:

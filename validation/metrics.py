@@ -88,15 +88,23 @@ class Agreement:
     outside_margin: int
 
 
+def most_explained(reference: Float64, budget: NDArray[np.float64]) -> Float64:
+    """(n, classes), (n,) -> (n,): how much nearer to each other an error within the budget can move two logits.
+
+    An error vector of norm d moves the difference of two logits by at most sqrt(2)·d.
+    """
+    most: Float64 = np.sqrt(2) * budget * _centred_norm(reference)
+    return most
+
+
 def top1_agreement(logits: NDArray[Any], reference: Float64, budget: NDArray[np.float64]) -> Agreement:
     """Compare the winning classes; `budget` is (n,), the relative error allowed on each image.
 
-    An error vector of norm d moves the difference of two logits by at most sqrt(2)·d, so a flip
-    where the reference's margin is larger than that is not explained by the budget.
+    A flip where the reference's margin is larger than `most_explained` is not explained by the budget.
     """
     rows = np.arange(len(reference))
     winner, mine = reference.argmax(axis=1), logits.argmax(axis=1)
     flipped = winner != mine
     margin = reference[rows, winner] - reference[rows, mine]
-    explained = margin <= np.sqrt(2) * budget * _centred_norm(reference)
+    explained = margin <= most_explained(reference, budget)
     return Agreement(agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum()))

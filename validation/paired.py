@@ -97,24 +97,23 @@ def recorded(old_ns: Sequence[int], new_ns: Sequence[int]) -> Ratio:
     rng = np.random.default_rng(0)
     old, new = np.array(old_ns, np.float64), np.array(new_ns, np.float64)
 
-    def medians(
-        samples: Float64,
-    ) -> Float64:
+    def medians(samples: Float64) -> Float64:
         return np.asarray(np.median(rng.choice(samples, (_RESAMPLES, len(samples))), axis=1))
 
-    ratios = medians(new) / medians(old)
-    tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(ratios, [tail, 100 - tail])
+    low, high = _bounds(medians(new) / medians(old))
     old_ms, new_ms = float(np.median(old)) / 1e6, float(np.median(new)) / 1e6
-    return Ratio(new_ms / old_ms, float(low), float(high), old_ms, new_ms, interleaved=False)
+    return Ratio(new_ms / old_ms, low, high, old_ms, new_ms, interleaved=False)
 
 
 def _interval(ratios: Float64) -> tuple[float, float]:
     """Of the mean of the middle half of the rounds, by the bootstrap."""
-    rng = np.random.default_rng(0)
-    means = _middle(rng.choice(ratios, (_RESAMPLES, len(ratios))))
+    return _bounds(_middle(np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))))
+
+
+def _bounds(resampled: Float64) -> tuple[float, float]:
+    """What holds a statistic with the confidence that is asked for, from its values over the resamples."""
     tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
+    low, high = np.percentile(resampled, [tail, 100 - tail])
     return float(low), float(high)
 
 

@@ -9,6 +9,7 @@ from runtimes.onnx_quantisers import activation_quantisers, without_quantisers
 from runtimes.onnx_tensors import OnnxTensors
 from runtimes.trt_network import typed_onnx
 from validation.constants import digests
+from validation.reference import Reference
 
 _LARGEST_INT8 = 127
 
@@ -23,6 +24,11 @@ def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[f
         quantiser.tensor: (_LARGEST_INT8 * quantiser.scale, largest.get(quantiser.tensor, float("nan")))
         for quantiser in quantisers
     }
+
+
+def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
+    """Of a quantised artifact the reference with the scales that calibration found, which are its own to say."""
+    return reference.with_constants(scale_digests(artifact)) if artifact.precision.quantised else reference
 
 
 def scale_digests(artifact: Artifact) -> Mapping[str, str]:

@@ -36,7 +36,7 @@ _AMPLIFICATIONS = (10.0, 5.0, 3.0, 2.0)
 _EVALUATIONS = 3
 _UNIT_ROUNDOFF = {Dtype.FP32: 2.0**-24, Dtype.FP16: 2.0**-11, Dtype.BF16: 2.0**-8}
 # One evaluation can be lucky: no floor is taken below a few roundings of the logits themselves.
-_SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3}
+SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3}
 
 Floors = Mapping[Kind, float]
 
@@ -106,6 +106,7 @@ class ReferenceModel:
         self._single = _evaluations(self.deploy, self.images, Precision())
         self.judged: NDArray[np.bool_] = relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
         self._at: dict[tuple[Precision, bool], Reference] = {}
+        self._stored: dict[tuple[Precision, bool], EfficientViT] = {}
 
     @property
     def spec_name(self) -> str:
@@ -152,20 +153,18 @@ class ReferenceModel:
         return self._at[key]
 
     def stored(self, precision: Precision, *, image_input: bool = False) -> EfficientViT:
-        """The deploy form with the values that an artifact of this precision and input has of its weights."""
-        return with_rounded_weights(self.image_deploy if image_input else self.deploy, precision)
+        """The deploy form with the values that such an artifact has of its weights; made once."""
+        key = (precision, image_input)
+        if key not in self._stored:
+            self._stored[key] = with_rounded_weights(self.image_deploy if image_input else self.deploy, precision)
+        return self._stored[key]
 
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
-        return self._constants(self.stored(precision, image_input=image_input), precision, image_input)
-
-    def _constants(
-        self, stored: EfficientViT, precision: Precision, image_input: bool
-    ) -> list[tuple[str, NDArray[Any]]]:
         if precision.quantised:
             held = quantised_constants(self.image_deploy if image_input else self.deploy)
         else:
-            held = deploy_constants(stored, precision.decoded)
+            held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.golden.preprocessing) if image_input else ())]
 
     def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
@@ -186,7 +185,7 @@ class ReferenceModel:
             judged=self.judged,
             floors=self._pooled(run, structure if compressed else self.logits, _narrowest(precision)),
             structure_floors=self._pooled(single, structure, Dtype.FP32),
-            constants=digests(self._constants(stored, precision, image_input)),
+            constants=digests(self.constants(precision, image_input)),
             image_input=image_input,
             quality_budget=self._quality() if compressed else None,
         )
@@ -205,7 +204,7 @@ class ReferenceModel:
         errors = _errors(runs, exact).max(axis=0)
         kinds = np.array(self.golden.kinds)
         return {
-            kind: max(float(errors[(kinds == kind) & self.judged].max()), _SMALLEST_FLOOR[dtype])
+            kind: max(float(errors[(kinds == kind) & self.judged].max()), SMALLEST_FLOOR[dtype])
             for kind in self.golden.unique_kinds
             if (self.judged & (kinds == kind)).any()
         }
@@ -239,9 +238,7 @@ def _errors(runs: Float64, exact: Float64) -> Float64:
 
 def _geometric_mean(errors: Float64) -> float:
     """Of errors that may be zero: not below the smallest floor. NaN where there is none."""
-    return (
-        float(np.exp(np.log(np.maximum(errors, _SMALLEST_FLOOR[Dtype.FP32])).mean())) if errors.size else float("nan")
-    )
+    return float(np.exp(np.log(np.maximum(errors, SMALLEST_FLOOR[Dtype.FP32])).mean())) if errors.size else float("nan")
 
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:

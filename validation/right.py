@@ -13,9 +13,7 @@ from validation.arithmetic import with_rounded_weights
 from validation.captured import Captured, capture
 from validation.matching import Right, RightTensor
 from validation.metrics import Float64
-from validation.reference import ReferenceModel, network_inputs
-
-_SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3, Dtype.INT8: 2e-7}
+from validation.reference import SMALLEST_FLOOR, ReferenceModel, network_inputs
 
 
 def right_tensors(
@@ -58,7 +56,7 @@ def _tensors(
 ) -> Iterator[RightTensor]:
     floors = [capture(plain, part, activations) for part in parts]
     right = [capture(exact, part.double()) for part in parts]
-    smallest = _SMALLEST_FLOOR[activations]
+    smallest = SMALLEST_FLOOR[activations]
     for rough, meant in zip(zip(*floors, strict=True), zip(*right, strict=True), strict=True):
         first: Captured = meant[0]
         layer = Layer(

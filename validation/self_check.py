@@ -83,10 +83,10 @@ def self_check(
     `image_input`: of the form behind an 8-bit image.
     """
     single = reference.at(Precision(), image_input=image_input)
-    logits = reference.logits[_ordinary_rows(reference)]
+    logits = reference.logits[reference.golden.ordinary_rows]
     norm = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
     share = float((np.linalg.norm(logits - logits.mean(axis=0), axis=1) / norm).mean())
-    own = [row for row in _ordinary_rows(reference) if reference.golden.kinds[row] is not Kind.PHOTO]
+    own = [row for row in reference.golden.ordinary_rows if reference.golden.kinds[row] is not Kind.PHOTO]
     distinct = len(set(reference.logits[own].argmax(axis=1).tolist())) / max(len(own), 1)
     floors = ordinary_kinds(single.floors)
     floor = max(floors.values(), default=float("inf"))
@@ -112,13 +112,9 @@ def self_check(
     return SelfCheck(share, distinct, floor, deploy / trained, visible[name] / budget, name, sham, tuple(failures))
 
 
-def _ordinary_rows(reference: ReferenceModel) -> list[int]:
-    return [row for row, kind in enumerate(reference.golden.kinds) if kind is not Kind.AMPLIFIED]
-
-
 def _sham_ratio(at: Reference) -> float:
     """Worst error over budget of the answer that is the same for every image, over the kinds."""
-    ordinary = [row for row, kind in enumerate(at.golden.kinds) if kind is not Kind.AMPLIFIED]
+    ordinary = at.golden.ordinary_rows
     sham = np.broadcast_to(at.executed[ordinary].mean(axis=0), at.executed.shape)
     errors = relative_error(sham, at.executed)
     kinds = ordinary_kinds(at.floors)
@@ -132,7 +128,7 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     its norm from one backward pass for all tensors at once.
     """
     model = reference.exact
-    rows = [row for row in _ordinary_rows(reference) if reference.judged[row]]
+    rows = [row for row in reference.golden.ordinary_rows if reference.judged[row]]
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_IMAGES, len(rows))).astype(int)] if rows else []
     parts = dict(_parts(model))
     if not chosen:

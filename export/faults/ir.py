@@ -22,19 +22,20 @@ def last_bit(path: Path, rng: Rng) -> None:
 def pads(path: Path, rng: Rng) -> None:
     """A convolution's padding moved by a pixel in the graph."""
     del rng
-    text = path.read_text()
-    spoilt = text.replace('pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"', 1)
-    assert spoilt != text
-    path.write_text(spoilt)
+    _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
 def softmax(path: Path, rng: Rng) -> None:
     """A softmax over the other axis."""
     del rng
+    _replace(path, '<data axis="1" />', '<data axis="2" />')
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    """The first place in the graph that says `old`."""
     text = path.read_text()
-    spoilt = text.replace('<data axis="1" />', '<data axis="2" />', 1)
-    assert spoilt != text
-    path.write_text(spoilt)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
 
 def silent_compression(path: Path, rng: Rng) -> None:

@@ -1,6 +1,5 @@
 """A healthy chain of artifacts, made once, and the pipeline with a fault in one of its stages."""
 
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -75,15 +74,6 @@ def _precision(target: str, variant: str) -> str:
     return "fp16" if target == "coreml" else variant
 
 
-def copied(artifact: Artifact, folder: Path) -> Path:
-    """A copy of an artifact's files, to be spoilt."""
-    for file in artifact.files():
-        copy = folder / file.relative_to(artifact.path.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    return folder / artifact.path.name
-
-
 @contextmanager
 def quick_conversion() -> Iterator[None]:
     """coremltools validates its program after each of a hundred passes: half of the time, and the same bytes."""
@@ -128,7 +118,7 @@ def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoi
         def replayed(name: str) -> stages.Stage:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 healthy = forge.healthy(name, shop, job)
-                path = copied(healthy, shop.path(name, job, ".x").parent)
+                path = healthy.copied_to(shop.path(name, job, ".x").parent)
                 if name == stage and plant is not None:
                     plant(path)
                 return Artifact.on_disk(

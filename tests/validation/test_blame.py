@@ -1,6 +1,5 @@
 """The layer to blame, in files that the real converters made of M0, in every format; and none in healthy ones."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -83,11 +82,7 @@ def failing(*which: Gate) -> tuple[GateResult, ...]:
 
 
 def spoilt(artifact: Artifact, folder: Path, change: Callable[[Path], object]) -> Artifact:
-    for file in artifact.files():
-        copy = folder / file.relative_to(artifact.path.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    path = folder / artifact.path.name
+    path = artifact.copied_to(folder)
     change(path)
     return replace(artifact, path=path, sha256=digest(path))
 

@@ -12,6 +12,13 @@ from typing import NoReturn
 _received: list[int] = []
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. A class of its own because CPython takes note when a plain `KeyboardInterrupt` leaves source run by
+    `exec` (as it may, wherever a dataclass or a traced graph is made) and then, under `python -m`, dies of SIGINT at
+    exit whatever exit code was asked for.
+    """
+
+
 def install() -> None:
     """Handle both signals in this process; SIGTERM leaves no half-made folder behind either."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -31,5 +38,5 @@ def _handle(number: int, _: FrameType | None) -> NoReturn:
 
 def _stop(number: int) -> NoReturn:
     if number == signal.SIGINT:
-        raise KeyboardInterrupt
+        raise Interrupted
     sys.exit(128 + number)

@@ -183,6 +183,22 @@ def test_an_interrupted_run_leaves_nothing(number: signal.Signals, code: int, tm
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_an_interrupt_amid_generated_code_keeps_its_exit_code(tmp_path: Path) -> None:
+    """`python -m` on a module that is interrupted inside `exec`, as making a dataclass runs it."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal, sys\n"
+        "from export import interrupt\n"
+        "interrupt.install()\n"
+        "try:\n"
+        "    exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, env=environment, timeout=60, check=False)
+    assert ran.returncode == 130
+
+
 def test_a_killed_run_leaves_the_last_good_folder_and_is_swept_up(exported: Any, command: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -26,7 +26,7 @@ from efficientvit.attention import CascadedGroupAttention, WindowAttention
 from efficientvit.layers import Classifier, ConvNorm, FeedForward, Residual
 from efficientvit.model import EfficientViT
 from efficientvit.spec import KEY_DIM
-from efficientvit.static import LoneTokenAttention, PooledClassifier, StaticAttention, StaticWindows
+from efficientvit.static import LoneTokenAttention, PooledClassifier, StaticAttention, StaticWindows, TokenAttention
 
 Rewrite = Callable[[EfficientViT], EfficientViT]
 
@@ -188,3 +188,15 @@ def rewritten(model: EfficientViT, rewrites: tuple[Rewrite, ...] = REWRITES) -> 
 def to_deploy(model: EfficientViT) -> EfficientViT:
     """The deploy form of a trained model, its constants computed in float64 and rounded to float32 once."""
     return rewritten(model).float()
+
+
+def tokens_before_channels(deploy: EfficientViT) -> EfficientViT:
+    """A copy of a deploy form with `TokenAttention`, for runtimes that convolve channels-last; no constant differs."""
+    result = copy.deepcopy(deploy)
+
+    def reordered(module: nn.Module) -> nn.Module:
+        assert isinstance(module, StaticAttention)
+        return TokenAttention(module)
+
+    _replace(result, StaticAttention, reordered)
+    return result

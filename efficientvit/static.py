@@ -57,14 +57,40 @@ class StaticAttention(nn.Module):
 
     def _head(self, i: int, x: Tensor) -> Tensor:
         """(B, head_dim, window, window), shape kept."""
-        side, tokens = self.window, self.window**2
-        q = self.q_depthwise[i](self.q[i](x)).reshape(-1, KEY_DIM, tokens)
-        k = self.k[i](x).reshape(-1, KEY_DIM, tokens)
-        v = self.v[i](x).reshape(-1, self.head_dim, tokens)
-        scores = k.transpose(1, 2) @ q + self.bias[i]  # (B, keys, queries)
-        mixed = v @ scores.softmax(dim=1)  # (B, head_dim, queries)
-        output: Tensor = mixed.reshape(-1, self.head_dim, side, side)
-        return output
+        q = self.q_depthwise[i](self.q[i](x))
+        return self._mixed(q, self.k[i](x), self.v[i](x), self.bias[i])
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """Queries and keys (B, KEY_DIM, window, window), values as what comes back: (B, head_dim, window, window)."""
+        tokens = self.window**2
+        q, k, flat = q.reshape(-1, KEY_DIM, tokens), k.reshape(-1, KEY_DIM, tokens), v.reshape(-1, v.shape[1], tokens)
+        scores = k.transpose(1, 2) @ q + bias  # (B, keys, queries)
+        mixed = flat @ scores.softmax(dim=1)  # (B, head_dim, queries)
+        return mixed.reshape(-1, v.shape[1], self.window, self.window)
+
+
+class TokenAttention(StaticAttention):
+    """`StaticAttention` whose products take tokens before channels, (B, N, C).
+
+    The parameters are the same, so that an artifact of either holds the same constants. A runtime that convolves
+    channels-last has q, k, v and the result lying so already, and its optimiser drops the transposes around them.
+    """
+
+    def __init__(self, attention: StaticAttention) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(attention.__dict__)
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """As `StaticAttention._mixed`."""
+        q, k, flat = (_tokens(each, self.window**2) for each in (q, k, v))
+        scores = q @ k.transpose(1, 2) + bias  # (B, queries, keys)
+        mixed = scores.softmax(dim=-1) @ flat  # (B, queries, head_dim)
+        return mixed.reshape(-1, self.window, self.window, v.shape[1]).permute(0, 3, 1, 2)
+
+
+def _tokens(x: Tensor, tokens: int) -> Tensor:
+    """(B, C, window, window) -> (B, tokens, C)."""
+    return x.permute(0, 2, 3, 1).reshape(-1, tokens, x.shape[1])
 
 
 class LoneTokenAttention(nn.Module):

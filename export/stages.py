@@ -37,9 +37,11 @@ class Workshop:
         return self.reference.deploy
 
     def program(self, batch: int | None) -> "ExportedProgram":
-        """The captured program for this batch; captured once."""
+        """The captured program for this batch, for ONNX and what is made from it; captured once."""
+        from efficientvit.deploy import tokens_before_channels
+
         if batch not in self._programs:
-            self._programs[batch] = trace.capture(self.deploy, batch)
+            self._programs[batch] = trace.capture(tokens_before_channels(self.deploy), batch)
         return self._programs[batch]
 
     def coreml_program(self, job: Job, *, labelled: bool) -> "ExportedProgram":
@@ -122,7 +124,7 @@ def _build(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> A
 
 def _openvino(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    return to_openvino.to_openvino(source, shop.path("openvino", job, ".xml"), made.weights)
+    return to_openvino.to_openvino(source, shop.path("openvino", job, ".xml"), made)
 
 
 def _twin(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:

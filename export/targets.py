@@ -10,6 +10,7 @@ Plan = tuple[tuple[str, Precision], ...]
 
 _FP32 = Precision()
 _FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+_BF16_EXECUTION = Precision(execution=Dtype.BF16)
 _FP16_WEIGHTS = Precision(weights=Dtype.FP16)
 _INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 _ONNX: Plan = (("trace", _FP32), ("simplify", _FP32))
@@ -63,6 +64,8 @@ TARGETS: Mapping[str, Target] = {
             precisions={
                 "fp32": (*_ONNX, ("openvino", _FP32)),
                 "fp16": (*_ONNX, ("openvino", _FP16_WEIGHTS)),
+                # The same file as fp32; ship/runtime-settings.json asks for the other arithmetic.
+                "bf16": (*_ONNX, ("openvino", _BF16_EXECUTION)),
             },
         ),
         Target(

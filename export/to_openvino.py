@@ -7,11 +7,11 @@ from runtimes.host import versions
 from runtimes.openvino_ir import import_openvino
 
 
-def to_openvino(source: Artifact, out: Path, weights: Dtype = Dtype.FP32) -> Artifact:
+def to_openvino(source: Artifact, out: Path, precision: Precision = Precision()) -> Artifact:
     """Write `out` (.xml) and the .bin beside it.
 
-    OpenVINO's own `save_model` rounds weights to fp16 unless it is told not to; here that is what
-    `weights` asks for and nothing else. Activations and arithmetic stay float32 either way.
+    OpenVINO's own `save_model` rounds weights to fp16 unless it is told not to; here that is what the
+    precision's `weights` ask for and nothing else. In what arithmetic it runs, an IR cannot say.
 
     Raises:
         MissingExtra: openvino is not installed.
@@ -19,14 +19,14 @@ def to_openvino(source: Artifact, out: Path, weights: Dtype = Dtype.FP32) -> Art
     openvino = import_openvino()
     model = openvino.convert_model(source.path)
     _drop_provenance(model)
-    openvino.save_model(model, out, compress_to_fp16=weights is Dtype.FP16)
+    openvino.save_model(model, out, compress_to_fp16=precision.weights is Dtype.FP16)
     return Artifact.on_disk(
         out,
         Format.OPENVINO,
         source.model,
         made_by="openvino",
         batch=source.batch,
-        precision=Precision(weights=weights),
+        precision=precision,
         source=source,
         tools=versions("openvino"),
     )

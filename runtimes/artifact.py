@@ -64,6 +64,11 @@ class Precision:
         return self.activations is Dtype.INT8
 
     @property
+    def rounding(self) -> Dtype:
+        """What intermediate results are rounded to: as the file types them, or coarser where the runtime is told so."""
+        return Dtype.BF16 if self.execution is Dtype.BF16 else self.activations
+
+    @property
     def decoded(self) -> Dtype:
         """What stored weights are once decoded: compressed ones come as the activations are typed."""
         if self.quantised:

@@ -13,6 +13,8 @@ from runtimes.openvino_ir import import_openvino
 
 Constant = tuple[str, NDArray[Any]]
 
+_ATTENTION, _SCALE = "ScaledDotProductAttention", 4
+
 
 def read_constants(artifact: Artifact) -> Iterator[Constant]:
     """(name, value) of every constant, in the file's order and dtype.
@@ -50,9 +52,20 @@ def _onnx(artifact: Artifact) -> Iterator[Constant]:
 def _openvino(artifact: Artifact) -> Iterator[Constant]:
     model = import_openvino().Core().read_model(artifact.path)
     for operation in model.get_ops():
-        if operation.get_type_name() == "Constant":
+        if operation.get_type_name() == "Constant" and not _unit_scale(operation):
             # The fp16 compression appends a suffix to the name that the ONNX file had.
             yield operation.get_friendly_name().removesuffix("_compressed"), np.array(operation.data)
+
+
+def _unit_scale(constant: Any) -> bool:
+    """The factor 1 that OpenVINO puts into the attention that it recognises: ours is in the query's weights."""
+    readers = list(constant.output(0).get_target_inputs())
+    if constant.data.size != 1 or float(constant.data.reshape(-1)[0]) != 1 or len(readers) != 1:
+        return False
+    reader = readers[0]
+    if reader.get_node().get_type_name() == "Convert":  # compressed to fp16
+        (reader,) = reader.get_node().output(0).get_target_inputs()
+    return bool(reader.get_node().get_type_name() == _ATTENTION and reader.get_index() == _SCALE)
 
 
 def _coreml(artifact: Artifact) -> Iterator[Constant]:

@@ -136,7 +136,7 @@ def structure_budget(reference: Reference, kind: Kind) -> float:
 def precision_budget(reference: Reference, kind: Kind) -> float:
     """What the precision that ships may deviate from the float64 reference."""
     precision = reference.precision
-    dtypes = (precision.decoded, precision.decoded if precision.quantised else precision.activations)
+    dtypes = (precision.decoded, precision.decoded if precision.quantised else precision.rounding)
     return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * reference.floors[kind]
 
 

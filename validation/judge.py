@@ -61,6 +61,14 @@ def judge(
         report = _report(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
+    computed = report.attestation.precision if report.attestation is not None else None
+    if artifact.precision.execution is Dtype.BF16 and computed not in (None, Dtype.BF16):
+        return NotRun(
+            artifact,
+            reason=f"it is to run in bf16, and on this CPU {runtime.name} computed in {computed}",
+            remedy="run `vit-export verify` on this folder on a CPU with bfloat16 units",
+            report=report,
+        )
     return verdict_of(artifact, report, _why_not_run(artifact, runtime))
 
 

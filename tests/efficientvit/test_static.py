@@ -8,7 +8,7 @@ from efficientvit.deploy import fold_norms, fold_query_scale, rewritten
 from efficientvit.model import EfficientViT
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
-from efficientvit.static import LoneTokenAttention, StaticAttention, StaticWindows
+from efficientvit.static import LoneTokenAttention, StaticAttention, StaticWindows, TokenAttention
 
 
 def _folded(size: int = 64) -> EfficientViT:
@@ -46,8 +46,11 @@ def test_attention_is_the_trained_one(stage: str) -> None:
     side, channels = trained.window, trained.heads * trained.head_dim
     x = torch.randn(3, channels, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.allclose(static(x), trained(x), rtol=1e-12, atol=1e-12)
+    assert isinstance(static, StaticAttention)
+    reordered = TokenAttention(static)
+    assert torch.allclose(reordered(x), trained(x), rtol=1e-12, atol=1e-12)
+    assert set(reordered.state_dict()) == set(static.state_dict())
     if side == 1:
-        assert isinstance(static, StaticAttention)
         static = LoneTokenAttention(static)
         assert torch.allclose(static(x), trained(x), rtol=1e-12, atol=1e-12)
 

@@ -1,8 +1,9 @@
 """Weights in 8, 6 or 4 bits: which tensors, and the values that are left of them.
 
 Core ML has two forms: int8 with one scale for each output channel, and a palette of 2^bits values for each tensor, both
-for large weights only and decoded to fp16. Where activations are quantised as well (Q/DQ), every dense weight is int8
-with a float32 scale for each output channel. What is computed here is what the file must hold and decode to, bit for
+for large weights only and decoded to fp16. Where activations are quantised as well (Q/DQ), weights are int8 with a
+float32 scale for each output channel: the dense ones for TensorRT, all of them for CPUs, whose attention biases are
+quantised too, to unsigned 8 bits as the activations that they are added to. What is computed here is what the file must hold and decode to, bit for
 bit.
 """
 
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+
+from efficientvit.static import StaticAttention
 
 Half = NDArray[np.float16]
 
@@ -33,11 +36,18 @@ def compressible(model: nn.Module) -> Iterator[str]:
             yield f"{name}.weight"
 
 
-def quantisable(model: nn.Module) -> Iterator[str]:
-    """Names of the weights that are int8 where activations are too: those of dense convolutions and linear layers."""
+def quantisable(model: nn.Module, *, depthwise: bool = False) -> Iterator[str]:
+    """Names of the weights that are int8 where activations are too: of linear layers and convolutions."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and (depthwise or module.groups == 1)):
             yield f"{name}.weight"
+
+
+def addends(model: nn.Module) -> Iterator[str]:
+    """Names of the attention biases: what is added to an activation and has to be quantised as one."""
+    for name, module in model.named_modules():
+        if isinstance(module, StaticAttention):
+            yield from (f"{name}.bias.{head}" for head in range(len(module.bias)))
 
 
 def quantised(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -50,6 +60,20 @@ def quantised(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     scale[scale < np.finfo(np.float32).tiny] = 1
     values = np.round(weight / _along(scale, weight)).clip(-127, 127).astype(np.int8)
     return values, scale
+
+
+def affine(value: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """A constant among unsigned activations: uint8 of the same shape, the scale () and the zero point () of it all.
+
+    As ONNX Runtime's `quantize_static` computes it: zero is representable exactly. What is constantly 0 has scale 1.
+    """
+    low, high = np.minimum(value.min(), np.float32(0)), np.maximum(value.max(), np.float32(0))
+    wide = (np.float64(high) - np.float64(low)) / 255
+    if wide < np.finfo(np.float32).tiny:
+        return np.zeros(value.shape, np.uint8), np.array(1, np.float32), np.array(0, np.uint8)
+    zero, scale = np.round(-low / wide).astype(np.uint8), np.float32(wide)
+    integers = (np.round(value / scale).astype(np.int64) + zero).clip(0, 255).astype(np.uint8)
+    return integers, np.array(scale), np.array(zero)
 
 
 def dequantised(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ class StaticAttention(nn.Module):
 
 
 class TokenAttention(StaticAttention):
-    """`StaticAttention` whose products take tokens before channels, (B, N, C).
+    """`StaticAttention` whose products give tokens before channels, (B, N, C).
 
     The parameters are the same, so that an artifact of either holds the same constants. A runtime that convolves
     channels-last has q, k, v and the result lying so already, and its optimiser drops the transposes around them.
@@ -82,9 +82,11 @@ class TokenAttention(StaticAttention):
 
     def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """As `StaticAttention._mixed`."""
-        q, k, flat = (_tokens(each, self.window**2) for each in (q, k, v))
-        scores = q @ k.transpose(1, 2) + bias  # (B, queries, keys)
-        mixed = scores.softmax(dim=-1) @ flat  # (B, queries, head_dim)
+        tokens = self.window**2
+        # The keys as they are: OpenVINO 2026.4 would take a transpose of theirs for its own attention operator, and
+        # in one pass over that (SDPAReshapeFusion) fails on M0, where tokens and heads have sizes that it mixes up.
+        scores = _tokens(q, tokens) @ k.reshape(-1, KEY_DIM, tokens) + bias  # (B, queries, keys)
+        mixed = scores.softmax(dim=-1) @ _tokens(v, tokens)  # (B, queries, head_dim)
         return mixed.reshape(-1, self.window, self.window, v.shape[1]).permute(0, 3, 1, 2)
 
 

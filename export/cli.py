@@ -193,7 +193,7 @@ def cli() -> None:
     metavar="MIN OPT MAX",
     help="TensorRT, --batch dynamic: smallest, usual and largest batch. [default: 1 8 16]",
 )
-@click.option("--calibrate", metavar="DIR", help="TensorRT, -p int8: photos to calibrate on; `golden` for a trial.")
+@click.option("--calibrate", metavar="DIR", help="-p int8: photos to calibrate on; `golden` for a trial.")
 @click.option(
     "--timing-cache",
     type=click.Path(path_type=Path),
@@ -244,9 +244,9 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         tensorrt=TensorRtOptions(
             sm=tuple(sm for several in options["sm"] for sm in several) or DEFAULT_ARCHITECTURES,
             profile=options["profile"] or TensorRtOptions().profile,
-            calibrate=options["calibrate"],
             timing_cache=options["timing_cache"],
         ),
+        calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],
     )

@@ -117,6 +117,7 @@ def build(
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
         "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
         "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
+        "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
         "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
@@ -151,7 +152,6 @@ def _tensorrt(options: TensorRtOptions, artifact: Artifact | None) -> dict[str, 
     return {
         "sm": list(options.sm),
         "profile": list(options.profile),
-        "calibration": options.calibrate and Path(options.calibrate).name,
         "built_with": dict(artifact.settings) if artifact is not None and engine else None,
     }
 

@@ -1,12 +1,17 @@
-"""Stage `quantize`: the ONNX file with explicit Q/DQ pairs, symmetric int8 as TensorRT takes it.
+"""Stage `quantize`: the ONNX file with explicit Q/DQ pairs, calibrated on images, by ONNX Runtime's own quantiser.
 
-Weights per output channel, activations per tensor, calibrated on images; what is between the quantised operators stays
-float32, and so do the biases. Done by ONNX Runtime's own quantiser. Two choices were measured on seeded weights
-(docs/numerics.md): ranges by percentile and not by the largest value, and depthwise convolutions left alone, whose
-absorbed residual (a 1 on the centre tap) leaves the other weights few of the integers.
+Weights are int8 with a scale for each output channel, biases stay float32 (a runtime that wants integers makes them
+itself), ranges are percentiles and not largest values (docs/numerics.md). Beyond that TensorRT and CPUs want different
+files:
+
+    symmetric    int8 activations, and pairs around matrix products and dense convolutions alone. Depthwise
+                 convolutions stay float32: their absorbed residual (a 1 on the centre tap) leaves the other weights few
+                 of the integers.
+    unsigned     uint8 activations with a zero point, for which x86 has its fast kernels, and pairs around everything,
+                 so that between two convolutions nothing goes back to float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +22,16 @@ from runtimes.base import Array
 from runtimes.host import versions
 from runtimes.ports import INPUT
 
-_QUANTISED = ["Conv", "Gemm", "MatMul"]
+_DENSE = ["Conv", "Gemm", "MatMul"]
 _PERCENTILE = 99.99
 
 
-def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
-    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file."""
+def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -> Artifact:
+    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for these activations."""
     import logging
 
     import onnx
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -41,6 +40,7 @@ def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
         def get_next(self) -> dict[str, Array] | None:
             return next(self._batches, None)
 
+    unsigned = precision.activations is Dtype.UINT8
     advice = logging.getLogger()  # ONNX Runtime advises on standard error to simplify first: that has been done
     level = advice.level
     advice.setLevel(logging.ERROR)
@@ -51,22 +51,14 @@ def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
             Reader(),
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
-            nodes_to_exclude=_depthwise(onnx.load(source.path)),
-            op_types_to_quantize=_QUANTISED,
             per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "CalibPercentile": _PERCENTILE,
-                "OpTypesToExcludeOutputQuantization": _QUANTISED,
-            },
+            **(_unsigned() if unsigned else _symmetric(onnx.load(source.path))),
         )
     finally:
         advice.setLevel(level)
     model = onnx.load(out)
+    if unsigned:
+        _one_pair_behind_each_relu(model)
     _tidy(model, onnx.load(source.path))
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
@@ -76,11 +68,48 @@ def quantize(source: Artifact, out: Path, images: Array) -> Artifact:
         source.model,
         made_by="quantize",
         batch=source.batch,
-        precision=Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8),
+        precision=precision,
         source=source,
         tools=versions("onnxruntime", "onnx"),
     )
-    return replace(made, notes=(f"calibrated on {len(images)} images; depthwise convolutions stay float32",))
+    depthwise = "" if unsigned else "; depthwise convolutions stay float32"
+    return replace(made, notes=(f"calibrated on {len(images)} images{depthwise}",))
+
+
+def _symmetric(model: Any) -> Mapping[str, Any]:
+    from onnxruntime.quantization import QuantType
+
+    return {
+        "nodes_to_exclude": _depthwise(model),
+        "op_types_to_quantize": _DENSE,
+        "activation_type": QuantType.QInt8,
+        "weight_type": QuantType.QInt8,
+        "extra_options": {
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "CalibPercentile": _PERCENTILE,
+            "OpTypesToExcludeOutputQuantization": _DENSE,
+        },
+    }
+
+
+def _unsigned() -> Mapping[str, Any]:
+    from onnxruntime.quantization import QuantType
+
+    return {
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+        "extra_options": {
+            "ActivationSymmetric": False,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "CalibPercentile": _PERCENTILE,
+            # Or the file would not say that there is a ReLU: a range from zero up would be all that is left of it.
+            "QDQKeepRemovableActivations": True,
+            "OpTypesToExcludeOutputQuantization": ["Gemm"],  # the logits: nothing is won there by rounding them
+        },
+    }
 
 
 def _depthwise(model: Any) -> list[str]:
@@ -89,6 +118,32 @@ def _depthwise(model: Any) -> list[str]:
         for node in model.graph.node
         if node.op_type == "Conv" and any(entry.name == "group" and entry.i > 1 for entry in node.attribute)
     ]
+
+
+def _one_pair_behind_each_relu(model: Any) -> None:
+    """Take out the pair before it: half of that pair's integers would be for values that the ReLU drops."""
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    taken = []
+    for node in graph.node:
+        back = makers.get(node.input[0]) if node.op_type == "Relu" else None
+        if back is None or back.op_type != "DequantizeLinear" or readers[back.output[0]] > 1:
+            continue
+        forth = makers[back.input[0]]
+        if readers[forth.output[0]] == 1:
+            node.input[0] = forth.input[0]
+            taken += [id(forth), id(back)]
+    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if id(node) not in set(taken)]
+    del graph.node[:]
+    graph.node.extend(kept)
+    used = {name for node in graph.node for name in node.input}
+    held = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(held)
 
 
 def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:

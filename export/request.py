@@ -8,6 +8,7 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
+from export.calibration import require_calibration
 from export.coreml_options import CoreMlOptions
 from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Plan, Target
@@ -21,7 +22,10 @@ DYNAMIC = "dynamic"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One artifact to make. `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target."""
+    """One artifact to make.
+
+    `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target, `calibrate` for all but int8.
+    """
 
     model: str
     target: Target
@@ -30,6 +34,7 @@ class Job:
     opset: int
     coreml: CoreMlOptions | None = None
     tensorrt: TensorRtOptions | None = None
+    calibrate: str | None = None
 
     @property
     def image_input(self) -> bool:
@@ -66,6 +71,7 @@ class Request:
     release: bool = False
     coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
     tensorrt: TensorRtOptions = field(default_factory=TensorRtOptions)
+    calibrate: str | None = None
     quality_budget: float | None = None
     kit: bool = True
 
@@ -122,7 +128,7 @@ class Request:
                 "options for TensorRT engines, and none is to be made",
                 expected="-t tensorrt",
                 got=f"-t {' -t '.join(self.targets)}",
-                next_step="add -t tensorrt, or leave --sm, --profile, --calibrate and --timing-cache out",
+                next_step="add -t tensorrt, or leave --sm, --profile and --timing-cache out",
             )
         if self.quality_budget is None:
             return
@@ -136,7 +142,7 @@ class Request:
         if not any(job.plan[-1][1].weights.compressed for job in jobs):
             raise BadOption(
                 "--quality-budget is for compressed weights",
-                expected="--weights-bits, or -t tensorrt -p int8",
+                expected="--weights-bits, or -p int8",
                 got="neither",
                 next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
             )
@@ -157,13 +163,15 @@ class Request:
                 got=precision,
                 next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
             )
+        require_calibration(self.calibrate, precision)
         if target.format is Format.ENGINE:
-            self.tensorrt.require_calibration(precision)
             self.tensorrt.require_architectures(precision)
             self.tensorrt.require_dynamic(self.batch)
-            return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt)
+            return Job(
+                model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=self.calibrate
+            )
         if target.format is not Format.COREML:
-            return Job(model, target, precision, self.batch, self.opset)
+            return Job(model, target, precision, self.batch, self.opset, calibrate=self.calibrate)
         self.coreml.require_batch(self.batch)
         if self.coreml.weights is not None and precision != "fp16":
             raise BadOption(

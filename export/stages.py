@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export import compress, precision, quantize, simplify, to_coreml, to_openvino, to_tensorrt, trace
+from export.calibration import GOLDEN
 from export.coreml_metadata import describe
 from export.request import Job
-from export.tensorrt_options import GOLDEN
 from export.weights import Weights
 from runtimes.artifact import Artifact, Interface, Precision
 from runtimes.base import Array
@@ -75,11 +75,11 @@ class Workshop:
         Raises:
             BadGoldenSet: the folder holds no photo that can be used.
         """
-        assert job.tensorrt is not None and job.tensorrt.calibrate is not None, "int8 without images is refused before"
+        assert job.calibrate is not None, "int8 without images is refused before"
         golden = self.reference.golden
-        if job.tensorrt.calibrate == GOLDEN:
+        if job.calibrate == GOLDEN:
             return golden.ordinary().images
-        return photos(Path(job.tensorrt.calibrate), golden.preprocessing).images
+        return photos(Path(job.calibrate), golden.preprocessing).images
 
     def path(self, stage: str, job: Job, suffix: str) -> Path:
         """A new folder for what the stage makes, so that the file can bear the name that it ships under."""
@@ -107,9 +107,9 @@ def _precision(shop: Workshop, job: Job, _: Precision, source: Artifact | None) 
     return precision.to_fp16(source, shop.path("precision", job, ".onnx"), images)
 
 
-def _quantize(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
+def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    return quantize.quantize(source, shop.path("quantize", job, ".onnx"), shop.calibration_images(job))
+    return quantize.quantize(source, shop.path("quantize", job, ".onnx"), shop.calibration_images(job), made)
 
 
 def _parse(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:

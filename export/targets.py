@@ -13,6 +13,7 @@ _FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
 _BF16_EXECUTION = Precision(execution=Dtype.BF16)
 _FP16_WEIGHTS = Precision(weights=Dtype.FP16)
 _INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
+_UINT8 = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
 _ONNX: Plan = (("trace", _FP32), ("simplify", _FP32))
 
 
@@ -52,6 +53,7 @@ TARGETS: Mapping[str, Target] = {
             precisions={
                 "fp32": _ONNX,
                 "fp16": (*_ONNX, ("precision", _FP16)),
+                "int8": (*_ONNX, ("quantize", _UINT8)),
             },
         ),
         Target(

@@ -13,17 +13,13 @@ DEFAULT_ARCHITECTURES = (80, 86, 89, 120)
 
 DEFAULT_PROFILE = (1, 8, 16)
 
-GOLDEN = "golden"
-"""`--calibrate golden`: the golden images themselves."""
-
 
 @dataclass(frozen=True, slots=True)
 class TensorRtOptions:
     """One engine's targets.
 
     `sm`: compute capabilities to build for ahead of time; an enterprise build is for the GPU of its host alone.
-    `profile`: smallest, usual and largest batch of a dynamic one. `calibrate`: a folder of photos, or `golden`.
-    `timing_cache`: kept and used again by enterprise builds.
+    `profile`: smallest, usual and largest batch of a dynamic one. `timing_cache`: kept and used again by enterprise builds.
 
     Raises:
         BadOption: a value out of range.
@@ -31,7 +27,6 @@ class TensorRtOptions:
 
     sm: tuple[int, ...] = DEFAULT_ARCHITECTURES
     profile: tuple[int, int, int] = DEFAULT_PROFILE
-    calibrate: str | None = None
     timing_cache: Path | None = None
 
     def __post_init__(self) -> None:
@@ -49,36 +44,6 @@ class TensorRtOptions:
                 expected="1 <= MIN <= OPT <= MAX",
                 got=" ".join(map(str, self.profile)),
                 next_step=f"leave --profile out for {' '.join(map(str, DEFAULT_PROFILE))}",
-            )
-
-    def require_calibration(self, precision: str) -> None:
-        """int8 needs images, and nothing else does.
-
-        Raises:
-            BadOption: none are given, or the folder is none.
-        """
-        if precision != "int8":
-            if self.calibrate is not None:
-                raise BadOption(
-                    "--calibrate is for int8",
-                    expected="-p int8 with it",
-                    got=f"-p {precision}",
-                    next_step="add -p int8, or leave --calibrate out",
-                )
-            return
-        if self.calibrate is None:
-            raise BadOption(
-                "int8 has to be calibrated",
-                expected="--calibrate DIR with photos like those that the app will see",
-                got="no --calibrate",
-                next_step="for a trial, --calibrate golden takes the golden images themselves",
-            )
-        if self.calibrate != GOLDEN and not Path(self.calibrate).is_dir():
-            raise BadOption(
-                "--calibrate names no folder",
-                expected="a folder of photos",
-                got=self.calibrate,
-                next_step="a hundred photos like those that the app will see are enough to begin with",
             )
 
     def require_dynamic(self, batch: int | None) -> None:

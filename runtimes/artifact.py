@@ -30,13 +30,15 @@ class Dtype(StrEnum):
     """A format of weights, activations or arithmetic.
 
     The last three are of stored weights alone: indices of 8, 6 or 4 bits into a palette for each tensor. INT8 weights
-    have a scale for each output channel, INT8 activations one for the tensor.
+    have a scale for each output channel, INT8 activations one for the tensor. UINT8 is of activations alone: a scale
+    and a zero point for the tensor, which is what the kernels of CPUs take.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    UINT8 = "uint8"
     PALETTE8 = "palette8"
     PALETTE6 = "palette6"
     PALETTE4 = "palette4"
@@ -61,7 +63,7 @@ class Precision:
     @property
     def quantised(self) -> bool:
         """Activations are rounded to integers between the layers (Q/DQ), as weights are."""
-        return self.activations is Dtype.INT8
+        return self.activations in (Dtype.INT8, Dtype.UINT8)
 
     @property
     def rounding(self) -> Dtype:

@@ -17,11 +17,30 @@ _DENSE = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
-    """One between two operators: of the tensor `tensor`, by `scale` (one for the whole tensor)."""
+    """One between two operators: of the tensor `tensor`, by `scale` (one for the whole tensor) about `zero`.
+
+    `least`, `most`: the integers that it gives.
+    """
 
     tensor: str
     scale_name: str
     scale: float
+    zero_name: str = ""
+    zero: int = 0
+    least: int = -128
+    most: int = 127
+
+    @property
+    def symmetric(self) -> bool:
+        """As far below zero as above, the one integer more apart."""
+        return self.zero == 0 and self.least < 0
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can represent."""
+        if self.symmetric:
+            return -self.most * self.scale, self.most * self.scale
+        return (self.least - self.zero) * self.scale, (self.most - self.zero) * self.scale
 
 
 def is_quantised(model: Any) -> bool:
@@ -36,20 +55,29 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear" and node.input[1] in held:
-            scale = np.asarray(onnx.numpy_helper.to_array(held[node.input[1]]))
-            yield Quantiser(node.input[0], node.input[1], float(scale.reshape(-1)[0]) if scale.size == 1 else np.nan)
+            scale, zero = (np.asarray(onnx.numpy_helper.to_array(held[name])) for name in node.input[1:3])
+            limits = np.iinfo(zero.dtype)
+            yield Quantiser(
+                node.input[0],
+                node.input[1],
+                float(scale.reshape(-1)[0]) if scale.size == 1 else np.nan,
+                node.input[2],
+                int(zero.reshape(-1)[0]),
+                limits.min,
+                limits.max,
+            )
 
 
-def left_out(model: Any) -> Counter[str]:
+def left_out(model: Any, *, depthwise: bool = False) -> Counter[str]:
     """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
 
-    Those are the dense ones: matrix products, and convolutions that are not depthwise.
+    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too.
     """
     dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return Counter(
         node.op_type
         for node in model.graph.node
-        if node.op_type in _DENSE and not _depthwise(node) and not dequantised.issuperset(node.input[:2])
+        if node.op_type in _DENSE and (depthwise or not _depthwise(node)) and not dequantised.issuperset(node.input[:2])
     )
 
 

@@ -46,11 +46,18 @@ class OnnxTensors:
 
     def peaks(self, images: Array, batch: int) -> dict[str, float]:
         """The largest magnitude of every floating-point tensor over the images, `batch` at a time; NaN is infinite."""
-        largest: dict[str, float] = {}
+        return {name: max(-low, high) for name, (low, high) in self.extremes(images, batch).items()}
+
+    def extremes(self, images: Array, batch: int) -> dict[str, tuple[float, float]]:
+        """The least and the largest of 0 and every value of a floating-point tensor; NaN is both infinities."""
+        found: dict[str, tuple[float, float]] = {}
         for start in range(0, len(images), batch):
             part = np.take(images, range(start, start + batch), axis=0, mode="wrap")
             for name, value in self(part).items():
                 if value.dtype.kind == "f":
-                    peak = float(np.abs(value).max(initial=0.0))
-                    largest[name] = max(largest.get(name, 0.0), float("inf") if np.isnan(peak) else peak)
-        return largest
+                    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+                    if np.isnan(low):
+                        low, high = -float("inf"), float("inf")
+                    before = found.get(name, (0.0, 0.0))
+                    found[name] = min(before[0], low), max(before[1], high)
+        return found

@@ -86,7 +86,8 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         from runtimes.onnx_quantisers import left_out
         from runtimes.trt_network import typed_onnx
 
-        lost = left_out(load_onnx(typed_onnx(artifact)))
+        unsigned = artifact.precision.activations is Dtype.UINT8
+        lost = left_out(load_onnx(typed_onnx(artifact)), depthwise=unsigned)
         found.update({f"{kind} not quantised": count for kind, count in lost.items()})
     if artifact.format in (Format.NETWORK, Format.ENGINE):
         from runtimes.trt_network import load_network

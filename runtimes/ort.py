@@ -101,6 +101,15 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
     return OpenSession(_attest(session, path), shape, run)
 
 
+def shipped_session(model: bytes, threads: int = 1) -> Any:
+    """ONNX Runtime's own session on a model in memory, with the settings that ship."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    options = _options(onnxruntime, Mode.SHIPPED, threads, optimised=True)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def own_errors() -> list[type[Exception]]:
     """What ONNX Runtime raises; its kinds have no common base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as native

@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_map
 
 from efficientvit.compression import (
     Half,
+    addends,
+    affine,
     compressible,
     dequantised,
     int8,
@@ -45,9 +47,13 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
         if tensor.is_floating_point():
             tensor.copy_(rounded(tensor, precision.decoded))
     if precision.quantised:
-        for name in quantisable(result):
+        for name in quantisable(result, depthwise=precision.activations is Dtype.UINT8):
             weight = result.get_parameter(name)
             weight.copy_(torch.tensor(dequantised(*quantised(weight.numpy().astype(np.float32)))))
+        for name in addends(result) if precision.activations is Dtype.UINT8 else ():
+            bias = result.get_parameter(name)
+            integers, scale, zero = affine(bias.numpy().astype(np.float32))
+            bias.copy_(torch.tensor((integers.astype(np.float32) - zero.astype(np.float32)) * scale))
     elif precision.weights.compressed:
         for name in compressible(result):
             weight = result.get_parameter(name)

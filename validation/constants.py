@@ -63,12 +63,12 @@ def _is_structure(value: NDArray[Any]) -> bool:
 
 
 def _is_zero_point(name: str, value: NDArray[Any]) -> bool:
-    """Of a symmetric quantiser: zeros, whose number and place are the structure gate's business."""
+    """Of a symmetric quantiser, or of what is never negative: zeros, the structure gate's business."""
     return name.endswith("_zero_point") and not value.any()
 
 
 def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
-    """Compare an artifact's floating-point and int8 constants with the digests of the deploy form's.
+    """Compare an artifact's floating-point and 8-bit constants with the digests of the deploy form's.
 
     A constant that still bears a tensor's name must be that tensor. One that the converter renamed must be
     some tensor of the deploy form, and none may be left over: a converter may share one copy of equal tensors.
@@ -79,7 +79,7 @@ def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
     wrong: list[str] = []
     found: Counter[str] = Counter()
     for name, value in actual:
-        if not (np.issubdtype(value.dtype, np.floating) or value.dtype == np.int8):
+        if not (np.issubdtype(value.dtype, np.floating) or value.dtype in (np.int8, np.uint8)):
             continue
         digest = tensor_digest(value) if value.any() else ZEROS
         own = by_name.get(name.replace(".", "_"))

@@ -137,7 +137,13 @@ def _report(
     beside = None
     if defaults and runtime.evidence is Evidence.NATIVE:
         plain = _tried(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
-        beside = DefaultsCheck(plain.attestation, gates.precision_gate(judged.only(plain.fed), plain.outputs, factor))
+        fed = judged.only(plain.fed)
+        beside = DefaultsCheck(
+            plain.attestation,
+            gates.quality_gate(fed, plain.outputs[0])
+            if artifact.precision.quantised
+            else gates.precision_gate(fed, plain.outputs, factor),
+        )
     return Report(
         artifact_sha256=artifact.sha256,
         evidence=runtime.evidence,
@@ -199,13 +205,14 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
 
 
 def _quantised(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
-    """Of Q/DQ graphs: an ONNX file's ranges; how the layers of a parsed network execute."""
+    """Of Q/DQ graphs: an ONNX file's ranges; how the layers execute where the file or its network ships."""
     rows = reference.golden.ordinary_rows
     judged = [row for row in rows if reference.judged[row]]
     batch = artifact.batch or 1
     if artifact.format is Format.ONNX:
         yield gates.ranges_gate(calibrated_ranges(artifact, reference.inputs[rows]))
-        return
+        if artifact.precision.activations is Dtype.INT8:  # another runtime's: the network that it parses is judged
+            return
     count = -(-_TAUGHT_IMAGES // batch) * batch
     yield gates.execution_gate(layer_deviations(artifact, reference.inputs[np.resize(judged, count)]))
 

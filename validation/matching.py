@@ -79,19 +79,21 @@ class _Search:
             self._by_size.setdefault(tensor.values[0].size, []).append(tensor)
         self._inputs = {name for tensor in right.tensors if not tensor.layer.reads for name in tensor.layer.gives}
         self._same: dict[str, frozenset[str]] = {}  # a tensor of the artifact -> the model's that it is
+        self._turned: dict[str, int] = {}  # and in which of its forms
         self._module: dict[str, str] = {}
 
     def find(self, layer: Layer, tensor: str, values: tuple[Float64, ...]) -> Found:
         candidates = self._by_size.get(values[0].size, [])
         expected = self._expected(layer, candidates)
         hint = self._hint(layer)
-        for form in _forms(values):
+        for turn, form in enumerate(_forms(values)):
             near = [right for bound, right in _bounded(form, candidates) if bound <= self._factor * right.floor]
             hits = [(error, right) for right in near if (error := _error(form, right)) <= self._factor * right.floor]
             if hits and (moved := self._moved(layer, tensor, hits)) is not None:
                 error = _error(values, moved)
                 return self._found(layer, tensor, hint or moved.layer.name, error, moved, values, expected=True)
             if hits:
+                self._turned[tensor] = turn
                 self._same[tensor] = frozenset(name for _, right in hits for name in right.layer.gives)
                 error, own = next((hit for hit in hits if hit[1] in expected), min(hits, key=lambda hit: hit[0]))
                 return self._found(layer, tensor, hint or own.layer.name, error, own, values, expected=True)
@@ -102,8 +104,12 @@ class _Search:
             self._module[tensor] = hint or self._before(layer)
             return Found(self._module[tensor], float("inf"), self._least_floor, False, values, None)
         error, own = min(((_error(values, right), right) for right in meant), key=lambda pair: pair[0])
+        # Turned as what the layer read: whoever looks for the cause must compare like with like.
+        forms = list(_forms(values))
+        turn = next((self._turned[name] for name in layer.reads if name in self._turned), 0)
+        form = forms[turn] if turn < len(forms) else values
         module = hint or (own.layer.name if expected else self._before(layer))
-        return self._found(layer, tensor, module, error, own, values, expected=bool(expected))
+        return self._found(layer, tensor, module, error, own, form, expected=bool(expected))
 
     def _found(
         self,

@@ -5,25 +5,39 @@ from collections.abc import Mapping
 from runtimes.artifact import Artifact
 from runtimes.base import Array
 from runtimes.onnx_file import load_onnx
-from runtimes.onnx_quantisers import activation_quantisers, without_quantisers
+from runtimes.onnx_quantisers import Quantiser, activation_quantisers, without_quantisers
 from runtimes.onnx_tensors import OnnxTensors
 from runtimes.trt_network import typed_onnx
 from validation.constants import digests
 from validation.reference import Reference
 
-_LARGEST_INT8 = 127
-
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:
-    """Tensor -> (the largest magnitude that its quantiser represents, the largest on the images in float32)."""
+    """Tensor -> (what its quantiser represents, what it reaches on the images in float32), as lengths.
+
+    Of a symmetric quantiser these are largest magnitudes. Of one with a zero point they are the lengths of what the two
+    ranges share and of what they span together, the larger one last where values are clipped.
+    """
     model = load_onnx(artifact.path)
     quantisers = list(activation_quantisers(model))
-    peaks = OnnxTensors(without_quantisers(model)).peaks(images, artifact.batch or 1)
-    largest = {**peaks, model.graph.input[0].name: float(abs(images).max())}
+    extremes = OnnxTensors(without_quantisers(model)).extremes(images, artifact.batch or 1)
+    extremes[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
+    nowhere = (float("nan"), float("nan"))
     return {
-        quantiser.tensor: (_LARGEST_INT8 * quantiser.scale, largest.get(quantiser.tensor, float("nan")))
-        for quantiser in quantisers
+        quantiser.tensor: _lengths(quantiser, extremes.get(quantiser.tensor, nowhere)) for quantiser in quantisers
     }
+
+
+def _lengths(quantiser: Quantiser, reached: tuple[float, float]) -> tuple[float, float]:
+    low, high = quantiser.range
+    if quantiser.symmetric:
+        return high, max(-reached[0], reached[1])
+    shared = min(high, reached[1]) - max(low, reached[0])
+    spanned = max(high, reached[1]) - min(low, reached[0])
+    if reached[0] == reached[1]:  # constantly zero
+        return spanned, 0.0
+    clipped = (reached[1] - reached[0]) > (high - low)
+    return (shared, spanned) if clipped else (spanned, shared)
 
 
 def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
@@ -32,11 +46,12 @@ def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
 
 
 def scale_digests(artifact: Artifact) -> Mapping[str, str]:
-    """Name -> digest of every activation's scale: what the stages after quantisation must still hold, bit for bit."""
+    """Name -> digest of every activation's scale and zero point: what later stages must still hold, bit for bit."""
     import numpy as np
     import onnx
 
     model = load_onnx(typed_onnx(artifact))
-    names = {quantiser.scale_name for quantiser in activation_quantisers(model)}
+    quantisers = list(activation_quantisers(model))
+    names = {each.scale_name for each in quantisers} | {each.zero_name for each in quantisers if not each.symmetric}
     held = [tensor for tensor in model.graph.initializer if tensor.name in names]
     return digests((tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))) for tensor in held)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efficientvit.compression import quantisable, quantised
+from efficientvit.compression import addends, affine, quantisable, quantised
 from efficientvit.deploy import rewritten
 from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
@@ -164,7 +164,7 @@ class ReferenceModel:
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
         if precision.quantised:
-            held = quantised_constants(self.image_deploy if image_input else self.deploy)
+            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision.activations)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.golden.preprocessing) if image_input else ())]
@@ -265,17 +265,22 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
 
 
-def quantised_constants(deploy: nn.Module) -> list[tuple[str, NDArray[Any]]]:
+def quantised_constants(deploy: nn.Module, activations: Dtype) -> list[tuple[str, NDArray[Any]]]:
     """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
 
-    By the names that ONNX Runtime's quantiser gives them.
+    Among unsigned activations the attention biases are unsigned too, with a zero point. By the names that ONNX
+    Runtime's quantiser gives them.
     """
-    chosen = set(quantisable(deploy))
+    unsigned = activations is Dtype.UINT8
+    weights, biases = set(quantisable(deploy, depthwise=unsigned)), set(addends(deploy) if unsigned else ())
     result: list[tuple[str, NDArray[Any]]] = []
     for name, value in deploy_constants(deploy, Dtype.FP32):
-        if name in chosen:
+        if name in weights:
             integers, scale = quantised(value.astype(np.float32))
             result += [(f"{name}_quantized", integers), (f"{name}_scale", scale)]
+        elif name in biases:
+            stored, scale, zero = affine(value.astype(np.float32))
+            result += [(f"{name}_quantized", stored), (f"{name}_scale", scale), (f"{name}_zero_point", zero)]
         else:
             result.append((name, value))
     return result

@@ -104,7 +104,7 @@ def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     """A softmax over the queries: the sizes are equal, so nothing complains."""
     node = _pick(rng, _nodes(model, "Softmax"))
     (attribute,) = [a for a in node.attribute if a.name == "axis"]
-    attribute.i = -1
+    attribute.i = 1
 
 
 def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:

@@ -97,7 +97,8 @@ def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outco
         batch=batch,
         out=out,
         kit=False,
-        tensorrt=TensorRtOptions(sm=ADA, calibrate="golden" if form == "int8" else None),
+        tensorrt=TensorRtOptions(sm=ADA),
+        calibrate="golden" if form == "int8" else None,
     )
     (outcome,) = pipeline.run(request, pipeline.Silent())
     return outcome
@@ -687,10 +688,10 @@ def test_the_builders_listing_is_read() -> None:
     assert list(compiled_layers([])) == []
 
 
-def _calibrated(options: TensorRtOptions) -> NDArray[np.float32]:
+def _calibrated(calibrate: str) -> NDArray[np.float32]:
     golden = synthetic(Preprocessing(image_size=SIZE))
     shop = Workshop(SimpleNamespace(), SimpleNamespace(golden=golden), Path("nowhere"))  # type: ignore[arg-type]
-    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=options)
+    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=TensorRtOptions(), calibrate=calibrate)
     images: NDArray[np.float32] = shop.calibration_images(job)
     return images
 
@@ -701,7 +702,7 @@ def test_int8_is_calibrated_on_the_photos_given(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8)
     for index, photo in enumerate(pixels):
         Image.fromarray(photo).save(tmp_path / f"{index}.png")
-    photos = _calibrated(TensorRtOptions(calibrate=str(tmp_path)))
+    photos = _calibrated(str(tmp_path))
     assert photos.shape == (3, 3, SIZE, SIZE)
-    golden = _calibrated(TensorRtOptions(calibrate="golden"))
+    golden = _calibrated("golden")
     assert np.array_equal(golden, synthetic(Preprocessing(image_size=SIZE)).ordinary().images)

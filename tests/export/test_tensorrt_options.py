@@ -32,9 +32,11 @@ def test_what_can_be_had_is_taken() -> None:
     assert set(DEFAULT_ARCHITECTURES) < set(ARCHITECTURES)
 
 
-def _jobs(precision: str | None = None, batch: int | None = 1, **options: Any) -> tuple[Job, ...]:
+def _jobs(
+    precision: str | None = None, batch: int | None = 1, calibrate: str | None = None, **options: Any
+) -> tuple[Job, ...]:
     tensorrt = TensorRtOptions(**options)
-    return Request(models=("m0",), targets=("tensorrt",), precision=precision, batch=batch, tensorrt=tensorrt).jobs()
+    return Request(("m0",), ("tensorrt",), precision, batch=batch, tensorrt=tensorrt, calibrate=calibrate).jobs()
 
 
 def test_int8_needs_images(tmp_path: Path) -> None:
@@ -49,8 +51,7 @@ def test_int8_needs_images(tmp_path: Path) -> None:
         _jobs("int8", calibrate=str(photo))
     for given in ("golden", str(tmp_path)):
         (job,) = _jobs("int8", calibrate=given)
-        assert job.tensorrt is not None
-        assert job.tensorrt.calibrate == given
+        assert job.calibrate == given
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", None])
@@ -78,7 +79,7 @@ def test_a_profile_is_for_a_dynamic_batch() -> None:
 
 
 def test_options_are_for_tensorrt() -> None:
-    for options in ({"sm": (89,)}, {"profile": (1, 2, 3)}, {"calibrate": "golden"}, {"timing_cache": Path("cache")}):
+    for options in ({"sm": (89,)}, {"profile": (1, 2, 3)}, {"timing_cache": Path("cache")}):
         request = Request(models=("m0",), targets=("onnx", "openvino"), tensorrt=TensorRtOptions(**options))
         with pytest.raises(BadOption, match="options for TensorRT engines"):
             request.jobs()
@@ -87,11 +88,6 @@ def test_options_are_for_tensorrt() -> None:
 def test_of_several_targets_one_takes_them() -> None:
     request = Request(models=("m0",), targets=("onnx", "tensorrt"), tensorrt=TensorRtOptions(sm=(89,)))
     assert [job.tensorrt is None for job in request.jobs()] == [True, False]
-
-
-def test_int8_is_tensorrts_alone() -> None:
-    with pytest.raises(BadOption, match="cannot be made in int8"):
-        Request(models=("m0",), targets=("onnx",), precision="int8").jobs()
 
 
 @pytest.mark.parametrize(
@@ -128,9 +124,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "float32 on Turing": ((*TENSORRT, "-p", "fp32", "--sm", "75"), "no float32 engine"),
     "an architecture for ONNX": (("-t", "onnx", "--sm", "89"), "options for TensorRT engines"),
     "a profile for ONNX": (("-t", "onnx", "--batch", "dynamic", "--profile", "1", "4", "8"), "options for TensorRT"),
-    "images for ONNX": (("--calibrate", "golden"), "options for TensorRT engines"),
+    "images for ONNX in float32": (("--calibrate", "golden"), "--calibrate is for int8"),
     "a cache for ONNX": (("--timing-cache", "cache"), "options for TensorRT engines"),
-    "int8 for ONNX": (("-p", "int8"), "cannot be made in int8"),
+    "int8 for ONNX without images": (("-p", "int8"), "int8 has to be calibrated"),
+    "int8 for Core ML": (("-t", "coreml", "-p", "int8"), "cannot be made in int8"),
 }
 
 

@@ -76,8 +76,8 @@ def _convolved(image: Array) -> Array:
 
 def test_the_quantisers_between_operators_are_listed() -> None:
     assert list(activation_quantisers(_model(TWICE))) == [
-        Quantiser("image", "image_scale", 0.03125),
-        Quantiser("r", "r_scale", 0.125),
+        Quantiser("image", "image_scale", 0.03125, "zero"),
+        Quantiser("r", "r_scale", 0.125, "zero"),
     ]
 
 

@@ -85,8 +85,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     shop = Workshop(weights, reference, tmp_path_factory.mktemp("networks"))
     stages: dict[str, dict[str, Artifact]] = {}
     for form in FORMS:
-        options = TensorRtOptions(calibrate="golden" if form == "int8" else None)
-        job = Job("m0", TARGETS["tensorrt"], form, 1, 18, tensorrt=options)
+        images = "golden" if form == "int8" else None
+        job = Job("m0", TARGETS["tensorrt"], form, 1, 18, tensorrt=TensorRtOptions(), calibrate=images)
         source: Artifact | None = None
         own = stages[form] = dict[str, Artifact]()
         for name, wanted in job.plan[:-1]:

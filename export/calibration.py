@@ -1,0 +1,43 @@
+"""`--calibrate`: the images on which int8 finds its ranges."""
+
+from pathlib import Path
+
+from efficientvit.errors import BadOption
+
+GOLDEN = "golden"
+"""`--calibrate golden`: the golden images themselves."""
+
+
+def require_calibration(calibrate: str | None, precision: str) -> None:
+    """int8 needs images, and nothing else does.
+
+    Args:
+        calibrate: a folder of photos, or `golden`; None where nothing was given.
+        precision: as `--precision` has it.
+
+    Raises:
+        BadOption: none are given, or the folder is none.
+    """
+    if precision != "int8":
+        if calibrate is not None:
+            raise BadOption(
+                "--calibrate is for int8",
+                expected="-p int8 with it",
+                got=f"-p {precision}",
+                next_step="add -p int8, or leave --calibrate out",
+            )
+        return
+    if calibrate is None:
+        raise BadOption(
+            "int8 has to be calibrated",
+            expected="--calibrate DIR with photos like those that the app will see",
+            got="no --calibrate",
+            next_step="for a trial, --calibrate golden takes the golden images themselves",
+        )
+    if calibrate != GOLDEN and not Path(calibrate).is_dir():
+        raise BadOption(
+            "--calibrate names no folder",
+            expected="a folder of photos",
+            got=calibrate,
+            next_step="a hundred photos like those that the app will see are enough to begin with",
+        )

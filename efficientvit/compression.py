@@ -3,8 +3,8 @@
 Core ML has two forms: int8 with one scale for each output channel, and a palette of 2^bits values for each tensor, both
 for large weights only and decoded to fp16. Where activations are quantised as well (Q/DQ), weights are int8 with a
 float32 scale for each output channel: the dense ones for TensorRT, all of them for CPUs, whose attention biases are
-quantised too, to unsigned 8 bits as the activations that they are added to. What is computed here is what the file must hold and decode to, bit for
-bit.
+quantised too, to unsigned 8 bits like the activations that they are added to. What is computed here is what the file
+must hold and decode to, bit for bit.
 """
 
 from collections.abc import Iterator

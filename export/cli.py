@@ -101,7 +101,9 @@ def cli() -> None:
     metavar="NAME",
     help="onnx, openvino, coreml, tensorrt or all; repeatable. [default: onnx]",
 )
-@click.option("-p", "--precision", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), help="[default: each target's own]")
+@click.option(
+    "-p", "--precision", type=click.Choice(["fp32", "fp16", "bf16", "int8"]), help="[default: each target's own]"
+)
 @click.option(
     "-w",
     "--weights",

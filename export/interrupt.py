@@ -13,9 +13,11 @@ _received: list[int] = []
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C. A class of its own because CPython takes note when a plain `KeyboardInterrupt` leaves source run by
-    `exec` (as it may, wherever a dataclass or a traced graph is made) and then, under `python -m`, dies of SIGINT at
-    exit whatever exit code was asked for.
+    """Ctrl-C.
+
+    A class of its own because CPython takes note when a plain `KeyboardInterrupt` leaves source run by `exec` (as it
+    may, wherever a dataclass or a traced graph is made) and then, under `python -m`, dies of SIGINT at exit whatever
+    exit code was asked for.
     """
 
 

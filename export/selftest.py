@@ -22,6 +22,7 @@ from efficientvit.errors import BrokenArtifact, MissingExtra, StageFailed, VitEx
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from export import chatter
+from export.calibration import GOLDEN
 from export.coreml_options import CoreMlOptions
 from export.faults import coreml, ir, onnx_table
 from export.faults import inputs as input_faults
@@ -46,6 +47,7 @@ from validation.golden import Kind
 from validation.golden_synthetic import synthetic
 from validation.judge import judge
 from validation.metrics import relative_error
+from validation.ranges import with_calibration
 from validation.reference import ReferenceModel
 from validation.rewrite import EXACT, rewrite_gates
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
@@ -253,7 +255,9 @@ class _Bench:
         precision = "fp16" if target == "coreml" else variant
         compressed = Dtype(variant) if variant in ("int8", "palette6") else None
         options = CoreMlOptions(ios=16, weights=compressed) if target == "coreml" else CoreMlOptions()
-        request = Request((self._shop.weights.model.spec.name,), (target,), precision, kit=False, coreml=options)
+        calibrate = GOLDEN if precision == "int8" else None
+        name = self._shop.weights.model.spec.name
+        request = Request((name,), (target,), precision, kit=False, coreml=options, calibrate=calibrate)
         (job,) = request.jobs()
         result: dict[str, Healthy] = {}
         source: Artifact | None = None
@@ -276,7 +280,7 @@ class _Bench:
 
     def _verdict(self, artifact: Artifact) -> Verdict:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        return judge(artifact, reference, runtime_for(artifact.format))
+        return judge(artifact, with_calibration(reference, artifact), runtime_for(artifact.format))
 
     def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
         folder = self._scratch / "spoilt"

@@ -19,7 +19,8 @@ class TensorRtOptions:
     """One engine's targets.
 
     `sm`: compute capabilities to build for ahead of time; an enterprise build is for the GPU of its host alone.
-    `profile`: smallest, usual and largest batch of a dynamic one. `timing_cache`: kept and used again by enterprise builds.
+    `profile`: smallest, usual and largest batch of a dynamic one. `timing_cache`: kept and used again by enterprise
+    builds.
 
     Raises:
         BadOption: a value out of range.

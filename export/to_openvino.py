@@ -7,7 +7,7 @@ from runtimes.host import versions
 from runtimes.openvino_ir import import_openvino
 
 
-def to_openvino(source: Artifact, out: Path, precision: Precision = Precision()) -> Artifact:
+def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
     """Write `out` (.xml) and the .bin beside it.
 
     OpenVINO's own `save_model` rounds weights to fp16 unless it is told not to; here that is what the

@@ -131,9 +131,9 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
                 next_step="somebody changed the folder: export again",
             )
     found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
-    # Only calibration knows its scales; the weights know everything else.
-    scales = {name: digest for name, digest in found.items() if artifact.precision.quantised and _is_scale(name)}
-    return loaded, reference.with_constants(scales), check
+    # Only calibration knows its scales and zero points; the weights know everything else.
+    own = {name: digest for name, digest in found.items() if artifact.precision.quantised and _is_calibrated(name)}
+    return loaded, reference.with_constants(own), check
 
 
 def _require_settings(exported: Exported) -> None:
@@ -157,5 +157,5 @@ _SAME = 1e-9
 """Between hosts float64 differs by its roundings."""
 
 
-def _is_scale(name: str) -> bool:
-    return name.endswith("_scale")
+def _is_calibrated(name: str) -> bool:
+    return name.endswith(("_scale", "_zero_point"))

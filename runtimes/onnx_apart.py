@@ -41,9 +41,7 @@ def _take_apart(model: Any) -> tuple[str, ...]:
     shapes = {value.name: value.type.tensor_type.shape for value in inferred}
     graph = model.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
-    kinds = {
-        node.output[0]: held[node.input[2]].data_type for node in graph.node if node.op_type == "QuantizeLinear"
-    }
+    kinds = {node.output[0]: held[node.input[2]].data_type for node in graph.node if node.op_type == "QuantizeLinear"}
     for node in graph.node:
         for index, name in enumerate(node.input):
             if name in kinds:

@@ -81,6 +81,23 @@ def left_out(model: Any, *, depthwise: bool = False) -> Counter[str]:
     )
 
 
+def unlike_their_quantiser(model: Any) -> int:
+    """How many go back to floating point by another scale or zero point than they came from it."""
+    import onnx
+
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
+
+    def same(first: str, second: str) -> bool:
+        return first == second or (first in held and second in held and np.array_equal(held[first], held[second]))
+
+    return sum(
+        not all(map(same, node.input[1:], makers[node.input[0]].input[1:]))
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in makers
+    )
+
+
 def _depthwise(node: Any) -> bool:
     return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
 

@@ -83,12 +83,15 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
     if artifact.precision.quantised:
-        from runtimes.onnx_quantisers import left_out
+        from runtimes.onnx_quantisers import left_out, unlike_their_quantiser
         from runtimes.trt_network import typed_onnx
 
         unsigned = artifact.precision.activations is Dtype.UINT8
-        lost = left_out(load_onnx(typed_onnx(artifact)), depthwise=unsigned)
+        typed = load_onnx(typed_onnx(artifact))
+        lost = left_out(typed, depthwise=unsigned)
         found.update({f"{kind} not quantised": count for kind, count in lost.items()})
+        if other := unlike_their_quantiser(typed):
+            found["DequantizeLinear unlike its quantiser"] = other
     if artifact.format in (Format.NETWORK, Format.ENGINE):
         from runtimes.trt_network import load_network
 

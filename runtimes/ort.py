@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU."""
 
 import platform
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -98,7 +99,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
         return logits
 
     shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
-    return OpenSession(_attest(session, path), shape, run)
+    return OpenSession(_attest(session, path, mode), shape, run)
 
 
 def shipped_session(model: bytes, threads: int = 1) -> Any:
@@ -141,16 +142,17 @@ def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimised: bool) -> 
     return options
 
 
-def _attest(session: Any, path: Path) -> Attestation:
+def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
     options = session.get_session_options()
     stored = _stored_dtypes(path)
+    integer = _integer_kernels(path, options) if "INT8" in stored and mode is not Mode.ORACLE else Counter()
     # ONNX Runtime will not say what it computes in. On x86 its CPU kernels are float32: it casts around
     # float16 operators and drops the casts that cancel out. On 64-bit Arm it has float16 kernels of its own.
     native_fp16 = "FLOAT16" in stored and platform.machine() in ("arm64", "aarch64")
     return Attestation(
         runtime="onnxruntime",
         version=version("onnxruntime"),
-        precision=Dtype.FP16 if native_fp16 else Dtype.FP32,
+        precision=Dtype.INT8 if integer else Dtype.FP16 if native_fp16 else Dtype.FP32,
         threads=options.intra_op_num_threads,
         isa=this_host().isa,
         settings={
@@ -159,9 +161,26 @@ def _attest(session: Any, path: Path) -> Attestation:
             "execution_mode": options.execution_mode.name,
             "inter_op_num_threads": str(options.inter_op_num_threads),
             _SPINNING: _entry(options, _SPINNING),
+            **({"kernels": ", ".join(f"{count} {kind}" for kind, count in integer.most_common())} if integer else {}),
             "initializers": ", ".join(f"{count} {dtype}" for dtype, count in stored.most_common()),
         },
     )
+
+
+def _integer_kernels(path: Path, options: Any) -> Counter[str]:
+    """The operators of a Q/DQ file after ONNX Runtime's fusions; none if none of them computes in integers."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fused = Path(scratch) / "fused.onnx"
+        again = onnxruntime.SessionOptions()
+        again.log_severity_level = _FATAL_ONLY
+        again.intra_op_num_threads = 1
+        again.graph_optimization_level = options.graph_optimization_level
+        again.optimized_model_filepath = str(fused)
+        onnxruntime.InferenceSession(path, again, providers=["CPUExecutionProvider"])
+        found = Counter(node.op_type for node in load_onnx(fused, weights=False).graph.node)
+    return found if any(kind.startswith("QLinear") for kind in found) else Counter()
 
 
 def _entry(options: Any, key: str) -> str:

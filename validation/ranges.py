@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from runtimes.artifact import Artifact
 from runtimes.base import Array
 from runtimes.onnx_file import load_onnx
@@ -23,19 +25,21 @@ def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[f
     extremes = OnnxTensors(without_quantisers(model)).extremes(images, artifact.batch or 1)
     extremes[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
     nowhere = (float("nan"), float("nan"))
-    return {
-        quantiser.tensor: _lengths(quantiser, extremes.get(quantiser.tensor, nowhere)) for quantiser in quantisers
-    }
+    return {quantiser.tensor: _lengths(quantiser, extremes.get(quantiser.tensor, nowhere)) for quantiser in quantisers}
 
 
 def _lengths(quantiser: Quantiser, reached: tuple[float, float]) -> tuple[float, float]:
     low, high = quantiser.range
+    if not np.isfinite([low, high, *reached]).all():
+        return float("nan"), float("nan")
     if quantiser.symmetric:
         return high, max(-reached[0], reached[1])
     shared = min(high, reached[1]) - max(low, reached[0])
     spanned = max(high, reached[1]) - min(low, reached[0])
     if reached[0] == reached[1]:  # constantly zero
         return spanned, 0.0
+    if not shared > 0:
+        return 0.0, spanned
     clipped = (reached[1] - reached[0]) > (high - low)
     return (shared, spanned) if clipped else (spanned, shared)
 
@@ -47,7 +51,6 @@ def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
 
 def scale_digests(artifact: Artifact) -> Mapping[str, str]:
     """Name -> digest of every activation's scale and zero point: what later stages must still hold, bit for bit."""
-    import numpy as np
     import onnx
 
     model = load_onnx(typed_onnx(artifact))

@@ -10,27 +10,31 @@ from onnx import numpy_helper
 from export.faults.fault import Rng
 
 
-def _initializers(model: onnx.ModelProto, ending: str) -> list[onnx.TensorProto]:
+def initializers(model: onnx.ModelProto, ending: str) -> list[onnx.TensorProto]:
+    """Those whose names end so."""
     return [tensor for tensor in model.graph.initializer if tensor.name.endswith(ending)]
 
 
-def _pick(rng: Rng, items: list[Any]) -> Any:
+def pick(rng: Rng, items: list[Any]) -> Any:
+    """One of them, at random."""
     assert items, "the fault has nothing to be planted in"
     return items[int(rng.integers(len(items)))]
 
 
-def _change(tensor: onnx.TensorProto, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+def changed(tensor: onnx.TensorProto, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+    """Put another value into an initializer."""
     value = change(numpy_helper.to_array(tensor).copy())
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
 
 
-def _nodes(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
+def nodes(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
+    """Those of one kind."""
     return [node for node in model.graph.node if node.op_type == kind]
 
 
 def _bias(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
     """The first attention's bias of a head; its name has a level less where one window is the whole grid."""
-    held: list[onnx.TensorProto] = _initializers(model, f".bias.{head}")
+    held: list[onnx.TensorProto] = initializers(model, f".bias.{head}")
     return next(tensor for tensor in held if "mixer" in tensor.name)
 
 
@@ -43,18 +47,18 @@ def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
         flat[i] = np.nextafter(flat[i], flat.dtype.type(np.inf))
         return value
 
-    _change(_pick(rng, _initializers(model, ".weight")), flip)
+    changed(pick(rng, initializers(model, ".weight")), flip)
 
 
 def zeroed_bias(model: onnx.ModelProto, rng: Rng) -> None:
     """A convolution without its bias."""
-    _change(_pick(rng, _initializers(model, "project.bias")), np.zeros_like)
+    changed(pick(rng, initializers(model, "project.bias")), np.zeros_like)
 
 
 def scaled_weight(model: onnx.ModelProto, rng: Rng) -> None:
     """A weight tensor off by up to two per cent."""
     factor = 1 + rng.uniform(0.001, 0.02)
-    _change(_pick(rng, _initializers(model, "expand.weight")), lambda value: (value * factor).astype(value.dtype))
+    changed(pick(rng, initializers(model, "expand.weight")), lambda value: (value * factor).astype(value.dtype))
 
 
 def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
@@ -76,13 +80,13 @@ def rewired_biases(model: onnx.ModelProto, rng: Rng) -> None:
 
 def flipped_kernel(model: onnx.ModelProto, rng: Rng) -> None:
     """A depthwise kernel left to right."""
-    _change(_pick(rng, _initializers(model, "depthwise1.weight")), lambda value: value[..., ::-1])
+    changed(pick(rng, initializers(model, "depthwise1.weight")), lambda value: value[..., ::-1])
 
 
 def transposed_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """A square matrix transposed, shape kept."""
-    tensors = [t for t in _initializers(model, "project.weight") if t.dims[0] == t.dims[1]]
-    _change(_pick(rng, tensors), lambda value: value.transpose(1, 0, 2, 3))
+    tensors = [t for t in initializers(model, "project.weight") if t.dims[0] == t.dims[1]]
+    changed(pick(rng, tensors), lambda value: value.transpose(1, 0, 2, 3))
 
 
 def _sees_large_values(node: onnx.NodeProto) -> bool:
@@ -92,7 +96,7 @@ def _sees_large_values(node: onnx.NodeProto) -> bool:
 
 def relu6(model: onnx.ModelProto, rng: Rng) -> None:
     """One of the ReLUs that sees large values clips at 6."""
-    node = _pick(rng, [node for node in _nodes(model, "Relu") if _sees_large_values(node)])
+    node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
     dtype = np.float16 if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer) else np.float32
     for name, bound in (("clip_low", 0), ("clip_high", 6)):
         model.graph.initializer.append(numpy_helper.from_array(np.array(bound, dtype), name))
@@ -102,26 +106,26 @@ def relu6(model: onnx.ModelProto, rng: Rng) -> None:
 
 def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     """A softmax over the queries: the sizes are equal, so nothing complains."""
-    node = _pick(rng, _nodes(model, "Softmax"))
+    node = pick(rng, nodes(model, "Softmax"))
     (attribute,) = [a for a in node.attribute if a.name == "axis"]
     attribute.i = 1
 
 
 def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
     """A depthwise convolution padded on the wrong side."""
-    node = _pick(rng, [node for node in _nodes(model, "Conv") if "depthwise1" in node.name])
+    node = pick(rng, [node for node in nodes(model, "Conv") if "depthwise1" in node.name])
     (attribute,) = [a for a in node.attribute if a.name == "pads"]
     attribute.ints[:] = [2, 2, 0, 0]
 
 
 def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
     """Two neighbouring classes change places."""
-    count = int(_initializers(model, "head.linear.bias")[0].dims[0])
+    count = int(initializers(model, "head.linear.bias")[0].dims[0])
     i = int(rng.integers(count - 1))
     order = np.arange(count)
     order[[i, i + 1]] = order[[i + 1, i]]
     for ending in ("head.linear.weight", "head.linear.bias"):
-        _change(_initializers(model, ending)[0], lambda value: value[order])
+        changed(initializers(model, ending)[0], lambda value: value[order])
 
 
 def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
@@ -137,7 +141,7 @@ def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
     del rng
     for port in (model.graph.input[0], model.graph.output[0]):
         port.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    for node in _nodes(model, "Cast"):
+    for node in nodes(model, "Cast"):
         node.op_type = "Identity"
         del node.attribute[:]
 
@@ -146,7 +150,7 @@ def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     """The last class is gone."""
     del rng
     for ending in ("head.linear.weight", "head.linear.bias"):
-        tensor = _initializers(model, ending)[0]
+        tensor = initializers(model, ending)[0]
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:-1].copy(), tensor.name))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value -= 1
 
@@ -162,14 +166,14 @@ def sham(model: onnx.ModelProto, rng: Rng) -> None:
 
 def permuted_channels(model: onnx.ModelProto, rng: Rng) -> None:
     """A Concat that joins the heads in another order."""
-    node = _pick(rng, [node for node in _nodes(model, "Concat") if "mixer" in node.name and len(node.input) == 4])
+    node = pick(rng, [node for node in nodes(model, "Concat") if "mixer" in node.name and len(node.input) == 4])
     inputs = list(node.input)
     node.input[:] = [*inputs[1:], inputs[0]]
 
 
 def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     """A residual connection that goes nowhere: the branch is all that is left."""
-    node = _pick(rng, [node for node in _nodes(model, "Add") if "ffn" in node.name])
+    node = pick(rng, [node for node in nodes(model, "Add") if "ffn" in node.name])
     node.op_type = "Identity"
     del node.input[0]
 
@@ -194,7 +198,7 @@ def _dtype(model: onnx.ModelProto) -> Any:
 
 def relu6_without_a_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """The same by a Min with a bound that no audit of floating-point constants can see."""
-    node = _pick(rng, [node for node in _nodes(model, "Relu") if _sees_large_values(node)])
+    node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
     at, result = list(model.graph.node).index(node), node.output[0]
     node.output[0] = "unclipped"
     to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(_dtype(model)))
@@ -205,14 +209,14 @@ def relu6_without_a_constant(model: onnx.ModelProto, rng: Rng) -> None:
 
 def leaky(model: onnx.ModelProto, rng: Rng) -> None:
     """A ReLU that lets a ten-thousandth or more of what is negative through."""
-    node = _pick(rng, [node for node in _nodes(model, "Relu") if "expand" in node.name or "ffn" in node.name])
+    node = pick(rng, [node for node in nodes(model, "Relu") if "expand" in node.name or "ffn" in node.name])
     node.op_type = "LeakyRelu"
     node.attribute.append(onnx.helper.make_attribute("alpha", float(10 ** rng.uniform(-3, -1))))
 
 
 def hard_sigmoid(model: onnx.ModelProto, rng: Rng) -> None:
     """A squeeze-excite gate by its cheap approximation."""
-    _pick(rng, _nodes(model, "Sigmoid")).op_type = "HardSigmoid"
+    pick(rng, nodes(model, "Sigmoid")).op_type = "HardSigmoid"
 
 
 def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
@@ -227,7 +231,7 @@ def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
 def scale_off_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
     """A whole tensor moved by one unit in its type's last place."""
     towards = _dtype(model)(np.inf)
-    _change(_pick(rng, _initializers(model, "expand.weight")), lambda value: np.nextafter(value, towards))
+    changed(pick(rng, initializers(model, "expand.weight")), lambda value: np.nextafter(value, towards))
 
 
 def flushed_weight(model: onnx.ModelProto, rng: Rng) -> None:
@@ -238,7 +242,7 @@ def flushed_weight(model: onnx.ModelProto, rng: Rng) -> None:
         flat[np.where(flat == 0, np.inf, np.abs(flat)).argmin()] = 0
         return value
 
-    _change(_pick(rng, _initializers(model, ".weight")), flush)
+    changed(pick(rng, initializers(model, ".weight")), flush)
 
 
 def nudged_logits(model: onnx.ModelProto, rng: Rng) -> None:
@@ -251,7 +255,7 @@ def nudged_logits(model: onnx.ModelProto, rng: Rng) -> None:
         )
         return value
 
-    _change(_initializers(model, "head.linear.bias")[0], nudge)
+    changed(initializers(model, "head.linear.bias")[0], nudge)
 
 
 def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
@@ -267,20 +271,20 @@ def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
 def crossed_wires(model: onnx.ModelProto, rng: Rng) -> None:
     """Two convolutions of one shape fed with each other's bias: every constant is as it should be."""
     shape = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    convolutions = [node for node in _nodes(model, "Conv") if len(node.input) == 3]
+    convolutions = [node for node in nodes(model, "Conv") if len(node.input) == 3]
     pairs = [
         (one, other)
         for i, one in enumerate(convolutions)
         for other in convolutions[:i]
         if shape[one.input[1]] == shape[other.input[1]]
     ]
-    one, other = _pick(rng, pairs)
+    one, other = pick(rng, pairs)
     one.input[2], other.input[2] = other.input[2], one.input[2]
 
 
 def pool_less(model: onnx.ModelProto, rng: Rng) -> None:
     """An average pool over one row less."""
-    node = _pick(rng, [node for node in _nodes(model, "ReduceMean") if "head" in node.name or "gate" in node.name])
+    node = pick(rng, [node for node in nodes(model, "ReduceMean") if "head" in node.name or "gate" in node.name])
     for name, value in (("pool_start", [0]), ("pool_end", [-1]), ("pool_axis", [2])):
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
     inputs = [node.input[0], "pool_start", "pool_end", "pool_axis"]

@@ -36,6 +36,18 @@ from export.faults.onnx_graph import (
     transposed_constant,
     zeroed_bias,
 )
+from export.faults.onnx_quantised import (
+    back_by_another_scale,
+    bias_zero_point_off_by_one,
+    clipped_activation,
+    coarse_activation,
+    integer_off_by_one,
+    lost_pair,
+    lost_relu,
+    other_heads_integers,
+    weight_scale_by_an_ulp,
+    zero_point_for_negatives,
+)
 from validation.gates import Gate
 
 if TYPE_CHECKING:
@@ -91,4 +103,16 @@ FAULTS = (
     _fault(crossed_wires, "onnx", "fp16", "precision", Gate.STRUCTURE),
     _fault(pool_less, "onnx", "fp32", "simplify", Gate.STRUCTURE),
     _fault(other_checkpoint, "onnx", "fp32", "trace", Gate.CONSTANTS),
+    _fault(integer_off_by_one, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(weight_scale_by_an_ulp, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(other_heads_integers, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(bias_zero_point_off_by_one, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(coarse_activation, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(clipped_activation, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(zero_point_for_negatives, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(back_by_another_scale, "onnx", "int8", "quantize", Gate.OPERATORS),
+    _fault(lost_pair, "onnx", "int8", "quantize", Gate.OPERATORS),
+    _fault(lost_relu, "onnx", "int8", "quantize", Gate.STRUCTURE),
+    _fault(softmax_axis, "onnx", "int8", "quantize", Gate.STRUCTURE),
+    _fault(sham, "onnx", "int8", "quantize", Gate.QUALITY),
 )

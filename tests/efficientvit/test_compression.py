@@ -6,7 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficientvit.compression import LEAST_ELEMENTS, compressible, int8, palette, palettised
+from efficientvit.compression import (
+    LEAST_ELEMENTS,
+    addends,
+    affine,
+    compressible,
+    int8,
+    palette,
+    palettised,
+    quantisable,
+)
 from efficientvit.deploy import to_deploy
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
@@ -69,3 +78,35 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     weight = _weight(0)
     weight[3] = 0
     assert not int8(weight)[3].any()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**31), st.sampled_from([-3.0, 0.0, 3.0]))
+def test_a_constant_among_unsigned_activations_is_what_onnx_runtime_makes_of_it(seed: int, middle: float) -> None:
+    from onnx import TensorProto
+    from onnxruntime.quantization.quant_utils import quantize_data
+
+    value = (np.random.default_rng(seed).standard_normal((7, 7)) + middle).astype(np.float32)
+    zero, scale, integers = quantize_data(value, TensorProto.UINT8, symmetric=False)
+    stored, own_scale, own_zero = affine(value)
+    assert (own_scale, own_zero) == (scale, zero)
+    assert own_scale.dtype == np.float32
+    assert stored.dtype == own_zero.dtype == np.uint8
+    assert np.array_equal(stored, integers.reshape(value.shape))
+
+
+def test_a_constant_of_zeros_stays_zero() -> None:
+    stored, scale, zero = affine(np.zeros((2, 2), np.float32))
+    assert not stored.any()
+    assert scale.item() == 1
+    assert zero.item() == 0
+
+
+def test_what_is_quantised_for_cpus_is_every_weight_and_every_attention_bias() -> None:
+    deploy = to_deploy(seeded(model_spec("m0", 128)))
+    weights = {name for name in deploy.state_dict() if name.endswith(".weight")}
+    assert set(quantisable(deploy, depthwise=True)) == weights
+    assert set(quantisable(deploy)) < weights
+    heads = [name for name in deploy.state_dict() if name.rsplit(".", 1)[-1].isdigit()]
+    assert list(addends(deploy)) == heads
+    assert len(heads) == 24

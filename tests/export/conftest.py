@@ -68,6 +68,14 @@ def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An ONNX file in int8, calibrated on the golden images, as JSON."""
+    folder = tmp_path_factory.mktemp("unsigned")
+    options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden"]
+    return Exported(folder / "out", _run([*TINY, *options, "--json", "-o", "out"], folder))
+
+
+@pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same from another process and working directory, without the JSON."""
     folder = tmp_path_factory.mktemp("second") / "elsewhere"

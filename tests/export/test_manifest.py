@@ -114,7 +114,7 @@ def test_built(exported: Any, exported_int8: Any) -> None:
         assert engine["verdict"]["reason"]
         assert "its kit" in engine["verdict"]["remedy"]
         assert manifest["tensorrt"]["built_with"]["product"] == "tensorrt-rtx"
-        assert (manifest["tensorrt"]["calibration"] is None) is (manifest["precision"]["activations"] != "int8")
+        assert (manifest["calibration"] is None) is (manifest["precision"]["activations"] != "int8")
         assert manifest["timing"]["measured"] is False
     (_, quantize, quantised, _) = manifest["stages"][-4:]
     assert quantize["verdict"]["gates"]["ranges"]["passed"]

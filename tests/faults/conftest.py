@@ -156,6 +156,7 @@ def run(spoil: Spoil, tmp_path: Path) -> Run:
             out=tmp_path / "out",
             time=False,
             coreml=COREML[variant] if target == "coreml" else CoreMlOptions(),
+            calibrate="golden" if target != "coreml" and variant == "int8" else None,
             kit=False,
         )
         (outcome,) = pipeline.run(request, pipeline.Silent())

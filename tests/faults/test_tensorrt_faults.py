@@ -63,8 +63,11 @@ class Chain:
         return folder / artifact.path.name
 
 
-def _options(form: str) -> TensorRtOptions:
-    return TensorRtOptions(sm=(89,))
+OPTIONS = TensorRtOptions(sm=(89,))
+
+
+def _images(form: str) -> str | None:
+    return "golden" if form == "int8" else None
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def chain(measured: None, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     made: dict[tuple[str, str], Artifact] = {}
     shared: dict[str, Artifact] = {}
     for form in FORMS:
-        job = Job(MODEL, TARGETS["tensorrt"], form, 1, 18, tensorrt=_options(form))
+        job = Job(MODEL, TARGETS["tensorrt"], form, 1, 18, tensorrt=OPTIONS, calibrate=_images(form))
         source: Artifact | None = None
         *before, (last, _) = job.plan
         for name, wanted in before:
@@ -177,7 +180,8 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             out=tmp_path / "out",
             time=False,
             kit=False,
-            tensorrt=_options(form),
+            tensorrt=OPTIONS,
+            calibrate=_images(form),
         )
         (outcome,) = pipeline.run(request, pipeline.Silent())
         return outcome

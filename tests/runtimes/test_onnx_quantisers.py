@@ -10,7 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from runtimes.onnx_quantisers import Quantiser, activation_quantisers, is_quantised, left_out, without_quantisers
+from runtimes.onnx_quantisers import (
+    Quantiser,
+    activation_quantisers,
+    is_quantised,
+    left_out,
+    unlike_their_quantiser,
+    without_quantisers,
+)
 
 Array = NDArray[Any]
 
@@ -167,3 +174,21 @@ def test_what_was_left_out_is_counted(nodes: list[onnx.NodeProto], found: dict[s
 def test_a_bias_need_not_be_quantised() -> None:
     nodes = [*_pair("image"), WEIGHTS, helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["logits"])]
     assert not left_out(_model(nodes, bias=np.zeros(2, np.float32)))
+
+
+def test_unsigned_ones_have_a_zero_point_and_a_range_about_it() -> None:
+    zero = np.array(64, np.uint8)
+    (first, _) = activation_quantisers(_model(TWICE, zero=zero))
+    assert first == Quantiser("image", "image_scale", 0.03125, "zero", 64, 0, 255)
+    assert not first.symmetric
+    assert first.range == (-64 * 0.03125, 191 * 0.03125)
+    assert Quantiser("r", "r_scale", 0.5).range == (-63.5, 63.5)
+
+
+def test_a_dequantiser_goes_by_its_quantisers_operands() -> None:
+    assert unlike_their_quantiser(_model(TWICE)) == 0
+    model = _model(TWICE)
+    (inverse,) = [node for node in model.graph.node if node.output[0] == "r_dq"]
+    inverse.input[1] = "image_scale"
+    assert unlike_their_quantiser(model) == 1
+    assert unlike_their_quantiser(_model(list(model.graph.node), image_scale=np.array(0.125, np.float32))) == 0

@@ -11,9 +11,10 @@ from onnx import helper, numpy_helper
 
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.onnx_quantisers import Quantiser
 from validation.constants import tensor_digest
-from validation.gates import RANGE_FACTOR, Gate, ranges_gate
-from validation.ranges import calibrated_ranges, scale_digests
+from validation.gates import RANGE_FACTOR, Gate, range_ratio, ranges_gate
+from validation.ranges import _lengths, calibrated_ranges, scale_digests
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
 SCALES = {"image": np.array(0.02, np.float32), "r": np.array(0.5, np.float32)}
@@ -112,3 +113,20 @@ def test_a_range_may_be_so_much_too_wide_or_too_narrow(reached: tuple[float, flo
 
 def test_a_quantised_file_without_quantised_activations_fails() -> None:
     assert not ranges_gate({}).passed
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ratio"),
+    [
+        (0.0, 1.0, 1.0),
+        (0.0, 0.5, 2.0),  # wastes half of its integers
+        (0.0, 4.0, 4.0),  # clips
+        (-1.0, 1.0, 2.0),
+        (-1.0, 0.0, np.inf),  # nothing in common
+        (0.0, 0.0, 1.0),  # nothing is reached
+        (np.nan, np.nan, np.inf),
+    ],
+)
+def test_with_a_zero_point_ranges_are_compared_by_what_they_share(low: float, high: float, ratio: float) -> None:
+    quantiser = Quantiser("r", "r_scale", 1 / 255, "zero", 0, 0, 255)
+    assert range_ratio(_lengths(quantiser, (low, high))) == pytest.approx(ratio)

@@ -8,6 +8,7 @@ import click
 
 from efficientvit.spec import MODELS
 from export import __version__
+from export.cli_bench import bench
 from export.cli_device import attach, kit
 from export.cli_gate import diff, explain, judge, selftest
 
@@ -446,6 +447,7 @@ cli.add_command(explain)
 cli.add_command(judge)
 cli.add_command(diff)
 cli.add_command(selftest)
+cli.add_command(bench)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from validation.gates import Gate, GateResult
 from validation.verdict import Built, NotRun, Rejected, Report, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from export.bench import Bench
     from export.diff import Diff, Finding
     from export.explain import Explanation
     from export.judge_file import Judged
@@ -426,6 +427,34 @@ def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> 
     if failures:
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in failures))
         screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
+
+
+def show_bench(screen: Console, found: "Bench") -> None:
+    """What was timed, the fastest of a model and a batch first, and what was not."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "target", "precision", "batch", "threads", "ms", "±", "images/s", "x", "MB", "error"):
+        table.add_column(heading, justify="left" if heading in ("model", "target", "precision") else "right")
+    ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
+    for before, row in zip((None, *ordered), ordered, strict=False):
+        if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
+            table.add_row()
+        speedup = found.speedup(row)
+        table.add_row(
+            row.model,
+            row.target,
+            row.precision,
+            str(row.batch),
+            str(row.threads),
+            f"{row.timing.median_ms:.2f}",
+            f"{row.timing.iqr_ms:.2f}",
+            f"{row.images_per_s:.0f}",
+            "" if speedup is None else f"{speedup:.2f}",
+            f"{row.verified.artifact.size_bytes / 1e6:.1f}",
+            f"{row.gate.worst:.1e}",
+        )
+    screen.print(table)
+    for note in found.notes:
+        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
 
 
 def show_runtime(screen: Console, predictor: Predictor) -> None:

@@ -68,6 +68,25 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         VitExportError: the runtime is an evaluator, whose speed says nothing, or not the one that verified the
             artifact, or the batch doesn't fit.
     """
+    require_timeable(verified, runtime, plan)
+    feed = np.ascontiguousarray(np.take(images, range(plan.batch), axis=0, mode="wrap"))
+    with runtime.open(verified.artifact, Mode.SHIPPED, plan.threads) as session:
+        require_same(verified.attestation, session.attestation)
+        warm_up, stable = _warm_up(session, feed, plan)
+        samples: list[int] = []
+        end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
+        while len(samples) < plan.least_samples or time.perf_counter_ns() < end:
+            samples.append(session.timed_ns(feed))
+        return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes())
+
+
+def require_timeable(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan) -> None:
+    """The file is the one that was verified, and what is to be timed is what ran it then.
+
+    Raises:
+        ArtifactChanged: it is not.
+        VitExportError: the evidence is not native, or the batch doesn't fit.
+    """
     artifact = verified.artifact
     artifact.require_unchanged()
     if runtime.evidence is not Evidence.NATIVE or verified.report.evidence is not Evidence.NATIVE:
@@ -81,18 +100,9 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         raise VitExportError(
             "the timing plan's batch is not the artifact's", expected=str(artifact.batch), got=str(plan.batch)
         )
-    feed = np.ascontiguousarray(np.take(images, range(plan.batch), axis=0, mode="wrap"))
-    with runtime.open(artifact, Mode.SHIPPED, plan.threads) as session:
-        _require_same(verified.attestation, session.attestation)
-        warm_up, stable = _warm_up(session, feed, plan)
-        samples: list[int] = []
-        end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
-        while len(samples) < plan.least_samples or time.perf_counter_ns() < end:
-            samples.append(session.timed_ns(feed))
-        return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes())
 
 
-def _require_same(verified: Attestation, timed: Attestation) -> None:
+def require_same(verified: Attestation, timed: Attestation) -> None:
     """A verdict covers the runtime and the arithmetic that it was made with, so a latency beside it must too."""
     expected, got = (f"{a.runtime} {a.version} computing in {a.precision}" for a in (verified, timed))
     if expected != got:

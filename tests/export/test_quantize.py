@@ -27,7 +27,9 @@ def _gates(folder: Path) -> dict[str, Any]:
 
 def test_it_passes_every_gate_in_integers(made: Path) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
-    jsonschema.Draft202012Validator(json.loads((ROOT / "export" / "manifest.schema.json").read_text())).validate(manifest)
+    jsonschema.Draft202012Validator(json.loads((ROOT / "export" / "manifest.schema.json").read_text())).validate(
+        manifest
+    )
     assert manifest["precision"]["activations"] == "uint8"
     assert manifest["calibration"] == "golden"
     verdict = manifest["stages"][-1]["verdict"]

@@ -1,0 +1,94 @@
+"""`vit-export bench`: how fast, of what is right."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="onnx or openvino; repeatable. [default: both that are installed]",
+)
+@click.option(
+    "-p",
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    help="Repeatable. [default: all that a target has; int8 with --calibrate]",
+)
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
+@click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
+@click.option(
+    "-w", "--weights", default="auto", show_default=True, metavar="SOURCE", help="As `vit-export export` takes them."
+)
+@click.option("--image-size", type=int, metavar="N", help="Side in pixels. [default: the weights' own]")
+@click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
+@click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
+@click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="More: steadier, and longer.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
+    """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
+
+    Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
+    one run, in turns, in rounds of fresh sessions. DIR gets bench.json with every sample, bench.csv, bench.md and the
+    artifacts.
+
+    \b
+    vit-export bench m2 -w best.pth --calibrate photos/
+    vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+
+    \b
+    Exit codes
+      0    everything asked for passed and was timed
+      1    something was rejected
+      2    usage, or input that cannot be used
+      3    something could not be verified on this host
+    """  # noqa: D301 - click wants the character itself
+    from export import progress
+    from export.bench import TIMED, BenchRequest
+    from export.bench import bench as compare
+    from export.bench_record import as_csv, as_markdown, bench_record
+    from export.manifest import write_json
+    from export.targets import TARGETS
+    from runtimes.registry import native_runtime
+
+    installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
+    given = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple) and value}
+    request = BenchRequest(
+        models=models,
+        targets=given.get("targets", installed),
+        precisions=given.get("precisions", ()),
+        batches=given.get("batches", (1,)),
+        threads=given.get("threads", (1,)),
+        weights=options["weights"],
+        image_size=options["image_size"],
+        calibrate=options["calibrate"],
+        quality_budget=options["quality_budget"],
+        stock=options["stock"],
+        rounds=options["rounds"],
+        out=out,
+    )
+    with progress.console() as screen:
+        with progress.Live(screen) as live:
+            found = compare(request, live)
+        progress.show_bench(screen, found)
+        record = bench_record(found, tuple(sys.argv[1:]))
+        write_json(out / "bench.json", record)
+        (out / "bench.csv").write_text(as_csv(found), encoding="utf-8")
+        (out / "bench.md").write_text(as_markdown(record), encoding="utf-8")
+        screen.print(f"{out}/bench.json, bench.csv, bench.md", style="dim")
+    if as_json:
+        click.echo(json.dumps(record, indent=2, allow_nan=False))
+    sys.exit(found.code)

@@ -72,7 +72,7 @@ def main(out: Path, steps: int) -> None:
     for step, (batch, targets) in enumerate(training_batches(SIZE, BATCH, steps, seed=1)):
         loss = functional.cross_entropy(model((batch - mean) / std), targets, label_smoothing=_SMOOTHING)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         rate.step()

@@ -10,6 +10,7 @@ from efficientvit.errors import BadOption
 from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import MODELS, model_spec
 from export import pipeline
+from export.baselines import BASELINES, STOCK, baselines
 from export.judge_file import judge_file
 from export.manifest import SHIP
 from export.outcome import Exit, Outcome, worst
@@ -26,16 +27,16 @@ from validation.timing import Timing
 from validation.turns import ROUNDS, Contestant, in_turns
 from validation.verdict import VerifiedArtifact
 
-STOCK = "stock"
-"""In the place of a precision: timm's model as torch.onnx.export writes it."""
-
 TIMED = ("onnx", "openvino")
 """Targets whose real runtime every host has."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchRequest:
-    """What to compare. `precisions` empty: all that each target has, int8 only with `calibrate`."""
+    """What to compare. `precisions` empty: all that each target has, int8 only with `calibrate`.
+
+    `stock`: timm's own export as well. `paper`: and the models that the paper compares itself with.
+    """
 
     models: tuple[str, ...]
     targets: tuple[str, ...] = TIMED
@@ -47,6 +48,7 @@ class BenchRequest:
     calibrate: str | None = None
     quality_budget: float | None = None
     stock: bool = False
+    paper: bool = False
     rounds: int = ROUNDS
     out: Path = Path("bench")
 
@@ -129,13 +131,15 @@ def bench(request: BenchRequest, progress: pipeline.Progress) -> Bench:
     code = Exit.OK
     for model in _models(request.models):
         for batch in request.batches:
-            for asked in _requests(request, model, batch):
-                for outcome in pipeline.run(asked, progress):
-                    candidates += _passed(outcome, batch, request.threads, notes)
-                    code = worst([code, outcome.code(Evidence.NATIVE)])
+            for outcome in pipeline.run(_request(request, model, batch), progress):
+                candidates += _passed(outcome, batch, request.threads, notes)
+                code = worst([code, outcome.code(Evidence.NATIVE)])
             if request.stock:
                 progress.step(f"{model}: timm's own, batch {batch}")
                 candidates += _stock(request, model, batch, notes, progress.step)
+    for name in BASELINES if request.paper else ():
+        for batch in request.batches:
+            candidates += _baselines(request, name, batch, notes, progress.step)
     if not candidates:
         return Bench((), tuple(notes), code)
     timings = in_turns([each.contestant for each in candidates], request.rounds, progress.step)
@@ -151,8 +155,8 @@ def _models(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(model_spec(name).name for name in expanded))
 
 
-def _requests(request: BenchRequest, model: str, batch: int) -> Iterator[Request]:
-    """One for each precision, with the targets that have it."""
+def _request(request: BenchRequest, model: str, batch: int) -> Request:
+    """Every target in every precision: what they share is made once."""
     for target in request.targets:
         if target not in TIMED:
             raise BadOption(
@@ -161,32 +165,29 @@ def _requests(request: BenchRequest, model: str, batch: int) -> Iterator[Request
                 got=target,
                 next_step="Core ML packages and engines are timed on their device, by the kit beside them",
             )
-    known = [name for target in request.targets for name in TARGETS[target].precisions]
-    wanted = request.precisions or tuple(
-        name for name in dict.fromkeys(known) if name != "int8" or request.calibrate is not None
-    )
-    for precision in wanted:
-        targets = tuple(target for target in request.targets if precision in TARGETS[target].precisions)
-        if not targets:
+    known = tuple(dict.fromkeys(name for target in request.targets for name in TARGETS[target].precisions))
+    for precision in request.precisions:
+        if precision not in known:
             raise BadOption(
                 f"none of the targets can be made in {precision}",
-                expected=", ".join(dict.fromkeys(known)),
+                expected=", ".join(known),
                 got=precision,
                 next_step="leave -p out for all that there are",
             )
-        yield Request(
-            (model,),
-            targets,
-            precision,
-            weights=request.weights,
-            image_size=request.image_size,
-            batch=batch,
-            out=request.out / "artifacts",
-            time=False,
-            kit=False,
-            calibrate=request.calibrate if precision == "int8" else None,
-            quality_budget=request.quality_budget if precision == "int8" else None,
-        )
+    wanted = request.precisions or tuple(name for name in known if name != "int8" or request.calibrate is not None)
+    return Request(
+        (model,),
+        request.targets,
+        precisions=wanted,
+        weights=request.weights,
+        image_size=request.image_size,
+        batch=batch,
+        out=request.out / "artifacts",
+        time=False,
+        kit=False,
+        calibrate=request.calibrate,
+        quality_budget=request.quality_budget if "int8" in wanted else None,
+    )
 
 
 def _passed(outcome: Outcome, batch: int, threads: Sequence[int], notes: list[str]) -> Iterator[_Candidate]:
@@ -211,7 +212,17 @@ def _stock(request: BenchRequest, model: str, batch: int, notes: list[str], step
         notes.append(f"timm's own {model} is not verified, and was not timed")
         return
     for count in request.threads:
-        yield _Candidate(model, "onnx", STOCK, _contestant(verified=verdict, batch=batch, threads=count))
+        yield _Candidate(model, "onnx", STOCK, _contestant(verdict, batch, count))
+
+
+def _baselines(request: BenchRequest, name: str, batch: int, notes: list[str], step: Step) -> Iterator[_Candidate]:
+    for made in baselines(name, batch, request.targets, request.out / "artifacts", step):
+        if not isinstance(made.verdict, VerifiedArtifact):
+            reason = getattr(made.verdict, "reason", "")
+            notes.append(f"{name}, {made.target} in {made.precision}, batch {batch}, was not timed: {reason}")
+            continue
+        for count in request.threads:
+            yield _Candidate(name, made.target, made.precision, _contestant(made.verdict, batch, count))
 
 
 def _contestant(verified: VerifiedArtifact, batch: int, threads: int) -> Contestant:

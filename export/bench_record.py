@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from efficientvit.spec import MODELS
-from export.bench import STOCK, Bench, Row
+from export.baselines import STOCK
+from export.bench import Bench, Row
+from export.claims import Compared, compared
 from runtimes.host import this_host, versions
 
 COLUMNS = (
@@ -74,7 +76,21 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
             {**values, "sha256": row.verified.artifact.sha256, "samples_ns": list(row.timing.samples_ns)}
             for values, row in zip(bench_rows(bench), bench.rows, strict=True)
         ],
+        "compared": [_claim(each) for each in compared(bench)],
         "notes": list(bench.notes),
+    }
+
+
+def _claim(each: Compared) -> dict[str, Any]:
+    first, second = each.first, each.second
+    return {
+        "first": f"{first.model} {first.precision}",
+        "second": f"{second.model} {second.precision}",
+        "target": each.claim.target,
+        "batch": first.batch,
+        "threads": first.threads,
+        "ratio": round(each.ratio, 3),
+        "paper": each.claim.paper,
     }
 
 
@@ -109,8 +125,21 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             f"| {row['median_ms']:.2f} | {row['iqr_ms']:.2f} | {row['images_per_s']:.0f} | {speedup} "
             f"| {row['size_mb']:.1f} | {row['error']:.1e} / {row['budget']:.1e} |"
         )
-    lines += ["", *_paper(rows), *(f"- {note}" for note in record["notes"])]
+    lines += ["", *_claims(record["compared"]), *_paper(rows), *(f"- {note}" for note in record["notes"])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _claims(claims: list[dict[str, Any]]) -> list[str]:
+    """How many times as fast, ours beside the paper's."""
+    if not claims:
+        return []
+    lines = ["| times as fast | target | batch | threads | here | the paper |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {each['first']} over {each['second']} | {each['target']} | {each['batch']} | {each['threads']} "
+        f"| {each['ratio']:.2f} | {'' if each['paper'] is None else each['paper']} |"
+        for each in claims
+    ]
+    return [*lines, ""]
 
 
 def _paper(rows: list[dict[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, metavar="MODEL...")
 @click.option(
     "-t",
     "--target",
@@ -35,6 +35,11 @@ import click
 @click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
 @click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
 @click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
+@click.option(
+    "--paper",
+    is_flag=True,
+    help="All models against what the paper compares them with, at batch 1 and 16, each as fast as it passes.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="More: steadier, and longer.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
@@ -48,6 +53,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
     vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+    vit-export bench --paper -w seeded                              the paper's comparison, minutes
 
     \b
     Exit codes
@@ -66,17 +72,21 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
 
     installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
     given = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple) and value}
+    if not models and not options["paper"]:
+        raise click.UsageError("name one or more of m0 to m5, or all, or ask for --paper")
+    paper = {"batches": (1, 16)} if options["paper"] else {"batches": (1,)}
     request = BenchRequest(
-        models=models,
+        models=models or ("all",),
         targets=given.get("targets", installed),
         precisions=given.get("precisions", ()),
-        batches=given.get("batches", (1,)),
+        batches=given.get("batches", paper["batches"]),
         threads=given.get("threads", (1,)),
         weights=options["weights"],
         image_size=options["image_size"],
-        calibrate=options["calibrate"],
+        calibrate=options["calibrate"] or ("golden" if options["paper"] else None),
         quality_budget=options["quality_budget"],
-        stock=options["stock"],
+        stock=options["stock"] or options["paper"],
+        paper=options["paper"],
         rounds=options["rounds"],
         out=out,
     )

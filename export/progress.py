@@ -431,6 +431,8 @@ def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> 
 
 def show_bench(screen: Console, found: "Bench") -> None:
     """What was timed, the fastest of a model and a batch first, and what was not."""
+    from export.claims import compared
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "target", "precision", "batch", "threads", "ms", "±", "images/s", "x", "MB", "error"):
         table.add_column(heading, justify="left" if heading in ("model", "target", "precision") else "right")
@@ -453,6 +455,11 @@ def show_bench(screen: Console, found: "Bench") -> None:
             f"{row.gate.worst:.1e}",
         )
     screen.print(table)
+    for each in compared(found):
+        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper})"
+        names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
+        text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
+        screen.print(Text(text, "bold"), soft_wrap=True)
     for note in found.notes:
         screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
 

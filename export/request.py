@@ -53,7 +53,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default."""
+    """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default.
+
+    `precisions`, in the place of `precision`: each target in each of these that it has.
+    """
 
     models: tuple[str, ...]
     targets: tuple[str, ...]
@@ -74,6 +77,7 @@ class Request:
     calibrate: str | None = None
     quality_budget: float | None = None
     kit: bool = True
+    precisions: tuple[str, ...] = ()
 
     @property
     def required(self) -> Evidence:
@@ -110,7 +114,12 @@ class Request:
                 got=f"-w {self.weights}",
                 next_step="name your checkpoint with -w, or leave --release out for a trial",
             )
-        jobs = tuple(self._job(model, _target(name)) for model in models for name in targets)
+        jobs = tuple(
+            self._job(model, _target(name), precision)
+            for model in models
+            for name in targets
+            for precision in self._precisions(_target(name))
+        )
         self._require_used(jobs)
         return jobs
 
@@ -147,7 +156,12 @@ class Request:
                 next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
             )
 
-    def _job(self, model: str, target: Target) -> Job:
+    def _precisions(self, target: Target) -> tuple[str, ...]:
+        if self.precisions:
+            return tuple(name for name in self.precisions if name in target.precisions)
+        return (self.precision or target.default_precision,)
+
+    def _job(self, model: str, target: Target, precision: str) -> Job:
         if self.batch is None and not target.dynamic_batch:
             raise BadOption(
                 f"target '{target.name}' has no dynamic batch",
@@ -155,7 +169,6 @@ class Request:
                 got="--batch dynamic",
                 next_step="export once for each batch size that the app uses",
             )
-        precision = self.precision or target.default_precision
         if precision not in target.precisions:
             raise BadOption(
                 f"target '{target.name}' cannot be made in {precision}",
@@ -163,15 +176,14 @@ class Request:
                 got=precision,
                 next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
             )
-        require_calibration(self.calibrate, precision)
+        calibrate = None if self.precisions and precision != "int8" else self.calibrate
+        require_calibration(calibrate, precision)
         if target.format is Format.ENGINE:
             self.tensorrt.require_architectures(precision)
             self.tensorrt.require_dynamic(self.batch)
-            return Job(
-                model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=self.calibrate
-            )
+            return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=calibrate)
         if target.format is not Format.COREML:
-            return Job(model, target, precision, self.batch, self.opset, calibrate=self.calibrate)
+            return Job(model, target, precision, self.batch, self.opset, calibrate=calibrate)
         self.coreml.require_batch(self.batch)
         if self.coreml.weights is not None and precision != "fp16":
             raise BadOption(

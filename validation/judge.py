@@ -61,15 +61,20 @@ def judge(
         report = _report(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
-    computed = report.attestation.precision if report.attestation is not None else None
-    if artifact.precision.execution is Dtype.BF16 and computed not in (None, Dtype.BF16):
-        return NotRun(
-            artifact,
-            reason=f"it is to run in bf16, and on this CPU {runtime.name} computed in {computed}",
-            remedy="run `vit-export verify` on this folder on a CPU with bfloat16 units",
-            report=report,
-        )
-    return verdict_of(artifact, report, _why_not_run(artifact, runtime))
+    return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
+
+
+def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
+    """Asked for bfloat16, OpenVINO computes in float32 where the CPU has no units for it, and doesn't say so."""
+    attested = report.attestation
+    if artifact.precision.execution is not Dtype.BF16 or attested is None or attested.precision is Dtype.BF16:
+        return None
+    return NotRun(
+        artifact,
+        reason=f"it is to run in bf16, and on this CPU {attested.runtime} computed in {attested.precision}",
+        remedy="run `vit-export verify` on this folder on a CPU with bfloat16 units",
+        report=report,
+    )
 
 
 def built(artifact: Artifact, source: VerifiedArtifact) -> Built:
@@ -114,8 +119,8 @@ def _report(
     if not interface.passed:  # then there is nothing to feed, or to compare
         return Report(artifact.sha256, runtime.evidence, None, (interface,), (), None)
     batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
-    oracle = _tried(artifact, runtime, Mode.ORACLE, reference, batches)
-    shipped = _tried(artifact, runtime, Mode.SHIPPED, reference, batches)
+    oracle = tried(artifact, runtime, Mode.ORACLE, reference, batches)
+    shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
     judged = reference.only(oracle.fed & shipped.fed)
     factor = factor_of(shipped.attestation)
     results = [
@@ -124,7 +129,7 @@ def _report(
         gates.constants_gate(audit(read_constants(artifact), reference.constants)),
         gates.structure_gate(judged, oracle.outputs),
         *_overflow(artifact, oracle.peaks),
-        *(_quantised(artifact, judged) if artifact.precision.quantised else ()),
+        *(quantised_gates(artifact, judged) if artifact.precision.quantised else ()),
     ]
     if not artifact.precision.quantised:
         results.append(gates.precision_gate(judged, shipped.outputs, factor))
@@ -136,7 +141,7 @@ def _report(
         results.append(gates.readiness_gate(readiness(artifact), ane_budget))
     beside = None
     if defaults and runtime.evidence is Evidence.NATIVE:
-        plain = _tried(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
+        plain = tried(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
         fed = judged.only(plain.fed)
         beside = DefaultsCheck(
             plain.attestation,
@@ -157,7 +162,7 @@ def _report(
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
+class Tried:
     """One mode's runs at all batch sizes. `answers`: what a classifier said of some images, with its logits."""
 
     attestation: Attestation
@@ -166,15 +171,18 @@ class _Tried:
 
     @property
     def outputs(self) -> list[Outputs]:
+        """Of each run."""
         return [run.outputs for run in self.runs]
 
     @property
     def fed(self) -> NDArray[np.bool_]:
+        """The images that it could be fed."""
         everywhere: NDArray[np.bool_] = np.logical_and.reduce([run.fed for run in self.runs])
         return everywhere
 
     @property
     def peaks(self) -> Peaks:
+        """The largest of all runs."""
         ordinary = [run.peaks.ordinary for run in self.runs if run.peaks.ordinary]
         amplified = [run.peaks.amplified for run in self.runs if run.peaks.amplified]
         return Peaks(
@@ -182,12 +190,17 @@ class _Tried:
         )
 
 
-def _tried(artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference, batches: Sequence[int]) -> _Tried:
+def tried(artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference, batches: Sequence[int]) -> Tried:
+    """Run the artifact on the golden images, at each of the batch sizes.
+
+    Raises:
+        StageFailed: the runtime refuses the file.
+    """
     with runtime.open(artifact, mode) as session:
         runs = [run_golden(session, reference, batch) for batch in batches]
         labelled = bool(artifact.interface.labels) and mode is Mode.SHIPPED
         answers = _answers(session, reference, runs[0]) if labelled else ()
-        return _Tried(session.attestation, runs, answers)
+        return Tried(session.attestation, runs, answers)
 
 
 def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str, Answer, Float64]]:
@@ -204,7 +217,7 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
     ]
 
 
-def _quantised(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
+def quantised_gates(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
     """Of Q/DQ graphs: an ONNX file's ranges; how the layers execute where the file or its network ships."""
     rows = reference.golden.ordinary_rows
     judged = [row for row in rows if reference.judged[row]]

@@ -104,8 +104,8 @@ class ReferenceModel:
         self.logits = _numpy(evaluate(self.exact, self.images.double()))
         self._quality_budget = quality_budget
         # By the trained form: a fault in the deploy form must not pass for chaos.
-        self._trained_single = _evaluations(self.trained, self.images, Precision())
-        self._single = _evaluations(self.deploy, self.images, Precision())
+        self._trained_single = evaluations(self.trained, self.images, Precision())
+        self._single = evaluations(self.deploy, self.images, Precision())
         self.judged: NDArray[np.bool_] = relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
         self._at: dict[tuple[Precision, bool], Reference] = {}
         self._stored: dict[tuple[Precision, bool], EfficientViT] = {}
@@ -139,7 +139,7 @@ class ReferenceModel:
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
         runs = (self._single, self._trained_single)
-        deploy, trained = (_geometric_mean(_errors(run, self.logits)[:, ordinary]) for run in runs)
+        deploy, trained = (_geometric_mean(errors(run, self.logits)[:, ordinary]) for run in runs)
         return deploy, trained
 
     @functools.cached_property
@@ -173,10 +173,10 @@ class ReferenceModel:
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
         stored = self.stored(precision, image_input=image_input)
         known = precision.weights is Dtype.FP32 and not image_input
-        single = self._single if known else _evaluations(stored, images, Precision())
+        single = self._single if known else evaluations(stored, images, Precision())
         # What quantised activations cost is the quality gate's business: integers tip over, there is no such floor.
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
-        run = _evaluations(_as_executed(stored, precision), images, precision) if rounded_too else single
+        run = evaluations(_as_executed(stored, precision), images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
         compressed = precision.weights.compressed
         return Reference(
@@ -185,7 +185,9 @@ class ReferenceModel:
             logits=self.logits,
             structure=structure,
             judged=self.judged,
-            floors=self._pooled(run, structure if compressed else self.logits, _narrowest(precision)),
+            floors=pooled(
+                run, structure if compressed else self.logits, self.judged, self.golden, _narrowest(precision)
+            ),
             structure_floors=self._structure_floors(stored, images, single, structure),
             constants=digests(self.constants(precision, image_input)),
             image_input=image_input,
@@ -202,23 +204,13 @@ class ReferenceModel:
         return QUALITY_SHARE * root_mean_square(ignoring_error(self.logits[rows]))
 
     def _structure_floors(self, stored: nn.Module, images: Tensor, single: Float64, structure: Float64) -> Floors:
-        floors = self._pooled(single, structure, Dtype.FP32)
+        floors = pooled(single, structure, self.judged, self.golden, Dtype.FP32)
         if Kind.AMPLIFIED not in floors:
             return floors
         rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) == Kind.AMPLIFIED))
-        more = _evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS)
-        largest = float(_errors(more, structure[rows]).max())
+        more = evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS)
+        largest = float(errors(more, structure[rows]).max())
         return {**floors, Kind.AMPLIFIED: max(floors[Kind.AMPLIFIED], largest)}
-
-    def _pooled(self, runs: Float64, exact: Float64, dtype: Dtype) -> Floors:
-        """The worst error of a kind over its judged images and the evaluations."""
-        errors = _errors(runs, exact).max(axis=0)
-        kinds = np.array(self.golden.kinds)
-        return {
-            kind: max(float(errors[(kinds == kind) & self.judged].max()), SMALLEST_FLOOR[dtype])
-            for kind in self.golden.unique_kinds
-            if (self.judged & (kinds == kind)).any()
-        }
 
 
 def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
@@ -230,7 +222,7 @@ def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float3
     return inputs
 
 
-def _evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
+def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
     """(count, n, classes): on the images, and on copies of them that differ by roundings."""
     copies = _perturbed(images, _narrowest(precision), count)
     return np.stack([_numpy(evaluate(model, each, precision.rounding)) for each in copies])
@@ -249,9 +241,20 @@ def _narrowest(precision: Precision) -> Dtype:
     return max(precision.decoded, precision.rounding, key=_UNIT_ROUNDOFF.__getitem__)
 
 
-def _errors(runs: Float64, exact: Float64) -> Float64:
+def errors(runs: Float64, exact: Float64) -> Float64:
     """(evaluations, n, classes) -> (evaluations, n)."""
     return np.stack([relative_error(run, exact) for run in runs])
+
+
+def pooled(runs: Float64, exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet, dtype: Dtype) -> Floors:
+    """The worst error of a kind over its judged images and the evaluations, not below what the format allows."""
+    worst = errors(runs, exact).max(axis=0)
+    kinds = np.array(golden.kinds)
+    return {
+        kind: max(float(worst[(kinds == kind) & judged].max()), SMALLEST_FLOOR[dtype])
+        for kind in golden.unique_kinds
+        if (judged & (kinds == kind)).any()
+    }
 
 
 def _geometric_mean(errors: Float64) -> float:

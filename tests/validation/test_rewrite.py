@@ -12,7 +12,7 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import Precision
 from validation.gates import Gate
 from validation.golden_synthetic import synthetic
-from validation.reference import ReferenceModel, _evaluations
+from validation.reference import ReferenceModel, evaluations
 from validation.rewrite import EXACT, FLOOR_RATIO, rewrite_gates
 
 
@@ -47,7 +47,7 @@ def test_a_deploy_form_that_costs_accuracy_fails() -> None:
     reference = ReferenceModel(seeded(model_spec("m0", 64)), synthetic(Preprocessing(image_size=64)))
     for parameter in reference.deploy.parameters():
         parameter.copy_(parameter * (1 + 2.0**-19))
-    reference._single = _evaluations(reference.deploy, reference.images, Precision())
+    reference._single = evaluations(reference.deploy, reference.images, Precision())
     structure, precision = rewrite_gates(reference)
     assert structure.passed
     assert not precision.passed

@@ -1,0 +1,151 @@
+"""The models that the paper compares itself with, made and judged with the same effort (`vit-export bench --paper`)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from efficientvit.preprocess import Preprocessing
+from efficientvit.spec import ModelSpec, PaperFigures
+from export import chatter, quantize, simplify, to_openvino
+from export.step import Step
+from export.targets import TARGETS
+from export.trace import write_onnx
+from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.extras import missing
+from runtimes.host import versions
+from runtimes.ports import INPUT, OUTPUT
+from runtimes.registry import native_runtime
+from validation.golden import GoldenSet
+from validation.golden_synthetic import synthetic
+from validation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BASELINES: Mapping[str, int] = {
+    "mobilenetv2_100": 224,
+    "mobilenetv3_large_100": 224,
+    "efficientnet_b0": 224,
+    "mobilevit_xxs": 256,
+}
+"""timm's name -> side of the image in pixels, as its authors trained it."""
+
+STOCK = "stock"
+"""In the place of a precision: what torch.onnx.export writes, nothing done to it."""
+
+_OPSET = 18
+_UNPUBLISHED = PaperFigures(float("nan"), 0, 0, float("nan"), float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """One artifact of a baseline and what the gates say of it."""
+
+    model: str
+    target: str
+    precision: str
+    verdict: Verdict
+
+
+def baselines(name: str, batch: int, targets: tuple[str, ...], out: Path, step: Step) -> tuple[Baseline, ...]:
+    """Make one of `BASELINES` for each target in every precision that EfficientViT is made in, and judge it.
+
+    fp16 is left out: no CPU here computes in it. int8 is calibrated on the golden images.
+
+    Raises:
+        MissingExtra: timm is not installed.
+    """
+    from validation.baseline import baseline_reference, judge_baseline
+
+    if (error := missing("timm", "baselines", "making the models to compare with")) is not None:
+        raise error
+    golden = synthetic(Preprocessing(image_size=BASELINES[name])).ordinary()
+    step(f"{name}: weights and reference")
+    module = _seeded(name, golden)
+    folder = out / f"{name}-b{batch}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    with chatter.into(folder / "log.txt"):
+        for target, precision, artifact in _made(name, module, golden, batch, targets, folder, step):
+            step(f"{name}-{target}-{precision}: judging")
+            reference = baseline_reference(module, golden, artifact.precision)
+            verdict = judge_baseline(artifact, reference, native_runtime(artifact.format))
+            found.append(Baseline(name, target, precision, verdict))
+    return tuple(found)
+
+
+def _made(
+    name: str,
+    module: "nn.Module",
+    golden: GoldenSet,
+    batch: int,
+    targets: tuple[str, ...],
+    folder: Path,
+    step: Step,
+) -> Iterator[tuple[str, str, Artifact]]:
+    step(f"{name}: torch.onnx.export, batch {batch}")
+    stock = _stock(name, module, batch, folder / f"{name}-stock.onnx")
+    simplified = simplify.simplify(stock, folder / f"{name}.onnx")
+    unsigned = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
+    if "onnx" in targets:
+        yield "onnx", STOCK, stock
+        yield "onnx", "fp32", simplified
+        step(f"{name}: int8")
+        yield "onnx", "int8", quantize.quantize(simplified, folder / f"{name}-int8.onnx", golden.images, unsigned)
+    if "openvino" in targets:
+        for precision in ("fp32", "bf16"):
+            made = TARGETS["openvino"].precisions[precision][-1][1]
+            yield "openvino", precision, to_openvino.to_openvino(simplified, folder / f"{name}-{precision}.xml", made)
+
+
+def _stock(name: str, module: "nn.Module", batch: int, out: Path) -> Artifact:
+    import torch
+
+    size = BASELINES[name]
+    program = torch.onnx.export(
+        module,
+        (torch.zeros(batch, 3, size, size),),
+        dynamo=True,
+        opset_version=_OPSET,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        verbose=False,
+    )
+    assert program is not None
+    write_onnx(_named(program.model_proto), out)
+    spec = ModelSpec(name, (0, 0, 0), (0, 0, 0), (0, 0, 0), (), _UNPUBLISHED, 0, size)
+    return Artifact.on_disk(
+        out, Format.ONNX, spec, made_by="torch.onnx.export", batch=batch, tools=versions("torch", "onnx")
+    )
+
+
+def _named(model: Any) -> Any:
+    """Without the exporter's notes, which hold paths of this machine; nodes keep the names that it gave them."""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return model
+
+
+def _seeded(name: str, golden: GoldenSet) -> "nn.Module":
+    """timm's model with random weights, its normalisations calibrated: no hub is asked for trained ones.
+
+    Latency does not depend on them, and a comparison of quality is none without training anyway.
+    """
+    import timm
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        module: nn.Module = timm.create_model(name, pretrained=False)
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = None  # the mean over all passes
+        module.train()
+        images = torch.tensor(golden.images)
+        for chunk in images.split(len(images) // 2):
+            module(chunk)
+    return module.eval()

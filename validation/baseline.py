@@ -1,0 +1,75 @@
+"""Models of other families, for comparison: judged against their own module in float64.
+
+They have no deploy form here, so their constants are not audited, and of int8 no structure is judged: the float32 file
+that it was made from has passed that gate.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from runtimes.artifact import Artifact, Dtype, Precision
+from runtimes.base import Mode, Runtime
+from runtimes.operators import unexpected_operators
+from validation import gates
+from validation.arithmetic import evaluate, with_rounded_weights
+from validation.golden import GoldenSet, Kind
+from validation.judge import in_another_arithmetic, quantised_gates, tried
+from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
+from validation.reference import QUALITY_SHARE, WELL_CONDITIONED, Reference, evaluations, pooled
+from validation.verdict import Report, Verdict, verdict_of
+
+
+def baseline_reference(module: nn.Module, golden: GoldenSet, precision: Precision) -> Reference:
+    """The reference for artifacts of this precision, without constants: `module` is in eval mode."""
+    images = torch.tensor(golden.images)
+    exact: Float64 = evaluate(copy.deepcopy(module).double(), images.double()).double().numpy()
+    single = evaluations(module, images, Precision())
+    judged = relative_error(single[0], exact) <= WELL_CONDITIONED
+    rough = single
+    if precision.execution is Dtype.BF16:
+        rough = evaluations(with_rounded_weights(module, Precision(weights=Dtype.BF16)), images, precision)
+    ordinary = judged & (np.array(golden.kinds) != Kind.AMPLIFIED)
+    budget = QUALITY_SHARE * root_mean_square(ignoring_error(exact[ordinary])) if precision.quantised else None
+    return Reference(
+        golden=golden,
+        precision=precision,
+        logits=exact,
+        structure=exact,
+        judged=judged,
+        floors=pooled(rough, exact, judged, golden, precision.rounding if not precision.quantised else Dtype.FP32),
+        structure_floors=pooled(single, exact, judged, golden, Dtype.FP32),
+        constants={},
+        quality_budget=budget,
+    )
+
+
+def judge_baseline(artifact: Artifact, reference: Reference, runtime: Runtime) -> Verdict:
+    """The verdict by every gate that needs no deploy form.
+
+    Raises:
+        ArtifactChanged: the file is not the one that was made.
+        StageFailed: the runtime refuses the file.
+    """
+    artifact.require_unchanged()
+    batches = (artifact.batch or 1,)
+    shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
+    results = [gates.operators_gate(unexpected_operators(artifact))]
+    if artifact.precision.quantised:
+        results += [*quantised_gates(artifact, reference), gates.quality_gate(reference, shipped.outputs[0])]
+    else:
+        oracle = tried(artifact, runtime, Mode.ORACLE, reference, batches)
+        results.append(gates.structure_gate(reference, oracle.outputs))
+        results.append(gates.precision_gate(reference, shipped.outputs))
+    report = Report(
+        artifact_sha256=artifact.sha256,
+        evidence=runtime.evidence,
+        attestation=shipped.attestation,
+        gates=tuple(results),
+        batches=batches,
+        top1=gates.agreement(reference, shipped.outputs),
+        outputs=shipped.outputs[0],
+    )
+    return in_another_arithmetic(artifact, report) or verdict_of(artifact, report)

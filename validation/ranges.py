@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, Dtype
 from runtimes.base import Array
 from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import Quantiser, activation_quantisers, without_quantisers
@@ -55,6 +55,8 @@ def scale_digests(artifact: Artifact) -> Mapping[str, str]:
 
     model = load_onnx(typed_onnx(artifact))
     quantisers = list(activation_quantisers(model))
-    names = {each.scale_name for each in quantisers} | {each.zero_name for each in quantisers if not each.symmetric}
+    names = {each.scale_name for each in quantisers}
+    if artifact.precision.activations is Dtype.UINT8:  # elsewhere a zero point is zero, or wrong
+        names |= {each.zero_name for each in quantisers}
     held = [tensor for tensor in model.graph.initializer if tensor.name in names]
     return digests((tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))) for tensor in held)

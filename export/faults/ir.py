@@ -25,10 +25,10 @@ def pads(path: Path, rng: Rng) -> None:
     _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
-def causal(path: Path, rng: Rng) -> None:
-    """An attention in which no token sees those after it: OpenVINO has it as one operator, with a switch for that."""
+def softmax(path: Path, rng: Rng) -> None:
+    """A softmax over the other axis."""
     del rng
-    _replace(path, 'causal="false"', 'causal="true"')
+    _replace(path, '<data axis="-1" />', '<data axis="1" />')
 
 
 def _replace(path: Path, old: str, new: str) -> None:
@@ -56,7 +56,7 @@ def _faults() -> tuple[FileFault, ...]:
     made = (
         *(
             (plant, precision, gate)
-            for plant, gate in ((last_bit, Gate.CONSTANTS), (pads, Gate.STRUCTURE), (causal, Gate.STRUCTURE))
+            for plant, gate in ((last_bit, Gate.CONSTANTS), (pads, Gate.STRUCTURE), (softmax, Gate.STRUCTURE))
             for precision in ("fp32", "fp16")
         ),
         (silent_compression, "fp32", Gate.CONSTANTS),

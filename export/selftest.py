@@ -53,7 +53,14 @@ from validation.rewrite import EXACT, rewrite_gates
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Verdict, VerifiedArtifact
 
-FORMS = (("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "fp16"), ("coreml", "fp16"))
+FORMS = (
+    ("onnx", "fp32"),
+    ("onnx", "fp16"),
+    ("onnx", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "fp16"),
+    ("coreml", "fp16"),
+)
 """Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
 
 _COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))

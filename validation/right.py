@@ -46,7 +46,7 @@ def constant_modules(module: nn.Module) -> dict[str, str]:
     result: dict[str, str] = {}
     for name in module.state_dict():
         owner = name.rsplit(".", 2 if name.rsplit(".", 1)[-1].isdigit() else 1)[0]
-        for ending in ("", "_quantized", "_scale"):
+        for ending in ("", "_quantized", "_scale", "_zero_point"):
             result[f"{name}{ending}"] = result[f"{name}{ending}".replace(".", "_")] = owner
     return result
 

@@ -41,7 +41,7 @@ def weight_scale_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
 
 def other_heads_integers(model: onnx.ModelProto, rng: Rng) -> None:
     """The quantised attention bias of another head, with its own scale kept."""
-    biases = [tensor for tensor in initializers(model, "_quantized") if ".attention.bias." in tensor.name]
+    biases = [tensor for tensor in initializers(model, "_quantized") if ".bias." in tensor.name]
     pairs = [(a, b) for i, a in enumerate(biases) for b in biases[:i] if a.dims == b.dims]
     one, other = pick(rng, pairs)
     first, second = numpy_helper.to_array(one).copy(), numpy_helper.to_array(other).copy()
@@ -51,7 +51,7 @@ def other_heads_integers(model: onnx.ModelProto, rng: Rng) -> None:
 
 def bias_zero_point_off_by_one(model: onnx.ModelProto, rng: Rng) -> None:
     """The zero point of an attention bias off by one: every score of a head moves by a unit."""
-    zeros = [tensor for tensor in initializers(model, "_zero_point") if ".attention.bias." in tensor.name]
+    zeros = [tensor for tensor in initializers(model, "_zero_point") if ".bias." in tensor.name]
     changed(pick(rng, zeros), lambda value: np.asarray(value + np.uint8(1) if value < 255 else value - np.uint8(1)))
 
 

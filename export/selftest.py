@@ -365,10 +365,11 @@ class _Truth:
     constants: frozenset[str]
 
     def named_by(self, blame: Blame) -> bool:
-        """One of the first suspects is the layer, reads the constant, or is the constant."""
+        """One of the first suspects is the layer, reads the constant, or is the constant; or is its quantiser."""
         for suspect in blame.suspects[:_BLAMED]:
             layer = suspect.layer.name if suspect.layer else ""
-            if layer in self.layers or (suspect.constant or "").replace(".", "_") in self.constants:
+            held = {(suspect.constant or layer).replace(".", "_") + ending for ending in ("", "_scale", "_zero_point")}
+            if layer in self.layers or held & self.constants:
                 return True
         return False
 

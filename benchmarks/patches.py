@@ -131,7 +131,7 @@ def training_batches(size: int, batch: int, count: int, seed: int) -> Iterator[t
 @click.option("--split", type=click.Choice(["train", "evaluation"]), default="evaluation", show_default=True)
 @click.option("--each", default=50, show_default=True, help="Patches of every class.")
 def main(folder: Path, split: str, each: int) -> None:
-    """Write the patches as PNG files, a folder for each class: what `--eval` and `--calibrate` take."""
+    """Write the patches as PNG files, a folder for each class; `--calibrate` takes them."""
     for index, (name, patch) in enumerate(evaluation_patches(each, evaluation=split == "evaluation")):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)

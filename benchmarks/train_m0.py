@@ -3,7 +3,7 @@
 A smoke test and nothing more: fourteen classes of patches say little about ImageNet, but unlike random weights these
 have learned ranges, outliers and margins. Deterministic on one machine with one thread.
 
-    python -m benchmarks.train_m0 OUT.safetensors [--minutes 30]
+    python -m benchmarks.train_m0 OUT.safetensors [--steps N]
 """
 
 import math

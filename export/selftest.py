@@ -368,7 +368,9 @@ class _Truth:
         """One of the first suspects is the layer, reads the constant, or is the constant; or is its quantiser."""
         for suspect in blame.suspects[:_BLAMED]:
             layer = suspect.layer.name if suspect.layer else ""
-            held = {(suspect.constant or layer).replace(".", "_") + ending for ending in ("", "_scale", "_zero_point")}
+            held = {(suspect.constant or "").replace(".", "_")}
+            if suspect.layer and suspect.layer.kind == "quantiser":
+                held |= {f"{layer}_scale".replace(".", "_"), f"{layer}_zero_point".replace(".", "_")}
             if layer in self.layers or held & self.constants:
                 return True
         return False

@@ -15,6 +15,7 @@ from runtimes.ports import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
 from validation.judge import judge
 from validation.metrics import relative_error
+from validation.ranges import is_calibrated
 from validation.reference import Reference
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
@@ -132,7 +133,7 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
             )
     found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
     # Only calibration knows its scales and zero points; the weights know everything else.
-    own = {name: digest for name, digest in found.items() if artifact.precision.quantised and _is_calibrated(name)}
+    own = {name: digest for name, digest in found.items() if is_calibrated(name, artifact.precision)}
     return loaded, reference.with_constants(own), check
 
 
@@ -155,7 +156,3 @@ def _require_settings(exported: Exported) -> None:
 
 _SAME = 1e-9
 """Between hosts float64 differs by its roundings."""
-
-
-def _is_calibrated(name: str) -> bool:
-    return name.endswith(("_scale", "_zero_point"))

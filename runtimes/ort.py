@@ -72,17 +72,8 @@ class OnnxRuntime:
 
 
 def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSession:
-    import onnxruntime
-
     errors = own_errors()
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
-    onnxruntime.disable_telemetry_events()
-    with refused_by("ONNX Runtime", path.name, errors):
-        session = onnxruntime.InferenceSession(
-            _source(path, mode),
-            _options(onnxruntime, mode, threads, optimised=optimised),
-            providers=["CPUExecutionProvider"],
-        )
+    session = _opened(_source(path, mode), path.name, mode, threads, optimised=optimised)
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
@@ -104,11 +95,18 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
 
 def shipped_session(model: bytes, threads: int = 1) -> Any:
     """ONNX Runtime's own session on a model in memory, with the settings that ship."""
+    return _opened(model, "the file, taken apart,", Mode.SHIPPED, threads, optimised=True)
+
+
+def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimised: bool) -> Any:
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-    options = _options(onnxruntime, Mode.SHIPPED, threads, optimised=True)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
+    onnxruntime.disable_telemetry_events()
+    with refused_by("ONNX Runtime", what, own_errors()):
+        return onnxruntime.InferenceSession(
+            source, _options(onnxruntime, mode, threads, optimised=optimised), providers=["CPUExecutionProvider"]
+        )
 
 
 def own_errors() -> list[type[Exception]]:

@@ -69,6 +69,8 @@ def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
     attested = report.attestation
     if artifact.precision.execution is not Dtype.BF16 or attested is None or attested.precision is Dtype.BF16:
         return None
+    if not report.passed:  # what fails anyhow is rejected, not left to another host
+        return None
     return NotRun(
         artifact,
         reason=f"it is to run in bf16, and on this CPU {attested.runtime} computed in {attested.precision}",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact, Dtype, Precision
 from runtimes.base import Array
 from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import Quantiser, activation_quantisers, without_quantisers
@@ -47,6 +47,13 @@ def _lengths(quantiser: Quantiser, reached: tuple[float, float]) -> tuple[float,
 def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
     """Of a quantised artifact the reference with the scales that calibration found, which are its own to say."""
     return reference.with_constants(scale_digests(artifact)) if artifact.precision.quantised else reference
+
+
+def is_calibrated(name: str, precision: Precision) -> bool:
+    """Of a quantised artifact's constants, what only calibration knows: scales, and zero points where it has any."""
+    if name.endswith("_zero_point"):
+        return precision.activations is Dtype.UINT8
+    return precision.quantised and name.endswith("_scale")
 
 
 def scale_digests(artifact: Artifact) -> Mapping[str, str]:

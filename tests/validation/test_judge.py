@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import ArtifactChanged, StageFailed
-from runtimes.artifact import Artifact, Format, Precision
-from runtimes.base import Array, Mode, Runtime
+from efficientvit.spec import model_spec
+from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.base import Array, Attestation, Evidence, Mode, Runtime
 from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
 from runtimes.ports import Port, intended_ports
 from validation import judge as judging
 from validation.constants import Constant
-from validation.gates import Gate
+from validation.gates import Gate, GateResult
 from validation.golden import Kind
-from validation.judge import judge
+from validation.judge import in_another_arithmetic, judge
 from validation.reference import ReferenceModel, deploy_constants
 from validation.runs import run_golden
-from validation.verdict import NotRun, Rejected, VerifiedArtifact
+from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact
 
 
 @pytest.fixture
@@ -151,3 +152,22 @@ def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact, mode
     assert order != sorted(order)
     amplified = [row for row, kind in enumerate(reference.golden.kinds) if kind is Kind.AMPLIFIED]
     assert [bool(set(batch) & set(amplified)) for batch in seen] == [False] * (len(seen) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    ("computed", "worst", "another"),
+    [(Dtype.FP32, 0.0, True), (Dtype.BF16, 0.0, False), (Dtype.FP32, 1.0, False)],  # what fails anyhow is rejected
+)
+def test_bfloat16_that_was_not_computed_in_was_not_seen(
+    computed: Dtype, worst: float, another: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    precision = Precision(execution=Dtype.BF16)
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", precision=precision)
+    gate = GateResult(Gate.CONSTANTS, worst, 0.0, None, None, "")
+    attestation = Attestation("openvino", "0", computed, 1, "none")
+    report = Report(artifact.sha256, Evidence.NATIVE, attestation, (gate,), (1,), None)
+    found = in_another_arithmetic(artifact, report)
+    assert isinstance(found, NotRun) is another
+    assert found is None or "computed in fp32" in found.reason

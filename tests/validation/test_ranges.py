@@ -14,7 +14,7 @@ from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.onnx_quantisers import Quantiser
 from validation.constants import tensor_digest
 from validation.gates import RANGE_FACTOR, Gate, range_ratio, ranges_gate
-from validation.ranges import _lengths, calibrated_ranges, scale_digests
+from validation.ranges import _lengths, calibrated_ranges, is_calibrated, scale_digests
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
 SCALES = {"image": np.array(0.02, np.float32), "r": np.array(0.5, np.float32)}
@@ -130,3 +130,11 @@ def test_a_quantised_file_without_quantised_activations_fails() -> None:
 def test_with_a_zero_point_ranges_are_compared_by_what_they_share(low: float, high: float, ratio: float) -> None:
     quantiser = Quantiser("r", "r_scale", 1 / 255, "zero", 0, 0, 255)
     assert range_ratio(_lengths(quantiser, (low, high))) == pytest.approx(ratio)
+
+
+def test_a_zero_point_is_calibrations_to_say_among_unsigned_activations_alone() -> None:
+    unsigned = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
+    signed = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
+    assert [is_calibrated("r_zero_point", each) for each in (unsigned, signed, Precision())] == [True, False, False]
+    assert [is_calibrated("r_scale", each) for each in (unsigned, signed, Precision())] == [True, True, False]
+    assert not is_calibrated("stem.conv1.weight", unsigned)

@@ -1,5 +1,6 @@
 """`vit-export bench`: models x precisions x runtimes x batches x threads, verified first, then timed in one run."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,18 +9,17 @@ import numpy as np
 
 from efficientvit.errors import BadOption
 from efficientvit.preprocess import Preprocessing
-from efficientvit.spec import MODELS, model_spec
 from export import pipeline
 from export.baselines import BASELINES, STOCK, baselines
 from export.judge_file import judge_file
 from export.manifest import SHIP
 from export.outcome import Exit, Outcome, worst
-from export.request import Request
+from export.request import Request, model_names
 from export.step import Step
 from export.stock import export_stock
 from export.targets import TARGETS
 from export.weights import find_weights
-from runtimes.base import Evidence
+from runtimes.base import Array, Evidence
 from runtimes.registry import native_runtime
 from validation.gates import Gate, GateResult
 from validation.golden_synthetic import synthetic
@@ -129,7 +129,7 @@ def bench(request: BenchRequest, progress: pipeline.Progress) -> Bench:
     candidates: list[_Candidate] = []
     notes: list[str] = []
     code = Exit.OK
-    for model in _models(request.models):
+    for model in model_names(request.models, request.image_size):
         for batch in request.batches:
             for outcome in pipeline.run(_request(request, model, batch), progress):
                 candidates += _passed(outcome, batch, request.threads, notes)
@@ -148,11 +148,6 @@ def bench(request: BenchRequest, progress: pipeline.Progress) -> Bench:
         for each, timing in zip(candidates, timings, strict=True)
     )
     return Bench(rows, tuple(notes), code)
-
-
-def _models(names: Sequence[str]) -> tuple[str, ...]:
-    expanded = [entry for name in names for entry in (MODELS if name == "all" else (name,))]
-    return tuple(dict.fromkeys(model_spec(name).name for name in expanded))
 
 
 def _request(request: BenchRequest, model: str, batch: int) -> Request:
@@ -227,6 +222,11 @@ def _baselines(request: BenchRequest, name: str, batch: int, notes: list[str], s
 
 def _contestant(verified: VerifiedArtifact, batch: int, threads: int) -> Contestant:
     artifact = verified.artifact
-    images = synthetic(Preprocessing(image_size=artifact.model.image_size)).ordinary().images
-    feed = np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))
-    return Contestant(verified, native_runtime(artifact.format), feed, threads)
+    return Contestant(verified, native_runtime(artifact.format), _feed(artifact.model.image_size, batch), threads)
+
+
+@functools.cache
+def _feed(image_size: int, batch: int) -> Array:
+    """One for all that take such batches: they are kept until everything is timed."""
+    images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
+    return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

@@ -71,16 +71,14 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     from runtimes.registry import native_runtime
 
     installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
-    given = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple) and value}
     if not models and not options["paper"]:
         raise click.UsageError("name one or more of m0 to m5, or all, or ask for --paper")
-    paper = {"batches": (1, 16)} if options["paper"] else {"batches": (1,)}
     request = BenchRequest(
         models=models or ("all",),
-        targets=given.get("targets", installed),
-        precisions=given.get("precisions", ()),
-        batches=given.get("batches", paper["batches"]),
-        threads=given.get("threads", (1,)),
+        targets=options["targets"] or installed,
+        precisions=options["precisions"],
+        batches=options["batches"] or ((1, 16) if options["paper"] else (1,)),
+        threads=options["threads"] or (1,),
         weights=options["weights"],
         image_size=options["image_size"],
         calibrate=options["calibrate"] or ("golden" if options["paper"] else None),

@@ -90,8 +90,7 @@ class Request:
         Raises:
             BadInput: an unknown model or target, or options that do not go together.
         """
-        names = _expanded(self.models, MODELS)
-        models = tuple(dict.fromkeys(model_spec(name, self.image_size).name for name in names))
+        models = model_names(self.models, self.image_size)
         targets = tuple(dict.fromkeys(_expanded(self.targets, TARGETS)))
         if self.opset not in OPSETS:
             raise BadOption(
@@ -193,6 +192,16 @@ class Request:
                 next_step="leave -p out: fp16 is Core ML's default",
             )
         return Job(model, target, precision, self.batch, self.opset, self.coreml)
+
+
+def model_names(names: Sequence[str], image_size: int | None = None) -> tuple[str, ...]:
+    """`m0` to `m5`, each once, `all` spelled out.
+
+    Raises:
+        UnknownModel: a name is none of the family's.
+        BadOption: the size cannot be used.
+    """
+    return tuple(dict.fromkeys(model_spec(name, image_size).name for name in _expanded(names, MODELS)))
 
 
 def parse_batch(text: str) -> int | None:

@@ -9,7 +9,31 @@ from efficientvit.errors import StageFailed
 from runtimes.extras import missing
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from efficientvit.model import EfficientViT
+
+
+def stock_model(model: "EfficientViT") -> "nn.Module":
+    """timm's EfficientViT with these weights, in eval mode.
+
+    Raises:
+        MissingExtra: timm is not installed.
+    """
+    if (error := missing("timm", "baselines", "exporting timm's own model")) is not None:
+        raise error
+    import timm
+
+    from efficientvit.keymaps import Layout, to_own
+
+    spec, ours = model.spec, model.state_dict()
+    stock: nn.Module = timm.create_model(
+        f"efficientvit_{spec.name}", img_size=spec.image_size, num_classes=spec.classes
+    )
+    state = stock.state_dict()
+    names = to_own(state, Layout.TIMM)
+    stock.load_state_dict({name: ours.get(names[name], value) for name, value in state.items()})
+    return stock.eval()
 
 
 def export_stock(model: "EfficientViT", out: Path, batch: int) -> Path:
@@ -19,19 +43,9 @@ def export_stock(model: "EfficientViT", out: Path, batch: int) -> Path:
         MissingExtra: timm is not installed.
         StageFailed: its exporter fails.
     """
-    if (error := missing("timm", "baselines", "exporting timm's own model")) is not None:
-        raise error
-    import timm
     import torch
 
-    from efficientvit.keymaps import Layout, to_own
-
-    spec = model.spec
-    ours = model.state_dict()
-    stock = timm.create_model(f"efficientvit_{spec.name}", img_size=spec.image_size, num_classes=spec.classes)
-    state = stock.state_dict()
-    names = to_own(state, Layout.TIMM)
-    stock.load_state_dict({name: ours.get(names[name], value) for name, value in state.items()})
+    spec, stock = model.spec, stock_model(model)
     image = torch.zeros(batch, 3, spec.image_size, spec.image_size)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -39,7 +53,7 @@ def export_stock(model: "EfficientViT", out: Path, batch: int) -> Path:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of timm's caches, which the exporter does not like
-            torch.onnx.export(stock.eval(), (image,), out, dynamo=True, verbose=False, external_data=False)
+            torch.onnx.export(stock, (image,), out, dynamo=True, verbose=False, external_data=False)
     except Exception as error:  # the exporter's own, of any kind
         raise StageFailed(f"torch.onnx.export fails on timm's efficientvit_{spec.name}", got=str(error)) from error
     finally:

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU."""
 
+import functools
 import platform
 import tempfile
 from collections import Counter
@@ -143,7 +144,10 @@ def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimised: bool) -> 
 def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
     options = session.get_session_options()
     stored = _stored_dtypes(path)
-    integer = _integer_kernels(path, options) if "INT8" in stored and mode is not Mode.ORACLE else Counter()
+    integer: Counter[str] = Counter()
+    if "INT8" in stored and mode is not Mode.ORACLE:
+        status = path.stat()
+        integer = _integer_kernels(path, options.graph_optimization_level, (status.st_mtime_ns, status.st_size))
     # ONNX Runtime will not say what it computes in. On x86 its CPU kernels are float32: it casts around
     # float16 operators and drops the casts that cancel out. On 64-bit Arm it has float16 kernels of its own.
     native_fp16 = "FLOAT16" in stored and platform.machine() in ("arm64", "aarch64")
@@ -165,8 +169,12 @@ def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
     )
 
 
-def _integer_kernels(path: Path, options: Any) -> Counter[str]:
-    """The operators of a Q/DQ file after ONNX Runtime's fusions; none if none of them computes in integers."""
+@functools.cache
+def _integer_kernels(path: Path, level: Any, _: tuple[int, int]) -> Counter[str]:
+    """The operators of a Q/DQ file after ONNX Runtime's fusions; none if none of them computes in integers.
+
+    Once for a file as it lies there (its time and size), however often it is opened: it is fused a second time for it.
+    """
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -174,7 +182,7 @@ def _integer_kernels(path: Path, options: Any) -> Counter[str]:
         again = onnxruntime.SessionOptions()
         again.log_severity_level = _FATAL_ONLY
         again.intra_op_num_threads = 1
-        again.graph_optimization_level = options.graph_optimization_level
+        again.graph_optimization_level = level
         again.optimized_model_filepath = str(fused)
         onnxruntime.InferenceSession(path, again, providers=["CPUExecutionProvider"])
         found = Counter(node.op_type for node in load_onnx(fused, weights=False).graph.node)

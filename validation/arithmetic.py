@@ -61,6 +61,13 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
     return result
 
 
+def as_executed(stored: _Model, precision: Precision) -> _Model:
+    """With the weights as the arithmetic takes them: bfloat16 is the runtime's doing, and the file holds more."""
+    if precision.execution is not Dtype.BF16:
+        return stored
+    return with_rounded_weights(stored, Precision(weights=Dtype.BF16))
+
+
 def compressed(weight: Half, dtype: Dtype) -> Half:
     """What a tensor decodes to from int8 or from a palette."""
     return int8(weight) if dtype is Dtype.INT8 else palettised(weight, PALETTE_BITS[dtype])

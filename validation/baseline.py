@@ -6,7 +6,6 @@ that it was made from has passed that gate.
 
 import copy
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,11 +13,18 @@ from runtimes.artifact import Artifact, Dtype, Precision
 from runtimes.base import Mode, Runtime
 from runtimes.operators import unexpected_operators
 from validation import gates
-from validation.arithmetic import evaluate, with_rounded_weights
-from validation.golden import GoldenSet, Kind
+from validation.arithmetic import as_executed, evaluate
+from validation.golden import GoldenSet
 from validation.judge import in_another_arithmetic, quantised_gates, tried
-from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
-from validation.reference import QUALITY_SHARE, WELL_CONDITIONED, Reference, evaluations, pooled
+from validation.metrics import Float64, relative_error
+from validation.reference import (
+    WELL_CONDITIONED,
+    Reference,
+    default_quality_budget,
+    evaluations,
+    narrowest,
+    pooled,
+)
 from validation.verdict import Report, Verdict, verdict_of
 
 
@@ -28,18 +34,16 @@ def baseline_reference(module: nn.Module, golden: GoldenSet, precision: Precisio
     exact: Float64 = evaluate(copy.deepcopy(module).double(), images.double()).double().numpy()
     single = evaluations(module, images, Precision())
     judged = relative_error(single[0], exact) <= WELL_CONDITIONED
-    rough = single
-    if precision.execution is Dtype.BF16:
-        rough = evaluations(with_rounded_weights(module, Precision(weights=Dtype.BF16)), images, precision)
-    ordinary = judged & (np.array(golden.kinds) != Kind.AMPLIFIED)
-    budget = QUALITY_SHARE * root_mean_square(ignoring_error(exact[ordinary])) if precision.quantised else None
+    rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
+    rough = evaluations(as_executed(module, precision), images, precision) if rounded_too else single
+    budget = default_quality_budget(exact, judged, golden) if precision.quantised else None
     return Reference(
         golden=golden,
         precision=precision,
         logits=exact,
         structure=exact,
         judged=judged,
-        floors=pooled(rough, exact, judged, golden, precision.rounding if not precision.quantised else Dtype.FP32),
+        floors=pooled(rough, exact, judged, golden, narrowest(precision)),
         structure_floors=pooled(single, exact, judged, golden, Dtype.FP32),
         constants={},
         quality_budget=budget,

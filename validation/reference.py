@@ -21,7 +21,7 @@ from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from runtimes.artifact import Dtype, Precision
-from validation.arithmetic import evaluate, with_rounded_weights
+from validation.arithmetic import as_executed, evaluate, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
 from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
@@ -176,7 +176,7 @@ class ReferenceModel:
         single = self._single if known else evaluations(stored, images, Precision())
         # What quantised activations cost is the quality gate's business: integers tip over, there is no such floor.
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
-        run = evaluations(_as_executed(stored, precision), images, precision) if rounded_too else single
+        run = evaluations(as_executed(stored, precision), images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
         compressed = precision.weights.compressed
         return Reference(
@@ -186,7 +186,7 @@ class ReferenceModel:
             structure=structure,
             judged=self.judged,
             floors=pooled(
-                run, structure if compressed else self.logits, self.judged, self.golden, _narrowest(precision)
+                run, structure if compressed else self.logits, self.judged, self.golden, narrowest(precision)
             ),
             structure_floors=self._structure_floors(stored, images, single, structure),
             constants=digests(self.constants(precision, image_input)),
@@ -198,10 +198,7 @@ class ReferenceModel:
         """The budget that was asked for, or a third of what the best answer costs that ignores the image."""
         if self._quality_budget is not None:
             return self._quality_budget
-        rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED))
-        if len(rows) == 0:
-            return float("inf")  # nothing is judged then, and every other gate fails
-        return QUALITY_SHARE * root_mean_square(ignoring_error(self.logits[rows]))
+        return default_quality_budget(self.logits, self.judged, self.golden)
 
     def _structure_floors(self, stored: nn.Module, images: Tensor, single: Float64, structure: Float64) -> Floors:
         floors = pooled(single, structure, self.judged, self.golden, Dtype.FP32)
@@ -224,18 +221,12 @@ def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float3
 
 def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
     """(count, n, classes): on the images, and on copies of them that differ by roundings."""
-    copies = _perturbed(images, _narrowest(precision), count)
+    copies = _perturbed(images, narrowest(precision), count)
     return np.stack([_numpy(evaluate(model, each, precision.rounding)) for each in copies])
 
 
-def _as_executed(stored: EfficientViT, precision: Precision) -> EfficientViT:
-    """With the weights as the arithmetic takes them: bfloat16 is the runtime's doing, and the file holds more."""
-    if precision.execution is not Dtype.BF16:
-        return stored
-    return with_rounded_weights(stored, Precision(weights=Dtype.BF16))
-
-
-def _narrowest(precision: Precision) -> Dtype:
+def narrowest(precision: Precision) -> Dtype:
+    """The coarser of weights and arithmetic; int8, which has a budget of its own, counts as what it decodes to."""
     if precision.quantised:
         return precision.decoded
     return max(precision.decoded, precision.rounding, key=_UNIT_ROUNDOFF.__getitem__)
@@ -244,6 +235,14 @@ def _narrowest(precision: Precision) -> Dtype:
 def errors(runs: Float64, exact: Float64) -> Float64:
     """(evaluations, n, classes) -> (evaluations, n)."""
     return np.stack([relative_error(run, exact) for run in runs])
+
+
+def default_quality_budget(exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet) -> float:
+    """A share of what the best answer costs that ignores the image, over the judged ordinary images."""
+    rows = np.flatnonzero(judged & (np.array(golden.kinds) != Kind.AMPLIFIED))
+    if len(rows) == 0:
+        return float("inf")  # nothing is judged then, and every other gate fails
+    return QUALITY_SHARE * root_mean_square(ignoring_error(exact[rows]))
 
 
 def pooled(runs: Float64, exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet, dtype: Dtype) -> Floors:

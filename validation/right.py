@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from runtimes.artifact import Dtype, Precision
 from runtimes.base import Mode
 from runtimes.layers import Layer
-from validation.arithmetic import with_rounded_weights
+from validation.arithmetic import as_executed, with_rounded_weights
 from validation.captured import Captured, capture
 from validation.matching import Right, RightTensor
 from validation.metrics import Float64
@@ -30,11 +30,12 @@ def right_tensors(
     With `trained` also of the trained form, of which somebody else's file may be. In Mode.ORACLE floors are of float32
     arithmetic, else of the precision's own.
     """
-    activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantised else precision.activations
+    activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantised else precision.rounding
     inputs = torch.tensor(network_inputs(model.golden, image_input=image_input))
     stored = model.stored(precision, image_input=image_input)
     parts = [inputs[list(rows)] for rows in calls]
-    tensors = list(_tensors("d", stored, copy.deepcopy(stored).double(), parts, activations))
+    shipped = stored if activations is Dtype.FP32 else as_executed(stored, precision)
+    tensors = list(_tensors("d", shipped, copy.deepcopy(stored).double(), parts, activations))
     if trained:
         plain = with_rounded_weights(model.trained, precision)
         tensors += _tensors("t", plain, copy.deepcopy(plain).double(), parts, activations)

@@ -55,7 +55,7 @@ def bias_zero_point_off_by_one(model: onnx.ModelProto, rng: Rng) -> None:
     changed(pick(rng, zeros), lambda value: np.asarray(value + np.uint8(1) if value < 255 else value - np.uint8(1)))
 
 
-def _operands(model: onnx.ModelProto, place: int) -> list[onnx.TensorProto]:
+def operands(model: onnx.ModelProto, place: int) -> list[onnx.TensorProto]:
     """Scales (1) or zero points (2) of activations."""
     names = {node.input[place] for node in nodes(model, "QuantizeLinear")}
     return [tensor for tensor in model.graph.initializer if tensor.name in names]
@@ -63,17 +63,17 @@ def _operands(model: onnx.ModelProto, place: int) -> list[onnx.TensorProto]:
 
 def coarse_activation(model: onnx.ModelProto, rng: Rng) -> None:
     """A range twenty times too wide: most of its integers are never used."""
-    changed(pick(rng, _operands(model, 1)), lambda value: np.asarray(value * np.float32(_FACTOR)))
+    changed(pick(rng, operands(model, 1)), lambda value: np.asarray(value * np.float32(_FACTOR)))
 
 
 def clipped_activation(model: onnx.ModelProto, rng: Rng) -> None:
     """A range twenty times too narrow: what is large is cut off."""
-    changed(pick(rng, _operands(model, 1)), lambda value: np.asarray(value / np.float32(_FACTOR)))
+    changed(pick(rng, operands(model, 1)), lambda value: np.asarray(value / np.float32(_FACTOR)))
 
 
 def zero_point_for_negatives(model: onnx.ModelProto, rng: Rng) -> None:
     """A ReLU's range turned to negative values, of which it gives none."""
-    zeros = [tensor for tensor in _operands(model, 2) if not numpy_helper.to_array(tensor).any()]
+    zeros = [tensor for tensor in operands(model, 2) if not numpy_helper.to_array(tensor).any()]
     changed(pick(rng, zeros), lambda value: np.full_like(value, 245))
 
 

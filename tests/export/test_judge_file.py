@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import timm
 import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
-from efficientvit.keymaps import Layout, to_own
 from export import cli
 from export.judge_file import Judged, judge_file
 from export.outcome import Exit
+from export.stock import stock_model
 from export.weights import find_weights
 from runtimes.base import Evidence
 from runtimes.openvino_ir import import_openvino
@@ -42,12 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _timm() -> nn.Module:
     """timm's M0 with our seeded weights, on which a check can fail."""
-    ours = find_weights("seeded", "m0", SIZE).model.state_dict()
-    model: nn.Module = timm.create_model("efficientvit_m0", img_size=SIZE)
-    state = model.state_dict()
-    names = to_own(state, Layout.TIMM)
-    model.load_state_dict({name: ours.get(names[name], value) for name, value in state.items()})
-    return model.eval()
+    return stock_model(find_weights("seeded", "m0", SIZE).model)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,13 @@ from onnx import helper, numpy_helper
 from efficientvit.errors import ArtifactChanged, BrokenArtifact
 from efficientvit.preprocess import Preprocessing
 from export import pipeline, stages
+from export.faults.onnx_graph import softmax_axis
+from export.faults.onnx_quantised import (
+    clipped_activation,
+    coarse_activation,
+    operands,
+    weight_scale_by_an_ulp,
+)
 from export.outcome import Exit, Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
@@ -283,13 +290,6 @@ def refolded(model: onnx.ModelProto, rng: Rng) -> None:
     _set(tensor, (value * np.sqrt((variance + 1e-5) / (variance + 1e-3))).astype(value.dtype))
 
 
-def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
-    """A softmax over the queries instead of the keys."""
-    node = _pick(rng, _nodes(model, "Softmax"))
-    (attribute,) = [entry for entry in node.attribute if entry.name == "axis"]
-    attribute.i = 1
-
-
 def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     """A residual connection that goes nowhere."""
     node = _pick(rng, [node for node in _nodes(model, "Add") if "ffn" in node.name])
@@ -319,35 +319,9 @@ def reshape_for_transpose(model: onnx.ModelProto, rng: Rng) -> None:
     node.input.append("wrong_order")
 
 
-def weight_scale_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
-    """The scale of one channel of a weight."""
-    tensor = _pick(rng, _held(model, ".weight_scale"))
-    value = _value(tensor)
-    i = int(rng.integers(value.size))
-    value[i] = np.nextafter(value[i], np.float32(9))
-    _set(tensor, value)
-
-
-def _activation_scales(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    named = {node.input[1] for node in _nodes(model, "QuantizeLinear")}
-    return [tensor for tensor in model.graph.initializer if tensor.name in named]
-
-
-def coarse_activation(model: onnx.ModelProto, rng: Rng) -> None:
-    """A range twenty times too wide: most of its integers are never used."""
-    tensor = _pick(rng, _activation_scales(model))
-    _set(tensor, _value(tensor) * np.float32(20))
-
-
-def clipped_activation(model: onnx.ModelProto, rng: Rng) -> None:
-    """A range twenty times too narrow: what is large is cut off."""
-    tensor = _pick(rng, _activation_scales(model))
-    _set(tensor, _value(tensor) / np.float32(20))
-
-
 def slight_activation(model: onnx.ModelProto, rng: Rng) -> None:
     """The scale of one activation off by its last bit: no range is that exact, but calibration found another."""
-    tensor = _pick(rng, _activation_scales(model))
+    tensor = _pick(rng, operands(model, 1))
     _set(tensor, np.nextafter(_value(tensor), np.float32(9)))
 
 

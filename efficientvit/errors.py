@@ -40,6 +40,10 @@ class VitExportError(Exception):
         self.next_step = next_step
         super().__init__(what)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A subclass may take other arguments than this one: another process gets it without calling any.
+        return _restored, (type(self), vars(self))
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.expected is not None:
@@ -49,6 +53,12 @@ class VitExportError(Exception):
         if self.next_step is not None:
             lines.append(f"  next:     {self.next_step}")
         return "\n".join(lines)
+
+
+def _restored(kind: type[VitExportError], state: dict[str, str | None]) -> VitExportError:
+    error = kind.__new__(kind, state["what"])
+    vars(error).update(state)
+    return error
 
 
 class BadInput(VitExportError):

@@ -2,4 +2,5 @@
 
 from export.cli import main
 
-main()
+if __name__ == "__main__":  # a worker process of an export imports this as well
+    main()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import Refused
+from export.exits import Exit
 from export.exported import Exported
 from export.folder import replace_file, writing
 from export.kit import kit_of
@@ -17,7 +18,6 @@ from export.kit_record import Content
 from export.kit_report import RAN, DeviceReport, UnitReport, read_report
 from export.kit_verdict import UnitVerdict, judge_unit
 from export.manifest import write_json
-from export.outcome import Exit
 from runtimes.base import Evidence
 
 REPORTS = Path("evidence/device-reports")

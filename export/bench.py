@@ -11,9 +11,11 @@ from efficientvit.errors import BadOption
 from efficientvit.preprocess import Preprocessing
 from export import pipeline
 from export.baselines import BASELINES, STOCK, baselines
+from export.exits import Exit, worst
 from export.judge_file import judge_file
+from export.listener import Progress
 from export.manifest import SHIP
-from export.outcome import Exit, Outcome, worst
+from export.outcome import Outcome
 from export.request import Request, model_names
 from export.step import Step
 from export.stock import export_stock
@@ -119,7 +121,7 @@ class _Candidate:
     contestant: Contestant
 
 
-def bench(request: BenchRequest, progress: pipeline.Progress) -> Bench:
+def bench(request: BenchRequest, progress: Progress) -> Bench:
     """Make and verify every combination, then time what passed, in turns.
 
     Raises:

@@ -9,13 +9,14 @@ import click
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli_bench import bench
+from export.cli_cache import cache
 from export.cli_device import attach, kit
 from export.cli_gate import diff, explain, judge, selftest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from export.outcome import Outcome
+    from export.finished import Finished
     from export.request import Request
 
 _DEFAULT = "export"
@@ -205,11 +206,21 @@ def cli() -> None:
 )
 @click.option("--no-kit", is_flag=True, help="Core ML, TensorRT: leave out the kit that checks it on the device.")
 @click.option("--no-time", is_flag=True, help="Check, but don't time.")
+@click.option(
+    "-j",
+    "--jobs",
+    "at_once",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes at a time. [default: as there are CPUs and memory for]",
+)
+@click.option("--no-cache", is_flag=True, help="Make and check all anew, and keep nothing: see `vit-export cache`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON on standard output.")
 @click.option("--release", is_flag=True, help="Insist on trained weights, photos and native evidence.")
 def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Export MODEL... (m0 to m5, or all), check every stage, time what passed."""
-    sys.exit(_export(_request(models, options), as_json=as_json))
+    cached, at_once = not options.pop("no_cache"), options.pop("at_once")
+    sys.exit(_export(_request(models, options), as_json=as_json, cached=cached, at_once=at_once))
 
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
@@ -255,33 +266,32 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     )
 
 
-def _export(request: "Request", *, as_json: bool) -> int:
-    from export import pipeline, progress
-    from export.outcome import worst
+def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | None) -> int:
+    from export import schedule, summary, terminal
+    from export.cache import default_cache
+    from export.exits import Exit, worst
 
-    request.jobs()  # refuse what cannot be done before anything heavy is imported
-    outcomes: list[Outcome] = []
-    with progress.console() as screen:
-        live = progress.Live(screen)
+    jobs = request.jobs()  # refuse what cannot be done before anything heavy is imported
+    done: list[Finished] = []
+    with terminal.console() as screen:
+        live = terminal.Live(screen)
+        cache = default_cache() if cached else None
         try:
-            outcomes.extend(pipeline.run(request, live, tuple(sys.argv[1:])))
+            done.extend(schedule.export(request, live, tuple(sys.argv[1:]), cache=cache, at_once=at_once))
         finally:  # also after an error: what was finished before it is there, and is shown
             live.stop()
-            progress.show_outcomes(screen, outcomes, request.required)
-    code = worst(outcome.code(request.required) for outcome in outcomes)
+            done.sort(key=lambda each: jobs.index(each.job))
+            summary.show_finished(screen, done)
+    code = worst(Exit(each.code) for each in done)
     if as_json:
-        _print_manifests(outcomes, int(code))
+        _print_manifests(done, int(code))
     return int(code)
 
 
-def _print_manifests(outcomes: "Sequence[Outcome]", code: int) -> None:
+def _print_manifests(done: "Sequence[Finished]", code: int) -> None:
     import json
 
-    manifests = [
-        {"folder": str(outcome.folder), **json.loads((outcome.folder / "manifest.json").read_text(encoding="utf-8"))}
-        for outcome in outcomes
-        if outcome.folder is not None
-    ]
+    manifests = [{"folder": str(each.folder), "checked_before": each.before, **each.manifest} for each in done]
     click.echo(json.dumps({"exit_code": code, "artifacts": manifests}, indent=2))
 
 
@@ -340,7 +350,7 @@ def verify(
 
     from efficientvit.errors import VitExportError
     from export import junit as xml
-    from export import progress
+    from export import progress, terminal
     from export.manifest import gates_record
     from export.verify import verify as judge_again
     from runtimes.base import Evidence
@@ -348,7 +358,7 @@ def verify(
     if junit is not None:
         xml.prepare(junit)
     try:
-        with progress.console() as screen, progress.Live(screen) as live:
+        with terminal.console() as screen, terminal.Live(screen) as live:
             verification = judge_again(folder, weights, quality_budget, live.step)
     except VitExportError as error:
         if junit is not None:
@@ -357,7 +367,7 @@ def verify(
     code = verification.code(Evidence(require))
     if junit is not None:
         xml.write(junit, xml.of_verification(verification, code))
-    with progress.console() as screen:
+    with terminal.console() as screen:
         progress.show_verification(screen, verification, code)
     if as_json:
         report = verification.verdict.report
@@ -383,12 +393,12 @@ def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
     """The five most probable classes of PHOTO, as ARTIFACT (an exported folder, or the file in it) sees them."""
     import json
 
-    from export import progress
+    from export import progress, terminal
     from export.predict import Predictor
 
     predictor = Predictor.of(artifact)
     predictions = list(predictor.predict(photos))
-    with progress.console() as screen:
+    with terminal.console() as screen:
         progress.show_runtime(screen, predictor)
     if as_json:
         found = [
@@ -418,7 +428,7 @@ def doctor(as_json: bool) -> None:
     import dataclasses
     import json
 
-    from export import progress
+    from export import progress, terminal
     from export.doctor import examine
 
     host, abilities = examine()
@@ -426,7 +436,7 @@ def doctor(as_json: bool) -> None:
         found = {"host": dataclasses.asdict(host), "targets": [dataclasses.asdict(ability) for ability in abilities]}
         click.echo(json.dumps(found, indent=2))
         return
-    with progress.console() as screen:
+    with terminal.console() as screen:
         progress.show_host(screen, host, abilities)
 
 
@@ -448,6 +458,7 @@ cli.add_command(judge)
 cli.add_command(diff)
 cli.add_command(selftest)
 cli.add_command(bench)
+cli.add_command(cache)
 
 
 def main() -> None:
@@ -459,7 +470,7 @@ def main() -> None:
     try:
         cli.main(prog_name="vit-export", standalone_mode=False)
     except VitExportError as error:
-        from export.outcome import exit_code
+        from export.exits import exit_code
 
         click.echo(f"error: {error}", err=True)
         sys.exit(int(exit_code(error)))

@@ -62,7 +62,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
       2    usage, or input that cannot be used
       3    something could not be verified on this host
     """  # noqa: D301 - click wants the character itself
-    from export import progress
+    from export import progress, terminal
     from export.bench import TIMED, BenchRequest
     from export.bench import bench as compare
     from export.bench_record import as_csv, as_markdown, bench_record
@@ -88,8 +88,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         rounds=options["rounds"],
         out=out,
     )
-    with progress.console() as screen:
-        with progress.Live(screen) as live:
+    with terminal.console() as screen:
+        with terminal.Live(screen) as live:
             found = compare(request, live)
         progress.show_bench(screen, found)
         record = bench_record(found, tuple(sys.argv[1:]))

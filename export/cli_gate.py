@@ -39,12 +39,12 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
       1    the stage is rejected; the suspects are listed
       2    no folder of an export, or no weights to compare with
     """  # noqa: D301 - click wants the character itself
-    from export import progress
+    from export import progress, terminal
     from export.explain import explain as look_into
     from export.manifest import blame_record, gates_record, layer_record
 
-    with progress.console() as screen:
-        with progress.Live(screen) as live:
+    with terminal.console() as screen:
+        with terminal.Live(screen) as live:
             explanation = look_into(folder, stage, weights, live.step)
         progress.show_explanation(screen, folder, explanation, layers=layers)
     if as_json:
@@ -107,15 +107,15 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
       2    a file, weights or photos that cannot be used
       3    it could not be judged here, or these weights show nothing
     """  # noqa: D301 - click wants the character itself
-    from export import progress
+    from export import progress, terminal
     from export.judge_file import judge_file
     from export.manifest import judged_record
     from runtimes.base import Evidence
     from validation.foreign import Range, Scores
 
     asked = options["image_range"]
-    with progress.console() as screen:
-        with progress.Live(screen) as live:
+    with terminal.console() as screen:
+        with terminal.Live(screen) as live:
             judged = judge_file(
                 model,
                 options["weights"],
@@ -167,12 +167,12 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
       2    weights that cannot be used
       3    these weights show too little: parity on them would be vacuous
     """  # noqa: D301 - click wants the character itself
-    from export import progress
+    from export import progress, terminal
     from export.manifest import selftest_record
     from export.selftest import selftest as plant_all
 
-    with progress.console() as screen:
-        with progress.Live(screen) as live:
+    with terminal.console() as screen:
+        with terminal.Live(screen) as live:
             found = plant_all(model, weights, step=live.step, **options)
         progress.show_selftest(screen, found)
     if as_json:
@@ -209,14 +209,14 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
       1    something did; or a folder holds nothing that may ship
       2    no folder of an export, or an unknown kind
     """  # noqa: D301 - click wants the character itself
-    from export import progress
+    from export import progress, terminal
     from export.diff import diff as compare
     from export.fail_on import parse_fail_on
     from export.manifest import diff_record
 
     limits = parse_fail_on(fail_on)
-    with progress.console() as screen:
-        with progress.Live(screen) as live:
+    with terminal.console() as screen:
+        with terminal.Live(screen) as live:
             found = compare(old, new, time=not no_time, step=live.step)
         failures = found.failures(limits)
         progress.show_diff(screen, found, failures)

@@ -2,23 +2,34 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 
+from efficientvit.preprocess import Preprocessing
 from export import __version__
 from export.coreml_options import CoreMlOptions
 from export.weights import Weights
+from runtimes.artifact import Precision
 from runtimes.ports import METADATA_PREFIX
-from validation.reference import Reference
 
 _AUTHOR = "EfficientViT by Liu et al. (CVPR 2023), exported by vit-export"
 _UNSTATED = "unstated"
 _UNTRAINED = "UNTRAINED WEIGHTS, not for release. "
 
 
-def describe(options: CoreMlOptions, weights: Weights, reference: Reference) -> tuple[tuple[str, str], ...]:
-    """Key and value, sorted: the fields that Xcode shows, and under keys of ours the manifest's digests."""
+def describe(
+    options: CoreMlOptions,
+    weights: Weights,
+    precision: Precision,
+    constants: Mapping[str, str],
+    preprocessing: Preprocessing,
+) -> tuple[tuple[str, str], ...]:
+    """Key and value, sorted: the fields that Xcode shows, and under keys of ours the manifest's digests.
+
+    `constants`: of the package, name and digest.
+    """
     spec = weights.model.spec
     form = f"EfficientViT-{spec.name.upper()} at {spec.image_size} x {spec.image_size}, {spec.classes} classes"
-    constants = json.dumps(dict(reference.constants), sort_keys=True).encode()
+    held = json.dumps(dict(constants), sort_keys=True).encode()
     ours = {
         "version": __version__,
         "model": spec.name,
@@ -26,9 +37,9 @@ def describe(options: CoreMlOptions, weights: Weights, reference: Reference) -> 
         "weights": weights.source.rsplit("/", 1)[-1],
         "weights-sha256": weights.sha256,
         "trained": "true" if weights.trained else "false",
-        "constants-sha256": hashlib.sha256(constants).hexdigest(),
-        "precision": f"weights {reference.precision.weights}, activations {reference.precision.activations}",
-        "preprocessing": json.dumps(reference.golden.preprocessing.to_json(), sort_keys=True),
+        "constants-sha256": hashlib.sha256(held).hexdigest(),
+        "precision": f"weights {precision.weights}, activations {precision.activations}",
+        "preprocessing": json.dumps(preprocessing.to_json(), sort_keys=True),
     }
     said = {f"{METADATA_PREFIX}{key}": value for key, value in ours.items()} | {
         "author": options.author or _AUTHOR,

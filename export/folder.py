@@ -86,6 +86,12 @@ def publish(partial: Path, final: Path) -> None:
             _remove(old)
 
 
+def remove_failures(out: Path, slug: str) -> None:
+    """Remove what an earlier run left of this artifact that failed: a good one stands now."""
+    for old in ("rejected", "failed"):
+        shutil.rmtree(out / f"{slug}.{old}", ignore_errors=True)
+
+
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the new `path`, which takes the old one's place whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.preprocess import Preprocessing
-from export.outcome import Exit
+from export.exits import Exit
 from export.step import Step
 from export.weights import Weights, find_weights
 from runtimes.base import Evidence

@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from efficientvit.errors import Refused, VitExportError
+from export.exits import Exit
 from export.folder import replace_file, require_writable, writing
-from export.outcome import Exit
 from export.verify import Verification
 from validation.gates import GateResult
 from validation.verdict import VerifiedArtifact

@@ -218,6 +218,7 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
         "name": "rewrite",
         "artifact": None,
         "seconds": None,
+        "cached": False,
         "operators": None,
         "verdict": {
             "status": "verified" if rewrite is not None and rewrite.passed else "rejected",
@@ -247,6 +248,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
             "tools": dict(artifact.tools),
         },
         "seconds": round(result.seconds, 3),
+        "cached": result.cached,
         "operators": result.operators,
         "verdict": {
             "status": status_of(verdict),
@@ -279,6 +281,7 @@ def blame_record(stage: str | None, blame: Blame | None) -> dict[str, Any] | Non
                 "constant": suspect.constant,
                 "layer": None if suspect.layer is None else layer_record(suspect.layer),
                 "cause": suspect.cause,
+                "says": str(suspect),
             }
             for suspect in blame.suspects
         ],

@@ -1,11 +1,10 @@
 """What came of a job, and the exit code that says so."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
-from efficientvit.errors import BadInput, Refused, Unavailable, VitExportError
+from efficientvit.errors import Refused, VitExportError
+from export.exits import Exit, exit_code
 from export.request import Job
 from runtimes.artifact import Artifact
 from runtimes.base import Evidence
@@ -14,34 +13,6 @@ from validation.blame import Blame
 from validation.gates import GateResult
 from validation.timing import Timing
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
-
-
-class Exit(IntEnum):
-    """The process's exit codes."""
-
-    OK = 0
-    REJECTED = 1
-    BAD_INPUT = 2
-    NOT_VERIFIED = 3
-    FAILED = 4
-    INTERRUPTED = 130
-
-
-_SEVEREST_FIRST = (Exit.INTERRUPTED, Exit.FAILED, Exit.REJECTED, Exit.BAD_INPUT, Exit.NOT_VERIFIED, Exit.OK)
-
-
-def worst(codes: Iterable[Exit]) -> Exit:
-    """The one code for several outcomes."""
-    return min(codes, key=_SEVEREST_FIRST.index, default=Exit.OK)
-
-
-def exit_code(error: VitExportError) -> Exit:
-    """The code for an error that stopped everything."""
-    if isinstance(error, BadInput):
-        return Exit.BAD_INPUT
-    if isinstance(error, Unavailable):
-        return Exit.NOT_VERIFIED
-    return Exit.REJECTED if isinstance(error, Refused) else Exit.FAILED
 
 
 def status_of(verdict: Verdict) -> str:
@@ -76,12 +47,16 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One stage's artifact, the verdict on it and how long making it took. `operators`: nodes of its graph."""
+    """One stage's artifact, the verdict on it and how long making it took.
+
+    `operators`: nodes of its graph. `cached`: it was made before, and judged again now.
+    """
 
     name: str
     verdict: Verdict
     seconds: float
     operators: int | None
+    cached: bool = False
 
     @property
     def artifact(self) -> Artifact:

@@ -1,5 +1,6 @@
 """The main job: make what was asked for, check every stage before the next starts, time only what passed, hand over."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -7,20 +8,25 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from efficientvit.errors import BrokenArtifact, StageFailed, VitExportError
 from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
+from export.beside import Beside
+from export.cache import Cache
 from export.kit import write_kit
 from export.kit_forms import has_kit
-from export.outcome import Outcome, Rewrite, StageResult
+from export.listener import Progress
+from export.outcome import Outcome, Rewrite, StageResult, status_of
 from export.report import Evidence as ReportEvidence
 from export.report import write_report
 from export.request import Job, Request, slug
+from export.stage_cache import Evaluations, StageCache
 from export.stages import SHARED, STAGES, Workshop
 from export.to_tensorrt import LAYERS
 from export.weights import Weights, find_weights
@@ -39,6 +45,7 @@ from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
 from validation.judge import built, judge
+from validation.memo import remembering
 from validation.ranges import with_calibration
 from validation.rewrite import rewrite_gates
 from validation.timing import Timing, TimingPlan, benchmark
@@ -46,59 +53,57 @@ from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifac
 
 if TYPE_CHECKING:
     from validation.reference import Reference, ReferenceModel
-    from validation.self_check import SelfCheck
 
 
-class Progress(Protocol):
-    """Who is told what goes on: the command line's live lines, or nobody."""
-
-    def step(self, text: str) -> None:
-        """Something long starts."""
-
-    def weights(self, weights: Weights, check: "SelfCheck | None") -> None:
-        """The weights are there, and later what the self-check found."""
-
-    def stage(self, outcome: Outcome, result: StageResult) -> None:
-        """A stage was made and judged."""
-
-    def download(self, done: int, total: int | None) -> None:
-        """Bytes of a checkpoint."""
-
-
-class Silent:
-    """Progress for nobody."""
-
-    def step(self, text: str) -> None:
-        """Ignored."""
-
-    def weights(self, weights: Weights, check: "SelfCheck | None") -> None:
-        """Ignored."""
-
-    def stage(self, outcome: Outcome, result: StageResult) -> None:
-        """Ignored."""
-
-    def download(self, done: int, total: int | None) -> None:
-        """Ignored."""
-
-
-def run(request: Request, progress: Progress, command: tuple[str, ...] = ()) -> Iterator[Outcome]:
+def run(
+    request: Request,
+    progress: Progress,
+    command: tuple[str, ...] = (),
+    *,
+    jobs: Sequence[Job] | None = None,
+    cache: Cache | None = None,
+    beside: Beside | None = None,
+) -> Iterator[Outcome]:
     """Make, check, time and hand over each artifact of the request; yields each as soon as it is done.
 
-    A job that fails or is rejected does not keep the others from being made.
+    A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
+    `cache`: what was made and evaluated before is taken from it, and judged again. `beside`: other exports run at the
+    same time; what is to be timed waits then until the rest is done.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
         DownloadFailed: `-w pretrained` cannot be had.
     """
-    jobs = request.jobs()
+    jobs = request.jobs() if jobs is None else jobs
     folder.require_writable(request.out)
-    with torch_threads(spare_threads()), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    memo = None if cache is None else Evaluations(cache)
+    with (
+        torch_threads(spare_threads() if beside is None else 1),
+        tempfile.TemporaryDirectory(prefix="vit-export-") as scratch,
+        remembering(memo),
+    ):
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
-            log = Path(scratch) / f"{model}.log"
-            bench = _Bench.prepare(request, model, own, Path(scratch) / model, log, progress)
+            bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, beside)
+            waiting = []
             for job in own:
-                yield bench.outcome(job, progress, command)
+                outcome = bench.checked(job, progress)
+                if beside is not None and bench.can_be_timed(outcome):
+                    waiting.append(outcome)
+                else:
+                    yield bench.handed_over(outcome, progress, command)
+            for outcome in waiting:
+                assert beside is not None
+                yield bench.handed_over(outcome, progress, command, beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a stage made, and in how many seconds; `cached`: before, and only copied now."""
+
+    artifact: Artifact
+    seconds: float
+    cached: bool
 
 
 class _Bench:
@@ -109,52 +114,90 @@ class _Bench:
         request: Request,
         weights: Weights,
         reference: "ReferenceModel",
-        check: "SelfCheck",
-        scratch: Path,
+        shop: Workshop,
+        cache: StageCache,
         log: Path,
     ) -> None:
         self._request = request
         self._weights = weights
         self._reference = reference
-        self._check = check
-        self._shop = Workshop(weights, reference, scratch)
+        self._shop = shop
+        self._cache = cache
         self._log = log
+        self._ahead: dict[tuple[str, int], _Made | VitExportError] = {}
+        self._told: list[StageResult] = []
         self._rewrites: dict[bool, Rewrite] = {}
         self._shared: dict[tuple[str, int | None, int], StageResult] = {}
 
     @classmethod
     def prepare(
-        cls, request: Request, model: str, jobs: Sequence[Job], scratch: Path, log: Path, progress: Progress
+        cls,
+        request: Request,
+        model: str,
+        jobs: Sequence[Job],
+        scratch: Path,
+        progress: Progress,
+        cache: Cache | None,
+        beside: Beside | None,
     ) -> "_Bench":
         from validation.reference import ReferenceModel
-        from validation.self_check import CHECKPOINT, SEEDED, self_check
 
         progress.step(f"{model}: weights")
         weights = find_weights(request.weights, model, request.image_size, progress.download)
-        progress.weights(weights, None)
+        progress.weights(weights.about)
         for job in jobs:
             if job.coreml is not None:  # only now is the number of classes known
                 job.coreml.labels_for(weights.model.spec.classes, job.batch)
         golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
-        progress.step(f"{model}: reference in float64, noise floors, self-check")
         reference = ReferenceModel(weights.model, golden, request.quality_budget)
+        shop = Workshop(weights, reference, scratch / model)
+        bench = cls(request, weights, reference, shop, StageCache(cache, shop), scratch / f"{model}.log")
+        if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
+            bench.make_ahead(jobs[0], progress)
+        progress.step(f"{model}: reference in float64, noise floors, self-check")
+        bench.check_weights(jobs)
+        progress.vacuous(bench.check.failures)
+        return bench
+
+    def check_weights(self, jobs: Sequence[Job]) -> None:
+        """Could parity on these weights fail at all?"""
+        from validation.self_check import CHECKPOINT, SEEDED, self_check
+
         image_input = all(job.image_input for job in jobs)
         precisions = {job.plan[-1][1] for job in jobs}
-        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, precisions, image_input)
-        progress.weights(weights, check)
-        return cls(request, weights, reference, check, scratch, log)
+        criteria = CHECKPOINT if self._weights.trained else SEEDED
+        self.check = self_check(self._reference, criteria, precisions, image_input)
 
-    def outcome(self, job: Job, progress: Progress, command: tuple[str, ...]) -> Outcome:
-        """Everything for one artifact."""
-        name = slug(job, self._weights.model.spec.image_size, self._weights.suffix)
-        outcome = Outcome(job, name, self._rewrite(job), fallback=self._weights.fallback)
-        with folder.new_folder(self._request.out, name) as partial:
-            self._make(job, outcome, progress)
-            self._blame(outcome, progress)
+    def make_ahead(self, job: Job, progress: Progress) -> None:
+        """Run the first stage before anything is judged: what it made, or raised, waits for its turn."""
+        name, precision = job.plan[0]
+        progress.step(f"{self._slug(job)}: {name}")
+        with chatter.into(self._log):
+            try:
+                self._ahead[name, id(job)] = self._make(name, job, precision, None)
+            except VitExportError as error:
+                self._ahead[name, id(job)] = error
+
+    def checked(self, job: Job, progress: Progress) -> Outcome:
+        """The stages, each made and judged."""
+        outcome = Outcome(job, self._slug(job), self._rewrite(job), fallback=self._weights.fallback)
+        self._run_stages(job, outcome, progress)
+        self._blame(outcome, progress)
+        return outcome
+
+    def handed_over(
+        self, outcome: Outcome, progress: Progress, command: tuple[str, ...], beside: Beside | None = None
+    ) -> Outcome:
+        """Timed, where it can be, and put into its folder."""
+        with contextlib.nullcontext() if beside is None else beside.alone():
             self._time(outcome, progress)
-            progress.step(f"{outcome.slug}: writing")
+        progress.step(f"{outcome.slug}: writing")
+        with folder.new_folder(self._request.out, outcome.slug) as partial:
             self._hand_over(outcome, partial, command, progress)
         return outcome
+
+    def _slug(self, job: Job) -> str:
+        return slug(job, self._weights.model.spec.image_size, self._weights.suffix)
 
     def _rewrite(self, job: Job) -> Rewrite:
         if job.image_input not in self._rewrites:
@@ -162,7 +205,7 @@ class _Bench:
             self._rewrites[job.image_input] = Rewrite(gates)
         return self._rewrites[job.image_input]
 
-    def _make(self, job: Job, outcome: Outcome, progress: Progress) -> None:
+    def _run_stages(self, job: Job, outcome: Outcome, progress: Progress) -> None:
         """Run the stages until one fails or is rejected: the first to be rejected is the one to blame."""
         if outcome.rewrite is None or not outcome.rewrite.passed:
             return
@@ -179,7 +222,9 @@ class _Bench:
             outcome.stages.append(result)
             if result.artifact.format is Format.COREML and not isinstance(result.verdict, Rejected):
                 outcome.readiness = readiness(result.artifact)
-            progress.stage(outcome, result)
+            if not any(result is told for told in self._told):  # one that two targets share is said once
+                self._told.append(result)
+                progress.stage(outcome.slug, name, result.seconds, status_of(result.verdict), cached=result.cached)
             if isinstance(result.verdict, Rejected):
                 return
             before = result.verdict
@@ -202,15 +247,26 @@ class _Bench:
         if name in SHARED and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
-        start = time.perf_counter()
-        with _failing_as(name, self._shop.folder):
-            artifact = STAGES[name](self._shop, job, precision, source)
-        seconds = time.perf_counter() - start
-        verdict = self._weighed(self._judged(name, job, artifact, before, last=last))
-        result = StageResult(name, verdict, seconds, _operators(artifact))
+        made = self._ahead.pop((name, id(job)), None) or self._make(name, job, precision, source)
+        if isinstance(made, VitExportError):
+            raise made
+        verdict = self._weighed(self._judged(name, job, made.artifact, before, last=last))
+        if not made.cached and not isinstance(verdict, Rejected):
+            self._cache.keep(name, job, precision, source, made.artifact)
+        result = StageResult(name, verdict, made.seconds, _operators(made.artifact), made.cached)
         if name in SHARED:
             self._shared[key] = result
         return result
+
+    def _make(self, name: str, job: Job, precision: Precision, source: Artifact | None) -> "_Made":
+        """The stage's artifact: as it was kept when the same was made before, or made."""
+        start = time.perf_counter()
+        artifact = self._cache.find(name, job, precision, source)
+        cached = artifact is not None
+        if artifact is None:
+            with _failing_as(name, self._shop.folder):
+                artifact = STAGES[name](self._shop, job, precision, source)
+        return _Made(artifact, time.perf_counter() - start, cached)
 
     def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
@@ -232,18 +288,19 @@ class _Bench:
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""
-        if isinstance(verdict, VerifiedArtifact | Built) and self._check.vacuous:
+        if isinstance(verdict, VerifiedArtifact | Built) and self.check.vacuous:
             return NotRun(
                 verdict.artifact,
-                reason=f"parity on these weights would be vacuous: {'; '.join(self._check.failures)}",
+                reason=f"parity on these weights would be vacuous: {'; '.join(self.check.failures)}",
                 remedy="export trained weights",
                 report=verdict.report,
             )
         return verdict
 
-    def _time(self, outcome: Outcome, progress: Progress) -> None:
-        """Only a verified artifact, only in its real runtime."""
+    def can_be_timed(self, outcome: Outcome) -> bool:
+        """Only a verified artifact, only in its real runtime; `untimed` says why not."""
         final = outcome.final
+        outcome.untimed = None
         if isinstance(final, Built):
             outcome.untimed = "it was built here and not run; only the real runtime can be timed"
         elif not isinstance(final, VerifiedArtifact):
@@ -252,10 +309,15 @@ class _Bench:
             outcome.untimed = "--no-time"
         elif final.report.evidence is not Evidence.NATIVE:
             outcome.untimed = f"verified by {final.report.evidence} evidence; only the real runtime can be timed"
-        else:
-            progress.step(f"{outcome.slug}: timing")
-            with chatter.into(self._log):
-                outcome.timing = self._timing(final, runtime_for(final.artifact.format))
+        return outcome.untimed is None
+
+    def _time(self, outcome: Outcome, progress: Progress) -> None:
+        if not self.can_be_timed(outcome):
+            return
+        assert isinstance(outcome.final, VerifiedArtifact)
+        progress.step(f"{outcome.slug}: timing")
+        with chatter.into(self._log):
+            outcome.timing = self._timing(outcome.final, runtime_for(outcome.final.artifact.format))
 
     def _timing(self, verified: VerifiedArtifact, runtime: Runtime) -> Timing:
         plan = TimingPlan(batch=verified.artifact.batch or 1)
@@ -276,7 +338,7 @@ class _Bench:
                 place = manifest.SHIP if good else manifest.REJECTED
                 handed = self._fill(outcome.final.artifact, partial, place, evidence)
             record = manifest.build(
-                outcome, self._weights, self._reference, self._check, command, self._request.required, handed
+                outcome, self._weights, self._reference, self.check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
             progress.step(f"{outcome.slug}: report")
@@ -287,8 +349,8 @@ class _Bench:
             if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
                 self._make_kit(partial, outcome, progress)
             folder.publish(partial, final)
-            for old in ("rejected", "failed") if good else ():
-                shutil.rmtree(self._request.out / f"{outcome.slug}.{old}", ignore_errors=True)
+            if good:
+                folder.remove_failures(self._request.out, outcome.slug)
         outcome.folder = final
 
     def _evidence(self, outcome: Outcome) -> ReportEvidence:

@@ -24,11 +24,11 @@ from efficientvit.preprocess import Preprocessing
 from export import chatter
 from export.calibration import GOLDEN
 from export.coreml_options import CoreMlOptions
+from export.exits import Exit
 from export.faults import coreml, ir, onnx_table
 from export.faults import inputs as input_faults
 from export.faults import rewrites as rewrite_faults
 from export.faults.fault import FileFault, first_line
-from export.outcome import Exit
 from export.request import Request
 from export.stages import SHARED, STAGES, Workshop
 from export.step import Step

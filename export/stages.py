@@ -12,6 +12,7 @@ from export.request import Job
 from export.weights import Weights
 from runtimes.artifact import Artifact, Interface, Precision
 from runtimes.base import Array
+from validation.constants import digests
 from validation.golden_photos import photos
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Workshop:
     folder: Path
     _programs: dict[int | None, "ExportedProgram"] = field(default_factory=dict)
     _coreml_programs: dict[tuple[int, bool, bool], "ExportedProgram"] = field(default_factory=dict)
+    _photos: dict[str, "Array"] = field(default_factory=dict)
 
     @property
     def deploy(self) -> "EfficientViT":
@@ -66,7 +68,8 @@ class Workshop:
         if job.coreml is None:
             return Interface()
         labels = job.coreml.labels_for(self.deploy.spec.classes, job.batch)
-        metadata = describe(job.coreml, self.weights, self.reference.at(made, image_input=job.image_input))
+        constants = digests(self.reference.constants(made, job.image_input))
+        metadata = describe(job.coreml, self.weights, made, constants, self.reference.given.preprocessing)
         return Interface(job.image_input, labels, metadata)
 
     def calibration_images(self, job: Job) -> "Array":
@@ -76,10 +79,15 @@ class Workshop:
             BadGoldenSet: the folder holds no photo that can be used.
         """
         assert job.calibrate is not None, "int8 without images is refused before"
-        golden = self.reference.golden
         if job.calibrate == GOLDEN:
-            return golden.ordinary().images
-        return photos(Path(job.calibrate), golden.preprocessing).images
+            return self.ordinary_images()
+        if job.calibrate not in self._photos:
+            self._photos[job.calibrate] = photos(Path(job.calibrate), self.reference.given.preprocessing).images
+        return self._photos[job.calibrate]
+
+    def ordinary_images(self) -> "Array":
+        """(n, 3, S, S): the golden images that are not amplified."""
+        return self.reference.given.ordinary().images
 
     def path(self, stage: str, job: Job, suffix: str) -> Path:
         """A new folder for what the stage makes, so that the file can bear the name that it ships under."""
@@ -103,8 +111,7 @@ def _simplify(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -
 
 def _precision(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    images = shop.reference.golden.ordinary().images
-    return precision.to_fp16(source, shop.path("precision", job, ".onnx"), images)
+    return precision.to_fp16(source, shop.path("precision", job, ".onnx"), shop.ordinary_images())
 
 
 def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
@@ -145,7 +152,7 @@ def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifac
         batch=job.batch,
         activations=made.activations,
         interface=interface,
-        preprocessing=shop.reference.golden.preprocessing,
+        preprocessing=shop.reference.given.preprocessing,
         ios=job.coreml.ios,
         made_by=stage,
     )

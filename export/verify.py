@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import ArtifactChanged
+from export.exits import Exit
 from export.exported import BadFolder, Exported, open_exported
-from export.outcome import Exit, status_of
+from export.outcome import status_of
 from export.recompute import recompute
 from export.step import Step
 from export.weights import Weights

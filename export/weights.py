@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efficientvit.errors import BadOption, DownloadFailed
 from efficientvit.model import EfficientViT
+from export.listener import About
 
 Progress = Callable[[int, int | None], None]
 _SEEDED = re.compile(r"seeded(?::(\d{1,9}))?")
@@ -28,6 +29,11 @@ class Weights:
     fallback: bool = False
     digest_published: bool | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> About:
+        """Without the model itself."""
+        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes)
 
 
 def find_weights(option: str, model: str, image_size: int | None, progress: Progress | None = None) -> Weights:

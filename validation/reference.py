@@ -91,24 +91,51 @@ class Reference:
 class ReferenceModel:
     """A trained model with its golden inputs: evaluates the reference and measures the noise floors.
 
-    The amplified inputs are scaled by the largest factor up to ten on which the model is well conditioned.
+    The amplified inputs are scaled by the largest factor up to ten on which the model is well conditioned. Nothing is
+    evaluated before it is asked for: the deploy form can be exported meanwhile.
     """
 
     def __init__(self, trained: EfficientViT, golden: GoldenSet, quality_budget: float | None = None) -> None:
         self.trained = trained
         self.rewritten = rewritten(trained)
         self.deploy = copy.deepcopy(self.rewritten).float()
-        self.exact = copy.deepcopy(trained).double()
-        self.golden = self._amplified(golden)
-        self.images = torch.tensor(self.golden.images)
-        self.logits = _numpy(evaluate(self.exact, self.images.double()))
+        self.given = golden
         self._quality_budget = quality_budget
-        # By the trained form: a fault in the deploy form must not pass for chaos.
-        self._trained_single = evaluations(self.trained, self.images, Precision())
-        self._single = evaluations(self.deploy, self.images, Precision())
-        self.judged: NDArray[np.bool_] = relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
         self._at: dict[tuple[Precision, bool], Reference] = {}
         self._stored: dict[tuple[Precision, bool], EfficientViT] = {}
+
+    @functools.cached_property
+    def exact(self) -> EfficientViT:
+        """The trained form in float64."""
+        return copy.deepcopy(self.trained).double()
+
+    @functools.cached_property
+    def golden(self) -> GoldenSet:
+        """The inputs that were given, the amplified ones at the scale that the model bears."""
+        return self._amplified(self.given)
+
+    @functools.cached_property
+    def images(self) -> Tensor:
+        """(n, 3, S, S) float32."""
+        return torch.tensor(self.golden.images)
+
+    @functools.cached_property
+    def logits(self) -> Float64:
+        """(n, classes): the right answers."""
+        return _numpy(evaluate(self.exact, self.images.double()))
+
+    @functools.cached_property
+    def judged(self) -> NDArray[np.bool_]:
+        """(n,): where the model is well conditioned, by the trained form: a deploy form's fault is no chaos."""
+        return relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
+
+    @functools.cached_property
+    def _trained_single(self) -> Float64:
+        return evaluations(self.trained, self.images, Precision())
+
+    @functools.cached_property
+    def _single(self) -> Float64:
+        return evaluations(self.deploy, self.images, Precision())
 
     @property
     def spec_name(self) -> str:
@@ -145,7 +172,7 @@ class ReferenceModel:
     @functools.cached_property
     def image_deploy(self) -> EfficientViT:
         """The deploy form behind an 8-bit image, without its scale and bias: takes (pixel / 255 - mean)."""
-        return divided_by_std(self.rewritten, self.golden.preprocessing.std).float()
+        return divided_by_std(self.rewritten, self.given.preprocessing.std).float()
 
     def at(self, precision: Precision, *, image_input: bool = False) -> Reference:
         """The reference for artifacts of this precision and input; measured once."""
@@ -167,7 +194,7 @@ class ReferenceModel:
             held = quantised_constants(self.image_deploy if image_input else self.deploy, precision.activations)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
-        return [*held, *(image_constants(self.golden.preprocessing) if image_input else ())]
+        return [*held, *(image_constants(self.given.preprocessing) if image_input else ())]
 
     def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images

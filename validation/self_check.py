@@ -4,7 +4,7 @@ On a freshly initialised EfficientViT all of attention can be wrong without movi
 logits hardly depend on the image lets an artifact pass that ignores it. Parity there would be vacuous.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,8 @@ from runtimes.artifact import Dtype, Precision
 from validation.gates import STRUCTURE_FACTOR, precision_budget
 from validation.gates import ordinary as ordinary_kinds
 from validation.golden import Kind
-from validation.metrics import relative_error
+from validation.memo import remembered
+from validation.metrics import Float64, relative_error
 from validation.reference import Reference, ReferenceModel
 
 _PROJECTIONS = 4
@@ -138,8 +139,16 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
         np.linalg.norm(reference.logits[chosen] - reference.logits[chosen].mean(1, keepdims=True), axis=1)
     )
     names = list(parts)
-    tensors = list({id(tensor): tensor for tensor, _ in parts.values()}.values())
-    squares = dict.fromkeys(names, 0.0)
+    effects = remembered(
+        f"visibility of {names}", model, (images, scale), lambda: _effects(model, list(parts.values()), images, scale)
+    )
+    return dict(zip(names, effects.tolist(), strict=True))
+
+
+def _effects(model: EfficientViT, parts: Sequence["_Part"], images: Tensor, scale: Tensor) -> Float64:
+    """Of each part, root mean square over the projections and the images."""
+    tensors = list({id(tensor): tensor for tensor, _ in parts}.values())
+    squares = np.zeros(len(parts))
     generator = torch.Generator().manual_seed(0)
     for tensor in tensors:
         tensor.requires_grad_(True)
@@ -150,13 +159,14 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
             direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
             gradients = torch.autograd.grad(logits, tensors, direction, retain_graph=i + 1 < _PROJECTIONS)
             by_tensor = {id(tensor): gradient for tensor, gradient in zip(tensors, gradients, strict=True)}
-            for name, (tensor, part) in parts.items():
+            for place, (tensor, part) in enumerate(parts):
                 effect = (by_tensor[id(tensor)] * tensor.detach())[part].sum().item()
-                squares[name] += effect**2
+                squares[place] += effect**2
     finally:
         for tensor in tensors:
             tensor.requires_grad_(False)
-    return {name: (square / _PROJECTIONS / len(chosen)) ** 0.5 for name, square in squares.items()}
+    effects: Float64 = (squares / _PROJECTIONS / len(images)) ** 0.5
+    return effects
 
 
 _Part = tuple[Tensor, tuple[slice | int, ...]]

@@ -154,7 +154,8 @@ def test_a_read_only_disk_is_found_out_before_the_work(small_disk: Path, command
 
 def test_one_failing_job_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from export import pipeline
-    from export.outcome import Exit, worst
+    from export.exits import Exit, worst
+    from export.listener import Silent
     from export.request import Request
     from export.stages import STAGES
     from runtimes.base import Evidence
@@ -164,7 +165,7 @@ def test_one_failing_job_does_not_stop_the_others(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "openvino": broken})
     request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=64, out=tmp_path, time=False)
-    failed, fine = pipeline.run(request, pipeline.Silent())
+    failed, fine = pipeline.run(request, Silent())
     assert (failed.status, failed.failed_stage) == ("failed", "openvino")
     assert "the converter fell over" in str(failed.error)
     assert failed.folder is not None

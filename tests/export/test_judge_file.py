@@ -18,8 +18,8 @@ from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
 from export import cli
+from export.exits import Exit
 from export.judge_file import Judged, judge_file
-from export.outcome import Exit
 from export.stock import stock_model
 from export.weights import find_weights
 from runtimes.base import Evidence

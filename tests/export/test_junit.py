@@ -11,7 +11,7 @@ import pytest
 from efficientvit.errors import ArtifactChanged, BadOutput, Unavailable
 from efficientvit.spec import model_spec
 from export import junit
-from export.outcome import Exit
+from export.exits import Exit
 from export.verify import Verification
 from runtimes.artifact import Artifact, Format, Precision
 from runtimes.base import Evidence

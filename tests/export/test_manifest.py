@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from export import pipeline
+from export.listener import Silent
 from export.request import Request
 from export.stages import STAGES
 from runtimes.artifact import Dtype, Format
@@ -140,7 +141,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoilt})
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, pipeline.Silent())
+    (outcome,) = pipeline.run(request, Silent())
     assert outcome.folder is not None
     assert outcome.folder.name.endswith(f".{status}")
     manifest = _manifest(outcome.folder)
@@ -154,7 +155,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_timed(tmp_path: Path) -> None:
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path)
-    (outcome,) = pipeline.run(request, pipeline.Silent())
+    (outcome,) = pipeline.run(request, Silent())
     assert outcome.folder is not None
     manifest = _manifest(outcome.folder)
     VALIDATOR.validate(manifest)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from efficientvit import errors
-from export.outcome import Exit, Outcome, StageResult, exit_code, worst
+from export.exits import Exit, exit_code, worst
+from export.outcome import Outcome, StageResult
 from export.request import Job
 from export.targets import TARGETS
 from runtimes.artifact import Artifact, Dtype, Format

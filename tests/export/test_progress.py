@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from efficientvit.spec import model_spec
-from export import progress
+from export import progress, terminal
 from export.doctor import examine
 from export.weights import Weights
 
@@ -13,7 +13,7 @@ from export.weights import Weights
 def test_a_remedy_can_be_copied(capfd: pytest.CaptureFixture[str]) -> None:
     host, abilities = examine()
     missing = [dataclasses.replace(abilities[0], remedy="pip install 'vit-export[openvino]'")]
-    with progress.console() as screen:
+    with terminal.console() as screen:
         progress.show_host(screen, host, missing)
     assert "pip install 'vit-export[openvino]'" in capfd.readouterr().err
 
@@ -23,9 +23,9 @@ def test_a_file_s_name_is_shown_as_it_is(capfd: pytest.CaptureFixture[str]) -> N
 
     name = "run[best].pth"
     weights = Weights(build(model_spec("m0", 64)), name, "0" * 64, trained=False, suffix="", notes=("from [/tmp/x]",))
-    with progress.console() as screen:
-        progress.Live(screen).weights(weights, None)
+    with terminal.console() as screen:
+        terminal.Live(screen).weights(weights.about)
     shown = capfd.readouterr().err
     assert f"weights: {name}" in shown
     assert "from [/tmp/x]" in shown
-    assert progress.BANNER in shown
+    assert terminal.BANNER in shown

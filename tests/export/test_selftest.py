@@ -7,8 +7,8 @@ import pytest
 
 from efficientvit.errors import MissingExtra
 from export import selftest as module
+from export.exits import Exit
 from export.faults import coreml, inputs, ir, onnx_table, rewrites
-from export.outcome import Exit
 from export.selftest import Detection, SelfTest, selftest
 from validation.gates import Gate, GateResult
 
@@ -88,10 +88,10 @@ def test_a_target_that_is_not_installed_is_left_out_and_told(monkeypatch: pytest
 
 
 def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str]) -> None:
-    from export import progress
+    from export import progress, terminal
     from export.manifest import selftest_record
 
-    with progress.console() as screen:
+    with terminal.console() as screen:
         progress.show_selftest(screen, found)
     said = capsys.readouterr().err
     visible = len(found.detections) - len(found.invisible)

@@ -22,7 +22,9 @@ from efficientvit.errors import ArtifactChanged, StageFailed, VitExportError
 from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import model_spec
 from export import cli, pipeline, stages, to_tensorrt
-from export.outcome import Exit, Outcome
+from export.exits import Exit
+from export.listener import Silent
+from export.outcome import Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
 from export.targets import TARGETS
@@ -100,7 +102,7 @@ def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outco
         tensorrt=TensorRtOptions(sm=ADA),
         calibrate="golden" if form == "int8" else None,
     )
-    (outcome,) = pipeline.run(request, pipeline.Silent())
+    (outcome,) = pipeline.run(request, Silent())
     return outcome
 
 

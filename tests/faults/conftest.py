@@ -12,6 +12,7 @@ import torch
 
 from export import pipeline, stages
 from export.coreml_options import CoreMlOptions
+from export.listener import Silent
 from export.outcome import Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
@@ -159,7 +160,7 @@ def run(spoil: Spoil, tmp_path: Path) -> Run:
             calibrate="golden" if target != "coreml" and variant == "int8" else None,
             kit=False,
         )
-        (outcome,) = pipeline.run(request, pipeline.Silent())
+        (outcome,) = pipeline.run(request, Silent())
         return outcome
 
     return runs
@@ -201,7 +202,7 @@ def export() -> Iterator[Export]:
                     coreml=options,
                     kit=False,
                 )
-                (outcome,) = pipeline.run(asked, pipeline.Silent())
+                (outcome,) = pipeline.run(asked, Silent())
             return outcome
 
         yield exports

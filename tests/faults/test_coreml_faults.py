@@ -18,11 +18,12 @@ from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import MODELS
 from export import cli, pipeline
 from export.coreml_options import CoreMlOptions
+from export.exits import Exit
 from export.faults.coreml import FAULTS, MORE_FAULTS
 from export.faults.fault import FileFault
 from export.faults.package import Package
 from export.faults.package_bytes import truncated_weights
-from export.outcome import Exit, Outcome
+from export.outcome import Outcome
 from runtimes.artifact import Dtype, digest
 from runtimes.base import Evidence
 from validation.gates import Gate, GateResult

@@ -17,11 +17,11 @@ import pytest
 
 from efficientvit.errors import ArtifactChanged
 from export import cli
+from export.exits import Exit
 from export.faults.fault import FileFault
 from export.faults.ir import FAULTS as IR_FAULTS
 from export.faults.onnx_graph import last_bit, zeroed_bias
 from export.faults.onnx_table import FAULTS
-from export.outcome import Exit
 from runtimes.base import Evidence
 from runtimes.ort import OnnxRuntime
 from validation.timing import TimingPlan, benchmark

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from export import pipeline, stages
-from export.outcome import Exit
+from export.exits import Exit
+from export.listener import Silent
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
 from export.weights import find_weights
@@ -35,7 +36,7 @@ def test_healthy_runs_pass(model: str, seed: int, size: int, tmp_path: Path, mon
             out=tmp_path / "out",
             time=False,
         )
-        codes += [outcome.code(Evidence.NATIVE) for outcome in pipeline.run(request, pipeline.Silent())]
+        codes += [outcome.code(Evidence.NATIVE) for outcome in pipeline.run(request, Silent())]
     assert codes == [Exit.OK] * 4
 
 

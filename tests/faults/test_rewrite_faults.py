@@ -15,8 +15,9 @@ import torch
 from efficientvit import deploy
 from efficientvit.model import EfficientViT
 from export import pipeline
+from export.exits import Exit
 from export.faults.rewrites import FAULTS, RewriteFault
-from export.outcome import Exit
+from export.listener import Silent
 from export.request import Request
 from export.weights import find_weights
 from runtimes.base import Evidence
@@ -59,7 +60,7 @@ def test_planted_in_the_rewrites(
 
     monkeypatch.setattr(reference, "rewritten", faulty)
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=128, out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, pipeline.Silent())
+    (outcome,) = pipeline.run(request, Silent())
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED, said
     assert outcome.rewrite is not None
     assert not outcome.rewrite.gates[0].passed, said

@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 from efficientvit.errors import ArtifactChanged, BrokenArtifact
 from efficientvit.preprocess import Preprocessing
 from export import pipeline, stages
+from export.exits import Exit
 from export.faults.onnx_graph import softmax_axis
 from export.faults.onnx_quantised import (
     clipped_activation,
@@ -27,7 +28,8 @@ from export.faults.onnx_quantised import (
     operands,
     weight_scale_by_an_ulp,
 )
-from export.outcome import Exit, Outcome
+from export.listener import Silent
+from export.outcome import Outcome
 from export.request import Job, Request
 from export.stages import STAGES, Workshop
 from export.targets import TARGETS
@@ -190,7 +192,7 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             tensorrt=OPTIONS,
             calibrate=_images(form),
         )
-        (outcome,) = pipeline.run(request, pipeline.Silent())
+        (outcome,) = pipeline.run(request, Silent())
         return outcome
 
     return runs

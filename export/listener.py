@@ -1,0 +1,56 @@
+"""Who is told what goes on in an export: the command line's live lines, another process, or nobody.
+
+What is told is small and can be sent to another process.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is to be said of weights before anything is made of them."""
+
+    model: str
+    source: str
+    sha256: str
+    trained: bool
+    notes: tuple[str, ...]
+
+
+class Progress(Protocol):
+    """Told as it happens."""
+
+    def step(self, text: str) -> None:
+        """Something long starts."""
+
+    def weights(self, about: About) -> None:
+        """The weights are there."""
+
+    def vacuous(self, failures: tuple[str, ...]) -> None:
+        """The self-check found that parity on these weights proves too little; without failures, that it doesn't."""
+
+    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
+        """A stage was made and judged; `cached`: made before, and judged again."""
+
+    def download(self, done: int, total: int | None) -> None:
+        """Bytes of a checkpoint."""
+
+
+class Silent:
+    """Progress for nobody."""
+
+    def step(self, text: str) -> None:
+        """Ignored."""
+
+    def weights(self, about: About) -> None:
+        """Ignored."""
+
+    def vacuous(self, failures: tuple[str, ...]) -> None:
+        """Ignored."""
+
+    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
+        """Ignored."""
+
+    def download(self, done: int, total: int | None) -> None:
+        """Ignored."""

@@ -80,4 +80,4 @@ def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same from another process and working directory, without the JSON."""
     folder = tmp_path_factory.mktemp("second") / "elsewhere"
     folder.mkdir()
-    return Exported(folder / "o", _run([*TINY, "-t", "all", "-o", "o"], folder))
+    return Exported(folder / "o", _run([*TINY, "-t", "all", "--no-cache", "--jobs", "1", "-o", "o"], folder))

@@ -1,0 +1,125 @@
+"""Side by side or one by one, from the cache or anew: the same artifacts, and no stale verdict."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efficientvit.errors import BadCheckpoint, MissingExtra
+from export.request import Request
+from export.schedule import _units
+from tests.export.conftest import ROOT, TINY, Command
+
+THREE = (*TINY, "-t", "onnx", "-t", "openvino", "-t", "coreml", "--json")
+
+
+def _manifests(out: str) -> dict[str, Any]:
+    return {each["folder"].rsplit("/", 1)[-1]: each for each in json.loads(out)["artifacts"]}
+
+
+def test_jobs_that_share_a_trace_stay_together() -> None:
+    jobs = Request(("m0", "m1"), ("all",), weights="seeded").jobs()
+    units = [[(job.model, job.target.name) for job in unit] for unit in _units(jobs)]
+    assert units == [
+        [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
+        [("m0", "coreml")],
+        [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
+        [("m1", "coreml")],
+    ]
+
+
+def test_side_by_side_then_from_the_cache(command: Command, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    first = command(*THREE, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache)
+    assert first.code == 0, first.err
+    made = _manifests(first.out)
+    assert len(made) == 3
+    assert all(each["checked_before"] is None for each in made.values())
+
+    again = command(*THREE, "-o", "b", XDG_CACHE_HOME=cache)
+    assert again.code == 0, again.err
+    same = _manifests(again.out)
+    assert "nothing has changed since" in again.err
+    for slug, each in same.items():
+        assert each.pop("checked_before") is not None
+        before = {name: value for name, value in made[slug].items() if name != "checked_before"}
+        assert {**each, "folder": ""} == {**before, "folder": ""}
+    ship = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("ship/*") if path.is_file())
+    assert ship
+    assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in ship)
+
+    # A file that was spoilt where it lies is put right; with another image to check on, files stay and verdicts go.
+    spoilt = tmp_path / "b" / next(iter(same)) / "ship" / "efficientvit_m0.onnx"
+    spoilt.write_bytes(b"spoilt")
+    assert command(*THREE, "-o", "b", XDG_CACHE_HOME=cache).code == 0
+    assert spoilt.read_bytes() == (tmp_path / "a" / spoilt.relative_to(tmp_path / "b")).read_bytes()
+    other = command(*THREE, "-o", "c", "--mean", "0.5", "0.5", "0.5", XDG_CACHE_HOME=cache)
+    assert other.code == 0, other.err
+    others = _manifests(other.out)
+    stages = {(slug, stage["name"]): stage["cached"] for slug, each in others.items() for stage in each["stages"]}
+    assert stages["m0-64-onnx-fp32-untrained", "trace"] is True
+    assert stages["m0-64-coreml-fp16-untrained", "twin"] is False  # the package normalises: its bytes are others
+    assert all(each["checked_before"] is None for each in others.values())
+
+    anew = command(*THREE, "-o", "d", "--no-cache", "--jobs", "1", XDG_CACHE_HOME=cache)
+    assert anew.code == 0
+    assert not any(stage["cached"] for each in _manifests(anew.out).values() for stage in each["stages"])
+
+
+def test_a_rejected_artifact_is_made_and_judged_every_time(command: Command, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    asked = (*TINY, "-t", "onnx", "-p", "int8", "--calibrate", "golden", "--quality-budget", "1e-9", "-o", "out")
+    for _ in range(2):
+        ran = command(*asked, XDG_CACHE_HOME=cache)
+        assert ran.code == 1
+        assert "REJECTED" in ran.err
+        assert "nothing has changed" not in ran.err
+    listed = json.loads(command("cache", "--json", XDG_CACHE_HOME=cache).out)["kinds"]
+    assert "export" not in listed
+    assert command("cache", "prune", "--all", XDG_CACHE_HOME=cache).code == 0
+    assert json.loads(command("cache", "--json", XDG_CACHE_HOME=cache).out)["kinds"] == {}
+
+
+def test_an_error_in_one_process_is_the_commands(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"no checkpoint")
+    ran = command("m0", "-t", "onnx", "-t", "coreml", "-w", "broken.pth", "--jobs", "2")
+    assert ran.code == 2
+    assert "broken.pth" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_an_interrupt_ends_every_process_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+    asked = ["m0", "m1", "--image-size", "64", "-w", "seeded", "--no-time", "-t", "onnx", "-t", "coreml", "--no-cache"]
+    command = [sys.executable, "-m", "export", *asked, "--jobs", "2", "-o", "out"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()  # the weights, told by a worker: both are at work
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert "weights" in first
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert not list((tmp_path / "out").glob(".*"))
+    time.sleep(0.5)
+    alive = subprocess.run(["pgrep", "-f", f"{tmp_path}"], capture_output=True, text=True, check=False).stdout
+    assert alive == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingExtra("openvino", "openvino", "running an IR"), BadCheckpoint("broken", expected="a", got="b")],
+)
+def test_an_error_of_ours_crosses_processes(error: Exception) -> None:
+    import pickle
+
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)

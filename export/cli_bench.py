@@ -35,6 +35,7 @@ import click
 @click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
 @click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
 @click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
+@click.option("--pytorch", is_flag=True, help="Also timm's own model in PyTorch, eagerly and through torch.compile.")
 @click.option(
     "--paper",
     is_flag=True,
@@ -63,9 +64,9 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
       3    something could not be verified on this host
     """  # noqa: D301 - click wants the character itself
     from export import progress
-    from export.bench import TIMED, BenchRequest
     from export.bench import bench as compare
     from export.bench_record import as_csv, as_markdown, bench_record
+    from export.bench_request import TIMED, BenchRequest
     from export.manifest import write_json
     from export.targets import TARGETS
     from runtimes.registry import native_runtime
@@ -81,9 +82,10 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         threads=options["threads"] or (1,),
         weights=options["weights"],
         image_size=options["image_size"],
-        calibrate=options["calibrate"] or ("golden" if options["paper"] else None),
+        calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         stock=options["stock"] or options["paper"],
+        pytorch=options["pytorch"] or options["paper"],
         paper=options["paper"],
         rounds=options["rounds"],
         out=out,

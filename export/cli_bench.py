@@ -48,8 +48,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
 
     Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
-    one run, in turns, in rounds of fresh sessions. DIR gets bench.json with every sample, bench.csv, bench.md and the
-    artifacts.
+    one run, in turns, in rounds of fresh sessions. DIR gets bench.html, the page to read, bench.json with every sample,
+    bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed.
 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
@@ -65,9 +65,9 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     """  # noqa: D301 - click wants the character itself
     from export import progress
     from export.bench import bench as compare
-    from export.bench_record import as_csv, as_markdown, bench_record
+    from export.bench_files import write_bench
+    from export.bench_record import bench_record
     from export.bench_request import TIMED, BenchRequest
-    from export.manifest import write_json
     from export.targets import TARGETS
     from runtimes.registry import native_runtime
 
@@ -95,10 +95,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
             found = compare(request, live)
         progress.show_bench(screen, found)
         record = bench_record(found, tuple(sys.argv[1:]))
-        write_json(out / "bench.json", record)
-        (out / "bench.csv").write_text(as_csv(found), encoding="utf-8")
-        (out / "bench.md").write_text(as_markdown(record), encoding="utf-8")
-        screen.print(f"{out}/bench.json, bench.csv, bench.md", style="dim")
+        write_bench(out, found, record)
+        screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
         click.echo(json.dumps(record, indent=2, allow_nan=False))
     sys.exit(found.code)

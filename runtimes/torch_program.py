@@ -84,7 +84,11 @@ class TorchProgram:
         attested = attest()
         if not compiled:
             return attested
-        settings = {**attested.settings, "backend": "inductor", **{name: str(value) for name, value in _COMPILED.items()}}
+        settings = {
+            **attested.settings,
+            "backend": "inductor",
+            **{name: str(value) for name, value in _COMPILED.items()},
+        }
         return replace(attested, runtime=self.name, settings=settings)
 
 

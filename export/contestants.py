@@ -64,7 +64,7 @@ def contestants(request: BenchRequest, progress: pipeline.Progress) -> Field:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
-    gathering = _Gathering(request, progress.step)
+    gathering = _Gathering(request, progress.step, PyTorch())
     for model in model_names(request.models, request.image_size):
         for batch in request.batches:
             for outcome in pipeline.run(request.export(model, batch), progress):
@@ -79,11 +79,11 @@ def contestants(request: BenchRequest, progress: pipeline.Progress) -> Field:
 class _Gathering:
     """Takes in one after the other."""
 
-    def __init__(self, request: BenchRequest, step: Step) -> None:
+    def __init__(self, request: BenchRequest, step: Step, pytorch: PyTorch) -> None:
         self.field = Field()
         self._request = request
         self._step = step
-        self._pytorch = PyTorch()
+        self._pytorch = pytorch
 
     def ours(self, outcome: Outcome, batch: int) -> None:
         """What `vit-export` makes."""

@@ -34,7 +34,7 @@ def fold_batch_norms(module: "nn.Module", image_size: int) -> int:
     hooks = [part.register_forward_hook(watch) for part in module.modules()]
     try:
         with torch.no_grad():
-            module(torch.zeros(1, 3, image_size, image_size))
+            module(torch.zeros(1, 3, image_size, image_size, dtype=next(module.parameters()).dtype))
     finally:
         for hook in hooks:
             hook.remove()

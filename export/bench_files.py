@@ -1,5 +1,6 @@
 """The files of a benchmark: each is written whole, or the old one stays."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,4 +23,4 @@ def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         replace_file(out / "bench.json", lambda part: write_json(part, record))
         for name, text in texts.items():
-            replace_file(out / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+            replace_file(out / name, functools.partial(Path.write_text, data=text, encoding="utf-8"))

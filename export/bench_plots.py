@@ -35,7 +35,7 @@ def accuracy(rows: Rows) -> str:
         own = [row for row in known if row["batch"] == batch]
         for target, precision in series(own):
             _line(axes, [row for row in own if (row["target"], row["precision"]) == (target, precision)])
-        _name_heights(axes, {row["model"]: float(top1(row["model"]) or 0) for row in own})
+        _name_heights(axes, dict(zip((row["model"] for row in own), _heights(own), strict=True)))
         _plain_log(axes, "x")
         axes.set_title(f"batch {batch}", fontsize=10, loc="left", color=INK)
         axes.set_xlabel("milliseconds a batch, as measured here")
@@ -56,14 +56,17 @@ def _name_heights(axes: "Axes", heights: Mapping[str, float]) -> None:
 
 def _line(axes: "Axes", rows: Rows) -> None:
     target, precision = rows[0]["target"], rows[0]["precision"]
-    style = {"color": _COLOURS[target], "marker": _MARKS[precision], "markersize": 6, "linewidth": 1.1}
-    family = sorted((row for row in rows if row["model"] in MODELS), key=lambda row: row["model"])
+    style: dict[str, Any] = {"color": _COLOURS[target], "marker": _MARKS[precision], "markersize": 6, "linewidth": 1.1}
+    family = sorted((row for row in rows if row["model"] in MODELS), key=lambda row: str(row["model"]))
     others = [row for row in rows if row["model"] not in MODELS]
-    # One entry in the legend, whichever there is.
-    axes.plot([row["median_ms"] for row in family], [top1(row["model"]) for row in family],
-              linestyle=_DASHES.get(precision, "-"), label=series_name(target, precision), **style)  # fmt: skip
-    axes.plot([row["median_ms"] for row in others], [top1(row["model"]) for row in others],
-              **(style | {"linestyle": "none", "markerfacecolor": "none"}))  # fmt: skip
+    style["label"], dashes = series_name(target, precision), _DASHES.get(precision, "-")
+    axes.plot([row["median_ms"] for row in family], _heights(family), linestyle=dashes, **style)
+    style |= {"label": "_", "markerfacecolor": "none"}  # one entry in the legend
+    axes.plot([row["median_ms"] for row in others], _heights(others), linestyle="none", **style)
+
+
+def _heights(rows: Rows) -> list[float]:
+    return [known for row in rows if (known := top1(row["model"])) is not None]
 
 
 def throughput(rows: Rows) -> str:
@@ -77,7 +80,7 @@ def throughput(rows: Rows) -> str:
     figure, axes = new_figure(3.6)
     places = range(len(models))
     paper = [MODELS[name].paper for name in models]
-    hollow = {"color": INK, "markerfacecolor": "none", "linewidth": 1.0, "markersize": 7}
+    hollow: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "linewidth": 1.0, "markersize": 7}
     axes.plot(places, [each.cpu_images_per_s for each in paper], "P--", label="the paper, PyTorch", **hollow)
     axes.plot(places, [each.onnx_images_per_s for each in paper], "X:", label="the paper, ONNX", **hollow)
     for target, precision in ((PYTORCH, "eager"), ("onnx", STOCK)):

@@ -96,9 +96,9 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     before = (tmp_path / "bench.html").read_bytes()
     assert b"Nothing passed" in before
 
-    def full(path: Path, text: str, **_: Any) -> None:
+    def full(path: Path, data: str, **_: Any) -> None:
         with path.open("w") as stream:
-            stream.write(text[:100])
+            stream.write(data[:100])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)

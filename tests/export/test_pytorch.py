@@ -57,8 +57,9 @@ def test_folding_leaves_the_answers_and_no_norm_behind_a_convolution(name: str) 
     module = timm.create_model(name).eval().double()
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
-            torch.nn.init.uniform_(part.running_var, 0.5, 2)
+            for values, low, high in ((part.running_mean, -0.1, 0.1), (part.running_var, 0.5, 2)):
+                assert values is not None
+                torch.nn.init.uniform_(values, low, high)
     size = 256 if name == "mobilevit_xxs" else 224
     images = torch.randn(2, 3, size, size, dtype=torch.float64)
     norms = sum(isinstance(part, torch.nn.BatchNorm2d) for part in module.modules())

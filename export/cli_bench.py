@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+_PAPERS_ROUNDS = 3  # two hundred contestants: each round takes minutes
+
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="MODEL...")
@@ -24,7 +26,7 @@ import click
     "precisions",
     multiple=True,
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-    help="Repeatable. [default: all that a target has; int8 with --calibrate]",
+    help="Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
 )
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
 @click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
@@ -39,9 +41,10 @@ import click
 @click.option(
     "--paper",
     is_flag=True,
-    help="All models against what the paper compares them with, at batch 1 and 16, each as fast as it passes.",
+    help="All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
+    "golden images unless --calibrate names photos.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="More: steadier, and longer.")
+@click.option("--rounds", type=click.IntRange(1), help="More: steadier, and longer. [default: 7; with --paper 3]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
@@ -54,6 +57,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
     vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+    vit-export bench m2 --pytorch --batch 16                        against PyTorch
     vit-export bench --paper -w seeded                              the paper's comparison, minutes
 
     \b
@@ -70,6 +74,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     from export.bench_request import TIMED, BenchRequest
     from export.targets import TARGETS
     from runtimes.registry import native_runtime
+    from validation.turns import ROUNDS
 
     installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
     if not models and not options["paper"]:
@@ -87,7 +92,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         stock=options["stock"] or options["paper"],
         pytorch=options["pytorch"] or options["paper"],
         paper=options["paper"],
-        rounds=options["rounds"],
+        rounds=options["rounds"] or (_PAPERS_ROUNDS if options["paper"] else ROUNDS),
         out=out,
     )
     with progress.console() as screen:

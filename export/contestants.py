@@ -24,6 +24,7 @@ from export.to_torch import fold_batch_norms
 from export.weights import find_weights
 from runtimes.artifact import Precision
 from runtimes.base import Array, Evidence, Runtime
+from runtimes.extras import missing
 from runtimes.foreign import open_foreign
 from runtimes.registry import native_runtime
 from validation.foreign import judge_foreign
@@ -64,6 +65,9 @@ def contestants(request: BenchRequest, progress: pipeline.Progress) -> Field:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
+    with_timm = request.stock or request.pytorch or request.paper
+    if with_timm and (error := missing("timm", "baselines", "making the models to compare with")) is not None:
+        raise error  # now, not after minutes of work
     gathering = _Gathering(request, progress.step, PyTorch())
     for model in model_names(request.models, request.image_size):
         for batch in request.batches:

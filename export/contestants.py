@@ -98,7 +98,7 @@ class _Gathering:
             if not manifest["weights"]["trained"] and job.model not in self.field.untrained:
                 self.field.untrained.append(job.model)
         if not isinstance(final, VerifiedArtifact) or outcome.status != "verified" or outcome.folder is None:
-            self.field.notes.append(f"{outcome.slug} is {outcome.status}, and was not timed")
+            self.field.notes.append(f"{outcome.slug} is {outcome.status}, and was not timed: {_reason(outcome)}")
             return
         kept = replace(final.artifact, path=outcome.folder / SHIP / final.artifact.path.name)
         verified = VerifiedArtifact(kept, final.report)
@@ -161,6 +161,14 @@ class _Gathering:
             Candidate(model, target, precision, Contestant(verdict, runtime, feed, threads))
             for threads in self._request.threads
         )
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"{outcome.failed_stage}: {outcome.error.what}"
+    if outcome.final is None and outcome.rewrite is not None:
+        return outcome.rewrite.reason
+    return getattr(outcome.final, "reason", "")
 
 
 @functools.cache

@@ -56,7 +56,8 @@ def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path) -
     options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden", "--quality-budget", "1e-6"]
     ran = command("bench", "m0", *options, *OPTIONS)
     assert ran.code == 1, ran.err
-    assert "m0-64-onnx-int8-untrained is rejected, and was not timed" in ran.err
+    assert "m0-64-onnx-int8-untrained is rejected, and was not timed: quality gate: costs" in ran.err
+    assert "is rejected, and was not timed: quality gate" in (tmp_path / "out" / "bench.html").read_text()
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["rows"] == []
 
 

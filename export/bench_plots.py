@@ -91,7 +91,7 @@ def throughput(rows: Rows) -> str:
             axes.plot(at, [found[models[place]] for place in at], color=_COLOURS[target], marker=_MARKS[precision],
                       linewidth=1.2, label=f"here, {series_name(target, precision)}")  # fmt: skip
     best = [max(row["images_per_s"] for row in own if row["model"] == name) for name in models]
-    axes.plot(places, best, color=SERIES[1], marker="*", markersize=9, linewidth=1.2, label="here, fastest that passed")
+    axes.plot(places, best, color=INK, marker="*", markersize=9, linewidth=1.2, label="here, fastest that passed")
     axes.set_xticks(list(places), [short_name(name) for name in models])
     _plain_log(axes, "y")
     axes.set_ylabel(f"images/s, batch {batch}")

@@ -90,7 +90,7 @@ class BenchRequest:
             time=False,
             kit=False,
             calibrate=self.calibration,
-            quality_budget=self.quality_budget if "int8" in self.made else None,
+            quality_budget=self.quality_budget,
         )
 
     @property

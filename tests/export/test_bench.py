@@ -68,6 +68,7 @@ def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path) -
         (("-t", "onnx", "-p", "bf16"), "none of the targets can be made in bf16"),
         (("-p", "int8"), "int8 has to be calibrated"),
         (("-p", "fp32", "--calibrate", "golden"), "--calibrate is for int8"),
+        (("-p", "fp32", "--quality-budget", "0.1"), "--quality-budget is for compressed weights"),
         (("--batch", "0"), "--batch"),
     ],
 )

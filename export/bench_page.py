@@ -41,6 +41,7 @@ def render(record: Mapping[str, Any]) -> str:
             for model in dict.fromkeys(row["model"] for row in rows)
             if bench_plots.top1(model) is None
         ],
+        noisy=sum(row["noisy"] for row in rows),
         stock=any(row["precision"] == STOCK for row in rows),
         batches=sorted({row["batch"] for row in plotted}),
         papers_batch=bench_plots.PAPERS_BATCH,

@@ -73,7 +73,12 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
         "tools": dict(versions(*_TOOLS)),
         "rows": [
-            {**values, "sha256": row.verified.artifact.sha256, "samples_ns": list(row.timing.samples_ns)}
+            {
+                **values,
+                "noisy": row.timing.noisy,
+                "sha256": row.verified.artifact.sha256,
+                "samples_ns": list(row.timing.samples_ns),
+            }
             for values, row in zip(bench_rows(bench), bench.rows, strict=True)
         ],
         "compared": [_claim(each) for each in compared(bench)],
@@ -98,6 +103,7 @@ def _claim(each: Compared) -> dict[str, Any]:
         "paper": each.claim.paper,
         "holds": each.holds,
         "verdict": each.verdict,
+        "noisy": each.noisy,
     }
 
 
@@ -134,7 +140,13 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         )
     lines += ["", *_claims(record["compared"])]
     lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
-    lines += ["", *_untrained(record["untrained"]), *_paper(rows), *(f"- {note}" for note in record["notes"])]
+    lines += [
+        "",
+        *_noisy(rows),
+        *_untrained(record["untrained"]),
+        *_paper(rows),
+        *(f"- {note}" for note in record["notes"]),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -149,6 +161,13 @@ def _claims(claims: list[dict[str, Any]]) -> list[str]:
         for each in claims
     ]
     return [*lines, ""]
+
+
+def _noisy(rows: list[dict[str, Any]]) -> list[str]:
+    noisy = sum(row["noisy"] for row in rows)
+    if not noisy:
+        return []
+    return [f"The host was noisy: the quartiles of {noisy} of {len(rows)} rows are more than a tenth apart.", ""]
 
 
 def _untrained(models: list[str]) -> list[str]:

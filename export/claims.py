@@ -43,6 +43,11 @@ class Compared:
         return self.second.timing.median_ms / self.first.timing.median_ms
 
     @property
+    def noisy(self) -> bool:
+        """One of the two cannot be trusted to a tenth, and so the verdict cannot."""
+        return self.first.timing.noisy or self.second.timing.noisy
+
+    @property
     def holds(self) -> bool | None:
         """An advantage at least as large as the paper's, or a handicap no larger, within `NEAR`; None: it has none."""
         paper = self.claim.paper
@@ -56,13 +61,14 @@ class Compared:
         paper = self.claim.paper
         if paper is None:
             return ""
+        unsure = "; noisy: measure again" if self.noisy else ""
         if self.holds:
-            return "holds here"
+            return f"holds here{unsure}"
         if self.ratio >= 1:
             how = "faster, by less" if paper > 1 else "faster, not slower"
         else:
             how = "slower, not faster" if paper > 1 else "slower by more"
-        return f"does not hold here: {how}"
+        return f"does not hold here: {how}{unsure}"
 
 
 # The paper, sections 1 and 4.2 and table 2. As ONNX, M5 is 11.5 % slower than MobileNetV3-Large, M2 7.4 times as fast

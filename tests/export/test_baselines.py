@@ -52,8 +52,8 @@ def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> 
     assert isinstance(judge_baseline(spoilt, reference, OnnxRuntime()), Rejected)
 
 
-def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16) -> Any:
-    timing = SimpleNamespace(median_ms=ms)
+def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:
+    timing = SimpleNamespace(median_ms=ms, noisy=noisy)
     return SimpleNamespace(model=model, precision=precision, target=target, batch=batch, threads=1, timing=timing)
 
 
@@ -96,6 +96,13 @@ def test_a_claim_holds_where_the_advantage_is_as_large(paper: float | None, rati
     found = Compared(claim, _row("m5", STOCK, 100.0), _row(NAME, STOCK, 100.0 * ratio))
     assert found.verdict == verdict
     assert found.holds == (None if paper is None else verdict == "holds here")
+
+
+def test_a_verdict_from_noisy_timings_says_so() -> None:
+    claim = Claim("m5", NAME, "onnx", STOCK, STOCK, 0.885)
+    found = Compared(claim, _row("m5", STOCK, 100.0, noisy=True), _row(NAME, STOCK, 54.0))
+    assert found.noisy
+    assert found.verdict == "does not hold here: slower by more; noisy: measure again"
 
 
 def test_a_claim_whose_one_side_did_not_pass_is_named() -> None:

@@ -18,7 +18,7 @@ def _row(model: str, target: str, precision: str, batch: int, ms: float, threads
     return {
         "model": model, "target": target, "precision": precision, "batch": batch, "threads": threads,
         "median_ms": ms, "iqr_ms": 0.25, "images_per_s": batch / ms * 1e3, "speedup": 10.0 * batch / ms,
-        "size_mb": 12.5, "error": 2.5e-6, "budget": 1e-5,
+        "size_mb": 12.5, "error": 2.5e-6, "budget": 1e-5, "noisy": False,
     }  # fmt: skip
 
 
@@ -34,9 +34,10 @@ def _record(**changed: Any) -> dict[str, Any]:
         ],
         "compared": [
             {"first": "m5 stock", "second": "mobilenetv3_large_100 stock", "target": "onnx", "batch": 16, "threads": 1,
-             "ratio": 0.54, "paper": 0.885, "holds": False, "verdict": "does not hold here: slower by more"},
+             "ratio": 0.54, "paper": 0.885, "holds": False, "noisy": False,
+             "verdict": "does not hold here: slower by more"},
             {"first": "m5 int8", "second": "mobilenetv3_large_100 int8", "target": "onnx", "batch": 16, "threads": 1,
-             "ratio": 1.22, "paper": None, "holds": None, "verdict": ""},
+             "ratio": 1.22, "paper": None, "holds": None, "noisy": False, "verdict": ""},
         ],
         "unmeasured": ["m5 over efficientnet_b0, pytorch eager: 1.9 in the paper"],
         "untrained": ["m0", "mobilenetv3_large_100"],
@@ -110,6 +111,14 @@ def test_nothing_timed_is_a_page_too() -> None:
     assert "Nothing passed, so nothing was timed." in page
     assert "&lt;rejected&gt;" in page
     assert "<svg" not in page
+
+
+def test_a_noisy_host_is_said_to_be() -> None:
+    rows = [_row("m0", "onnx", "fp32", 1, 4.0), _row("m0", "onnx", "fp16", 1, 5.0) | {"noisy": True, "iqr_ms": 1.25}]
+    noisy, quiet = render(_record(rows=rows)), render(_record(rows=rows[:1]))
+    assert "the quartiles of 1 of 2 rows are more than a tenth of the median apart" in _texts(noisy)
+    assert "<b>1.25</b>" in noisy
+    assert "noisy" not in _texts(quiet)
 
 
 def test_threads_have_a_column_where_they_differ() -> None:

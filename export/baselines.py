@@ -1,5 +1,6 @@
 """The models that the paper compares itself with, made and judged with the same effort (`vit-export bench --paper`)."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from validation.baseline import BaselineModel
 
 BASELINES: Mapping[str, int] = {
     "mobilenetv2_100": 224,
@@ -48,31 +51,53 @@ class Baseline:
     verdict: Verdict
 
 
-def baselines(name: str, batch: int, targets: tuple[str, ...], out: Path, step: Step) -> tuple[Baseline, ...]:
+def baselines(
+    name: str, batch: int, targets: tuple[str, ...], out: Path, step: Step, precisions: tuple[str, ...] = ()
+) -> tuple[Baseline, ...]:
     """Make one of `BASELINES` for each target in every precision that EfficientViT is made in, and judge it.
 
-    fp16 is left out: no CPU here computes in it. int8 is calibrated on the golden images.
+    fp16 is left out: no CPU here computes in it. int8 is calibrated on the golden images. `precisions`: judge no others
+    but `STOCK`.
 
     Raises:
         MissingExtra: timm is not installed.
     """
-    from validation.baseline import baseline_reference, judge_baseline
+    from validation.baseline import judge_baseline
 
-    if (error := missing("timm", "baselines", "making the models to compare with")) is not None:
-        raise error
-    golden = synthetic(Preprocessing(image_size=BASELINES[name])).ordinary()
     step(f"{name}: weights and reference")
-    module = _seeded(name, golden)
+    model = prepared(name)
+    module, golden = model.module, model.golden
     folder = out / f"{name}-b{batch}"
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     with chatter.into(folder / "log.txt"):
         for target, precision, artifact in _made(name, module, golden, batch, targets, folder, step):
+            if precisions and precision not in (STOCK, *precisions):
+                continue
             step(f"{name}-{target}-{precision}: judging")
-            reference = baseline_reference(module, golden, artifact.precision)
-            verdict = judge_baseline(artifact, reference, native_runtime(artifact.format))
+            verdict = judge_baseline(artifact, model.at(artifact.precision), native_runtime(artifact.format))
             found.append(Baseline(name, target, precision, verdict))
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=1)  # all batches of a model come one after the other
+def prepared(name: str) -> "BaselineModel":
+    """One of `BASELINES` with weights and its reference.
+
+    Raises:
+        MissingExtra: timm is not installed.
+    """
+    from validation.baseline import BaselineModel
+
+    if (error := missing("timm", "baselines", "making the models to compare with")) is not None:
+        raise error
+    golden = synthetic(Preprocessing(image_size=BASELINES[name])).ordinary()
+    return BaselineModel(_seeded(name, golden), golden)
+
+
+def baseline_spec(name: str) -> ModelSpec:
+    """What is known of it: its name and image size."""
+    return ModelSpec(name, (0, 0, 0), (0, 0, 0), (0, 0, 0), (), _UNPUBLISHED, 0, BASELINES[name])
 
 
 def _made(
@@ -114,9 +139,9 @@ def _stock(name: str, module: "nn.Module", batch: int, out: Path) -> Artifact:
     )
     assert program is not None
     write_onnx(_named(program.model_proto), out)
-    spec = ModelSpec(name, (0, 0, 0), (0, 0, 0), (0, 0, 0), (), _UNPUBLISHED, 0, size)
+    tools = versions("torch", "onnx")
     return Artifact.on_disk(
-        out, Format.ONNX, spec, made_by="torch.onnx.export", batch=batch, tools=versions("torch", "onnx")
+        out, Format.ONNX, baseline_spec(name), made_by="torch.onnx.export", batch=batch, tools=tools
     )
 
 

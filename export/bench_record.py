@@ -8,7 +8,7 @@ from typing import Any
 from efficientvit.spec import MODELS
 from export.baselines import STOCK
 from export.bench import Bench, Row
-from export.claims import Compared, compared
+from export.claims import Compared, compared, unmeasured
 from runtimes.host import this_host, versions
 
 COLUMNS = (
@@ -73,10 +73,20 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
         "tools": dict(versions(*_TOOLS)),
         "rows": [
-            {**values, "sha256": row.verified.artifact.sha256, "samples_ns": list(row.timing.samples_ns)}
+            {
+                **values,
+                "noisy": row.timing.noisy,
+                "sha256": row.verified.artifact.sha256,
+                "samples_ns": list(row.timing.samples_ns),
+            }
             for values, row in zip(bench_rows(bench), bench.rows, strict=True)
         ],
         "compared": [_claim(each) for each in compared(bench)],
+        "unmeasured": [
+            f"{claim.first} over {claim.second}, {claim.target} {claim.first_form}: {claim.paper} in the paper"
+            for claim in unmeasured(bench)
+        ],
+        "untrained": list(bench.untrained),
         "notes": list(bench.notes),
     }
 
@@ -91,6 +101,9 @@ def _claim(each: Compared) -> dict[str, Any]:
         "threads": first.threads,
         "ratio": round(each.ratio, 3),
         "paper": each.claim.paper,
+        "holds": each.holds,
+        "verdict": each.verdict,
+        "noisy": each.noisy,
     }
 
 
@@ -125,7 +138,15 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             f"| {row['median_ms']:.2f} | {row['iqr_ms']:.2f} | {row['images_per_s']:.0f} | {speedup} "
             f"| {row['size_mb']:.1f} | {row['error']:.1e} / {row['budget']:.1e} |"
         )
-    lines += ["", *_claims(record["compared"]), *_paper(rows), *(f"- {note}" for note in record["notes"])]
+    lines += ["", *_claims(record["compared"])]
+    lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
+    lines += [
+        "",
+        *_noisy(rows),
+        *_untrained(record["untrained"]),
+        *_paper(rows),
+        *(f"- {note}" for note in record["notes"]),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -133,13 +154,27 @@ def _claims(claims: list[dict[str, Any]]) -> list[str]:
     """How many times as fast, ours beside the paper's."""
     if not claims:
         return []
-    lines = ["| times as fast | target | batch | threads | here | the paper |", "|---|---|---|---|---|---|"]
+    lines = ["| times as fast | target | batch | threads | here | the paper | |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {each['first']} over {each['second']} | {each['target']} | {each['batch']} | {each['threads']} "
-        f"| {each['ratio']:.2f} | {'' if each['paper'] is None else each['paper']} |"
+        f"| {each['ratio']:.2f} | {'' if each['paper'] is None else each['paper']} | {each['verdict']} |"
         for each in claims
     ]
     return [*lines, ""]
+
+
+def _noisy(rows: list[dict[str, Any]]) -> list[str]:
+    noisy = sum(row["noisy"] for row in rows)
+    if not noisy:
+        return []
+    return [f"The host was noisy: the quartiles of {noisy} of {len(rows)} rows are more than a tenth apart.", ""]
+
+
+def _untrained(models: list[str]) -> list[str]:
+    if not models:
+        return []
+    known = f"The weights of {', '.join(models)} are random: latency does not depend on them"
+    return [f"{known}, and what int8 costs on them says nothing about accuracy.", ""]
 
 
 def _paper(rows: list[dict[str, Any]]) -> list[str]:

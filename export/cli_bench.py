@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+_PAPERS_ROUNDS = 3  # two hundred contestants: each round takes minutes
+
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="MODEL...")
@@ -24,7 +26,7 @@ import click
     "precisions",
     multiple=True,
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-    help="Repeatable. [default: all that a target has; int8 with --calibrate]",
+    help="Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
 )
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
 @click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
@@ -35,24 +37,27 @@ import click
 @click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
 @click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
 @click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
+@click.option("--pytorch", is_flag=True, help="Also timm's own model in PyTorch, eagerly and through torch.compile.")
 @click.option(
     "--paper",
     is_flag=True,
-    help="All models against what the paper compares them with, at batch 1 and 16, each as fast as it passes.",
+    help="All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
+    "golden images unless --calibrate names photos.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="More: steadier, and longer.")
+@click.option("--rounds", type=click.IntRange(1), help="More: steadier, and longer. [default: 7; with --paper 3]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
     """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
 
     Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
-    one run, in turns, in rounds of fresh sessions. DIR gets bench.json with every sample, bench.csv, bench.md and the
-    artifacts.
+    one run, in turns, in rounds of fresh sessions. DIR gets bench.html, the page to read, bench.json with every sample,
+    bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed.
 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
     vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+    vit-export bench m2 --pytorch --batch 16                        against PyTorch
     vit-export bench --paper -w seeded                              the paper's comparison, minutes
 
     \b
@@ -63,12 +68,13 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
       3    something could not be verified on this host
     """  # noqa: D301 - click wants the character itself
     from export import progress, terminal
-    from export.bench import TIMED, BenchRequest
     from export.bench import bench as compare
-    from export.bench_record import as_csv, as_markdown, bench_record
-    from export.manifest import write_json
+    from export.bench_files import write_bench
+    from export.bench_record import bench_record
+    from export.bench_request import TIMED, BenchRequest
     from export.targets import TARGETS
     from runtimes.registry import native_runtime
+    from validation.turns import ROUNDS
 
     installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
     if not models and not options["paper"]:
@@ -81,11 +87,12 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         threads=options["threads"] or (1,),
         weights=options["weights"],
         image_size=options["image_size"],
-        calibrate=options["calibrate"] or ("golden" if options["paper"] else None),
+        calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         stock=options["stock"] or options["paper"],
+        pytorch=options["pytorch"] or options["paper"],
         paper=options["paper"],
-        rounds=options["rounds"],
+        rounds=options["rounds"] or (_PAPERS_ROUNDS if options["paper"] else ROUNDS),
         out=out,
     )
     with terminal.console() as screen:
@@ -93,10 +100,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
             found = compare(request, live)
         progress.show_bench(screen, found)
         record = bench_record(found, tuple(sys.argv[1:]))
-        write_json(out / "bench.json", record)
-        (out / "bench.csv").write_text(as_csv(found), encoding="utf-8")
-        (out / "bench.md").write_text(as_markdown(record), encoding="utf-8")
-        screen.print(f"{out}/bench.json, bench.csv, bench.md", style="dim")
+        write_bench(out, found, record)
+        screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
         click.echo(json.dumps(record, indent=2, allow_nan=False))
     sys.exit(found.code)

@@ -214,7 +214,7 @@ def show_bench(screen: Console, found: "Bench") -> None:
         )
     screen.print(table)
     for each in compared(found):
-        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper})"
+        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper}; {each.verdict})"
         names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
         text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
         screen.print(Text(text, "bold"), soft_wrap=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import report_plots
+from export.page import template
 from export.predict import class_names, most_probable
 from runtimes.artifact import Format
 from validation import gates
@@ -39,16 +40,9 @@ def write_report(folder: Path, manifest: dict[str, Any], evidence: Evidence) -> 
 
 def render(manifest: dict[str, Any], evidence: Evidence) -> str:
     """The page. Everything that comes from outside (names of photos, labels, messages) is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["e"] = _short
     stages = [stage for stage in manifest["stages"] if stage["verdict"]["gates"]]
     bars = [bar for stage in stages if (bar := _bar(stage)) is not None]
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         m=manifest,
         title=_title(manifest),
         chain=report_plots.chain([b[0] for b in bars], [b[1] for b in bars], [b[2] for b in bars]) if bars else "",
@@ -80,13 +74,6 @@ _FORMATS = {
     Format.NETWORK: "TensorRT network",
     Format.ENGINE: "TensorRT engine",
 }
-
-
-def _short(value: Any) -> str:
-    """A number as people read it; what is none, as it is."""
-    if isinstance(value, float):
-        return f"{value:.2e}" if value and not 1e-2 <= abs(value) < 1e4 else f"{value:.4g}"
-    return "–" if value is None else str(value)
 
 
 def _bar(stage: dict[str, Any]) -> tuple[str, float, float] | None:

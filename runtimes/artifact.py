@@ -17,6 +17,7 @@ class Format(StrEnum):
     """The kinds of file that this project makes or judges."""
 
     TORCH = "torch"
+    """A saved torch.export program."""
     ONNX = "onnx"
     OPENVINO = "openvino"
     COREML = "coreml"

@@ -8,11 +8,12 @@ from runtimes.coreml_native import CoreMl
 from runtimes.mil import MilEvaluator
 from runtimes.openvino_ir import OpenVino
 from runtimes.ort import OnnxRuntime
+from runtimes.torch_program import TorchProgram
 from runtimes.trt_engine import TensorRt
 from runtimes.trt_network import TrtNetwork
 
 RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
-    Format.TORCH: (),  # a module in memory, run by runtimes.torch_eager without a file
+    Format.TORCH: (TorchProgram(),),
     Format.ONNX: (OnnxRuntime(),),
     Format.OPENVINO: (OpenVino(),),
     Format.COREML: (CoreMl(), MilEvaluator()),

@@ -34,7 +34,7 @@ class TorchSession(OpenSession):
             return logits
 
         _require_float32_eval(module)
-        super().__init__(_attest(), (None, 3, None, None), run)
+        super().__init__(attest(), (None, 3, None, None), run)
 
 
 @contextmanager
@@ -69,7 +69,8 @@ def _require_float32_eval(module: "nn.Module") -> None:
         )
 
 
-def _attest() -> Attestation:
+def attest() -> Attestation:
+    """How PyTorch computes in this process now."""
     import torch
 
     mkldnn: Any = torch.backends.mkldnn  # its stub leaves out half of it

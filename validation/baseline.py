@@ -28,26 +28,45 @@ from validation.reference import (
 from validation.verdict import Report, Verdict, verdict_of
 
 
-def baseline_reference(module: nn.Module, golden: GoldenSet, precision: Precision) -> Reference:
-    """The reference for artifacts of this precision, without constants: `module` is in eval mode."""
-    images = torch.tensor(golden.images)
-    exact: Float64 = evaluate(copy.deepcopy(module).double(), images.double()).double().numpy()
-    single = evaluations(module, images, Precision())
-    judged = relative_error(single[0], exact) <= WELL_CONDITIONED
-    rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
-    rough = evaluations(as_executed(module, precision), images, precision) if rounded_too else single
-    budget = default_quality_budget(exact, judged, golden) if precision.quantised else None
-    return Reference(
-        golden=golden,
-        precision=precision,
-        logits=exact,
-        structure=exact,
-        judged=judged,
-        floors=pooled(rough, exact, judged, golden, narrowest(precision)),
-        structure_floors=pooled(single, exact, judged, golden, Dtype.FP32),
-        constants={},
-        quality_budget=budget,
-    )
+class BaselineModel:
+    """A module in eval mode and its golden inputs: the right answers, and what float32 deviates from them, once."""
+
+    def __init__(self, module: nn.Module, golden: GoldenSet) -> None:
+        self.module = module
+        self.golden = golden
+        self._images = torch.tensor(golden.images)
+        self._exact: Float64 = evaluate(copy.deepcopy(module).double(), self._images.double()).double().numpy()
+        self._single = evaluations(module, self._images, Precision())
+        self._at: dict[Precision, Reference] = {}
+
+    def at(self, precision: Precision) -> Reference:
+        """The reference for artifacts of this precision, without constants; measured once."""
+        if precision not in self._at:
+            self._at[precision] = self._measured(precision)
+        return self._at[precision]
+
+    def copied(self) -> nn.Module:
+        """The module, for whoever is going to change it."""
+        return copy.deepcopy(self.module)
+
+    def _measured(self, precision: Precision) -> Reference:
+        exact, golden = self._exact, self.golden
+        judged = relative_error(self._single[0], exact) <= WELL_CONDITIONED
+        rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
+        rough = self._single
+        if rounded_too:
+            rough = evaluations(as_executed(self.module, precision), self._images, precision)
+        return Reference(
+            golden=golden,
+            precision=precision,
+            logits=exact,
+            structure=exact,
+            judged=judged,
+            floors=pooled(rough, exact, judged, golden, narrowest(precision)),
+            structure_floors=pooled(self._single, exact, judged, golden, Dtype.FP32),
+            constants={},
+            quality_budget=default_quality_budget(exact, judged, golden) if precision.quantised else None,
+        )
 
 
 def judge_baseline(artifact: Artifact, reference: Reference, runtime: Runtime) -> Verdict:

@@ -44,21 +44,27 @@ def in_turns(
     for each, plan in zip(contestants, plans, strict=True):
         require_timeable(each.verified, each.runtime, plan)
     samples: list[list[int]] = [[] for _ in contestants]
+    warm_ups = [0 for _ in contestants]
     for number in range(rounds):
         order = [(number + place) % len(contestants) for place in range(len(contestants))]
         for done, index in enumerate(order if number % 2 == 0 else order[::-1]):
             step(f"timing in turns, round {number + 1} of {rounds}: {done + 1} of {len(order)}")
-            samples[index] += _block(contestants[index])
+            own, before = _block(contestants[index])
+            samples[index] += own
+            warm_ups[index] += before
     return tuple(
-        Timing(tuple(own), plan, each.verified.attestation, _WARM_UP * rounds, True, peak_rss_bytes())
-        for own, plan, each in zip(samples, plans, contestants, strict=True)
+        Timing(tuple(own), plan, each.verified.attestation, before, True, peak_rss_bytes())
+        for own, plan, each, before in zip(samples, plans, contestants, warm_ups, strict=True)
     )
 
 
-def _block(each: Contestant) -> list[int]:
+def _block(each: Contestant) -> tuple[list[int], int]:
+    """One session's samples, and how many runs went before them: the first allocates, and of long ones it is enough."""
     feed = each.images
     with each.runtime.open(each.verified.artifact, Mode.SHIPPED, each.threads) as session:
         require_same(each.verified.attestation, session.attestation)
-        fastest = min(session.timed_ns(feed) for _ in range(_WARM_UP))
-        runs = int(np.clip(_BLOCK_NS / max(fastest, 1), _LEAST, _MOST))
-        return [session.timed_ns(feed) for _ in range(runs)]
+        warm_up: list[int] = []
+        while len(warm_up) < _WARM_UP and sum(warm_up) < _BLOCK_NS:
+            warm_up.append(session.timed_ns(feed))
+        runs = int(np.clip(_BLOCK_NS / max(min(warm_up), 1), _LEAST, _MOST))
+        return [session.timed_ns(feed) for _ in range(runs)], len(warm_up)

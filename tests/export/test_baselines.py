@@ -10,14 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from efficientvit.preprocess import Preprocessing
-from export.baselines import BASELINES, STOCK, Baseline, _seeded, baselines
-from export.claims import CLAIMS, compared
+from export.baselines import BASELINES, STOCK, Baseline, baselines, prepared
+from export.claims import CLAIMS, Claim, Compared, compared, unmeasured
 from runtimes.artifact import digest
 from runtimes.ort import OnnxRuntime
-from validation.baseline import baseline_reference, judge_baseline
+from validation.baseline import judge_baseline
 from validation.gates import Gate
-from validation.golden_synthetic import synthetic
 from validation.verdict import Rejected, VerifiedArtifact
 
 NAME = "mobilenetv3_large_100"
@@ -49,14 +47,13 @@ def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> 
     value = numpy_helper.to_array(weight) * np.float32(1.001)
     weight.CopyFrom(numpy_helper.from_array(value, weight.name))
     onnx.save(model, path)
-    golden = synthetic(Preprocessing(image_size=BASELINES[NAME])).ordinary()
-    reference = baseline_reference(_seeded(NAME, golden), golden, verdict.artifact.precision)
+    reference = prepared(NAME).at(verdict.artifact.precision)
     spoilt = replace(verdict.artifact, path=path, sha256=digest(path))
     assert isinstance(judge_baseline(spoilt, reference, OnnxRuntime()), Rejected)
 
 
-def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16) -> Any:
-    timing = SimpleNamespace(median_ms=ms)
+def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:
+    timing = SimpleNamespace(median_ms=ms, noisy=noisy)
     return SimpleNamespace(model=model, precision=precision, target=target, batch=batch, threads=1, timing=timing)
 
 
@@ -78,3 +75,41 @@ def test_claims_are_of_the_fastest_of_each_form() -> None:
     ]
     assert found[0].claim.paper == 0.885
     assert {claim.second for claim in CLAIMS} <= set(BASELINES)
+
+
+@pytest.mark.parametrize(
+    ("paper", "ratio", "verdict"),
+    [
+        (7.4, 8.0, "holds here"),
+        (7.4, 6.7, "holds here"),  # within a tenth
+        (7.4, 6.6, "does not hold here: faster, by less"),
+        (1.452, 0.9, "does not hold here: slower, not faster"),
+        (0.885, 0.88, "holds here"),
+        (0.885, 0.8, "holds here"),
+        (0.885, 0.54, "does not hold here: slower by more"),
+        (0.885, 1.2, "does not hold here: faster, not slower"),
+        (None, 1.2, ""),
+    ],
+)
+def test_a_claim_holds_where_the_advantage_is_as_large(paper: float | None, ratio: float, verdict: str) -> None:
+    claim = Claim("m5", NAME, "onnx", STOCK, STOCK, paper)
+    found = Compared(claim, _row("m5", STOCK, 100.0), _row(NAME, STOCK, 100.0 * ratio))
+    assert found.verdict == verdict
+    assert found.holds == (None if paper is None else verdict == "holds here")
+
+
+def test_a_verdict_from_noisy_timings_says_so() -> None:
+    claim = Claim("m5", NAME, "onnx", STOCK, STOCK, 0.885)
+    found = Compared(claim, _row("m5", STOCK, 100.0, noisy=True), _row(NAME, STOCK, 54.0))
+    assert found.noisy
+    assert found.verdict == "does not hold here: slower by more; noisy: measure again"
+
+
+def test_a_claim_whose_one_side_did_not_pass_is_named() -> None:
+    rows = (
+        _row("m5", STOCK, 100.0),
+        _row("m5", "eager", 200.0, "pytorch"),
+        _row("efficientnet_b0", "eager", 400.0, "pytorch"),
+    )
+    missing = list(unmeasured(SimpleNamespace(rows=rows)))  # type: ignore[arg-type]
+    assert [(claim.target, claim.paper) for claim in missing] == [("onnx", 2.1)]

@@ -1,9 +1,6 @@
 """The report: what it says of real exports, and how it looks in a real browser."""
 
-import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,9 @@ import pytest
 
 from export import report_plots
 from export.report import Evidence, render
+from tests.browser import looked_at
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.parametrize("slug", [ONNX, IR, COREML])
@@ -89,42 +86,8 @@ def test_plots_are_the_same_for_the_same_figures() -> None:
         assert "aria-hidden" in svg
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: the report was not looked at in a browser")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *quiet])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("slug", [ONNX, COREML])
 def test_in_a_browser(slug: str, width: int, scheme: str, browser: Any, exported: Any, tmp_path: Path) -> None:
-    """Nothing is fetched, nothing is printed to the console, nothing runs off the side, no serious finding by axe."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=scheme)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if not _local(request.url) else None)
-    page.goto((exported.out / slug / "report.html").as_uri())
-    assert said == []
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    found = Axe().run(page).response["violations"]
-    assert [(f["id"], f["impact"]) for f in found if f["impact"] in ("serious", "critical")] == [], json.dumps(found)
-    shot = tmp_path / "report.png"
-    page.screenshot(path=shot, full_page=True)
-    assert shot.stat().st_size > 20_000
-    assert page.locator("svg text").count() > 20
-    page.close()
-
-
-def _local(url: str) -> bool:
-    return url.startswith(("file:", "data:"))
+    assert looked_at(exported.out / slug / "report.html", width, scheme, browser, tmp_path) > 20

@@ -1,5 +1,6 @@
 """Several artifacts timed in turns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format
 from runtimes.base import Attestation, Evidence
-from runtimes.fake import FakeRuntime, constant
+from runtimes.fake import FakeRuntime, constant, slow
 from validation.gates import Gate, GateResult
 from validation.turns import Contestant, in_turns
 from validation.verdict import Report, VerifiedArtifact
@@ -37,6 +38,14 @@ def test_each_has_samples_of_every_round(tmp_path: Path) -> None:
     assert all(len(timing.samples_ns) >= 15 and timing.plan.batch == 2 for timing in timings)
     assert len(said) == 6
     assert said[0].endswith("1 of 2")
+
+
+def test_of_long_runs_one_is_warm_up_enough(tmp_path: Path) -> None:
+    quick = _contestant(tmp_path, "quick")
+    slow_one = replace(quick, runtime=FakeRuntime(slow(constant(np.zeros(10, np.float32)), 0.07)))
+    timings = in_turns([quick, slow_one], rounds=2)
+    assert [timing.warm_up_runs for timing in timings] == [6, 2]
+    assert len(timings[1].samples_ns) == 10
 
 
 def test_a_file_that_changed_is_not_timed(tmp_path: Path) -> None:

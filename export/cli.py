@@ -11,6 +11,7 @@ from export import __version__
 from export.cli_bench import bench
 from export.cli_device import attach, kit
 from export.cli_gate import diff, explain, judge, selftest
+from export.cli_quality import for_export, for_verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,6 +175,7 @@ def cli() -> None:
     metavar="X",
     help="Error that compressed weights may cost, RMS. [default: a third of an answer's that ignores the image]",
 )
+@for_export
 @click.option(
     "--ane-budget",
     type=float,
@@ -214,6 +216,7 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.coreml_options import CoreMlOptions, compression
+    from export.labelled import evaluation
     from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
     from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
@@ -252,6 +255,7 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],
+        evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
     )
 
 
@@ -326,10 +330,17 @@ def models(as_json: bool) -> None:
     metavar="X",
     help="With -w: what compressed weights may cost. [default: as for an export]",
 )
+@for_verify
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JUnit XML, for CI.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
 def verify(
-    folder: Path, require: str, weights: str | None, quality_budget: float | None, junit: Path | None, as_json: bool
+    folder: Path,
+    require: str,
+    weights: str | None,
+    quality_budget: float | None,
+    junit: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check an exported folder again, on this host, against the reference that lies in it.
 
@@ -341,15 +352,30 @@ def verify(
     from efficientvit.errors import VitExportError
     from export import junit as xml
     from export import progress
+    from export.labelled import accuracy_record, evaluation
     from export.manifest import gates_record
     from export.verify import verify as judge_again
     from runtimes.base import Evidence
 
+    asked = evaluation(
+        options["eval_folder"],
+        options["accuracy_budget"],
+        labels=options["labels"],
+        skip_bad_photos=options["skip_bad_photos"],
+    )
     if junit is not None:
         xml.prepare(junit)
     try:
         with progress.console() as screen, progress.Live(screen) as live:
-            verification = judge_again(folder, weights, quality_budget, live.step)
+            verification = judge_again(
+                folder,
+                weights,
+                quality_budget,
+                live.step,
+                asked=asked,
+                labels=options["labels"],
+                skip_bad=options["skip_bad_photos"],
+            )
     except VitExportError as error:
         if junit is not None:
             xml.write(junit, xml.of_error(folder, error))
@@ -370,6 +396,7 @@ def verify(
             "trained": verification.trained,
             "exit_code": int(code),
             "gates": gates_record(report.gates) if report else None,
+            "accuracy": accuracy_record(report.accuracy) if report else None,
         }
         click.echo(json.dumps(found, indent=2, allow_nan=False))
     sys.exit(int(code))

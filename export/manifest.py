@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export import __version__
 from export.coreml_options import CoreMlOptions
+from export.labelled import accuracy_record
 from export.outcome import Outcome, StageResult, status_of
 from export.tensorrt_options import TensorRtOptions
 from export.weights import Weights
@@ -119,6 +120,7 @@ def build(
         "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
+        "accuracy": accuracy_record(report.accuracy if report else None),
         "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
     }

@@ -17,6 +17,7 @@ from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
 from export.kit import write_kit
 from export.kit_forms import has_kit
+from export.labelled import accuracy_test
 from export.outcome import Outcome, Rewrite, StageResult
 from export.report import Evidence as ReportEvidence
 from export.report import write_report
@@ -45,6 +46,7 @@ from validation.timing import Timing, TimingPlan, benchmark
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from validation.accuracy import AccuracyTest
     from validation.reference import Reference, ReferenceModel
     from validation.self_check import SelfCheck
 
@@ -112,6 +114,7 @@ class _Bench:
         check: "SelfCheck",
         scratch: Path,
         log: Path,
+        labelled: "AccuracyTest | None" = None,
     ) -> None:
         self._request = request
         self._weights = weights
@@ -119,6 +122,7 @@ class _Bench:
         self._check = check
         self._shop = Workshop(weights, reference, scratch)
         self._log = log
+        self._labelled = labelled
         self._rewrites: dict[bool, Rewrite] = {}
         self._shared: dict[tuple[str, int | None, int], StageResult] = {}
 
@@ -135,14 +139,25 @@ class _Bench:
         for job in jobs:
             if job.coreml is not None:  # only now is the number of classes known
                 job.coreml.labels_for(weights.model.spec.classes, job.batch)
-        golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
+        preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
+        labelled = None
+        if request.evaluation is not None:
+            labelled = accuracy_test(
+                request.evaluation,
+                weights,
+                preprocessing,
+                request.coreml.labels,
+                skip_bad=request.skip_bad_photos,
+                step=progress.step,
+            )
+        golden = _golden(request, preprocessing)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         reference = ReferenceModel(weights.model, golden, request.quality_budget)
         image_input = all(job.image_input for job in jobs)
         precisions = {job.plan[-1][1] for job in jobs}
         check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, precisions, image_input)
         progress.weights(weights, check)
-        return cls(request, weights, reference, check, scratch, log)
+        return cls(request, weights, reference, check, scratch, log, labelled)
 
     def outcome(self, job: Job, progress: Progress, command: tuple[str, ...]) -> Outcome:
         """Everything for one artifact."""
@@ -222,7 +237,10 @@ class _Bench:
         ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
         runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is not Format.ENGINE)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
-        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget)
+        # What can't be run here is judged by what it is built from, and so is its accuracy.
+        ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
+        labelled = self._labelled if ships else None
+        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget, labelled=labelled)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""

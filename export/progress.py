@@ -18,6 +18,7 @@ from export.doctor import Ability
 from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
+from export.show_accuracy import show_accuracy
 from export.verify import Verification
 from export.weights import Weights
 from runtimes.base import Evidence
@@ -196,14 +197,21 @@ def _remarks(screen: Console, outcome: Outcome, required: Evidence) -> None:
         _final(screen, outcome, final, required)
     for note in (note for result in outcome.stages for note in result.artifact.notes):
         screen.print(Text(note, "dim"))
-    if final is not None and not isinstance(final, NotRun):
-        for gate in final.report.gates:
-            if gate.warning:
-                screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"))
+    if final is not None and final.report is not None:
+        _beside(screen, final.report)
     if outcome.fallback:
         screen.print(Text(BANNER, "bold black on yellow"))
     if outcome.folder is not None:
         screen.print(Text(str(outcome.folder), "dim"), soft_wrap=True)
+
+
+def _beside(screen: Console, report: Report) -> None:
+    """Accuracy, and what a person should know although the gates passed."""
+    if report.accuracy is not None:
+        show_accuracy(screen, report.accuracy)
+    for gate in report.gates:
+        if gate.warning:
+            screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"), soft_wrap=True)
 
 
 def _final(screen: Console, outcome: Outcome, final: Verdict, required: Evidence) -> None:
@@ -337,6 +345,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
     word, style = _word(verification.verdict)
     if (report := verification.verdict.report) is not None:
         _gates(screen, report)
+        _beside(screen, report)
     screen.print(
         Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
     )

@@ -55,6 +55,7 @@ def render(manifest: dict[str, Any], evidence: Evidence) -> str:
         layers=_layers(evidence.layers),
         worst=sorted(evidence.layers, key=_over, reverse=True)[:_WORST_LAYERS],
         margins=_margins(evidence),
+        class_names=evidence.labels or class_names(manifest["model"]["classes"]),
         photos=_photos(evidence),
         latency=report_plots.latency([ns / 1e6 for ns in manifest["timing"]["samples_ns"]])
         if manifest["timing"]["measured"]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
 from export.calibration import require_calibration
 from export.coreml_options import CoreMlOptions
+from export.labelled import Evaluation
 from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Plan, Target
 from export.tensorrt_options import TensorRtOptions
@@ -78,6 +79,7 @@ class Request:
     quality_budget: float | None = None
     kit: bool = True
     precisions: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
 
     @property
     def required(self) -> Evidence:
@@ -124,7 +126,9 @@ class Request:
 
     def _require_used(self, jobs: Iterable[Job]) -> None:
         """An option that changes nothing of what was asked for is a mistake."""
-        if self.coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
+        # Labels say what the folders of --eval are, too.
+        coreml = replace(self.coreml, labels=None) if self.evaluation is not None else self.coreml
+        if coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
             raise BadOption(
                 "options for Core ML packages, and none is to be made",
                 expected="-t coreml",

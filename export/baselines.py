@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import ModelSpec, PaperFigures
 from export import chatter, quantize, simplify, to_openvino
+from export.fallback import can_fall_back, fall_back
 from export.step import Step
 from export.targets import TARGETS
 from export.trace import write_onnx
@@ -57,6 +59,7 @@ def baselines(name: str, batch: int, targets: tuple[str, ...], out: Path, step: 
         MissingExtra: timm is not installed.
     """
     from validation.baseline import baseline_reference, judge_baseline
+    from validation.judge import within_quality
 
     if (error := missing("timm", "baselines", "making the models to compare with")) is not None:
         raise error
@@ -65,12 +68,26 @@ def baselines(name: str, batch: int, targets: tuple[str, ...], out: Path, step: 
     module = _seeded(name, golden)
     folder = out / f"{name}-b{batch}"
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    found: list[Baseline] = []
+    made: dict[tuple[str, str], Artifact] = {}
     with chatter.into(folder / "log.txt"):
         for target, precision, artifact in _made(name, module, golden, batch, targets, folder, step):
+            made[target, precision] = artifact
             step(f"{name}-{target}-{precision}: judging")
             reference = baseline_reference(module, golden, artifact.precision)
-            verdict = judge_baseline(artifact, reference, native_runtime(artifact.format))
+            runtime = native_runtime(artifact.format)
+            verdict = judge_baseline(artifact, reference, runtime)
+            if can_fall_back(verdict):
+                verdict = fall_back(
+                    verdict,
+                    made["onnx", "fp32"],
+                    golden.images,
+                    runtime,
+                    folder / "float_layers" / artifact.path.name,
+                    holds=partial(within_quality, reference=reference, runtime=runtime),
+                    judged=partial(judge_baseline, reference=reference, runtime=runtime),
+                    step=step,
+                )
             found.append(Baseline(name, target, precision, verdict))
     return tuple(found)
 

@@ -216,6 +216,7 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.coreml_options import CoreMlOptions, compression
+    from export.int8_options import Int8Options
     from export.labelled import evaluation
     from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
@@ -256,6 +257,7 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],
         evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
+        int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
     )
 
 
@@ -447,10 +449,15 @@ def doctor(as_json: bool) -> None:
 
     from export import progress
     from export.doctor import examine
+    from export.int8_options import saturation
 
     host, abilities = examine()
     if as_json:
-        found = {"host": dataclasses.asdict(host), "targets": [dataclasses.asdict(ability) for ability in abilities]}
+        found = {
+            "host": dataclasses.asdict(host),
+            "int8": saturation(host),
+            "targets": [dataclasses.asdict(ability) for ability in abilities],
+        }
         click.echo(json.dumps(found, indent=2))
         return
     with progress.console() as screen:

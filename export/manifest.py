@@ -13,7 +13,7 @@ from export.labelled import accuracy_record
 from export.outcome import Outcome, StageResult, status_of
 from export.tensorrt_options import TensorRtOptions
 from export.weights import Weights
-from runtimes.artifact import Artifact, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
 from runtimes.ports import Port, intended_ports, labels_digest
@@ -98,7 +98,7 @@ def build(
             "sham_over_budget": _number(check.sham_ratio),
         },
         "preprocessing": golden.preprocessing.to_json(),
-        "precision": None if artifact is None else _precision(artifact.precision),
+        "precision": None if artifact is None else artifact.precision.to_json(),
         "golden": {
             "sha256": golden.sha256,
             "images": len(golden),
@@ -183,14 +183,6 @@ def _port(port: Port) -> dict[str, Any]:
     }
 
 
-def _precision(precision: Precision) -> dict[str, str]:
-    return {
-        "weights": precision.weights,
-        "activations": precision.activations,
-        "execution": precision.execution,
-    }
-
-
 def _attestation(attestation: Attestation) -> dict[str, Any]:
     return {
         "runtime": attestation.runtime,
@@ -241,7 +233,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
         "artifact": {
             "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
             "format": artifact.format,
-            "precision": _precision(artifact.precision),
+            "precision": artifact.precision.to_json(),
             "sha256": artifact.sha256,
             "source_sha256": artifact.source_sha256,
             "bytes": artifact.size_bytes,
@@ -302,7 +294,7 @@ def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
         "range": found.taken.range,
         "range_recognised": found.taken.recognised,
         "scores": found.taken.scores,
-        "precision": _precision(artifact.precision),
+        "precision": artifact.precision.to_json(),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
         "vacuous": list(judged.check.failures),
         "status": status_of(found.verdict),

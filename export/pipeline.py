@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact, StageFailed, VitExportError
 from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
+from export.fallback import can_fall_back, fall_back
 from export.kit import write_kit
 from export.kit_forms import has_kit
 from export.labelled import accuracy_test
@@ -39,7 +41,7 @@ from validation.blame_rewrite import blame_rewrite
 from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
-from validation.judge import built, judge
+from validation.judge import built, judge, within_quality
 from validation.ranges import with_calibration
 from validation.rewrite import rewrite_gates
 from validation.timing import Timing, TimingPlan, benchmark
@@ -187,7 +189,7 @@ class _Bench:
             progress.step(f"{outcome.slug}: {name}")
             try:
                 with chatter.into(self._log):
-                    result = self._stage(name, job, precision, before, last=name == plan[-1][0])
+                    result = self._stage(name, job, precision, before, progress, last=name == plan[-1][0])
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = name, error
                 return
@@ -212,20 +214,44 @@ class _Bench:
             else:
                 outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
-    def _stage(self, name: str, job: Job, precision: Precision, before: Verdict | None, *, last: bool) -> StageResult:
+    def _stage(
+        self, name: str, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
+    ) -> StageResult:
         key = (name, job.batch, job.opset)
         if name in SHARED and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
+        if source is not None and source.precision.quantised:  # what was left in float32 stays so
+            precision = replace(precision, float_layers=source.precision.float_layers)
         start = time.perf_counter()
         with _failing_as(name, self._shop.folder):
             artifact = STAGES[name](self._shop, job, precision, source)
         seconds = time.perf_counter() - start
-        verdict = self._weighed(self._judged(name, job, artifact, before, last=last))
-        result = StageResult(name, verdict, seconds, _operators(artifact))
+        verdict = self._judged(name, job, artifact, before, last=last)
+        if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
+            verdict = self._fallen_back(name, job, verdict, source, progress, last=last)
+        verdict = self._weighed(verdict)
+        result = StageResult(name, verdict, seconds, _operators(verdict.artifact))
         if name in SHARED:
             self._shared[key] = result
         return result
+
+    def _fallen_back(
+        self, name: str, job: Job, rejected: Verdict, source: Artifact, progress: Progress, *, last: bool
+    ) -> Verdict:
+        """The verdict on the file with as many layers in float32 as it takes."""
+        reference, labelled = self._reference_for(rejected.artifact), self._labelled if last else None
+        runtime = runtime_for(source.format)
+        return fall_back(
+            rejected,
+            source,
+            self._shop.calibration_images(job),
+            runtime,
+            self._shop.path("float_layers", job, job.target.suffix),
+            holds=lambda artifact: within_quality(artifact, reference, runtime, labelled),
+            judged=lambda artifact: self._judged(name, job, artifact, None, last=last),
+            step=lambda text: progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
+        )
 
     def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:

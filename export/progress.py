@@ -15,6 +15,7 @@ from rich.text import Text
 
 from export import interrupt
 from export.doctor import Ability
+from export.int8_options import saturation
 from export.kit import KIT
 from export.outcome import Exit, Outcome, StageResult, status_of
 from export.predict import Predictor
@@ -502,3 +503,5 @@ def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None
             ability.remedy or "",
         )
     screen.print(table)
+    if (note := saturation(host)) is not None:
+        screen.print(Text(f"int8: {note}", "yellow"), soft_wrap=True)

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from export.float_layers import leave_in_float, without_unread
+from export.int8_options import saturation
 from export.trace import write_onnx
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Array
@@ -28,7 +30,11 @@ _PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999}
 
 
 def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -> Artifact:
-    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for these activations."""
+    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
+
+    The layers that it names as `float_layers` stay in float32 (export/float_layers.py); INT7 weights are int8 in a
+    reduced range.
+    """
     import logging
 
     import onnx
@@ -53,6 +59,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
+            reduce_range=precision.weights is Dtype.INT7,
             **(_unsigned() if unsigned else _symmetric(onnx.load(source.path))),
         )
     finally:
@@ -60,7 +67,9 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
     model = onnx.load(out)
     if unsigned:
         _one_pair_behind_each_relu(model)
-    _tidy(model, onnx.load(source.path))
+    floats = onnx.load(source.path)
+    leave_in_float(model, floats, precision.float_layers)
+    _tidy(model, floats)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
     made = Artifact.on_disk(
@@ -74,7 +83,10 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
         tools=versions("onnxruntime", "onnx"),
     )
     depthwise = "" if unsigned else "; depthwise convolutions stay float32"
-    return replace(made, notes=(f"calibrated on {len(images)} images{depthwise}",))
+    notes = [f"calibrated on {len(images)} images{depthwise}"]
+    if unsigned and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
+        notes.append(note)
+    return replace(made, notes=tuple(notes))
 
 
 def _symmetric(model: Any) -> Mapping[str, Any]:
@@ -129,7 +141,6 @@ def _one_pair_behind_each_relu(model: Any) -> None:
     for node in graph.node:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
-    taken = []
     for node in graph.node:
         back = makers.get(node.input[0]) if node.op_type == "Relu" else None
         if back is None or back.op_type != "DequantizeLinear" or readers[back.output[0]] > 1:
@@ -137,14 +148,7 @@ def _one_pair_behind_each_relu(model: Any) -> None:
         forth = makers[back.input[0]]
         if readers[forth.output[0]] == 1:
             node.input[0] = forth.input[0]
-            taken += [id(forth), id(back)]
-    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if id(node) not in set(taken)]
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in graph.node for name in node.input}
-    held = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(held)
+    without_unread(model)
 
 
 def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:

@@ -136,7 +136,7 @@ def _report(
     factor = factor_of(shipped.attestation)
     results = [
         interface,
-        gates.operators_gate(unexpected_operators(artifact)),
+        gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers),
         gates.constants_gate(audit(read_constants(artifact), reference.constants)),
         gates.structure_gate(judged, oracle.outputs),
         *_overflow(artifact, oracle.peaks),
@@ -174,6 +174,22 @@ def _report(
         outputs=shipped.outputs[0],
         accuracy=accuracy,
     )
+
+
+def within_quality(
+    artifact: Artifact, reference: Reference, runtime: Runtime, labelled: AccuracyTest | None = None
+) -> bool:
+    """The quality gate, and accuracy where there are labelled images, and nothing else: no verdict.
+
+    Raises:
+        StageFailed: the runtime refuses the file.
+    """
+    run = tried(artifact, runtime, Mode.SHIPPED, reference, (artifact.batch or DYNAMIC_BATCHES[0],))
+    if not gates.quality_gate(reference.only(run.fed), run.outputs[0]).passed:
+        return False
+    if labelled is None:
+        return True
+    return gates.accuracy_gate(labelled.of(artifact, runtime, gates.error_allowed(reference))).passed
 
 
 @dataclass(frozen=True, slots=True)

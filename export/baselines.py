@@ -82,7 +82,6 @@ def baselines(name: str, batch: int, targets: tuple[str, ...], out: Path, step: 
                     verdict,
                     made["onnx", "fp32"],
                     golden.images,
-                    runtime,
                     folder / "float_layers" / artifact.path.name,
                     holds=partial(within_quality, reference=reference, runtime=runtime),
                     judged=partial(judge_baseline, reference=reference, runtime=runtime),

@@ -13,7 +13,7 @@ from export.float_layers import with_float_layers
 from export.sensitivity import sensitivities
 from export.step import Step
 from runtimes.artifact import Artifact, Dtype, Format
-from runtimes.base import Array, Runtime
+from runtimes.base import Array
 from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import layers
 from validation.gates import Gate
@@ -41,7 +41,6 @@ def fall_back(
     rejected: Verdict,
     source: Artifact,
     images: Array,
-    runtime: Runtime,
     out: Path,
     *,
     holds: Holds,
@@ -57,7 +56,6 @@ def fall_back(
         rejected: what `can_fall_back`.
         source: the float32 file that it was made of.
         images: (n, 3, S, S) float32, normalised.
-        runtime: what runs both.
         out: the new file; other files beside it are overwritten.
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.
@@ -66,7 +64,7 @@ def fall_back(
     quantised = rejected.artifact
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f"tried-{out.name}")
-    ranked = [each.layer for each in sensitivities(quantised, source, images, runtime, scratch, step)]
+    ranked = [each.layer for each in sensitivities(quantised, source, images, step)]
     count = len(layers(load_onnx(quantised.path)))
     most = int(count * LARGEST_SHARE)
 

@@ -246,7 +246,6 @@ class _Bench:
             rejected,
             source,
             self._shop.calibration_images(job),
-            runtime,
             self._shop.path("float_layers", job, job.target.suffix),
             holds=lambda artifact: within_quality(artifact, reference, runtime, labelled),
             judged=lambda artifact: self._judged(name, job, artifact, None, last=last),

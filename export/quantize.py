@@ -28,6 +28,8 @@ _DENSE = ["Conv", "Gemm", "MatMul"]
 _PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999}
 """By activations; measured, docs/numerics.md."""
 
+_OVERRIDES = "TensorQuantOverrides"
+
 
 def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -> Artifact:
     """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
@@ -59,8 +61,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
-            reduce_range=precision.weights is Dtype.INT7,
-            **(_unsigned() if unsigned else _symmetric(onnx.load(source.path))),
+            **_options(onnx.load(source.path), precision),
         )
     finally:
         advice.setLevel(level)
@@ -87,6 +88,17 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
     if unsigned and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
         notes.append(note)
     return replace(made, notes=tuple(notes))
+
+
+def _options(model: Any, precision: Precision) -> Mapping[str, Any]:
+    if precision.activations is not Dtype.UINT8:
+        return _symmetric(model)
+    options = _unsigned()
+    if precision.weights is Dtype.INT7:
+        # For what is multiplied: what is added to an activation keeps its 8 bits.
+        added = {name: [{"reduce_range": False}] for name in _added(model)}
+        return {**options, "reduce_range": True, "extra_options": {**options["extra_options"], _OVERRIDES: added}}
+    return options
 
 
 def _symmetric(model: Any) -> Mapping[str, Any]:
@@ -123,6 +135,12 @@ def _unsigned() -> Mapping[str, Any]:
             "OpTypesToExcludeOutputQuantization": ["Gemm"],  # the logits: nothing is won there by rounding them
         },
     }
+
+
+def _added(model: Any) -> list[str]:
+    """Constants that are quantised like activations: the attention biases."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    return [name for node in model.graph.node if node.op_type == "Add" for name in node.input if name in held]
 
 
 def _depthwise(model: Any) -> list[str]:

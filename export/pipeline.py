@@ -126,7 +126,7 @@ class _Bench:
         self._log = log
         self._labelled = labelled
         self._rewrites: dict[bool, Rewrite] = {}
-        self._shared: dict[tuple[str, int | None, int], StageResult] = {}
+        self._shared: dict[tuple[str, int | None, int, bool], StageResult] = {}
 
     @classmethod
     def prepare(
@@ -217,7 +217,8 @@ class _Bench:
     def _stage(
         self, name: str, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
     ) -> StageResult:
-        key = (name, job.batch, job.opset)
+        # What ships is judged on labelled images too; what is on the way to something else isn't.
+        key = (name, job.batch, job.opset, last and self._labelled is not None)
         if name in SHARED and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None

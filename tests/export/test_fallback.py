@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ import onnx
 import pytest
 import torch
 
-from efficientvit.checkpoint import save_checkpoint
+from efficientvit.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
 from export import pipeline
 from export.fallback import _fewest
 from export.float_layers import leave_in_float
 from export.int8_options import Int8Options
+from export.labelled import Evaluation
 from export.outcome import Outcome
 from export.request import Request
 from export.verify import verify
 from runtimes.artifact import Dtype, digest
 from runtimes.onnx_quantisers import activation_quantisers, layers, left_out, not_left_out
+from tests.export.eval_folder import write_eval_folder
 from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +158,7 @@ def test_another_layer_without_its_quantisers_is_rejected(made: Made, tmp_path: 
     folder = _forged(made, tmp_path / "forged", "stem.conv2/Conv")
     verdict = verify(folder).verdict
     assert isinstance(verdict, Rejected)
-    over = {gate.gate: gate.detail for gate in verdict.report.gates if not gate.passed}
+    over = {str(gate.gate): gate.detail for gate in verdict.report.gates if not gate.passed}
     assert over["operators"] == "1 x Conv not quantised"
     assert "stem.conv2.weight" in over["constants"]
 
@@ -170,7 +172,7 @@ def test_a_name_that_is_added_to_the_manifest_excuses_nothing(made: Made, tmp_pa
     for weights in (None, str(made.checkpoint)):
         verdict = verify(folder, weights).verdict
         assert isinstance(verdict, Rejected)
-        assert "stem.conv2.weight" in {g.gate: g.detail for g in verdict.report.gates}["constants"]
+        assert "stem.conv2.weight" in {str(gate.gate): gate.detail for gate in verdict.report.gates}["constants"]
 
 
 def test_a_declared_layer_that_is_quantised_is_rejected(made: Made, tmp_path: Path) -> None:
@@ -184,11 +186,14 @@ def test_a_declared_layer_that_is_quantised_is_rejected(made: Made, tmp_path: Pa
     assert "stem.conv2/Conv quantised, declared float32" in verdict.reason
 
 
-def test_all_int8_is_rejected(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_int8_is_rejected_and_by_accuracy_too(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
-    outcome = _export(str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True))
+    labelled = write_eval_folder(tmp_path / "eval", load_checkpoint(made.checkpoint, "m0").model, 24)
+    outcome = _export(
+        str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True), evaluation=Evaluation(labelled)
+    )
     assert isinstance(outcome.final, Rejected)
-    assert [gate.gate for gate in outcome.final.report.gates if not gate.passed] == ["quality"]
+    assert [gate.gate for gate in outcome.final.report.gates if not gate.passed] == ["quality", "accuracy"]
     assert outcome.final.artifact.precision.float_layers == ()
 
 
@@ -243,24 +248,14 @@ def test_reduced_range(tmp_path: Path) -> None:
     assert isinstance(verify(outcome.folder, "seeded", 0.5).verdict, VerifiedArtifact)
 
 
-def test_all_layers_in_float32_are_the_float32_file(made: Made) -> None:
-    """What is left then is its structure: no quantiser but those of the attention biases."""
-    trace = made.outcome.stages[-2].artifact
-    assert trace.made_by == "simplify"
+def test_all_layers_in_float32_leave_no_activation_quantised(made: Made) -> None:
     model = onnx.load(made.folder / "ship" / "efficientvit_m0.onnx")
     names = layers(model)
     assert len(names) == 153
-    assert not left_out(model, depthwise=True, declared=made.manifest["precision"]["float_layers"])
-    weights = {
-        f"{name.removesuffix('/Conv').removesuffix('/Gemm')}.weight"
-        for name in names
-        if not name.rpartition("/")[2].startswith("MatMul")
-    }
+    weights = [f"{name.rpartition('/')[0]}.weight" for name in names if "/MatMul" not in name]
     source = onnx.ModelProto()
-    source.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.zeros(1, np.float32), weight) for weight in sorted(weights)
-    )
+    source.graph.initializer.extend(onnx.numpy_helper.from_array(np.zeros(1, np.float32), name) for name in weights)
     leave_in_float(model, source, names)
+    assert not list(activation_quantisers(model))
     assert not_left_out(model, names) == set()
-    assert [each.tensor for each in activation_quantisers(model)] == ["image"] or not list(activation_quantisers(model))
-    assert replace(made.outcome.final.artifact.precision, float_layers=()).quantised  # type: ignore[union-attr]
+    assert left_out(model, depthwise=True, declared=names[1:]) == {"Conv": 1}

@@ -9,10 +9,9 @@ from efficientvit.errors import BadLabelledSet, BadOption
 from efficientvit.labels import find_labels
 from efficientvit.preprocess import Preprocessing
 from export.step import Step
-from export.weights import Weights
-from validation.labelled import labelled_images
 
 if TYPE_CHECKING:
+    from export.weights import Weights
     from validation.accuracy import Accuracy, AccuracyTest
 
 
@@ -67,7 +66,7 @@ def evaluation(folder: Path | None, budget: float | None, **beside: object) -> E
 
 def accuracy_test(
     asked: Evaluation,
-    weights: Weights,
+    weights: "Weights",
     preprocessing: Preprocessing,
     labels: tuple[str, ...] | str | None,
     *,
@@ -83,6 +82,7 @@ def accuracy_test(
         BadLabelledSet: the folder cannot be used.
     """
     from validation.accuracy import AccuracyTest
+    from validation.labelled import labelled_images
 
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes)

@@ -48,8 +48,10 @@ def render(manifest: dict[str, Any], evidence: Evidence) -> str:
     environment.filters["e"] = _short
     stages = [stage for stage in manifest["stages"] if stage["verdict"]["gates"]]
     bars = [bar for stage in stages if (bar := _bar(stage)) is not None]
-    return environment.get_template("report.html.j2").render(
-        m=manifest,
+    return environment.get_template(
+        "report.html.j2"
+    ).render(
+        m={"accuracy": None, **manifest},  # one of before there was any
         title=_title(manifest),
         chain=report_plots.chain([b[0] for b in bars], [b[1] for b in bars], [b[2] for b in bars]) if bars else "",
         layers=_layers(evidence.layers),

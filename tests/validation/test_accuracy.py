@@ -89,13 +89,13 @@ def test_the_budget_moves_it() -> None:
 
 
 @pytest.mark.parametrize(("images", "churn"), [(50, 0.05), (200, 0.05), (1000, 0.03)])
-def test_noise_alone_is_rejected_once_in_twenty_times_at_most(images: int, churn: float) -> None:
+def test_noise_alone_is_rejected_about_once_in_twenty_times(images: int, churn: float) -> None:
     """Artifacts that lose exactly the budget, and win and lose `churn` beside: the worst that may pass."""
     rng = np.random.default_rng(images)
     drop = BUDGET / 100
     drawn = rng.multinomial(images, [churn + drop, churn, 1 - 2 * churn - drop], size=1000)
     rejected = sum(100 * paired_interval(int(lost), int(gained), images)[0] > BUDGET for lost, gained, _ in drawn)
-    assert rejected <= 70
+    assert 10 <= rejected <= 70
 
 
 class _Means(nn.Module):

@@ -122,7 +122,7 @@ def cli() -> None:
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="DIR", help="Photos to check on, beside the synthetic images."
 )
-@click.option("--skip-bad-photos", is_flag=True, help="Use the rest of --golden where a file is no image.")
+@click.option("--skip-bad-photos", is_flag=True, help="Use the rest of --golden and --eval where a file is no image.")
 @click.option("--resize", type=int, metavar="N", help="Short side before the crop. [default: 256/224 of the size]")
 @click.option(
     "--interpolation",

@@ -230,7 +230,8 @@ class _Bench:
         seconds = time.perf_counter() - start
         verdict = self._judged(name, job, artifact, before, last=last)
         if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
-            verdict = self._fallen_back(name, job, verdict, source, progress, last=last)
+            with _failing_as(name, self._shop.folder):
+                verdict = self._fallen_back(name, job, verdict, source, progress, last=last)
         verdict = self._weighed(verdict)
         result = StageResult(name, verdict, seconds, _operators(verdict.artifact))
         if name in SHARED:

@@ -125,7 +125,9 @@ def test_nobody_can_overlook_it(made: Made) -> None:
     assert note.startswith(f"{len(left)} of 153 layers left in float32")
     assert ", ".join(left) in note
     assert ", ".join(left) in stage["verdict"]["gates"]["operators"]["warning"]
-    assert ", ".join(left) in (made.folder / "report.html").read_text(encoding="utf-8")
+    page = (made.folder / "report.html").read_text(encoding="utf-8")
+    assert f"<b>Not all of it is int8</b>: {len(left)} layers" in page
+    assert ", ".join(left) in page
 
 
 def test_the_folder_gives_the_same_verdict_with_and_without_the_weights(made: Made) -> None:

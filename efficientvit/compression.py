@@ -21,6 +21,12 @@ Half = NDArray[np.float16]
 LEAST_ELEMENTS = 2048
 """Smaller tensors aren't worth a palette."""
 
+LARGEST = 127
+"""Of int8 weights, as stored."""
+
+REDUCED = 64
+"""The same where two of them, times 255 each, have to fit into 16 bits: ONNX Runtime's reduced range."""
+
 _ITERATIONS, _BINS = 100, 512
 
 
@@ -50,15 +56,15 @@ def addends(model: nn.Module) -> Iterator[str]:
             yield from (f"{name}.bias.{head}" for head in range(len(module.bias)))
 
 
-def quantised(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """(out, ...) -> int8 of the same shape, -127 to 127, and the scale (out,) of each output channel.
+def quantised(weight: NDArray[np.float32], largest: int = LARGEST) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(out, ...) -> int8 of the same shape, -largest to largest, and the scale (out,) of each output channel.
 
     As ONNX Runtime's `quantize_static` computes it: symmetric, round half to even. A channel of zeros has scale 1.
     """
     peak = np.abs(weight).max(axis=tuple(range(1, weight.ndim))).astype(np.float64)
-    scale = (2 * peak / 254).astype(np.float32)
+    scale = (2 * peak / (2 * largest)).astype(np.float32)
     scale[scale < np.finfo(np.float32).tiny] = 1
-    values = np.round(weight / _along(scale, weight)).clip(-127, 127).astype(np.int8)
+    values = np.round(weight / _along(scale, weight)).clip(-largest, largest).astype(np.int8)
     return values, scale
 
 

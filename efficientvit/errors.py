@@ -85,6 +85,10 @@ class BadGoldenSet(BadInput):
     """A golden folder or file cannot be used."""
 
 
+class BadLabelledSet(BadInput):
+    """A folder of labelled images cannot be used: `--eval`."""
+
+
 class BadOutput(BadInput):
     """The output folder cannot be written."""
 

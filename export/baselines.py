@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import ModelSpec, PaperFigures
 from export import chatter, quantize, simplify, to_openvino
+from export.fallback import can_fall_back, fall_back
 from export.step import Step
 from export.targets import TARGETS
 from export.trace import write_onnx
@@ -63,19 +65,33 @@ def baselines(
         MissingExtra: timm is not installed.
     """
     from validation.baseline import judge_baseline
+    from validation.judge import within_quality
 
     step(f"{name}: weights and reference")
     model = prepared(name)
     module, golden = model.module, model.golden
     folder = out / f"{name}-b{batch}"
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    found: list[Baseline] = []
+    made: dict[tuple[str, str], Artifact] = {}
     with chatter.into(folder / "log.txt"):
         for target, precision, artifact in _made(name, module, golden, batch, targets, folder, step):
+            made[target, precision] = artifact
             if precisions and precision not in (STOCK, *precisions):
                 continue
             step(f"{name}-{target}-{precision}: judging")
-            verdict = judge_baseline(artifact, model.at(artifact.precision), native_runtime(artifact.format))
+            reference, runtime = model.at(artifact.precision), native_runtime(artifact.format)
+            verdict = judge_baseline(artifact, reference, runtime)
+            if can_fall_back(verdict):
+                verdict = fall_back(
+                    verdict,
+                    made["onnx", "fp32"],
+                    golden.images,
+                    folder / "float_layers" / artifact.path.name,
+                    holds=partial(within_quality, reference=reference, runtime=runtime),
+                    judged=partial(judge_baseline, reference=reference, runtime=runtime),
+                    step=step,
+                )
             found.append(Baseline(name, target, precision, verdict))
     return tuple(found)
 

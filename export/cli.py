@@ -12,6 +12,7 @@ from export.cli_bench import bench
 from export.cli_cache import cache
 from export.cli_device import attach, kit
 from export.cli_gate import diff, explain, judge, selftest
+from export.cli_quality import for_export, for_verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +123,7 @@ def cli() -> None:
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="DIR", help="Photos to check on, beside the synthetic images."
 )
-@click.option("--skip-bad-photos", is_flag=True, help="Use the rest of --golden where a file is no image.")
+@click.option("--skip-bad-photos", is_flag=True, help="Use the rest of --golden and --eval where a file is no image.")
 @click.option("--resize", type=int, metavar="N", help="Short side before the crop. [default: 256/224 of the size]")
 @click.option(
     "--interpolation",
@@ -175,6 +176,7 @@ def cli() -> None:
     metavar="X",
     help="Error that compressed weights may cost, RMS. [default: a third of an answer's that ignores the image]",
 )
+@for_export
 @click.option(
     "--ane-budget",
     type=float,
@@ -225,6 +227,8 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.coreml_options import CoreMlOptions, compression
+    from export.int8_options import Int8Options
+    from export.labelled import evaluation
     from export.opsets import DEFAULT_OPSET
     from export.request import Request, parse_batch
     from export.tensorrt_options import DEFAULT_ARCHITECTURES, TensorRtOptions
@@ -263,6 +267,8 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],
+        evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
+        int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
     )
 
 
@@ -336,10 +342,17 @@ def models(as_json: bool) -> None:
     metavar="X",
     help="With -w: what compressed weights may cost. [default: as for an export]",
 )
+@for_verify
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="The verdict as JUnit XML, for CI.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
 def verify(
-    folder: Path, require: str, weights: str | None, quality_budget: float | None, junit: Path | None, as_json: bool
+    folder: Path,
+    require: str,
+    weights: str | None,
+    quality_budget: float | None,
+    junit: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check an exported folder again, on this host, against the reference that lies in it.
 
@@ -351,15 +364,30 @@ def verify(
     from efficientvit.errors import VitExportError
     from export import junit as xml
     from export import progress, terminal
+    from export.labelled import accuracy_record, evaluation
     from export.manifest import gates_record
     from export.verify import verify as judge_again
     from runtimes.base import Evidence
 
+    asked = evaluation(
+        options["eval_folder"],
+        options["accuracy_budget"],
+        labels=options["labels"],
+        skip_bad_photos=options["skip_bad_photos"],
+    )
     if junit is not None:
         xml.prepare(junit)
     try:
         with terminal.console() as screen, terminal.Live(screen) as live:
-            verification = judge_again(folder, weights, quality_budget, live.step)
+            verification = judge_again(
+                folder,
+                weights,
+                quality_budget,
+                live.step,
+                asked=asked,
+                labels=options["labels"],
+                skip_bad=options["skip_bad_photos"],
+            )
     except VitExportError as error:
         if junit is not None:
             xml.write(junit, xml.of_error(folder, error))
@@ -380,6 +408,7 @@ def verify(
             "trained": verification.trained,
             "exit_code": int(code),
             "gates": gates_record(report.gates) if report else None,
+            "accuracy": accuracy_record(report.accuracy) if report else None,
         }
         click.echo(json.dumps(found, indent=2, allow_nan=False))
     sys.exit(int(code))
@@ -430,10 +459,15 @@ def doctor(as_json: bool) -> None:
 
     from export import progress, terminal
     from export.doctor import examine
+    from export.int8_options import saturation
 
     host, abilities = examine()
     if as_json:
-        found = {"host": dataclasses.asdict(host), "targets": [dataclasses.asdict(ability) for ability in abilities]}
+        found = {
+            "host": dataclasses.asdict(host),
+            "int8": saturation(host),
+            "targets": [dataclasses.asdict(ability) for ability in abilities],
+        }
         click.echo(json.dumps(found, indent=2))
         return
     with terminal.console() as screen:

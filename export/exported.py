@@ -9,7 +9,7 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.labels import read_labels
 from efficientvit.spec import model_spec
 from export.manifest import SCHEMA
-from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision, digest
+from runtimes.artifact import Artifact, Format, Interface, Precision, digest
 from runtimes.ports import labels_digest
 from validation import reference_file
 from validation.reference import Reference
@@ -131,7 +131,7 @@ def _last(folder: Path, manifest: dict[str, Any], path: str) -> Artifact:
     return Artifact(
         path=inside(folder, path),
         format=Format(stage["artifact"]["format"]),
-        precision=Precision(**{key: Dtype(value) for key, value in manifest["precision"].items()}),
+        precision=Precision.from_json(manifest["precision"]),
         model=model_spec(model["name"], model["image_size"], model["classes"]),
         batch=None if model["batch"] == "dynamic" else int(model["batch"]),
         sha256=stage["artifact"]["sha256"],

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from export import __version__
 from export.coreml_options import CoreMlOptions
+from export.labelled import accuracy_record
 from export.outcome import Outcome, StageResult, status_of
 from export.tensorrt_options import TensorRtOptions
 from export.weights import Weights
-from runtimes.artifact import Artifact, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface
 from runtimes.base import Attestation, Evidence
 from runtimes.host import this_host, versions
 from runtimes.ports import Port, intended_ports, labels_digest
@@ -97,7 +98,7 @@ def build(
             "sham_over_budget": _number(check.sham_ratio),
         },
         "preprocessing": golden.preprocessing.to_json(),
-        "precision": None if artifact is None else _precision(artifact.precision),
+        "precision": None if artifact is None else artifact.precision.to_json(),
         "golden": {
             "sha256": golden.sha256,
             "images": len(golden),
@@ -119,6 +120,7 @@ def build(
         "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
+        "accuracy": accuracy_record(report.accuracy if report else None),
         "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
     }
@@ -181,14 +183,6 @@ def _port(port: Port) -> dict[str, Any]:
     }
 
 
-def _precision(precision: Precision) -> dict[str, str]:
-    return {
-        "weights": precision.weights,
-        "activations": precision.activations,
-        "execution": precision.execution,
-    }
-
-
 def _attestation(attestation: Attestation) -> dict[str, Any]:
     return {
         "runtime": attestation.runtime,
@@ -240,7 +234,7 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
         "artifact": {
             "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
             "format": artifact.format,
-            "precision": _precision(artifact.precision),
+            "precision": artifact.precision.to_json(),
             "sha256": artifact.sha256,
             "source_sha256": artifact.source_sha256,
             "bytes": artifact.size_bytes,
@@ -303,7 +297,7 @@ def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
         "range": found.taken.range,
         "range_recognised": found.taken.recognised,
         "scores": found.taken.scores,
-        "precision": _precision(artifact.precision),
+        "precision": artifact.precision.to_json(),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
         "vacuous": list(judged.check.failures),
         "status": status_of(found.verdict),

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,10 @@ from efficientvit.preprocess import Preprocessing
 from export import chatter, folder, manifest
 from export.beside import Beside
 from export.cache import Cache
+from export.fallback import can_fall_back, fall_back
 from export.kit import write_kit
 from export.kit_forms import has_kit
+from export.labelled import accuracy_test
 from export.listener import Progress
 from export.outcome import Outcome, Rewrite, StageResult, status_of
 from export.report import Evidence as ReportEvidence
@@ -44,7 +46,7 @@ from validation.blame_rewrite import blame_rewrite
 from validation.golden import GoldenSet, merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
-from validation.judge import built, judge
+from validation.judge import built, judge, within_quality
 from validation.memo import remembering
 from validation.ranges import with_calibration
 from validation.rewrite import rewrite_gates
@@ -52,6 +54,7 @@ from validation.timing import Timing, TimingPlan, benchmark
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
+    from validation.accuracy import AccuracyTest
     from validation.reference import Reference, ReferenceModel
 
 
@@ -117,6 +120,7 @@ class _Bench:
         shop: Workshop,
         cache: StageCache,
         log: Path,
+        labelled: "AccuracyTest | None" = None,
     ) -> None:
         self._request = request
         self._weights = weights
@@ -126,8 +130,9 @@ class _Bench:
         self._log = log
         self._ahead: dict[tuple[str, int], _Made | VitExportError] = {}
         self._told: list[StageResult] = []
+        self._labelled = labelled
         self._rewrites: dict[bool, Rewrite] = {}
-        self._shared: dict[tuple[str, int | None, int], StageResult] = {}
+        self._shared: dict[tuple[str, int | None, int, bool], StageResult] = {}
 
     @classmethod
     def prepare(
@@ -148,10 +153,22 @@ class _Bench:
         for job in jobs:
             if job.coreml is not None:  # only now is the number of classes known
                 job.coreml.labels_for(weights.model.spec.classes, job.batch)
-        golden = _golden(request, Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing))
+        preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
+        labelled = None
+        if request.evaluation is not None:
+            labelled = accuracy_test(
+                request.evaluation,
+                weights,
+                preprocessing,
+                request.coreml.labels,
+                skip_bad=request.skip_bad_photos,
+                step=progress.step,
+            )
+        golden = _golden(request, preprocessing)
         reference = ReferenceModel(weights.model, golden, request.quality_budget)
         shop = Workshop(weights, reference, scratch / model)
-        bench = cls(request, weights, reference, shop, StageCache(cache, shop), scratch / f"{model}.log")
+        log = scratch / f"{model}.log"
+        bench = cls(request, weights, reference, shop, StageCache(cache, shop), log, labelled)
         if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
             bench.make_ahead(jobs[0], progress)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
@@ -215,7 +232,7 @@ class _Bench:
             progress.step(f"{outcome.slug}: {name}")
             try:
                 with chatter.into(self._log):
-                    result = self._stage(name, job, precision, before, last=name == plan[-1][0])
+                    result = self._stage(name, job, precision, before, progress, last=name == plan[-1][0])
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = name, error
                 return
@@ -242,18 +259,28 @@ class _Bench:
             else:
                 outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
-    def _stage(self, name: str, job: Job, precision: Precision, before: Verdict | None, *, last: bool) -> StageResult:
-        key = (name, job.batch, job.opset)
+    def _stage(
+        self, name: str, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
+    ) -> StageResult:
+        # What ships is judged on labelled images too; what is on the way to something else isn't.
+        key = (name, job.batch, job.opset, last and self._labelled is not None)
         if name in SHARED and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
+        if source is not None and source.precision.quantised:  # what was left in float32 stays so
+            precision = replace(precision, float_layers=source.precision.float_layers)
         made = self._ahead.pop((name, id(job)), None) or self._make(name, job, precision, source)
         if isinstance(made, VitExportError):
             raise made
-        verdict = self._weighed(self._judged(name, job, made.artifact, before, last=last))
-        if not made.cached and not isinstance(verdict, Rejected):
+        verdict = self._judged(name, job, made.artifact, before, last=last)
+        if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
+            with _failing_as(name, self._shop.folder):
+                verdict = self._fallen_back(name, job, verdict, source, progress, last=last)
+        verdict = self._weighed(verdict)
+        # What fell back depends on a budget that is none of the stage's: it is not kept.
+        if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
             self._cache.keep(name, job, precision, source, made.artifact)
-        result = StageResult(name, verdict, made.seconds, _operators(made.artifact), made.cached)
+        result = StageResult(name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
         if name in SHARED:
             self._shared[key] = result
         return result
@@ -268,6 +295,22 @@ class _Bench:
                 artifact = STAGES[name](self._shop, job, precision, source)
         return _Made(artifact, time.perf_counter() - start, cached)
 
+    def _fallen_back(
+        self, name: str, job: Job, rejected: Verdict, source: Artifact, progress: Progress, *, last: bool
+    ) -> Verdict:
+        """The verdict on the file with as many layers in float32 as it takes."""
+        reference, labelled = self._reference_for(rejected.artifact), self._labelled if last else None
+        runtime = runtime_for(source.format)
+        return fall_back(
+            rejected,
+            source,
+            self._shop.calibration_images(job),
+            self._shop.path("float_layers", job, job.target.suffix),
+            holds=lambda artifact: within_quality(artifact, reference, runtime, labelled),
+            judged=lambda artifact: self._judged(name, job, artifact, None, last=last),
+            step=lambda text: progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
+        )
+
     def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
             match before:
@@ -278,7 +321,10 @@ class _Bench:
         ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
         runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is not Format.ENGINE)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
-        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget)
+        # What can't be run here is judged by what it is built from, and so is its accuracy.
+        ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
+        labelled = self._labelled if ships else None
+        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget, labelled=labelled)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""

@@ -10,8 +10,11 @@ from rich.text import Text
 
 from export.doctor import Ability
 from export.exits import Exit
+from export.int8_options import saturation
+from export.labelled import accuracy_record
 from export.outcome import status_of
 from export.predict import Predictor
+from export.show_accuracy import show_accuracy
 from export.summary import COUNTED, show_suspects
 from export.terminal import BANNER, STYLE
 from export.verify import Verification
@@ -32,6 +35,15 @@ if TYPE_CHECKING:
 _WHOLE = {*COUNTED, Gate.OVERFLOW}
 _SUSPECTS_SHOWN = 3
 _TEXTS = ("layer", "kind", "module")
+
+
+def _beside(screen: Console, report: Report) -> None:
+    """Accuracy, and what a person should know although the gates passed."""
+    if (accuracy := accuracy_record(report.accuracy)) is not None:
+        show_accuracy(screen, accuracy)
+    for gate in report.gates:
+        if gate.warning:
+            screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"), soft_wrap=True)
 
 
 def show_blame(screen: Console, blame: Blame, shown: int | None = None, rest: str = "in the manifest") -> None:
@@ -95,6 +107,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
     word, style = _word(verification.verdict)
     if (report := verification.verdict.report) is not None:
         _gates(screen, report)
+        _beside(screen, report)
     screen.print(
         Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
     )
@@ -251,3 +264,5 @@ def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None
             ability.remedy or "",
         )
     screen.print(table)
+    if (note := saturation(host)) is not None:
+        screen.print(Text(f"int8: {note}", "yellow"), soft_wrap=True)

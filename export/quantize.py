@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from export.float_layers import leave_in_float, without_unread
+from export.int8_options import saturation
 from export.trace import write_onnx
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Array
@@ -26,9 +28,15 @@ _DENSE = ["Conv", "Gemm", "MatMul"]
 _PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999}
 """By activations; measured, docs/numerics.md."""
 
+_OVERRIDES = "TensorQuantOverrides"
+
 
 def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -> Artifact:
-    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for these activations."""
+    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
+
+    The layers that it names as `float_layers` stay in float32 (export/float_layers.py); INT7 weights are int8 in a
+    reduced range.
+    """
     import logging
 
     import onnx
@@ -53,14 +61,16 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
-            **(_unsigned() if unsigned else _symmetric(onnx.load(source.path))),
+            **_options(onnx.load(source.path), precision),
         )
     finally:
         advice.setLevel(level)
     model = onnx.load(out)
     if unsigned:
         _one_pair_behind_each_relu(model)
-    _tidy(model, onnx.load(source.path))
+    floats = onnx.load(source.path)
+    leave_in_float(model, floats, precision.float_layers)
+    _tidy(model, floats)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
     made = Artifact.on_disk(
@@ -74,7 +84,21 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
         tools=versions("onnxruntime", "onnx"),
     )
     depthwise = "" if unsigned else "; depthwise convolutions stay float32"
-    return replace(made, notes=(f"calibrated on {len(images)} images{depthwise}",))
+    notes = [f"calibrated on {len(images)} images{depthwise}"]
+    if unsigned and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
+        notes.append(note)
+    return replace(made, notes=tuple(notes))
+
+
+def _options(model: Any, precision: Precision) -> Mapping[str, Any]:
+    if precision.activations is not Dtype.UINT8:
+        return _symmetric(model)
+    options = _unsigned()
+    if precision.weights is Dtype.INT7:
+        # For what is multiplied: what is added to an activation keeps its 8 bits.
+        added = {name: [{"reduce_range": False}] for name in _added(model)}
+        return {**options, "reduce_range": True, "extra_options": {**options["extra_options"], _OVERRIDES: added}}
+    return options
 
 
 def _symmetric(model: Any) -> Mapping[str, Any]:
@@ -113,6 +137,12 @@ def _unsigned() -> Mapping[str, Any]:
     }
 
 
+def _added(model: Any) -> list[str]:
+    """Constants that are quantised like activations: the attention biases."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    return [name for node in model.graph.node if node.op_type == "Add" for name in node.input if name in held]
+
+
 def _depthwise(model: Any) -> list[str]:
     return [
         node.name
@@ -129,7 +159,6 @@ def _one_pair_behind_each_relu(model: Any) -> None:
     for node in graph.node:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
-    taken = []
     for node in graph.node:
         back = makers.get(node.input[0]) if node.op_type == "Relu" else None
         if back is None or back.op_type != "DequantizeLinear" or readers[back.output[0]] > 1:
@@ -137,14 +166,7 @@ def _one_pair_behind_each_relu(model: Any) -> None:
         forth = makers[back.input[0]]
         if readers[forth.output[0]] == 1:
             node.input[0] = forth.input[0]
-            taken += [id(forth), id(back)]
-    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if id(node) not in set(taken)]
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in graph.node for name in node.input}
-    held = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(held)
+    without_unread(model)
 
 
 def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:

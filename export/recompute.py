@@ -31,6 +31,20 @@ def recompute(
     """
     from validation.reference import ReferenceModel
 
+    weights = weights_of(folder, manifest, option)
+    try:
+        golden = _golden(folder, Preprocessing.from_json(manifest["preprocessing"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _incomplete(folder, error) from error
+    return weights, ReferenceModel(weights.model, golden, quality_budget)
+
+
+def weights_of(folder: Path, manifest: dict[str, Any], option: str | None) -> Weights:
+    """The weights that `--weights OPTION` names, or those that the manifest does.
+
+    Raises:
+        BadFolder, BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
+    """
     try:
         model, said = manifest["model"], manifest["weights"]
         weights = find_weights(option or _named(folder, said), str(model["name"]), int(model["image_size"]))
@@ -41,10 +55,13 @@ def recompute(
                 got=f"{weights.source}, sha256 {weights.sha256}",
                 next_step="name the checkpoint that it was exported from with -w",
             )
-        golden = _golden(folder, Preprocessing.from_json(manifest["preprocessing"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
-    return weights, ReferenceModel(weights.model, golden, quality_budget)
+        raise _incomplete(folder, error) from error
+    return weights
+
+
+def _incomplete(folder: Path, error: Exception) -> BadFolder:
+    return BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error))
 
 
 def _named(folder: Path, said: dict[str, Any]) -> str:

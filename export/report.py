@@ -42,13 +42,16 @@ def render(manifest: dict[str, Any], evidence: Evidence) -> str:
     """The page. Everything that comes from outside (names of photos, labels, messages) is escaped."""
     stages = [stage for stage in manifest["stages"] if stage["verdict"]["gates"]]
     bars = [bar for stage in stages if (bar := _bar(stage)) is not None]
-    return template("report.html.j2").render(
-        m=manifest,
+    return template(
+        "report.html.j2"
+    ).render(
+        m={"accuracy": None, **manifest},  # one of before there was any
         title=_title(manifest),
         chain=report_plots.chain([b[0] for b in bars], [b[1] for b in bars], [b[2] for b in bars]) if bars else "",
         layers=_layers(evidence.layers),
         worst=sorted(evidence.layers, key=_over, reverse=True)[:_WORST_LAYERS],
         margins=_margins(evidence),
+        class_names=evidence.labels or class_names(manifest["model"]["classes"]),
         photos=_photos(evidence),
         latency=report_plots.latency([ns / 1e6 for ns in manifest["timing"]["samples_ns"]])
         if manifest["timing"]["measured"]

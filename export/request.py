@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
 from export.calibration import require_calibration
 from export.coreml_options import CoreMlOptions
+from export.int8_options import Int8Options
+from export.labelled import Evaluation
 from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Plan, Target
 from export.tensorrt_options import TensorRtOptions
@@ -24,7 +26,8 @@ DYNAMIC = "dynamic"
 class Job:
     """One artifact to make.
 
-    `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target, `calibrate` for all but int8.
+    `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target, `calibrate` and `int8` for all
+    but int8.
     """
 
     model: str
@@ -35,6 +38,7 @@ class Job:
     coreml: CoreMlOptions | None = None
     tensorrt: TensorRtOptions | None = None
     calibrate: str | None = None
+    int8: Int8Options | None = None
 
     @property
     def image_input(self) -> bool:
@@ -45,6 +49,8 @@ class Job:
     def plan(self) -> Plan:
         """The stages in order, and what each makes; the last one's is what ships."""
         plan = self.target.precisions[self.precision]
+        if self.int8 is not None:
+            plan = tuple((name, self.int8.typed(made)) for name, made in plan)
         if self.coreml is None or self.coreml.weights is None:
             return plan
         made = plan[-1][1]
@@ -78,6 +84,8 @@ class Request:
     quality_budget: float | None = None
     kit: bool = True
     precisions: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+    int8: Int8Options = field(default_factory=Int8Options)
 
     @property
     def required(self) -> Evidence:
@@ -114,7 +122,7 @@ class Request:
                 next_step="name your checkpoint with -w, or leave --release out for a trial",
             )
         jobs = tuple(
-            self._job(model, _target(name), precision)
+            replace(self._job(model, _target(name), precision), int8=self.int8 if precision == "int8" else None)
             for model in models
             for name in targets
             for precision in self._precisions(_target(name))
@@ -122,9 +130,12 @@ class Request:
         self._require_used(jobs)
         return jobs
 
-    def _require_used(self, jobs: Iterable[Job]) -> None:
+    def _require_used(self, jobs: Sequence[Job]) -> None:
         """An option that changes nothing of what was asked for is a mistake."""
-        if self.coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
+        self.int8.require_used(jobs)
+        # Labels say what the folders of --eval are, too.
+        coreml = replace(self.coreml, labels=None) if self.evaluation is not None else self.coreml
+        if coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
             raise BadOption(
                 "options for Core ML packages, and none is to be made",
                 expected="-t coreml",
@@ -236,6 +247,8 @@ def slug(job: Job, image_size: int, weights: str) -> str:
     if job.opset != DEFAULT_OPSET:
         parts.append(f"opset{job.opset}")
     parts += [job.target.name, job.precision]
+    if job.int8 is not None:
+        parts += job.int8.slug_parts()
     if job.coreml is not None:
         parts += job.coreml.slug_parts()
     if job.tensorrt is not None:

@@ -13,7 +13,7 @@ from export.cache import Cache, key_of
 from export.request import Job
 from export.stages import SHARED, Workshop
 from export.weights import state_digest
-from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface, Precision
 
 if TYPE_CHECKING:
     from export.cache import Entry
@@ -103,11 +103,11 @@ def _keepable(job: Job) -> bool:
 
 
 def _record(artifact: Artifact) -> dict[str, Any]:
-    interface, precision = artifact.interface, artifact.precision
+    interface = artifact.interface
     return {
         "suffix": artifact.path.suffix,
         "format": artifact.format,
-        "precision": [precision.weights, precision.activations, precision.execution],
+        "precision": artifact.precision.to_json(),
         "batch": artifact.batch,
         "sha256": artifact.sha256,
         "made_by": artifact.made_by,
@@ -125,7 +125,7 @@ def _artifact(entry: "Entry", path: Path, shop: Workshop, source: Artifact | Non
     return Artifact(
         path=path,
         format=Format(record["format"]),
-        precision=Precision(*map(Dtype, record["precision"])),
+        precision=Precision.from_json(record["precision"]),
         model=shop.deploy.spec,
         batch=record["batch"],
         sha256=record["sha256"],

@@ -1,4 +1,4 @@
-"""Who is told what a long command does now: `progress.Live.step`, or nobody."""
+"""Who is told what a long command does now: `terminal.Live.step`, or nobody."""
 
 from collections.abc import Callable
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from export.finished import Finished
+from export.show_accuracy import show_accuracy
 from export.terminal import BANNER, STYLE
 from runtimes.base import Evidence
 
@@ -91,10 +92,11 @@ def _remarks(screen: Console, each: Finished) -> None:
         _final(screen, each, last)
     for note in (note for stage in manifest["stages"] if stage["artifact"] for note in stage["artifact"]["notes"]):
         screen.print(Text(note, "dim"))
-    if last["verdict"]["status"] != "not_run":
-        for name, gate in last["verdict"]["gates"].items():
-            if gate and gate["warning"]:
-                screen.print(Text(f"WARNING: {name}: {gate['warning']}", "bold yellow"))
+    if manifest["accuracy"] is not None:
+        show_accuracy(screen, manifest["accuracy"])
+    for name, gate in last["verdict"]["gates"].items():
+        if gate and gate["warning"]:
+            screen.print(Text(f"WARNING: {name}: {gate['warning']}", "bold yellow"), soft_wrap=True)
     if manifest["weights"]["fallback"]:
         screen.print(Text(BANNER, "bold black on yellow"))
     if each.before is not None:

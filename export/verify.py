@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import ArtifactChanged
+from efficientvit.preprocess import Preprocessing
 from export.exits import Exit
 from export.exported import BadFolder, Exported, open_exported
+from export.labelled import Evaluation, accuracy_test
 from export.outcome import status_of
-from export.recompute import recompute
+from export.recompute import recompute, weights_of
 from export.step import Step
 from export.weights import Weights
 from runtimes.base import Evidence
 from runtimes.ports import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
+from validation.accuracy import AccuracyTest
 from validation.judge import judge
 from validation.metrics import relative_error
 from validation.ranges import is_calibrated
@@ -61,13 +64,21 @@ class Verification:
 
 
 def verify(
-    folder: Path, weights: str | None = None, quality_budget: float | None = None, step: Step = lambda _: None
+    folder: Path,
+    weights: str | None = None,
+    quality_budget: float | None = None,
+    step: Step = lambda _: None,
+    *,
+    asked: Evaluation | None = None,
+    labels: str | None = None,
+    skip_bad: bool = False,
 ) -> Verification:
     """Judge what lies in `folder/ship` against the reference in `folder/evidence`.
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
-    `quality_budget`: what compressed weights may cost, where that was another than the default.
+    `quality_budget`: what compressed weights may cost, where that was another than the default. `asked`: labelled
+    images, on which the weights answer too, named by `weights` or by the manifest; `labels` as `--labels` has them.
 
     Raises:
         BadFolder: no manifest, or not one of ours.
@@ -90,9 +101,12 @@ def verify(
         vacuous, failures = check.vacuous, list(check.failures)
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
-    step(f"judging {artifact.path.name}")
     runtime = runtime_for(artifact.format)
-    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget)
+    labelled = None
+    if asked is not None and runtime.unavailable() is None:
+        labelled = _labelled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
+    step(f"judging {artifact.path.name}")
+    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labelled=labelled)
     if vacuous and isinstance(verdict, VerifiedArtifact | Built):
         verdict = NotRun(
             artifact,
@@ -136,6 +150,22 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
     # Only calibration knows its scales and zero points; the weights know everything else.
     own = {name: digest for name, digest in found.items() if is_calibrated(name, artifact.precision)}
     return loaded, reference.with_constants(own), check
+
+
+def _labelled(
+    exported: Exported, option: str | None, asked: Evaluation, labels: str | None, *, skip_bad: bool, step: Step
+) -> AccuracyTest:
+    """The labelled images, and the answers of the weights that the manifest is about.
+
+    Raises:
+        BadOption: they are somebody's file, and were not named; or the labels are not this model's.
+        ArtifactChanged: the weights are not the manifest's.
+        BadLabelledSet: the folder cannot be used.
+    """
+    loaded = weights_of(exported.folder, exported.manifest, option)
+    preprocessing = Preprocessing.from_json(exported.manifest["preprocessing"])
+    names = labels if labels is not None else exported.artifact.interface.labels or None
+    return accuracy_test(asked, loaded, preprocessing, names, skip_bad=skip_bad, step=step)
 
 
 def _require_settings(exported: Exported) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
@@ -32,13 +33,15 @@ class Dtype(StrEnum):
 
     The last three are of stored weights alone: indices of 8, 6 or 4 bits into a palette for each tensor. INT8 weights
     have a scale for each output channel, INT8 activations one for the tensor. UINT8 is of activations alone: a scale
-    and a zero point for the tensor, which is what the kernels of CPUs take.
+    and a zero point for the tensor, which is what the kernels of CPUs take. INT7 is of weights beside these: int8, of
+    which only -64 to 64 are used, so that two products fit into the 16 bits in which x86 without VNNI adds them.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    INT7 = "int7"
     UINT8 = "uint8"
     PALETTE8 = "palette8"
     PALETTE6 = "palette6"
@@ -47,7 +50,7 @@ class Dtype(StrEnum):
     @property
     def compressed(self) -> bool:
         """Precision was spent on purpose: the quality gate has a word."""
-        return self in (Dtype.INT8, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
+        return self in (Dtype.INT8, Dtype.INT7, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
 
 
 PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype.PALETTE4: 4}
@@ -55,11 +58,41 @@ PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it."""
+    """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it.
+
+    `float_layers`: where activations are quantised, the layers that are left in float32 all the same, by the names of
+    their nodes in the ONNX file, sorted.
+    """
 
     weights: Dtype = Dtype.FP32
     activations: Dtype = Dtype.FP32
     execution: Dtype = Dtype.FP32
+    float_layers: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Precision":
+        """The inverse of `to_json`; without `float_layers` there are none.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing, unknown, or of another kind.
+        """
+        fields = dict(record)
+        layers = tuple(str(name) for name in fields.pop("float_layers", ()))
+        return cls(**{name: Dtype(value) for name, value in fields.items()}, float_layers=layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifests and references carry it."""
+        return {
+            "weights": self.weights,
+            "activations": self.activations,
+            "execution": self.execution,
+            "float_layers": list(self.float_layers),
+        }
+
+    @property
+    def float_weights(self) -> frozenset[str]:
+        """Names of the weights of `float_layers`; one that multiplies activations has none, and names nothing."""
+        return frozenset(f"{name.rpartition('/')[0]}.weight" for name in self.float_layers)
 
     @property
     def quantised(self) -> bool:

@@ -16,6 +16,8 @@ import psutil
 # and int8: x86 without VNNI saturates in unsigned x signed int8, OpenVINO takes bfloat16 where it finds it.
 _AVX512 = ("avx512_fp16", "avx512_bf16", "avx512_vnni", "avx512f")
 _X86 = ("amx_bf16", "amx_int8", *_AVX512, "avx_vnni", "avx2", "avx")
+_X86_NAMES = ("x86_64", "AMD64", "i686")
+_DOT_PRODUCTS = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
 _ARM = ("sme", "sve2", "sve", "bf16", "i8mm", "asimddp", "asimdhp", "asimd", "neon")
 
 
@@ -36,6 +38,14 @@ class Host:
     def isa(self) -> str:
         """The widest instruction-set extension, or the architecture where none is known."""
         return self.extensions[0] if self.extensions else self.architecture
+
+    @property
+    def saturates_int8(self) -> bool:
+        """x86 whose sums of two products of uint8 and int8 have 16 bits: none of its extensions is for dot products.
+
+        False where the extensions are not known.
+        """
+        return bool(self.extensions) and self.architecture in _X86_NAMES and _DOT_PRODUCTS.isdisjoint(self.extensions)
 
 
 @cache

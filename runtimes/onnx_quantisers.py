@@ -5,14 +5,15 @@ a thousandfold that would drown in the rounding of activations.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-_DENSE = ("Conv", "Gemm", "MatMul")
+DENSE = ("Conv", "Gemm", "MatMul")
+"""What is called a layer here: what multiplies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +69,33 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
             )
 
 
-def left_out(model: Any, *, depthwise: bool = False) -> Counter[str]:
+def left_out(model: Any, *, depthwise: bool = False, declared: Collection[str] = ()) -> Counter[str]:
     """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
 
-    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too.
+    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too. The nodes that are `declared`
+    are to be left out, each once.
     """
+    awaited = Counter(set(declared))
+    found: Counter[str] = Counter()
+    for node in _in_float(model):
+        if awaited[node.name]:
+            awaited[node.name] -= 1
+        elif depthwise or not _depthwise(node):
+            found[node.op_type] += 1
+    return found
+
+
+def not_left_out(model: Any, declared: Collection[str]) -> set[str]:
+    """Those of `declared` that are quantised all the same, or not there."""
+    return set(declared) - {node.name for node in _in_float(model)}
+
+
+def _in_float(model: Any) -> Iterator[Any]:
+    """The nodes that multiply anything that was not dequantised."""
     dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    return Counter(
-        node.op_type
-        for node in model.graph.node
-        if node.op_type in _DENSE and (depthwise or not _depthwise(node)) and not dequantised.issuperset(node.input[:2])
-    )
+    for node in model.graph.node:
+        if node.op_type in DENSE and not dequantised.issuperset(node.input[:2]):
+            yield node
 
 
 def unlike_their_quantiser(model: Any) -> int:
@@ -100,6 +117,11 @@ def unlike_their_quantiser(model: Any) -> int:
 
 def _depthwise(node: Any) -> bool:
     return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+
+
+def layers(model: Any) -> list[str]:
+    """Names of the nodes that multiply, in the file's order."""
+    return [node.name for node in model.graph.node if node.op_type in DENSE]
 
 
 def without_quantisers(model: Any) -> Any:

@@ -76,20 +76,23 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     """How often each operation occurs that has no business in an artifact of ours, or each form of a constant.
 
     Of Core ML packages, where each kind decides on which of a phone's compute units it can run, and from which version
-    on; of int8, where an operator that lost its quantisers is as right as before, and computes in float32; and of what
-    TensorRT parsed, where each tensor has the type that was asked for.
+    on; of int8, where an operator that lost its quantisers is as right as before, and computes in float32, and which
+    may be so only where the artifact's precision names it; and of what TensorRT parsed, where each tensor has the type
+    that was asked for.
     """
     if artifact.format is Format.COREML:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
     if artifact.precision.quantised:
-        from runtimes.onnx_quantisers import left_out, unlike_their_quantiser
+        from runtimes.onnx_quantisers import left_out, not_left_out, unlike_their_quantiser
         from runtimes.trt_network import typed_onnx
 
         unsigned = artifact.precision.activations is Dtype.UINT8
         typed = load_onnx(typed_onnx(artifact))
-        lost = left_out(typed, depthwise=unsigned)
+        declared = artifact.precision.float_layers
+        lost = left_out(typed, depthwise=unsigned, declared=declared)
         found.update({f"{kind} not quantised": count for kind, count in lost.items()})
+        found.update(f"{name} quantised, declared float32" for name in not_left_out(typed, declared))
         if other := unlike_their_quantiser(typed):
             found["DequantizeLinear unlike its quantiser"] = other
     if artifact.format in (Format.NETWORK, Format.ENGINE):

@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from efficientvit.compression import (
+    LARGEST,
+    REDUCED,
     Half,
     addends,
     affine,
@@ -50,8 +52,10 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
             tensor.copy_(rounded(tensor, precision.decoded))
     if precision.quantised:
         for name in quantisable(result, depthwise=precision.activations is Dtype.UINT8):
-            weight = result.get_parameter(name)
-            weight.copy_(torch.tensor(dequantised(*quantised(weight.numpy().astype(np.float32)))))
+            if name not in precision.float_weights:
+                weight = result.get_parameter(name)
+                stored = quantised(weight.numpy().astype(np.float32), largest_integer(precision.weights))
+                weight.copy_(torch.tensor(dequantised(*stored)))
         for name in addends(result) if precision.activations is Dtype.UINT8 else ():
             bias = result.get_parameter(name)
             integers, scale, zero = affine(bias.numpy().astype(np.float32))
@@ -61,6 +65,11 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
             weight = result.get_parameter(name)
             weight.copy_(torch.tensor(compressed(weight.numpy().astype(np.float16), precision.weights)))
     return result
+
+
+def largest_integer(weights: Dtype) -> int:
+    """Of weights beside quantised activations."""
+    return REDUCED if weights is Dtype.INT7 else LARGEST
 
 
 def as_executed(stored: _Model, precision: Precision) -> _Model:

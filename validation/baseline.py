@@ -79,7 +79,7 @@ def judge_baseline(artifact: Artifact, reference: Reference, runtime: Runtime) -
     artifact.require_unchanged()
     batches = (artifact.batch or 1,)
     shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
-    results = [gates.operators_gate(unexpected_operators(artifact))]
+    results = [gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers)]
     if artifact.precision.quantised:
         results += [*quantised_gates(artifact, reference), gates.quality_gate(reference, shipped.outputs[0])]
     else:

@@ -18,6 +18,7 @@ from runtimes.artifact import Dtype
 from runtimes.base import Answer
 from runtimes.neural_engine import Readiness
 from runtimes.ports import Ports
+from validation.accuracy import CONFIDENCE, Accuracy
 from validation.constants import Audit
 from validation.golden import Kind
 from validation.metrics import (
@@ -71,6 +72,7 @@ class Gate(StrEnum):
     PRECISION = "precision"
     LABELS = "labels"
     QUALITY = "quality"
+    ACCURACY = "accuracy"
     READINESS = "readiness"
 
 
@@ -174,10 +176,17 @@ def unreadable(error: VitExportError) -> GateResult:
     return GateResult(Gate.INTERFACE, 1.0, 0.0, None, None, "; ".join(line.strip() for line in str(error).splitlines()))
 
 
-def operators_gate(unexpected: Mapping[str, int]) -> GateResult:
-    """Nothing but the operations that this family is lowered to, and quantised where they are to be."""
+def operators_gate(unexpected: Mapping[str, int], float_layers: Sequence[str] = ()) -> GateResult:
+    """Nothing but the operations that this family is lowered to, and quantised where they are to be.
+
+    `float_layers`: those of an int8 file that were left in float32 by intent, which nobody should overlook.
+    """
     found = ", ".join(f"{count} x {kind}" for kind, count in sorted(unexpected.items()))
-    return GateResult(Gate.OPERATORS, float(sum(unexpected.values())), 0.0, None, None, found or "all expected")
+    count, names = len(float_layers), ", ".join(float_layers)
+    warning = f"not all of it is int8: {count} layer{'s'[: count > 1]} left in float32: {names}" if count else None
+    return GateResult(
+        Gate.OPERATORS, float(sum(unexpected.values())), 0.0, None, None, found or "all expected", warning=warning
+    )
 
 
 def constants_gate(audit: Audit) -> GateResult:
@@ -308,6 +317,31 @@ def quality_gate(reference: Reference, run: Outputs) -> GateResult:
         error = root_mean_square(relative_error(run.logits[rows], reference.logits[rows]))
     detail = f"costs {error:.3f} of at most {reference.quality_budget:.3f}, {snr_db(error):.1f} dB, {len(rows)} images"
     return GateResult(Gate.QUALITY, error, reference.quality_budget, None, None, detail)
+
+
+def accuracy_gate(found: Accuracy) -> GateResult:
+    """Top-1 on labelled images: rejected where the drop is over its budget beyond what sampling noise explains.
+
+    `worst` is the least drop in percentage points that the images allow for, the lower end of the interval.
+    """
+    low, high = found.interval
+    detail = (
+        f"top-1 {found.artifact_top1 / found.images:.2%} against {found.reference_top1 / found.images:.2%}: "
+        f"{found.drop:+.2f} points lost of at most {found.budget:.2f} ({low:+.2f} to {high:+.2f} with {CONFIDENCE} %); "
+        f"{len(found.lost)} lost, {found.gained} gained of {found.images} images"
+    )
+    warning = None
+    if low <= found.budget < high:
+        over = "more than the budget was lost, within sampling noise" if found.drop > found.budget else "nothing clear"
+        warning = f"{over}: these {found.images} images cannot rule out a loss of {high:.2f} points; more of them can"
+    return GateResult(Gate.ACCURACY, low, found.budget, None, None, detail, warning=warning)
+
+
+def error_allowed(reference: Reference) -> float:
+    """The relative error that an image's logits may have by the quality or precision gate, of its most lenient kind."""
+    if reference.quality_budget is not None:
+        return reference.quality_budget
+    return max((precision_budget(reference, kind) for kind in ordinary(reference.floors)), default=0.0)
 
 
 def agreement(reference: Reference, runs: Sequence[Outputs]) -> Agreement:

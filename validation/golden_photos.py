@@ -24,7 +24,7 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -
         BadGoldenSet: the folder is missing, unreadable, empty or has more than `LARGEST_COUNT` files; or a
             file is no usable image (without `skip_bad`), or all are.
     """
-    files = _files(folder)
+    files = files_below(folder, f"the golden folder {folder}", LARGEST_COUNT)
     members, skipped = [], []
     for name, file in files:
         try:
@@ -49,15 +49,21 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -
     return GoldenSet(tuple(members), preprocessing, tuple(skipped))
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """(name, file), sorted by name: the order in which a file system lists them says nothing."""
+def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:
+    """(name, file), sorted by name: the order in which a file system lists them says nothing.
+
+    `what` it is, for a message. Hidden files and folders and what Windows leaves behind are passed over.
+
+    Raises:
+        BadGoldenSet: the folder is missing or unreadable, or has no file, or more than `most`.
+    """
 
     def unreadable(error: OSError) -> None:
-        raise BadGoldenSet(f"the golden folder {folder} cannot be read", got=str(error)) from error
+        raise BadGoldenSet(f"{what} cannot be read", got=str(error)) from error
 
     if not folder.is_dir():
         raise BadGoldenSet(
-            f"the golden folder {folder} cannot be used",
+            f"{what} cannot be used",
             expected="a folder of photographs",
             got="a file" if folder.exists() else "nothing of that name",
         )
@@ -68,10 +74,10 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
             if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
                 file = Path(parent, name)
                 found.append((file.relative_to(folder).as_posix(), file))
-    if not 0 < len(found) <= LARGEST_COUNT:
+    if not 0 < len(found) <= most:
         raise BadGoldenSet(
-            f"the golden folder {folder} {'has too many files' if found else 'is empty'}",
-            expected=f"1 to {LARGEST_COUNT} images",
+            f"{what} {'has too many files' if found else 'is empty'}",
+            expected=f"1 to {most} images",
             got=f"{len(found)}",
             next_step="a few dozen photographs of the kind that the model will see are enough",
         )

@@ -16,6 +16,7 @@ from runtimes.ports import intended_ports, read_metadata, read_ports
 from runtimes.registry import native_runtime
 from runtimes.trt_network import typed_onnx
 from validation import gates
+from validation.accuracy import AccuracyTest
 from validation.constants import audit
 from validation.device_units import factor_of
 from validation.gates import GateResult, Outputs
@@ -40,12 +41,14 @@ def judge(
     *,
     defaults: bool = False,
     ane_budget: float | None = None,
+    labelled: AccuracyTest | None = None,
 ) -> Verdict:
     """The verdict on `artifact`: every gate that applies to it, at every batch size that it takes.
 
     With `defaults` the precision gate is tried once more under the runtime's own settings and reported beside
     the verdict. With `ane_budget` at least that share of a Core ML package's work must be fit for the Neural Engine.
-    A runtime that this host hasn't gives `NotRun`.
+    With `labelled` its accuracy on those images is measured, and held to their budget. A runtime that this host hasn't
+    gives `NotRun`.
 
     Raises:
         ArtifactChanged: the file is not the one that was made.
@@ -58,7 +61,7 @@ def judge(
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     try:
-        report = _report(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget)
+        report = _report(artifact, reference, runtime, labelled, defaults=defaults, ane_budget=ane_budget)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
@@ -110,7 +113,13 @@ def _why_not_run(artifact: Artifact, runtime: Runtime) -> str | None:
 
 
 def _report(
-    artifact: Artifact, reference: Reference, runtime: Runtime, *, defaults: bool, ane_budget: float | None
+    artifact: Artifact,
+    reference: Reference,
+    runtime: Runtime,
+    labelled: AccuracyTest | None,
+    *,
+    defaults: bool,
+    ane_budget: float | None,
 ) -> Report:
     interface = gates.interface_gate(
         read_ports(artifact),
@@ -127,7 +136,7 @@ def _report(
     factor = factor_of(shipped.attestation)
     results = [
         interface,
-        gates.operators_gate(unexpected_operators(artifact)),
+        gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers),
         gates.constants_gate(audit(read_constants(artifact), reference.constants)),
         gates.structure_gate(judged, oracle.outputs),
         *_overflow(artifact, oracle.peaks),
@@ -139,6 +148,9 @@ def _report(
         results.append(gates.labels_gate(artifact.interface.labels, shipped.answers))
     if reference.quality_budget is not None:
         results.append(gates.quality_gate(judged, shipped.outputs[0]))
+    accuracy = None if labelled is None else labelled.of(artifact, runtime, gates.error_allowed(judged))
+    if accuracy is not None:
+        results.append(gates.accuracy_gate(accuracy))
     if ane_budget is not None:
         results.append(gates.readiness_gate(readiness(artifact), ane_budget))
     beside = None
@@ -160,7 +172,24 @@ def _report(
         top1=gates.agreement(judged, shipped.outputs),
         defaults=beside,
         outputs=shipped.outputs[0],
+        accuracy=accuracy,
     )
+
+
+def within_quality(
+    artifact: Artifact, reference: Reference, runtime: Runtime, labelled: AccuracyTest | None = None
+) -> bool:
+    """The quality gate, and accuracy where there are labelled images, and nothing else: no verdict.
+
+    Raises:
+        StageFailed: the runtime refuses the file.
+    """
+    run = tried(artifact, runtime, Mode.SHIPPED, reference, (artifact.batch or DYNAMIC_BATCHES[0],))
+    if not gates.quality_gate(reference.only(run.fed), run.outputs[0]).passed:
+        return False
+    if labelled is None:
+        return True
+    return gates.accuracy_gate(labelled.of(artifact, runtime, gates.error_allowed(reference))).passed
 
 
 @dataclass(frozen=True, slots=True)

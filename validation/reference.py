@@ -21,7 +21,7 @@ from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from runtimes.artifact import Dtype, Precision
-from validation.arithmetic import as_executed, evaluate, with_rounded_weights
+from validation.arithmetic import as_executed, evaluate, largest_integer, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
 from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
@@ -191,7 +191,7 @@ class ReferenceModel:
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
         if precision.quantised:
-            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision.activations)
+            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.given.preprocessing) if image_input else ())]
@@ -294,18 +294,21 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
 
 
-def quantised_constants(deploy: nn.Module, activations: Dtype) -> list[tuple[str, NDArray[Any]]]:
+def quantised_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
     """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
 
     Among unsigned activations the attention biases are unsigned too, with a zero point. By the names that ONNX
     Runtime's quantiser gives them.
     """
-    unsigned = activations is Dtype.UINT8
-    weights, biases = set(quantisable(deploy, depthwise=unsigned)), set(addends(deploy) if unsigned else ())
+    unsigned = precision.activations is Dtype.UINT8
+    weights, biases = (
+        set(quantisable(deploy, depthwise=unsigned)) - precision.float_weights,
+        set(addends(deploy) if unsigned else ()),
+    )
     result: list[tuple[str, NDArray[Any]]] = []
     for name, value in deploy_constants(deploy, Dtype.FP32):
         if name in weights:
-            integers, scale = quantised(value.astype(np.float32))
+            integers, scale = quantised(value.astype(np.float32), largest_integer(precision.weights))
             result += [(f"{name}_quantized", integers), (f"{name}_scale", scale)]
         elif name in biases:
             stored, scale, zero = affine(value.astype(np.float32))

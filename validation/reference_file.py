@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet
-from runtimes.artifact import Dtype, Precision
+from runtimes.artifact import Precision
 from validation import golden_file
 from validation.golden import Kind
 from validation.reference import Reference
@@ -28,11 +28,7 @@ def save(reference: Reference, folder: Path) -> None:
     golden_file.save(reference.golden, folder / GOLDEN)
     header = {
         "golden_sha256": reference.golden.sha256,
-        "precision": {
-            "weights": reference.precision.weights,
-            "activations": reference.precision.activations,
-            "execution": reference.precision.execution,
-        },
+        "precision": reference.precision.to_json(),
         "floors": dict(reference.floors),
         "structure_floors": dict(reference.structure_floors),
         "constants": dict(reference.constants),
@@ -62,7 +58,7 @@ def load(folder: Path) -> Reference:
         with safe_open(path, "numpy") as file:
             header: dict[str, Any] = json.loads(file.metadata()[_KEY])
             tensors = {name: file.get_tensor(name) for name in ("logits", "structure", "judged")}
-        precision = Precision(**{name: Dtype(value) for name, value in header["precision"].items()})
+        precision = Precision.from_json(header["precision"])
         floors = {Kind(kind): float(floor) for kind, floor in header["floors"].items()}
         structure_floors = {Kind(kind): float(floor) for kind, floor in header["structure_floors"].items()}
         image_input, quality = bool(header["image_input"]), header["quality_budget"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
 from runtimes.base import Attestation, Evidence
+from validation.accuracy import Accuracy
 from validation.gates import GateResult, Outputs
 from validation.metrics import Agreement
 
@@ -21,7 +22,7 @@ class DefaultsCheck:
 class Report:
     """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run.
 
-    `outputs`: its logits on the golden images, as it ships.
+    `outputs`: its logits on the golden images, as it ships. `accuracy`: on labelled images, where there were any.
     """
 
     artifact_sha256: str
@@ -32,6 +33,7 @@ class Report:
     top1: Agreement | None
     defaults: DefaultsCheck | None = None
     outputs: Outputs | None = field(default=None, compare=False, repr=False)
+    accuracy: Accuracy | None = None
 
     @property
     def passed(self) -> bool:

@@ -1,6 +1,7 @@
 """The models to compare with: made, judged by the same gates, and set beside ours."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,13 @@ from onnx import numpy_helper
 
 from export.baselines import BASELINES, STOCK, Baseline, baselines, prepared
 from export.claims import CLAIMS, Claim, Compared, compared, unmeasured
+from export.fallback import can_fall_back, fall_back
 from runtimes.artifact import digest
+from runtimes.onnx_quantisers import layers
 from runtimes.ort import OnnxRuntime
 from validation.baseline import judge_baseline
 from validation.gates import Gate
+from validation.judge import within_quality
 from validation.verdict import Rejected, VerifiedArtifact
 
 NAME = "mobilenetv3_large_100"
@@ -50,6 +54,30 @@ def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> 
     reference = prepared(NAME).at(verdict.artifact.precision)
     spoilt = replace(verdict.artifact, path=path, sha256=digest(path))
     assert isinstance(judge_baseline(spoilt, reference, OnnxRuntime()), Rejected)
+
+
+def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[str, Baseline], tmp_path: Path) -> None:
+    """The same effort as for EfficientViT, under a budget that is a twentieth less than what int8 costs here."""
+    artifact, runtime = made["int8"].verdict.artifact, OnnxRuntime()
+    (cost,) = [gate.worst for gate in made["int8"].verdict.report.gates if gate.gate is Gate.QUALITY]  # type: ignore[union-attr]
+    model = prepared(NAME)
+    reference = replace(model.at(artifact.precision), quality_budget=0.95 * cost)
+    verdict = judge_baseline(artifact, reference, runtime)
+    assert can_fall_back(verdict)
+    verdict = fall_back(
+        verdict,
+        made["fp32"].verdict.artifact,
+        model.golden.images,
+        tmp_path / "float_layers" / artifact.path.name,
+        holds=partial(within_quality, reference=reference, runtime=runtime),
+        judged=partial(judge_baseline, reference=reference, runtime=runtime),
+        step=lambda _: None,
+    )
+    assert isinstance(verdict, VerifiedArtifact)
+    left = verdict.artifact.precision.float_layers
+    assert 0 < len(left) <= len(layers(onnx.load(verdict.artifact.path))) // 2
+    (warning,) = [gate.warning for gate in verdict.report.gates if gate.warning]
+    assert all(name in warning for name in left)
 
 
 def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:

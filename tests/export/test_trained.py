@@ -1,5 +1,6 @@
 """int8 on weights that were trained, where quality means something: what it costs in accuracy and agreement."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
     calibration.mkdir()
     for index, (_, patch) in enumerate(evaluation_patches(8, evaluation=False)):
         Image.fromarray(patch).save(calibration / f"{index:03}.png")
+    for index, (name, patch) in enumerate(evaluation_patches(20)):
+        (tmp_path / "eval" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(patch).save(tmp_path / "eval" / name / f"{index:03}.png")
     options = ["-w", str(CHECKPOINT), "-t", "onnx", "--no-time", "--calibrate", str(calibration), "-o", "out"]
+    options += ["--eval", str(tmp_path / "eval")]
     ran = command("m0", *options, "-p", "int8")
     assert ran.code == 0, ran.err
     (path,) = (tmp_path / "out").glob("*/ship/*.onnx")
@@ -61,3 +66,9 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
     agreement = float((floats.argmax(1) == integers.argmax(1)).mean())
     assert lost <= 0.02
     assert agreement >= 0.95
+    # The same images through `--eval`, whose folders are classes in sorted order.
+    found = json.loads((path.parents[1] / "manifest.json").read_text())["accuracy"]
+    assert found["matched_by"] == "sorted order of the folders"
+    assert found["reference"]["top1"] == pytest.approx((floats.argmax(1) == right).mean())
+    assert found["artifact"]["top1"] == pytest.approx((integers.argmax(1) == right).mean())
+    assert found["agree"] == (floats.argmax(1) == integers.argmax(1)).sum()

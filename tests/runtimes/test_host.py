@@ -34,6 +34,22 @@ def test_a_cpu_with_nothing_known_is_called_by_its_architecture() -> None:
     assert dataclasses.replace(this_host(), extensions=(), architecture="riscv64").isa == "riscv64"
 
 
+@pytest.mark.parametrize(
+    ("architecture", "extensions", "saturates"),
+    [
+        ("x86_64", ("avx2", "avx"), True),
+        ("AMD64", ("avx512f", "avx2"), True),
+        ("x86_64", ("avx_vnni", "avx2"), False),
+        ("x86_64", ("amx_bf16", "amx_int8", "avx512f"), False),
+        ("x86_64", (), False),  # not known, and so not said
+        ("aarch64", ("neon",), False),
+    ],
+)
+def test_x86_without_dot_products_saturates(architecture: str, extensions: tuple[str, ...], saturates: bool) -> None:
+    host = dataclasses.replace(this_host(), architecture=architecture, extensions=extensions)
+    assert host.saturates_int8 is saturates
+
+
 def test_this_host() -> None:
     here = this_host()
     assert here.python == platform.python_version()

@@ -1,7 +1,7 @@
 """A store on disk for what was made before, found by a key that names everything that it depends on.
 
 An entry is a folder: the files, and `entry.json` with their digests. A file that is no longer the one that was kept is
-no hit. What fails is never kept, and a store that can't be written costs time, not the export.
+no hit. What fails is never kept, and a store that can't be read or written costs time, not the export.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,15 +20,24 @@ from typing import Any
 
 from efficientvit.pretrained import cache_folder
 from runtimes.artifact import digest
-from runtimes.gpu import count_gpus
+from runtimes.gpu import gpus
 from runtimes.host import this_host, versions
 
+OLDEST_DAYS = 30.0
+LARGEST_GB = 4.0
+"""Of what is kept: beyond, the least recently used goes."""
+
 _ENTRY = "entry.json"
+_PARTIAL = ".partial-"
+_ABANDONED_S = 86400.0
 _PACKAGES = ("efficientvit", "runtimes", "validation", "export")
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "onnxsim", "onnxconverter-common",
           "openvino", "coremltools", "tensorrt", "tensorrt_rtx_cu13", "pillow", "safetensors", "jinja2")  # fmt: skip
-_OLDEST_S = 30 * 86400.0
-_LARGEST_BYTES = 4 << 30
+_FLAGS = re.compile(
+    r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
+    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"
+)
+"""Variables of the environment that change what libraries compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +54,8 @@ class Entry:
 
     @property
     def size_bytes(self) -> int:
-        """Of its files."""
-        return sum((self.folder / name).stat().st_size for name in self.files)
-
-    @property
-    def used(self) -> float:
-        """When it was last found, or made: seconds since 1970."""
-        return (self.folder / _ENTRY).stat().st_mtime
+        """Of those of its files that are there."""
+        return sum(path.stat().st_size for name in self.files if (path := self.folder / name).is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,41 +64,60 @@ class Cache:
 
     root: Path
 
-    def find(self, kind: str, key: str) -> Entry | None:
-        """The entry, every file of it hashed again; one that is damaged is removed."""
+    def fetch(self, kind: str, key: str, into: Path) -> Entry | None:
+        """Copy the entry's files into the folder `into`, where each is hashed again; one that is damaged is removed.
+
+        None where there is no such entry, or it could not be read: then `into` may hold a part of it.
+        """
         folder = self._folder(kind, key)
-        entry = _read(folder)
-        if entry is None:
-            return None
-        if any(not (folder / name).is_file() or digest(folder / name) != kept for name, kept in entry.files.items()):
+        try:
+            entry = _read(folder)
+            if entry is None:
+                return None
+            for name in entry.files:
+                copy = into / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, copy)
+            if any(digest(into / name) != kept for name, kept in entry.files.items()):
+                shutil.rmtree(folder, ignore_errors=True)
+                return None
+            os.utime(folder / _ENTRY)
+        except OSError:  # another process has just removed it, or a file of it is lost
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        with contextlib.suppress(OSError):
-            os.utime(folder / _ENTRY)
         return entry
 
-    def keep(self, kind: str, key: str, what: str, record: Mapping[str, Any], fill: Callable[[Path], object]) -> None:
-        """Let `fill` put the files into an empty folder, which becomes the entry whole or not at all."""
-        with contextlib.suppress(OSError):
-            folder = self._folder(kind, key)
+    def keep(self, kind: str, key: str, what: str, record: Mapping[str, Any], fill: Callable[[Path], object]) -> bool:
+        """Let `fill` put the files into an empty folder, which becomes the entry whole or not at all; True if it did.
+
+        Nothing is kept once our own code has changed under the running process.
+        """
+        if _ground(_code_now()) != _ground_of_this_process():
+            return False
+        folder = self._folder(kind, key)
+        partial = None
+        try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-            try:
-                fill(partial)
-                files = sorted(path for path in partial.rglob("*") if path.is_file())
-                written = {
-                    "kind": kind,
-                    "key": key,
-                    "what": what,
-                    "made": time.time(),
-                    "record": record,
-                    "files": {path.relative_to(partial).as_posix(): digest(path) for path in files},
-                }
-                (partial / _ENTRY).write_text(json.dumps(written, indent=1), encoding="utf-8")
-                if not folder.exists():
-                    partial.rename(folder)
-            finally:
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
+            fill(partial)
+            files = sorted(path for path in partial.rglob("*") if path.is_file())
+            written = {
+                "kind": kind,
+                "key": key,
+                "what": what,
+                "made": time.time(),
+                "record": record,
+                "files": {path.relative_to(partial).as_posix(): digest(path) for path in files},
+            }
+            (partial / _ENTRY).write_text(json.dumps(written, indent=1), encoding="utf-8")
+            if not folder.exists():
+                partial.rename(folder)
+        except OSError:
+            return False
+        finally:
+            if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
+        return True
 
     def entries(self) -> Iterator[Entry]:
         """All, in no order; their files are not looked at."""
@@ -101,19 +125,27 @@ class Cache:
             if (entry := _read(path.parent)) is not None:
                 yield entry
 
-    def prune(self, *, oldest_s: float = _OLDEST_S, largest_bytes: int = _LARGEST_BYTES) -> tuple[int, int]:
+    def prune(self, *, oldest_days: float = OLDEST_DAYS, largest_gb: float = LARGEST_GB) -> tuple[int, int]:
         """Remove what was not used for so long, and the least recently used beyond that size; (entries, bytes) gone."""
-        gone = freed = total = 0
-        now = time.time()
-        for entry in sorted(self.entries(), key=lambda each: each.used, reverse=True):
-            with contextlib.suppress(OSError):  # another process may have removed it
-                size = entry.size_bytes
-                if now - entry.used <= oldest_s and total + size <= largest_bytes:
-                    total += size
-                    continue
-                shutil.rmtree(entry.folder)
-                gone, freed = gone + 1, freed + size
+        now, total, gone, freed = time.time(), 0, 0, 0
+        for partial in self.root.glob(f"*/??/{_PARTIAL}*"):  # of a run that was killed
+            with contextlib.suppress(OSError):
+                if now - partial.stat().st_mtime > _ABANDONED_S:
+                    shutil.rmtree(partial)
+        for entry in sorted(self.entries(), key=_used, reverse=True):
+            size = entry.size_bytes
+            if now - _used(entry) <= oldest_days * 86400 and total + size <= largest_gb * 1e9:
+                total += size
+                continue
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            gone, freed = gone + 1, freed + size
         return gone, freed
+
+    def clear(self) -> tuple[int, int]:
+        """Remove all; (entries, bytes) gone."""
+        sizes = [entry.size_bytes for entry in self.entries()]
+        shutil.rmtree(self.root, ignore_errors=True)
+        return len(sizes), sum(sizes)
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
@@ -127,24 +159,46 @@ def default_cache() -> Cache:
 def key_of(**parts: object) -> str:
     """SHA-256 over the parts' text, and over what everything here depends on: our code, the tools, the host."""
     text = json.dumps({name: str(value) for name, value in parts.items()}, sort_keys=True)
-    return hashlib.sha256(f"{_ground()}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{_ground_of_this_process()}\n{text}".encode()).hexdigest()
 
 
 @functools.cache
-def _ground() -> str:
-    """Any change of our own code, of a tool or of the CPU makes all entries strangers."""
-    host = this_host()
-    return json.dumps([_code(), versions(*_TOOLS), str(host), count_gpus()])
+def _ground_of_this_process() -> str:
+    """As it was when first asked for: modules are loaded when they are needed, and the code may change meanwhile."""
+    return _ground(_code_now())
 
 
-def _code() -> str:
+def _ground(code: str) -> str:
+    """Any change of our own code, of a tool, of the environment, of the CPU or a GPU makes all entries strangers."""
+    flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
+    return json.dumps([code, versions(*_TOOLS), str(this_host()), gpus(), flags])
+
+
+def _code_now() -> str:
     root = Path(__file__).parent.parent
+    paths = sorted(
+        path
+        for package in _PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    )
+    return _code(root, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+@functools.lru_cache(maxsize=1)
+def _code(root: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
     total = hashlib.sha256()
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
-                total.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    for path, _, _ in files:
+        total.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
     return total.hexdigest()
+
+
+def _used(entry: Entry) -> float:
+    """When it was last found, or made: seconds since 1970; long ago if it is just being removed."""
+    try:
+        return (entry.folder / _ENTRY).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _read(folder: Path) -> Entry | None:

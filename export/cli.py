@@ -273,6 +273,7 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
 
 
 def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | None) -> int:
+    from efficientvit.errors import StageFailed
     from export import schedule, summary, terminal
     from export.cache import default_cache
     from export.exits import Exit, worst
@@ -288,6 +289,8 @@ def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | N
             live.stop()
             done.sort(key=lambda each: jobs.index(each.job))
             summary.show_finished(screen, done)
+    if len(done) != len(jobs):
+        raise StageFailed("not every artifact was accounted for", expected=f"{len(jobs)}", got=f"{len(done)}")
     code = worst(Exit(each.code) for each in done)
     if as_json:
         _print_manifests(done, int(code))

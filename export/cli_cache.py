@@ -1,9 +1,10 @@
 """`vit-export cache`: what is kept of earlier exports, and room made."""
 
 import json
-from typing import Any
 
 import click
+
+from export.cache import LARGEST_GB, OLDEST_DAYS
 
 
 @click.group(invoke_without_command=True, short_help="What is kept of earlier exports; make room.")
@@ -19,6 +20,7 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 
     Each is kept by all that it depends on: weights, options, images, the code of vit-export, the versions of the
     tools, the CPU. A file that is no longer what was kept is never used. `--no-cache` of an export does without.
+    Each export makes room beyond 30 days and 4 GB.
     """  # noqa: D301 - click wants the character itself
     from export.cache import default_cache
 
@@ -42,16 +44,26 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 
 @cache.command()
 @click.option(
-    "--older-than", type=click.FloatRange(0), default=30.0, show_default=True, metavar="DAYS", help="Not used."
+    "--older-than",
+    type=click.FloatRange(0),
+    default=OLDEST_DAYS,
+    show_default=True,
+    metavar="DAYS",
+    help="Remove what was not used for so long.",
 )
 @click.option(
-    "--max-size", type=click.FloatRange(0), default=4.0, show_default=True, metavar="GB", help="Keep no more than that."
+    "--max-size",
+    type=click.FloatRange(0),
+    default=LARGEST_GB,
+    show_default=True,
+    metavar="GB",
+    help="Keep no more than that, the most recently used.",
 )
 @click.option("--all", "everything", is_flag=True, help="Remove all.")
-def prune(everything: bool, **options: Any) -> None:
+def prune(older_than: float, max_size: float, everything: bool) -> None:
     """Remove what was not used for so long, and beyond the size what was not used for the longest time."""
     from export.cache import default_cache
 
-    size = 0 if everything else int(options["max_size"] * 1e9)
-    gone, freed = default_cache().prune(oldest_s=options["older_than"] * 86400, largest_bytes=size)
+    store = default_cache()
+    gone, freed = store.clear() if everything else store.prune(oldest_days=older_than, largest_gb=max_size)
     click.echo(f"{gone} entries removed, {freed / 1e6:.1f} MB")

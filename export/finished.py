@@ -1,33 +1,34 @@
 """Exports that are finished: what of them is shown, and those that need not be made again because nothing changed.
 
 A verdict that was kept is bound to all that it was made of and with: weights, options, golden and calibration images,
-this project's code, the tools, the runtimes, the CPU. What failed or was rejected is never kept.
+this project's code, the tools, the runtimes, the environment, the CPU. What failed or was rejected is never kept.
 """
 
 import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from efficientvit.labels import IMAGENET, NONE
 from efficientvit.pretrained import cached_pretrained
 from export import folder
 from export.cache import Cache, key_of
+from export.calibration import GOLDEN
 from export.request import Job, Request
 from runtimes.artifact import digest
+
+if TYPE_CHECKING:
+    from export.outcome import Outcome
 
 MANIFEST = "manifest.json"
 _EXPORT = "export"
 _KEPT = ("verified", "built")
-_NOT_OURS = (MANIFEST, "report.html")
-"""What `attach` changes afterwards."""
-
-_ELSEWHERE = frozenset({"models", "targets", "precision", "precisions", "out"})
-"""Of a request: in the job, or of no consequence."""
+_DEVICES = "evidence/device-reports/"
+"""What `attach` puts into a folder afterwards, beside its entries in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +50,58 @@ class Finished:
         return int(self.manifest["exit_code"])
 
 
-def of(job: Job, slug: str, where: Path | None) -> Finished:
+def of(outcome: "Outcome") -> Finished:
     """What was just handed over."""
-    assert where is not None, "an outcome that was handed over has its folder"
-    return Finished(job, slug, where, _read(where))
+    assert outcome.folder is not None and outcome.record is not None, "an outcome that was handed over has both"
+    return Finished(outcome.job, outcome.slug, outcome.folder, outcome.record)
 
 
 def key_of_export(request: Request, job: Job) -> str | None:
     """Names all that the export depends on; None where that can't be known without doing it."""
-    weights = request.weights
+    weights: object = request.weights
     if weights in ("auto", "pretrained"):
         fetched = cached_pretrained(job.model)
         if fetched is None:  # whether they can be had is for the network to say
             return None
-        weights = fetched.sha256
+        weights = [fetched.sha256, fetched.source, fetched.digest_published]
+    elif not request.weights.startswith("seeded"):
+        weights = _named(request.weights)
     if job.tensorrt is not None and job.tensorrt.timing_cache is not None:
         return None
-    asked = {name: _content(value) for name, value in _fields(request).items() if name not in _ELSEWHERE}
-    return key_of(job=_content(job), asked=asked, weights=_content(weights))
+    # What is in the job, or of no consequence, is left out.
+    asked = {
+        name: value
+        for name, value in _fields(request).items()
+        if name not in ("models", "targets", "precision", "precisions", "out", "weights", "tensorrt", "coreml")
+    }
+    labels = request.coreml.labels
+    try:
+        read = {
+            "golden": request.golden and _named(request.golden),
+            "calibrate": None if job.calibrate in (None, GOLDEN) else _named(str(job.calibrate)),
+            "labels": labels if labels in (None, IMAGENET, NONE) else _named(str(labels)),
+            "eval": request.evaluation and _named(request.evaluation.folder),
+        }
+        return key_of(job=job, asked=asked, weights=weights, read=read)
+    except (OSError, _Unreadable):
+        return None
 
 
-def keep(cache: Cache, key: str, finished: Finished) -> None:
-    """Keep what passed."""
-    if finished.manifest["status"] not in _KEPT:
-        return
-    source, record = finished.folder, {"slug": finished.slug}
-    cache.keep(_EXPORT, key, finished.slug, record, lambda into: shutil.copytree(source, into, dirs_exist_ok=True))
+def keeping(cache: Cache | None, request: Request, keys: Mapping[int, str]) -> "Callable[[Outcome, Path], None] | None":
+    """What keeps an outcome's folder before it is published. `keys`: by a job's `id`, as they were before the work.
+
+    Nothing is kept of what was read while somebody changed it: the key is made once more.
+    """
+    if cache is None:
+        return None
+
+    def keep(outcome: "Outcome", made: Path) -> None:
+        key = keys.get(id(outcome.job))
+        if key is not None and outcome.status in _KEPT and key == key_of_export(request, outcome.job):
+            record = {"slug": outcome.slug}
+            cache.keep(_EXPORT, key, outcome.slug, record, lambda into: shutil.copytree(made, into, dirs_exist_ok=True))
+
+    return keep
 
 
 def find(cache: Cache, key: str, request: Request, job: Job) -> Finished | None:
@@ -83,29 +110,27 @@ def find(cache: Cache, key: str, request: Request, job: Job) -> Finished | None:
     Raises:
         BadOutput: it cannot be written there.
     """
-    entry = cache.find(_EXPORT, key)
-    if entry is None:
-        return None
-    slug = str(entry.record["slug"])
-    final = request.out / slug
-    if not _lies_there(entry.files, entry.folder, final):
-        with folder.new_folder(request.out, slug) as partial, folder.writing(final):
-            for name in entry.files:
-                copy = partial / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(entry.folder / name, copy)
+    with folder.new_folder(request.out, f"cached-{key[:12]}") as partial:
+        entry = cache.fetch(_EXPORT, key, partial)
+        if entry is None:
+            return None
+        slug = str(entry.record["slug"])
+        manifest, final = _read(partial), request.out / slug
+        if not _lies_there(entry.files, manifest, final):
             folder.publish(partial, final)
     folder.remove_failures(request.out, slug)
-    return Finished(job, slug, final, _read(final), entry.made)
+    return Finished(job, slug, final, manifest, entry.made)
 
 
-def _lies_there(files: Mapping[str, str], kept: Path, final: Path) -> bool:
-    """Every file as it was kept; the manifest may have devices' reports in it by now."""
-    for name, sha256 in files.items():
-        if name not in _NOT_OURS and (not (final / name).is_file() or digest(final / name) != sha256):
-            return False
+def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Path) -> bool:
+    """Every file as it was kept and no other; but devices may have reported since."""
     try:
-        return {**_read(final), "devices": []} == {**_read(kept), "devices": []}
+        there = {path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file()}
+        if {name for name in there if not name.startswith(_DEVICES)} != set(files):
+            return False
+        if any(digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
+            return False
+        return {**_read(final), "devices": []} == {**manifest, "devices": []}
     except (OSError, ValueError):
         return False
 
@@ -116,35 +141,23 @@ def _read(where: Path) -> dict[str, Any]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
 
 
-def _content(value: Any) -> Any:
-    """With what lies in the files and folders that are named, in the place of nothing: their names stay too."""
-    if isinstance(value, Enum) or value is None:
-        return value
-    if dataclasses.is_dataclass(value):
-        return {name: _content(each) for name, each in _fields(value).items()}
-    if isinstance(value, Mapping):
-        return {str(name): _content(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_content(each) for each in value]
-    if isinstance(value, str | Path) and _exists(Path(value)):
-        return [str(value), _files_digest(Path(value))]
-    return value
+class _Unreadable(Exception):
+    """What is named can't be read twice, or isn't there: whoever uses it says so."""
 
 
-def _files_digest(path: Path) -> str:
+def _named(name: str | Path) -> list[str]:
+    """A file's or a folder's name, and the digest of what is in it."""
+    path = Path(name)
     if path.is_file():
-        return digest(path)
+        return [str(name), digest(path)]
+    if not path.is_dir():
+        raise _Unreadable
     total = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
+        if not file.is_file():
+            raise _Unreadable
         total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a text that is no path
-        return False
+    return [str(name), total.hexdigest()]

@@ -27,7 +27,7 @@ class Progress(Protocol):
     def weights(self, about: About) -> None:
         """The weights are there."""
 
-    def vacuous(self, failures: tuple[str, ...]) -> None:
+    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
         """The self-check found that parity on these weights proves too little; without failures, that it doesn't."""
 
     def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
@@ -46,7 +46,7 @@ class Silent:
     def weights(self, about: About) -> None:
         """Ignored."""
 
-    def vacuous(self, failures: tuple[str, ...]) -> None:
+    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
         """Ignored."""
 
     def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:

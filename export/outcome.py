@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from efficientvit.errors import Refused, VitExportError
 from export.exits import Exit, exit_code
@@ -66,7 +67,7 @@ class StageResult:
 
 @dataclass(slots=True)
 class Outcome:
-    """One job's result. `folder` is where it was handed over; `error` is set when a stage failed.
+    """One job's result. `folder` is where it was handed over, `record` its manifest; `error`: a stage failed.
 
     `readiness`: of a Core ML package, for the Neural Engine. `blame`: of the rejected stage.
     """
@@ -78,6 +79,7 @@ class Outcome:
     timing: Timing | None = None
     untimed: str | None = None
     folder: Path | None = None
+    record: dict[str, Any] | None = None
     failed_stage: str | None = None
     error: VitExportError | None = None
     fallback: bool = False

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from runtimes.mil import MilEvaluator
 from runtimes.neural_engine import readiness
 from runtimes.operators import count_operators
 from runtimes.registry import native_runtime, runtime_for
-from runtimes.threads import spare_threads, torch_threads
+from runtimes.threads import torch_threads
 from validation import reference_file
 from validation.blame import Blame
 from validation.blame_artifact import blame_artifact
@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     from validation.reference import Reference, ReferenceModel
 
 
+_THREADS = 1
+"""Of PyTorch: budgets must not depend on how many cores there are, and exports side by side share them."""
+
+
 def run(
     request: Request,
     progress: Progress,
@@ -66,12 +70,14 @@ def run(
     jobs: Sequence[Job] | None = None,
     cache: Cache | None = None,
     beside: Beside | None = None,
+    before_publishing: Callable[[Outcome, Path], None] | None = None,
 ) -> Iterator[Outcome]:
     """Make, check, time and hand over each artifact of the request; yields each as soon as it is done.
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
     `cache`: what was made and evaluated before is taken from it, and judged again. `beside`: other exports run at the
-    same time; what is to be timed waits then until the rest is done.
+    same time; what is to be timed waits then until the rest is done. `before_publishing`: is shown each outcome and its
+    complete folder.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -79,16 +85,12 @@ def run(
     """
     jobs = request.jobs() if jobs is None else jobs
     folder.require_writable(request.out)
-    memo = None if cache is None else Evaluations(cache)
-    with (
-        torch_threads(spare_threads() if beside is None else 1),
-        tempfile.TemporaryDirectory(prefix="vit-export-") as scratch,
-        remembering(memo),
-    ):
+    with torch_threads(_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
             bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, beside)
-            waiting = []
+            bench.before_publishing = before_publishing
+            waiting: list[Outcome] = []
             for job in own:
                 outcome = bench.checked(job, progress)
                 if beside is not None and bench.can_be_timed(outcome):
@@ -118,16 +120,18 @@ class _Bench:
         weights: Weights,
         reference: "ReferenceModel",
         shop: Workshop,
-        cache: StageCache,
+        cache: Cache | None,
         log: Path,
-        labelled: "AccuracyTest | None" = None,
+        labelled: "AccuracyTest | None",
     ) -> None:
         self._request = request
         self._weights = weights
         self._reference = reference
         self._shop = shop
-        self._cache = cache
+        self._cache = StageCache(cache, shop)
         self._log = log
+        self.before_publishing: Callable[[Outcome, Path], None] | None = None
+        self._memo = None if cache is None else Evaluations(cache)
         self._ahead: dict[tuple[str, int], _Made | VitExportError] = {}
         self._told: list[StageResult] = []
         self._labelled = labelled
@@ -168,12 +172,12 @@ class _Bench:
         reference = ReferenceModel(weights.model, golden, request.quality_budget)
         shop = Workshop(weights, reference, scratch / model)
         log = scratch / f"{model}.log"
-        bench = cls(request, weights, reference, shop, StageCache(cache, shop), log, labelled)
+        bench = cls(request, weights, reference, shop, cache, log, labelled)
         if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
             bench.make_ahead(jobs[0], progress)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         bench.check_weights(jobs)
-        progress.vacuous(bench.check.failures)
+        progress.vacuous(model, bench.check.failures)
         return bench
 
     def check_weights(self, jobs: Sequence[Job]) -> None:
@@ -183,7 +187,8 @@ class _Bench:
         image_input = all(job.image_input for job in jobs)
         precisions = {job.plan[-1][1] for job in jobs}
         criteria = CHECKPOINT if self._weights.trained else SEEDED
-        self.check = self_check(self._reference, criteria, precisions, image_input)
+        with remembering(self._memo):
+            self.check = self_check(self._reference, criteria, precisions, image_input)
 
     def make_ahead(self, job: Job, progress: Progress) -> None:
         """Run the first stage before anything is judged: what it made, or raised, waits for its turn."""
@@ -197,9 +202,10 @@ class _Bench:
 
     def checked(self, job: Job, progress: Progress) -> Outcome:
         """The stages, each made and judged."""
-        outcome = Outcome(job, self._slug(job), self._rewrite(job), fallback=self._weights.fallback)
-        self._run_stages(job, outcome, progress)
-        self._blame(outcome, progress)
+        with remembering(self._memo):
+            outcome = Outcome(job, self._slug(job), self._rewrite(job), fallback=self._weights.fallback)
+            self._run_stages(job, outcome, progress)
+            self._blame(outcome, progress)
         return outcome
 
     def handed_over(
@@ -209,7 +215,7 @@ class _Bench:
         with contextlib.nullcontext() if beside is None else beside.alone():
             self._time(outcome, progress)
         progress.step(f"{outcome.slug}: writing")
-        with folder.new_folder(self._request.out, outcome.slug) as partial:
+        with remembering(self._memo), folder.new_folder(self._request.out, outcome.slug) as partial:
             self._hand_over(outcome, partial, command, progress)
         return outcome
 
@@ -394,6 +400,9 @@ class _Bench:
                 shutil.copyfile(self._log, evidence / "log.txt")
             if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
                 self._make_kit(partial, outcome, progress)
+            outcome.record = record
+            if self.before_publishing is not None:
+                self.before_publishing(outcome, partial)
             folder.publish(partial, final)
             if good:
                 folder.remove_failures(self._request.out, outcome.slug)

@@ -3,14 +3,18 @@
 Jobs of one model that share a trace stay together in one process; all others can be made at the same time.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
+from efficientvit.errors import DownloadFailed
+from efficientvit.pretrained import fetch_pretrained
 from export import finished, folder
 from export.cache import Cache
 from export.finished import Finished, key_of_export
 from export.listener import Progress
 from export.request import Job, Request
-from runtimes.host import this_host
+from export.workers import Unit, side_by_side
+from runtimes.host import free_memory_bytes, this_host
 
 _MEMORY_BYTES = 3 << 30
 """What one process may need, at the largest model."""
@@ -38,41 +42,44 @@ def export(
     keys: dict[int, str] = {}
     left: list[Job] = []
     for job in jobs:
-        key = key_of_export(request, job) if cache is not None else None
         known = None
-        if cache is not None and key is not None:
+        if cache is not None and (key := key_of_export(request, job)) is not None:
             keys[id(job)] = key
             known = finished.find(cache, key, request, job)
         if known is None:
             left.append(job)
         else:
             yield known
-    units = _units(left)
+    units = units_of(left, keys)
     workers = min(len(units), at_once or default_at_once())
     if workers > 1:
-        from export.workers import side_by_side
-
-        yield from side_by_side(request, units, progress, command, cache, keys, workers)
-        return
-    if left:
+        if request.weights == "pretrained":  # once, and not by each process
+            for model in dict.fromkeys(job.model for job in left):
+                with contextlib.suppress(DownloadFailed):  # the pipeline says it
+                    fetch_pretrained(model, progress=progress.download)
+        yield from side_by_side(request, units, progress, command, cache, workers)
+    elif left:
         from export import pipeline
 
-        for outcome in pipeline.run(request, progress, command, jobs=left, cache=cache):
-            done = finished.of(outcome.job, outcome.slug, outcome.folder)
-            if cache is not None and id(outcome.job) in keys:
-                finished.keep(cache, keys[id(outcome.job)], done)
-            yield done
+        keeping = finished.keeping(cache, request, keys)
+        outcomes = pipeline.run(request, progress, command, jobs=left, cache=cache, before_publishing=keeping)
+        yield from map(finished.of, outcomes)
+    if cache is not None and left:
+        cache.prune()
 
 
 def default_at_once() -> int:
     """As many processes as there are CPUs that may be used, and memory for."""
-    host = this_host()
-    return max(1, min(host.usable_cpus, host.memory_bytes // _MEMORY_BYTES))
+    return max(1, min(this_host().usable_cpus, free_memory_bytes() // _MEMORY_BYTES))
 
 
-def _units(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Those of one model whose first stage is the same, together; the models' first units before their others."""
-    units: dict[tuple[str, str], list[Job]] = {}
+def units_of(jobs: Sequence[Job], keys: Mapping[int, str]) -> list[Unit]:
+    """Jobs of one model whose first stage is the same, together, in the order of the request."""
+    together: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        units.setdefault((job.model, job.plan[0][0]), []).append(job)
-    return list(units.values())
+        together.setdefault((job.model, job.plan[0][0]), []).append(job)
+    models = [model for model, _ in together]
+    return [
+        Unit(tuple(own), tuple(keys.get(id(job)) for job in own), second=model in models[:place])
+        for place, ((model, _), own) in enumerate(together.items())
+    ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,15 +40,12 @@ class StageCache:
         """A copy of what the stage made of the same, in the workshop's folder."""
         if self._cache is None or not _keepable(job):
             return None
-        entry = self._cache.find(_STAGE, self._key(stage, job, made, source))
+        folder = self._shop.path(stage, job, "").parent
+        entry = self._cache.fetch(_STAGE, self._key(stage, job, made, source), folder)
         if entry is None:
+            shutil.rmtree(folder)
             return None
-        path = self._shop.path(stage, job, str(entry.record["suffix"]))
-        for name in entry.files:
-            copy = path.parent / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry.folder / name, copy)
-        return _artifact(entry, path, self._shop, source)
+        return _artifact(entry, self._shop.path(stage, job, str(entry.record["suffix"])), self._shop, source)
 
     def keep(self, stage: str, job: Job, made: Precision, source: Artifact | None, artifact: Artifact) -> None:
         """Keep what it made, once it was judged and not rejected."""
@@ -83,8 +81,9 @@ class Evaluations:
 
     def find(self, key: str) -> NDArray[np.float64] | None:
         """The array that was kept, or None."""
-        entry = self._cache.find(_VALUES, key_of(evaluation=key))
-        return None if entry is None else np.load(entry.folder / _ARRAY, allow_pickle=False)
+        with tempfile.TemporaryDirectory() as folder:
+            entry = self._cache.fetch(_VALUES, key_of(evaluation=key), Path(folder))
+            return None if entry is None else np.load(Path(folder) / _ARRAY, allow_pickle=False)
 
     def keep(self, key: str, values: NDArray[np.float64]) -> None:
         """Keep it."""

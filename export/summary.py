@@ -101,7 +101,10 @@ def _remarks(screen: Console, each: Finished) -> None:
         screen.print(Text(BANNER, "bold black on yellow"))
     if each.before is not None:
         when = datetime.datetime.fromtimestamp(each.before, datetime.UTC)
-        text = f"nothing has changed since {when:%Y-%m-%d %H:%M} UTC, when it was checked; --no-cache checks again"
+        timed = " and timed" if manifest["timing"]["measured"] else ""
+        text = (
+            f"nothing has changed since {when:%Y-%m-%d %H:%M} UTC, when it was checked{timed}; --no-cache does it again"
+        )
         screen.print(Text(text, "dim"))
     screen.print(Text(str(each.folder), "dim"), soft_wrap=True)
 

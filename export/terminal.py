@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from export import interrupt
@@ -52,7 +51,8 @@ class Live:
         """Show what goes on now; stop here if somebody asked to, and a library swallowed it."""
         interrupt.check()
         if self._status is not None:
-            self._status.update(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {escape(text)}")
+            line = Text(f"{time.monotonic() - self._started:5.1f} s  ", "dim", no_wrap=True, overflow="ellipsis")
+            self._status.update(line.append(text, "not dim"))
             self._status.start()
 
     def __enter__(self) -> "Live":
@@ -74,10 +74,10 @@ class Live:
         if not about.trained:
             self._console.print(Text(f" {BANNER} ", style="bold black on yellow"))
 
-    def vacuous(self, failures: tuple[str, ...]) -> None:
+    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
         """Say it where a pass would prove nothing."""
         if failures:
-            text = f" PARITY ON THESE WEIGHTS WOULD BE VACUOUS: {'; '.join(failures)} "
+            text = f" {model}: PARITY ON THESE WEIGHTS WOULD BE VACUOUS: {'; '.join(failures)} "
             self._console.print(Text(text, style="bold white on red"))
 
     def download(self, done: int, total: int | None) -> None:

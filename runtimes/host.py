@@ -21,6 +21,9 @@ _DOT_PRODUCTS = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
 _ARM = ("sme", "sve2", "sve", "bf16", "i8mm", "asimddp", "asimdhp", "asimd", "neon")
 
 
+_CGROUP = Path("/sys/fs/cgroup")
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """One machine. `extensions`: instruction sets that matter here, widest first; `memory_bytes`: in all."""
@@ -66,6 +69,22 @@ def this_host() -> Host:
         memory_bytes=psutil.virtual_memory().total,
         python=platform.python_version(),
     )
+
+
+def free_memory_bytes() -> int:
+    """Memory that can be had now: of the host, or of the container that this runs in, whichever is less."""
+    limits = [psutil.virtual_memory().available]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            most, now = ((_CGROUP / name).read_text().strip() for name in (limit, used))
+        except OSError:
+            continue
+        if most.isdigit():
+            limits.append(max(0, int(most) - int(now)))
+    return min(limits)
 
 
 def widest_first(flags: Iterable[str]) -> tuple[str, ...]:

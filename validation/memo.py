@@ -4,8 +4,8 @@ A key names all that an evaluation depends on: the modules, their code, settings
 arithmetic. Where something can't be named it is evaluated.
 """
 
+import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _STATE = ("_parameters", "_buffers", "_modules")
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_DTYPES = (torch.float16, torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
 
 
 class Memo(Protocol):
@@ -60,29 +60,71 @@ def remembered(
 
 def fingerprint(what: str, model: nn.Module, tensors: tuple[Tensor, ...]) -> str | None:
     """SHA-256 over all that matters; None where that can't be told, as of a module with hooks."""
-    total = hashlib.sha256(f"{what} {torch.get_num_threads()}\n".encode())
-    for name, module in model.named_modules():
-        forward = type(module).forward.__code__
-        settings: list[tuple[str, str]] = []
-        for key, value in sorted(vars(module).items()):
-            if key in _STATE:
-                continue
-            if isinstance(value, Tensor):
-                _add(total, key, value)
-            elif "hooks" in key:
-                if value:
-                    return None
-            else:
-                settings.append((key, repr(value)))
-        text = f"{name}\0{type(module).__qualname__}\0{_code(forward)}\0{settings}\n"
-        if "forward" in vars(module) or _ADDRESS.search(text):
-            return None
-        total.update(text.encode())
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        _add(total, name, tensor)
-    for tensor in tensors:
-        _add(total, "", tensor)
+    try:
+        total = hashlib.sha256(f"{what}\0{_arithmetic()}\n".encode())
+        for name, module in model.named_modules(remove_duplicate=False):
+            total.update(f"{name}\0{_described(module)}\n".encode())
+        for name, tensor in (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+            *(("", tensor) for tensor in tensors),
+        ):
+            _add(total, name, tensor)
+    except _Unnamed:
+        return None
     return total.hexdigest()
+
+
+class _Unnamed(Exception):
+    """Something that an evaluation depends on has no name that says what it is."""
+
+
+def _arithmetic() -> str:
+    """PyTorch's own settings that change what it computes."""
+    if torch.is_autocast_enabled("cpu") or _hooked(torch.nn.modules.module):
+        raise _Unnamed
+    settings = (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.mkldnn.enabled,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_default_dtype(),
+    )
+    return repr(settings)
+
+
+def _described(module: nn.Module) -> str:
+    forward = type(module).forward
+    if "forward" in vars(module) or forward.__closure__ or forward.__defaults__ or hasattr(forward, "__wrapped__"):
+        raise _Unnamed
+    settings: list[str] = []
+    for key, value in sorted(vars(module).items()):
+        if key in _STATE:
+            continue
+        if "hooks" in key:
+            if value:
+                raise _Unnamed
+        else:
+            settings.append(f"{key}={_named(value)}")
+    return f"{type(module).__module__}.{type(module).__qualname__}\0{_code(forward.__code__)}\0{settings}"
+
+
+def _named(value: Any) -> str:
+    """Of a setting: only what its text says in full."""
+    if value is None or type(value) in (bool, int, float, str):
+        return repr(value)
+    if type(value) in (tuple, list):
+        return f"({','.join(map(_named, value))})"
+    if type(value) in (set, frozenset):
+        return f"{{{','.join(sorted(map(_named, value)))}}}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f"{each.name}={_named(getattr(value, each.name))}" for each in dataclasses.fields(value)]
+        return f"{type(value).__qualname__}({','.join(fields)})"
+    raise _Unnamed
+
+
+def _hooked(global_hooks: Any) -> bool:
+    return any(value for name, value in vars(global_hooks).items() if name.startswith("_global") and "hooks" in name)
 
 
 def _code(code: Any) -> str:
@@ -92,6 +134,8 @@ def _code(code: Any) -> str:
 
 
 def _add(total: Any, name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in _DTYPES:
+        raise _Unnamed
     values = np.ascontiguousarray(tensor.detach().numpy())
     total.update(f"{name}\0{values.dtype}\0{values.shape}\n".encode())
     total.update(values.tobytes())

@@ -19,27 +19,29 @@ def _keep(cache: Cache, key: str, text: str = "content") -> None:
 def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     key = key_of(a=1, b="x")
-    assert cache.find("stage", key) is None
+    out = tmp_path / "out"
+    assert cache.fetch("stage", key, out) is None
     _keep(cache, key)
-    entry = cache.find("stage", key)
+    entry = cache.fetch("stage", key, out)
     assert entry is not None
-    assert (entry.folder / "file.txt").read_text() == "content"
+    assert (out / "file.txt").read_text() == "content"
     assert (entry.record, entry.what, entry.kind) == ({"n": 1}, "a thing", "stage")
-    assert cache.find("export", key) is None
+    assert cache.fetch("export", key, out) is None
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "no record"])
 def test_a_damaged_entry_is_no_hit_and_goes(tmp_path: Path, damage: str) -> None:
     cache, key = Cache(tmp_path), key_of(a=1)
     _keep(cache, key)
-    entry = cache.find("stage", key)
+    entry = cache.fetch("stage", key, tmp_path / "out")
     assert entry is not None
     file = entry.folder / ("entry.json" if damage == "no record" else "file.txt")
     if damage == "missing":
         file.unlink()
     else:
         file.write_text("other content")
-    assert cache.find("stage", key) is None
+    assert sum(each.size_bytes for each in cache.entries()) in (0, len("other content"))
+    assert cache.fetch("stage", key, tmp_path / "out") is None
     if damage != "no record":
         assert not entry.folder.exists()
 
@@ -51,7 +53,7 @@ def test_a_writer_that_fails_keeps_nothing(tmp_path: Path) -> None:
         (into / "half").write_text("half")
         raise OSError(28, "No space left on device")
 
-    cache.keep("stage", key, "", {}, full)
+    assert cache.keep("stage", key, "", {}, full) is False
     assert list(cache.entries()) == []
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -59,13 +61,31 @@ def test_a_writer_that_fails_keeps_nothing(tmp_path: Path) -> None:
 def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(a=1)
     assert key_of(a=1) == before != key_of(a=2)
-    for name, value in (("_code", lambda: "other"), ("versions", lambda *_: (("torch", "0"),))):
+    others: list[tuple[str, object]] = [
+        ("_code_now", lambda: "other"),
+        ("versions", lambda *_: (("torch", "0"),)),
+        ("this_host", lambda: "another CPU"),
+        ("gpus", lambda: ("another GPU",)),
+    ]
+    for name, value in others:
         with monkeypatch.context() as changed:
             changed.setattr(cache_module, name, value)
-            cache_module._ground.cache_clear()
+            cache_module._ground_of_this_process.cache_clear()
             assert key_of(a=1) != before, name
-        cache_module._ground.cache_clear()
+        cache_module._ground_of_this_process.cache_clear()
+    with monkeypatch.context() as changed:
+        changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+        assert key_of(a=1) != before
+        cache_module._ground_of_this_process.cache_clear()
+    cache_module._ground_of_this_process.cache_clear()
     assert key_of(a=1) == before
+
+
+def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    monkeypatch.setattr(cache_module, "_code_now", lambda: "an update in the middle of a run")
+    _keep(cache, key)
+    assert list(cache.entries()) == []
 
 
 def test_pruning_removes_the_unused_and_then_the_least_recent(tmp_path: Path) -> None:
@@ -73,13 +93,15 @@ def test_pruning_removes_the_unused_and_then_the_least_recent(tmp_path: Path) ->
     keys = [key_of(n=n) for n in range(3)]
     for age, key in enumerate(keys):
         _keep(cache, key, "x" * 100)
-        entry = cache.find("stage", key)
+        entry = cache.fetch("stage", key, tmp_path / "out")
         assert entry is not None
         then = entry.made - age * 86400
         os.utime(entry.folder / "entry.json", (then, then))
-    assert cache.prune(oldest_s=1.5 * 86400, largest_bytes=1000) == (1, 100)
-    assert cache.prune(oldest_s=1e9, largest_bytes=100) == (1, 100)
+    assert cache.prune(oldest_days=1.5, largest_gb=1) == (1, 100)
+    assert cache.prune(oldest_days=1e6, largest_gb=1e-7) == (1, 100)
     assert [entry.key for entry in cache.entries()] == [keys[0]]
+    assert cache.clear() == (1, 100)
+    assert not cache.root.exists() or not list(cache.entries())
 
 
 def test_an_evaluation_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -98,5 +120,5 @@ def test_an_entry_that_somebody_else_wrote_is_none(tmp_path: Path) -> None:
     folder = tmp_path / "stage" / key[:2] / key
     folder.mkdir(parents=True)
     (folder / "entry.json").write_text(json.dumps({"kind": "stage"}))
-    assert cache.find("stage", key) is None
+    assert cache.fetch("stage", key, tmp_path / "out") is None
     assert list(cache.entries()) == []

@@ -5,15 +5,24 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from efficientvit.checkpoint import save_checkpoint
 from efficientvit.errors import BadCheckpoint, MissingExtra
+from efficientvit.seeded import seeded
+from efficientvit.spec import model_spec
+from export.cache import Cache
+from export.finished import key_of_export
+from export.listener import Silent
 from export.request import Request
-from export.schedule import _units
+from export.schedule import export, units_of
+from runtimes.artifact import digest
+from runtimes.base import Evidence
 from tests.export.conftest import ROOT, TINY, Command
 
 THREE = (*TINY, "-t", "onnx", "-t", "openvino", "-t", "coreml", "--json")
@@ -25,13 +34,93 @@ def _manifests(out: str) -> dict[str, Any]:
 
 def test_jobs_that_share_a_trace_stay_together() -> None:
     jobs = Request(("m0", "m1"), ("all",), weights="seeded").jobs()
-    units = [[(job.model, job.target.name) for job in unit] for unit in _units(jobs)]
+    units = [[(job.model, job.target.name) for job in unit.jobs] for unit in units_of(jobs, {})]
     assert units == [
         [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
         [("m0", "coreml")],
         [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
         [("m1", "coreml")],
     ]
+    assert [unit.second for unit in units_of(jobs, {})] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"require": Evidence.NATIVE},
+        {"quality_budget": 0.1},
+        {"time": False},
+        {"kit": False},
+        {"image_size": 64},
+        {"release": True},
+        {"preprocessing": {"mean": (0.5, 0.5, 0.5)}},
+        {"weights": "seeded:1"},
+        {"skip_bad_photos": True},
+    ],
+)
+def test_what_is_asked_is_part_of_the_key(changed: dict[str, Any]) -> None:
+    request = Request(("m0",), ("onnx",), weights="seeded")
+    (job,) = request.jobs()
+    before = key_of_export(request, job)
+    assert before == key_of_export(request, job) is not None
+    assert key_of_export(replace(request, **changed), job) != before
+    assert key_of_export(replace(request, out=Path("elsewhere")), job) == before
+
+
+def test_what_lies_in_a_named_file_is_part_of_the_key(tmp_path: Path) -> None:
+    weights, photos = tmp_path / "best.pth", tmp_path / "photos"
+    photos.mkdir()
+    request = Request(("m0",), ("onnx",), weights=str(weights), golden=photos)
+    (job,) = request.jobs()
+    assert key_of_export(request, job) is None  # there is nothing yet
+    weights.write_bytes(b"1")
+    keys = [key_of_export(request, job)]
+    weights.write_bytes(b"2")
+    keys.append(key_of_export(request, job))
+    (photos / "a.jpg").write_bytes(b"1")
+    keys.append(key_of_export(request, job))
+    (photos / "a.jpg").rename(photos / "b.jpg")
+    keys.append(key_of_export(request, job))
+    assert None not in keys
+    assert len(set(keys)) == 4
+    (photos / "pipe").symlink_to("/dev/zero")
+    assert key_of_export(request, job) is None
+    assert key_of_export(Request(("m0",), ("onnx",), weights="pretrained"), job) is None  # never downloaded
+
+
+def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> None:
+    """As a training loop does that overwrites its checkpoint."""
+    path, cache = tmp_path / "best.safetensors", Cache(tmp_path / "cache")
+    first, second = (seeded(model_spec("m0", 64), seed) for seed in (0, 1))
+    save_checkpoint(first, path)
+    request = Request(("m0",), ("onnx",), weights=str(path), image_size=64, time=False, out=tmp_path / "out")
+
+    class Overwriting(Silent):
+        def step(self, text: str) -> None:
+            if text.endswith("trace"):
+                save_checkpoint(second, path)
+
+    (made,) = export(request, Overwriting(), cache=cache)
+    assert made.manifest["status"] == "verified"
+    assert not [entry for entry in cache.entries() if entry.kind == "export"]
+    (again,) = export(request, Silent(), cache=cache)
+    assert again.before is None
+    (found,) = export(request, Silent(), cache=cache)
+    assert found.before is not None
+    assert found.manifest == again.manifest
+    assert found.manifest["weights"]["sha256"] == digest(path) != made.manifest["weights"]["sha256"]
+
+    # What a device has reported since stays; what somebody has put there or taken away does not.
+    (found.folder / "ship" / "stray.onnx").write_text("stray")
+    (found.folder / "report.html").unlink()
+    (mended,) = export(request, Silent(), cache=cache)
+    assert (mended.folder / "report.html").is_file()
+    assert not (mended.folder / "ship" / "stray.onnx").exists()
+    reports = found.folder / "evidence" / "device-reports"
+    reports.mkdir()
+    (reports / "phone.json").write_text("{}")
+    (same,) = export(request, Silent(), cache=cache)
+    assert (same.folder / "evidence" / "device-reports" / "phone.json").is_file()
 
 
 def test_side_by_side_then_from_the_cache(command: Command, tmp_path: Path) -> None:
@@ -102,15 +191,37 @@ def test_an_interrupt_ends_every_process_and_leaves_nothing_half_made(tmp_path: 
     )
     assert process.stderr is not None
     first = process.stderr.readline()  # the weights, told by a worker: both are at work
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=120)
     assert "weights" in first
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
     assert not list((tmp_path / "out").glob(".*"))
-    time.sleep(0.5)
-    alive = subprocess.run(["pgrep", "-f", f"{tmp_path}"], capture_output=True, text=True, check=False).stdout
-    assert alive == ""
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+def test_a_process_that_dies_is_an_error(tmp_path: Path) -> None:
+    """As the system ends one when memory runs out."""
+    asked = ["m0", "m1", "--image-size", "64", "-w", "seeded", "--no-time", "-t", "onnx", "--no-cache", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export", *asked, "-o", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    spawned = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    spawned[0].kill()
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 4, rest
+    assert "a process of this export died" in rest
+    _, alive = psutil.wait_procs(spawned, timeout=20)
+    assert not alive
 
 
 @pytest.mark.parametrize(

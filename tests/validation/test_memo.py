@@ -97,6 +97,42 @@ def test_other_images_another_purpose_and_other_code_are_other_keys(
     assert fingerprint("", model, (IMAGES,)) != before
 
 
+class _Kind(nn.Module):
+    """`size`: anything."""
+
+    def __init__(self, size: object) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_one_module_in_two_places_is_told_from_another() -> None:
+    a, b = _Kind(1), _Kind(2)
+    first, second = nn.Sequential(a, b, a), nn.Sequential(a, b, b)
+    assert fingerprint("", first, (IMAGES,)) != fingerprint("", second, (IMAGES,))
+
+
+@pytest.mark.parametrize("setting", [[torch.ones(2)], np.ones(2000), object(), print])
+def test_a_setting_that_its_text_does_not_say_in_full_is_not_remembered(setting: object) -> None:
+    assert fingerprint("", _Kind(setting), (IMAGES,)) is None
+    assert fingerprint("", _Kind((1, {"a"})), (IMAGES,)) is not None
+
+
+def test_pytorch_s_own_settings_are_part_of_it(model: nn.Module) -> None:
+    before = fingerprint("", model, (IMAGES,))
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert fingerprint("", model, (IMAGES,)) not in (before, None)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    with torch.autocast("cpu"):
+        assert fingerprint("", model, (IMAGES,)) is None
+    assert fingerprint("", model.bfloat16(), (IMAGES,)) is None
+
+
 def test_what_a_hook_may_change_is_not_remembered(model: nn.Module) -> None:
     handle = model.register_forward_hook(lambda *_: None)
     assert fingerprint("", model, (IMAGES,)) is None

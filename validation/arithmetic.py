@@ -47,7 +47,7 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
         if tensor.is_floating_point():
             tensor.copy_(rounded(tensor, precision.decoded))
     if precision.quantised:
-        for name in quantisable(result, depthwise=precision.activations is Dtype.UINT8):
+        for name in quantisable(result, depthwise=precision.quantised_depthwise):
             weight = result.get_parameter(name)
             weight.copy_(torch.tensor(dequantised(*quantised(weight.numpy().astype(np.float32)))))
         for name in addends(result) if precision.activations is Dtype.UINT8 else ():

@@ -220,15 +220,14 @@ class _Bench:
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
         ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
-        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is not Format.ENGINE)
+        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        typed = source if source is not None and source.precision.quantised else artifact
-        return with_calibration(reference, typed)
+        return with_calibration(reference, artifact, source if source and source.precision.quantised else None)
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""

@@ -6,40 +6,56 @@ from typing import Any
 
 import numpy as np
 
+from runtimes.onnx_quantisers import MOVES
+
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A quantiser and its only dequantiser, the node before them (None for an input) and the only one behind."""
+    """A quantiser with its dequantisers, the node before them (None for an input) and those behind.
+
+    `repeated`: what it reads was only moved since it was dequantised by the same scale and zero point.
+    """
 
     forth: Any
-    back: Any
+    backs: tuple[Any, ...]
     maker: Any | None
-    reader: Any
+    readers: tuple[Any, ...]
+    repeated: bool
+
+    @property
+    def reader(self) -> str:
+        """The kind of the only operator behind it, or nothing."""
+        return self.readers[0].op_type if len(self.readers) == 1 else ""
 
 
 def behind_each_relu_alone(pair: Pair) -> bool:
     """The pair before a ReLU: half of its integers would be for values that the ReLU drops."""
-    return bool(pair.reader.op_type == "Relu")
+    return pair.reader == "Relu"
 
 
 def rounded_once(pair: Pair) -> bool:
-    """The pair before a ReLU; that between a product and what is added to it; that before a softmax."""
-    summed = pair.reader.op_type == "Add" and pair.maker is not None and pair.maker.op_type in _PRODUCTS
-    return summed or pair.reader.op_type == "Softmax" or behind_each_relu_alone(pair)
+    """What would round a second time: before a ReLU, between a product and what is added to it, behind a move.
+
+    And what is before a softmax, which computes in floats.
+    """
+    summed = pair.reader == "Add" and pair.maker is not None and pair.maker.op_type in _PRODUCTS
+    return pair.repeated or summed or pair.reader in ("Relu", "Softmax")
 
 
 def without_pairs(model: Any, needless: Callable[[Pair], bool]) -> None:
-    """Take out, in place, the pairs that are `needless` and have one reader."""
+    """Take out, in place, the pairs that are `needless`."""
     graph = model.graph
-    taken = set()
-    for pair in list(_pairs(graph)):
-        if needless(pair):
-            index = list(pair.reader.input).index(pair.back.output[0])
-            pair.reader.input[index] = pair.forth.input[0]
-            taken |= {id(pair.forth), id(pair.back)}
-    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if id(node) not in taken]
+    dropped = [pair for pair in _pairs(graph) if needless(pair)]
+    taken = {name for pair in dropped for node in (pair.forth, *pair.backs) for name in node.output}
+    for pair in dropped:
+        instead = {back.output[0] for back in pair.backs}
+        for reader in pair.readers:
+            for index, name in enumerate(reader.input):
+                if name in instead:
+                    reader.input[index] = pair.forth.input[0]
+    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if node.output[0] not in taken]
     del graph.node[:]
     graph.node.extend(kept)
     used = {name for node in graph.node for name in node.input}
@@ -54,13 +70,20 @@ def _pairs(graph: Any) -> Iterator[Pair]:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    for back in graph.node:
-        forth = makers.get(back.input[0]) if back.op_type == "DequantizeLinear" else None
-        if forth is None or forth.op_type != "QuantizeLinear":
+    outputs = {output.name for output in graph.output}
+    for forth in graph.node:
+        if forth.op_type != "QuantizeLinear":
             continue
-        behind = readers.get(back.output[0], [])
-        if len(behind) == len(readers[forth.output[0]]) == 1:
-            yield Pair(forth, back, makers.get(forth.input[0]), behind[0])
+        backs = readers.get(forth.output[0], [])
+        behind = [node for back in backs for node in readers.get(back.output[0], [])]
+        if not behind or outputs & {back.output[0] for back in backs}:
+            continue
+        maker = makers.get(forth.input[0])
+        moved = maker
+        while moved is not None and moved.op_type in MOVES:
+            moved = makers.get(moved.input[0])
+        repeated = moved is not maker and moved is not None and list(moved.input[1:]) == list(forth.input[1:])
+        yield Pair(forth, tuple(backs), maker, tuple(behind), repeated)
 
 
 def without_zero_points(model: Any) -> None:

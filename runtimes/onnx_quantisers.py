@@ -13,6 +13,8 @@ import numpy as np
 
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 _DENSE = ("Conv", "Gemm", "MatMul")
+MOVES = ("Reshape", "Transpose", "Split")
+"""What changes no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ class Quantiser:
             return -self.most * self.scale, self.most * self.scale
         return (self.least - self.zero) * self.scale, (self.most - self.zero) * self.scale
 
+    @property
+    def limits(self) -> tuple[np.float32, np.float32]:
+        """What its lowest and its highest integer stand for, in float32, as a converter to ranges computes them."""
+        unit = np.float32(self.scale)
+        return np.float32(self.least - self.zero) * unit, np.float32(self.most - self.zero) * unit
+
 
 def is_quantised(model: Any) -> bool:
     """There is a quantiser in the graph."""
@@ -68,12 +76,16 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
             )
 
 
-def left_out(model: Any, *, depthwise: bool = False) -> Counter[str]:
+def left_out(model: Any, *, depthwise: bool = False, moved: bool = False) -> Counter[str]:
     """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
 
-    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too.
+    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too. What was only moved since it
+    was dequantised is as good as dequantised where `moved`.
     """
-    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    dequantised: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" or (moved and node.op_type in MOVES and node.input[0] in dequantised):
+            dequantised.update(node.output)
     return Counter(
         node.op_type
         for node in model.graph.node

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx_file import load_onnx
+from runtimes.openvino_quantisers import makers_of_quantised
 from runtimes.trt_network import typed_onnx
 from validation.blame import SHOWN, Blame, LayerError, Suspect
 from validation.gates import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
@@ -54,6 +55,8 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 
 def _modules(artifact: Artifact) -> dict[str, str]:
-    """Tensor -> path of the module: a node of ours is named by it, and the network's tensors are the file's."""
+    """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
+    if artifact.format is Format.OPENVINO:
+        return makers_of_quantised(artifact.path)
     nodes = load_onnx(typed_onnx(artifact)).graph.node
     return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

@@ -164,7 +164,7 @@ class ReferenceModel:
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
         if precision.quantised:
-            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision.activations)
+            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.golden.preprocessing) if image_input else ())]
@@ -267,14 +267,14 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
 
 
-def quantised_constants(deploy: nn.Module, activations: Dtype) -> list[tuple[str, NDArray[Any]]]:
+def quantised_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
     """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
 
-    Among unsigned activations the attention biases are unsigned too, with a zero point. By the names that ONNX
-    Runtime's quantiser gives them.
+    Among activations with zero points the attention biases have one too. By the names that ONNX Runtime's quantiser
+    gives them.
     """
-    unsigned = activations is Dtype.UINT8
-    weights, biases = set(quantisable(deploy, depthwise=unsigned)), set(addends(deploy) if unsigned else ())
+    weights = set(quantisable(deploy, depthwise=precision.quantised_depthwise))
+    biases = set(addends(deploy) if precision.activations is Dtype.UINT8 else ())
     result: list[tuple[str, NDArray[Any]]] = []
     for name, value in deploy_constants(deploy, Dtype.FP32):
         if name in weights:

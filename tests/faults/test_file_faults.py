@@ -53,6 +53,7 @@ def test_planted_in_openvino(fault: FileFault, run: Callable[..., Any]) -> None:
     rng = np.random.default_rng(3)
     outcome = run("openvino", fault.variant, "openvino", lambda path: fault.plant(path, rng))
     assert isinstance(outcome.final, Rejected)
+    assert fault.gate in {gate.gate for gate in outcome.final.report.gates if not gate.passed}
     assert outcome.stages[-1].name == "openvino"
     assert outcome.code(Evidence.BUILT) is Exit.REJECTED
 
@@ -69,7 +70,7 @@ def test_the_first_stage_with_the_fault_is_blamed(run: Callable[..., Any]) -> No
     assert [stage.name for stage in outcome.stages] == ["trace"]
 
 
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16")])
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "int8")])
 def test_the_healthy_chain_passes(target: str, precision: str, run: Callable[..., Any]) -> None:
     outcome = run(target, precision)
     assert outcome.code(Evidence.NATIVE) is Exit.OK

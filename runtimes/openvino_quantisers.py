@@ -1,7 +1,7 @@
 """The quantisers of an int8 IR: where they stand, and the IR without those between its operators.
 
-OpenVINO's converter makes one FakeQuantize of each Q/DQ pair, which rounds floats within a range of floats, and leaves a
-ReLU to the range behind it that starts at zero. Weights stay integers, each with a Multiply by its channels' scales.
+OpenVINO's converter makes one FakeQuantize of each Q/DQ pair, which rounds floats within a range of floats, and leaves
+a ReLU to the range behind it that starts at zero. Weights stay integers, each with a Multiply by its channels' scales.
 """
 
 from collections import Counter
@@ -70,7 +70,7 @@ class FakeQuantiser:
         unit = self.scale
         return bool(unit > 0 and abs(np.float64(self.low) - self.least * np.float64(unit)) < 1e-3 * unit)
 
-    def integers(self, values: NDArray[np.float32]) -> NDArray[np.int8] | NDArray[np.uint8]:
+    def integers(self, values: NDArray[np.float32]) -> NDArray[np.integer]:
         """What values on its grid, in units, are as integers."""
         return values.astype(self.dtype)
 

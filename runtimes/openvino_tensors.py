@@ -1,4 +1,4 @@
-"""The tensors of an int8 IR in float32 arithmetic: as it says them, rounding spelled out, and without its quantisers."""
+"""The tensors of an int8 IR in float32 arithmetic: with its roundings spelled out, and without its quantisers."""
 
 from pathlib import Path
 

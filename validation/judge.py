@@ -65,7 +65,7 @@ def judge(
 
 
 def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
-    """Asked for bfloat16 or int8, OpenVINO computes in float32 where the CPU has no units for it, and doesn't say so."""
+    """Asked for bfloat16 or int8, OpenVINO computes in float32 where the CPU has no units for it, without a word."""
     attested, asked = report.attestation, artifact.precision.execution
     if artifact.format is not Format.OPENVINO or asked not in (Dtype.BF16, Dtype.INT8):
         return None

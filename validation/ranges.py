@@ -13,8 +13,8 @@ from runtimes.extremes import extremes
 from runtimes.onnx_file import load_onnx
 from runtimes.onnx_quantisers import activation_quantisers, without_quantisers
 from runtimes.onnx_tensors import OnnxTensors
-from runtimes.openvino_tensors import BareOpenVino
 from runtimes.openvino_quantisers import RANGE
+from runtimes.openvino_tensors import BareOpenVino
 from runtimes.trt_network import typed_onnx
 from validation.constants import digests
 from validation.reference import Reference
@@ -84,7 +84,9 @@ def _lengths(quantiser: Calibrated, reached: tuple[float, float]) -> tuple[float
 
 def with_calibration(reference: Reference, artifact: Artifact, source: Artifact | None = None) -> Reference:
     """Of a quantised artifact the reference with what calibration found, which is its own to say, or its source's."""
-    return reference.with_constants(calibration_digests(artifact, source)) if artifact.precision.quantised else reference
+    return (
+        reference.with_constants(calibration_digests(artifact, source)) if artifact.precision.quantised else reference
+    )
 
 
 def is_calibrated(name: str, precision: Precision) -> bool:

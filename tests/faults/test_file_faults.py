@@ -70,7 +70,9 @@ def test_the_first_stage_with_the_fault_is_blamed(run: Callable[..., Any]) -> No
     assert [stage.name for stage in outcome.stages] == ["trace"]
 
 
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "int8")])
+@pytest.mark.parametrize(
+    ("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "int8")]
+)
 def test_the_healthy_chain_passes(target: str, precision: str, run: Callable[..., Any]) -> None:
     outcome = run(target, precision)
     assert outcome.code(Evidence.NATIVE) is Exit.OK

@@ -37,7 +37,7 @@ def _model() -> onnx.ModelProto:
         helper.make_node("Softmax", ["relu_dq"], ["logits"], axis=-1),
     ]
     zeros = {"image": 85, "product": 100, "sum": 128, "relu": 0}
-    held: dict[str, NDArray[Any]] = {"addend": np.float32([[0.5, -2.0], [0.25, 1.0]])}
+    held: dict[str, NDArray[Any]] = {"addend": np.array([[0.5, -2.0], [0.25, 1.0]], np.float32)}
     for name, zero in zeros.items():
         held[f"{name}_scale"] = np.array(0.02, np.float32)
         held[f"{name}_zero_point"] = np.array(zero, np.uint8)
@@ -84,7 +84,8 @@ def test_ranges_become_symmetric_where_anything_is_negative() -> None:
     assert len(_quantised(model)) == 5
     found = {each.tensor: each for each in activation_quantisers(model)}
     assert all(quantiser.zero == 0 for quantiser in found.values())
-    assert (found["relu"].least, found["relu"].scale) == (0, np.float32(0.02))
+    assert found["relu"].least == 0
+    assert found["relu"].scale == np.float32(0.02)
     for tensor, zero in (("image", 85), ("product", 100), ("sum", 128)):
         assert found[tensor].symmetric
         largest = max(zero, 255 - zero) * 0.02

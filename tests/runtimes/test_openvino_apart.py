@@ -117,7 +117,7 @@ def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp
         assert found[tensor].dtype == right[f"{tensor}_q"].dtype
         assert np.abs(found[tensor].astype(int) - right[f"{tensor}_q"].astype(int)).max() <= 1
     assert found["r"].max() > 20
-    np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-4, atol=UNIT)
+    np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-4, atol=float(UNIT))
 
 
 @pytest.mark.parametrize("batch", [1, "batch"])

@@ -193,7 +193,8 @@ class _Bench:
         outcome.blame = Blame((), note="looking for the layer failed: evidence/log.txt says how")
         with chatter.into(self._log), _aside():
             if isinstance(final, Rejected):
-                outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates)
+                source = outcome.stages[-2].artifact if len(outcome.stages) > 1 else None
+                outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates, source=source)
             else:
                 outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
@@ -227,7 +228,7 @@ class _Bench:
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        return with_calibration(reference, artifact, source if source and source.precision.quantised else None)
+        return with_calibration(reference, artifact, source)
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""

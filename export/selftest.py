@@ -291,8 +291,10 @@ class _Bench:
 
     def _verdict(self, artifact: Artifact, source: Artifact | None) -> Verdict:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        calibrated = source if source and source.precision.quantised else None
-        return judge(artifact, with_calibration(reference, artifact, calibrated), runtime_for(artifact.format))
+        return judge(artifact, with_calibration(reference, artifact, source), runtime_for(artifact.format))
+
+    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[gates.GateResult]) -> Blame:
+        return blame_artifact(artifact, self._reference, failed, source=source)
 
     def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
         folder = self._scratch / "spoilt"
@@ -317,7 +319,7 @@ class _Bench:
                 assert made.artifact is not None
                 truth, effect = _changes(made.artifact, spoilt, images, self._budget(spoilt))
                 if truth is not None and verdict.report is not None and failed:
-                    blamed = truth.named_by(blame_artifact(spoilt, self._reference, verdict.report.gates))
+                    blamed = truth.named_by(self._blamed(spoilt, made.source, verdict.report.gates))
         return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, found, blamed, effect)
 
     def inputs(self, step: Step) -> Iterator[Detection]:

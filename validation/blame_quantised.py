@@ -20,7 +20,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     batch = artifact.batch or 1
     judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
-    layers, modules = [], _modules(artifact)
+    layers, modules = [], modules_of_quantised(artifact)
     for deviation in layer_deviations(artifact, model.golden.images[rows]):
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
         kind, module = "quantised" if deviation.integer else "layer", modules.get(deviation.tensor, "")
@@ -36,7 +36,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     """Activations whose quantisers saturate, or waste their integers, the worst first."""
-    modules = _modules(artifact)
+    modules = modules_of_quantised(artifact)
     reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
     ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
     suspects = []
@@ -54,7 +54,7 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     return Blame(tuple(suspects))
 
 
-def _modules(artifact: Artifact) -> dict[str, str]:
+def modules_of_quantised(artifact: Artifact) -> dict[str, str]:
     """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
     if artifact.format is Format.OPENVINO:
         return makers_of_quantised(artifact.path)

@@ -84,9 +84,10 @@ def _lengths(quantiser: Calibrated, reached: tuple[float, float]) -> tuple[float
 
 def with_calibration(reference: Reference, artifact: Artifact, source: Artifact | None = None) -> Reference:
     """Of a quantised artifact the reference with what calibration found, which is its own to say, or its source's."""
-    return (
-        reference.with_constants(calibration_digests(artifact, source)) if artifact.precision.quantised else reference
-    )
+    if not artifact.precision.quantised:
+        return reference
+    quantised = source if source is not None and source.precision.quantised else None
+    return reference.with_constants(calibration_digests(artifact, quantised))
 
 
 def is_calibrated(name: str, precision: Precision) -> bool:

@@ -378,7 +378,7 @@ class _Truth:
             layer = suspect.layer.name if suspect.layer else ""
             held = {(suspect.constant or "").replace(".", "_")}
             if suspect.layer and suspect.layer.kind == "quantiser":
-                held |= {f"{layer}_scale".replace(".", "_"), f"{layer}_zero_point".replace(".", "_")}
+                held |= {f"{layer}{end}".replace(".", "_") for end in ("_scale", "_zero_point", "_range")}
             if layer in self.layers or held & self.constants:
                 return True
         return False

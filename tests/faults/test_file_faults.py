@@ -19,6 +19,7 @@ from efficientvit.errors import ArtifactChanged
 from export import cli
 from export.faults.fault import FileFault
 from export.faults.ir import FAULTS as IR_FAULTS
+from export.faults.ir_quantised import exchanged_ranges
 from export.faults.onnx_graph import last_bit, zeroed_bias
 from export.faults.onnx_table import FAULTS
 from export.outcome import Exit
@@ -56,6 +57,16 @@ def test_planted_in_openvino(fault: FileFault, run: Callable[..., Any]) -> None:
     assert fault.gate in {gate.gate for gate in outcome.final.report.gates if not gate.passed}
     assert outcome.stages[-1].name == "openvino"
     assert outcome.code(Evidence.BUILT) is Exit.REJECTED
+
+
+@pytest.mark.blames
+def test_exchanged_ranges_are_blamed_on_the_modules_whose_tensors_they_are_of(run: Callable[..., Any]) -> None:
+    """Only calibration knows them: the file that the IR was made of says what they were."""
+    outcome = run("openvino", "int8", "openvino", lambda path: exchanged_ranges(path, np.random.default_rng(5)))
+    suspects = outcome.blame.suspects
+    assert len(suspects) == 2
+    assert all(suspect.constant.endswith("_range") for suspect in suspects)
+    assert all(suspect.module.startswith(("stem", "stage", "head")) for suspect in suspects)
 
 
 def test_the_first_stage_with_the_fault_is_blamed(run: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ from export.fallback import can_fall_back, fall_back
 from export.step import Step
 from export.targets import TARGETS
 from export.trace import write_onnx
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.extras import missing
 from runtimes.host import versions
 from runtimes.ports import INPUT, OUTPUT
@@ -128,16 +128,23 @@ def _made(
     step(f"{name}: torch.onnx.export, batch {batch}")
     stock = _stock(name, module, batch, folder / f"{name}-stock.onnx")
     simplified = simplify.simplify(stock, folder / f"{name}.onnx")
-    unsigned = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
+
+    def quantised(target: str) -> Artifact:
+        (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage == "quantize")
+        return quantize.quantize(simplified, folder / f"{name}-{target}-int8.onnx", golden.images, made)
+
     if "onnx" in targets:
         yield "onnx", STOCK, stock
         yield "onnx", "fp32", simplified
         step(f"{name}: int8")
-        yield "onnx", "int8", quantize.quantize(simplified, folder / f"{name}-int8.onnx", golden.images, unsigned)
+        yield "onnx", "int8", quantised("onnx")
     if "openvino" in targets:
         for precision in ("fp32", "bf16"):
             made = TARGETS["openvino"].precisions[precision][-1][1]
             yield "openvino", precision, to_openvino.to_openvino(simplified, folder / f"{name}-{precision}.xml", made)
+        step(f"{name}: int8 for OpenVINO")
+        source = quantised("openvino")
+        yield "openvino", "int8", to_openvino.to_openvino(source, folder / f"{name}-int8.xml", source.precision)
 
 
 def _stock(name: str, module: "nn.Module", batch: int, out: Path) -> Artifact:

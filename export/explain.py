@@ -9,7 +9,7 @@ from export.exported import BadFolder, artifact_of, read_manifest
 from export.recompute import recompute
 from export.stages import SHARED
 from export.step import Step
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, Dtype
 from runtimes.registry import runtime_for
 from validation import reference_file
 from validation.blame import Blame
@@ -86,7 +86,8 @@ def _quality_budget(folder: Path) -> float | None:
 def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
     """What the file itself fails, now and here."""
     reference = with_calibration(model.at(artifact.precision, image_input=artifact.interface.image_input), artifact)
-    ships = manifest["stages"][-1]["name"] in SHARED or manifest["tensorrt"] is None
+    others = manifest["tensorrt"] is not None or artifact.precision.activations is Dtype.SYMMETRIC8
+    ships = manifest["stages"][-1]["name"] in SHARED or not others
     ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
     verdict = judge(
         artifact, reference, runtime_for(artifact.format, ships=ships), ane_budget=ready["budget"] if ready else None

@@ -261,7 +261,8 @@ class _Bench:
         outcome.blame = Blame((), note="looking for the layer failed: evidence/log.txt says how")
         with chatter.into(self._log), _aside():
             if isinstance(final, Rejected):
-                outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates)
+                source = outcome.stages[-2].artifact if len(outcome.stages) > 1 else None
+                outcome.blame = blame_artifact(final.artifact, self._reference, final.report.gates, source=source)
             else:
                 outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
@@ -325,7 +326,7 @@ class _Bench:
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
         ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
-        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is not Format.ENGINE)
+        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
@@ -335,8 +336,7 @@ class _Bench:
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        typed = source if source is not None and source.precision.quantised else artifact
-        return with_calibration(reference, typed)
+        return with_calibration(reference, artifact, source)
 
     def _weighed(self, verdict: Verdict) -> Verdict:
         """A pass on weights on which nothing could have failed is none."""

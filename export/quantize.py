@@ -1,14 +1,16 @@
 """Stage `quantize`: the ONNX file with explicit Q/DQ pairs, calibrated on images, by ONNX Runtime's own quantiser.
 
 Weights are int8 with a scale for each output channel, biases stay float32 (a runtime that wants integers makes them
-itself), ranges are percentiles and not largest values (docs/numerics.md). Beyond that TensorRT and CPUs want different
-files:
+itself), ranges are percentiles and not largest values (docs/numerics.md). Beyond that TensorRT, ONNX Runtime and
+OpenVINO want different files:
 
-    symmetric    int8 activations, and pairs around matrix products and dense convolutions alone. Depthwise
+    INT8         int8 activations, and pairs around matrix products and dense convolutions alone. Depthwise
                  convolutions stay float32: their absorbed residual (a 1 on the centre tap) leaves the other weights few
                  of the integers.
-    unsigned     uint8 activations with a zero point, for which x86 has its fast kernels, and pairs around everything,
-                 so that between two convolutions nothing goes back to float32.
+    UINT8        uint8 activations with a zero point, for which ONNX Runtime has its fast kernels on x86, and pairs
+                 around everything, so that between two convolutions nothing goes back to float32.
+    SYMMETRIC8   the same without zero points, int8 where a tensor has negative values, for OpenVINO: a zero point costs
+                 a correction there. Sums are rounded once, behind what is added, and a softmax reads floats.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.float_layers import leave_in_float, without_unread
+from export.float_layers import leave_in_float
 from export.int8_options import saturation
+from export.quantiser_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
 from export.trace import write_onnx
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Array
@@ -25,7 +28,7 @@ from runtimes.host import versions
 from runtimes.ports import INPUT
 
 _DENSE = ["Conv", "Gemm", "MatMul"]
-_PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999}
+_PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999, Dtype.SYMMETRIC8: 99.999}
 """By activations; measured, docs/numerics.md."""
 
 _OVERRIDES = "TensorQuantOverrides"
@@ -49,7 +52,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
         def get_next(self) -> dict[str, Array] | None:
             return next(self._batches, None)
 
-    unsigned = precision.activations is Dtype.UINT8
+    activations = precision.activations
     advice = logging.getLogger()  # ONNX Runtime advises on standard error to simplify first: that has been done
     level = advice.level
     advice.setLevel(logging.ERROR)
@@ -66,8 +69,11 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
     finally:
         advice.setLevel(level)
     model = onnx.load(out)
-    if unsigned:
-        _one_pair_behind_each_relu(model)
+    if activations is Dtype.UINT8:
+        without_pairs(model, behind_each_relu_alone)
+    elif activations is Dtype.SYMMETRIC8:
+        without_pairs(model, rounded_once)
+        without_zero_points(model)
     floats = onnx.load(source.path)
     leave_in_float(model, floats, precision.float_layers)
     _tidy(model, floats)
@@ -83,16 +89,19 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
         source=source,
         tools=versions("onnxruntime", "onnx"),
     )
-    depthwise = "" if unsigned else "; depthwise convolutions stay float32"
+    depthwise = "" if precision.quantised_depthwise else "; depthwise convolutions stay float32"
     notes = [f"calibrated on {len(images)} images{depthwise}"]
-    if unsigned and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
+    if activations is Dtype.UINT8 and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
         notes.append(note)
     return replace(made, notes=tuple(notes))
 
 
 def _options(model: Any, precision: Precision) -> Mapping[str, Any]:
-    if precision.activations is not Dtype.UINT8:
-        return _symmetric(model)
+    match precision.activations:
+        case Dtype.INT8:
+            return _symmetric(model)
+        case Dtype.SYMMETRIC8:
+            return {**_unsigned(), "nodes_to_exclude": _scores(model)}
     options = _unsigned()
     if precision.weights is Dtype.INT7:
         # For what is multiplied: what is added to an activation keeps its 8 bits.
@@ -143,30 +152,20 @@ def _added(model: Any) -> list[str]:
     return [name for node in model.graph.node if node.op_type == "Add" for name in node.input if name in held]
 
 
+def _scores(model: Any) -> list[str]:
+    """Softmaxes and what is added before them: attention biases stay float32."""
+    softmaxes = [node for node in model.graph.node if node.op_type == "Softmax"]
+    read = {node.input[0] for node in softmaxes}
+    added = [node for node in model.graph.node if node.op_type == "Add" and node.output[0] in read]
+    return [node.name for node in (*softmaxes, *added)]
+
+
 def _depthwise(model: Any) -> list[str]:
     return [
         node.name
         for node in model.graph.node
         if node.op_type == "Conv" and any(entry.name == "group" and entry.i > 1 for entry in node.attribute)
     ]
-
-
-def _one_pair_behind_each_relu(model: Any) -> None:
-    """Take out the pair before it: half of that pair's integers would be for values that the ReLU drops."""
-    graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    readers: dict[str, int] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
-    for node in graph.node:
-        back = makers.get(node.input[0]) if node.op_type == "Relu" else None
-        if back is None or back.op_type != "DequantizeLinear" or readers[back.output[0]] > 1:
-            continue
-        forth = makers[back.input[0]]
-        if readers[forth.output[0]] == 1:
-            node.input[0] = forth.input[0]
-    without_unread(model)
 
 
 def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:

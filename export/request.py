@@ -15,7 +15,7 @@ from export.labelled import Evaluation
 from export.opsets import DEFAULT_OPSET, OPSETS
 from export.targets import TARGETS, Plan, Target
 from export.tensorrt_options import TensorRtOptions
-from runtimes.artifact import Format, Precision
+from runtimes.artifact import Dtype, Format, Precision
 from runtimes.base import Evidence
 
 _LARGEST_BATCH = 1024
@@ -247,7 +247,7 @@ def slug(job: Job, image_size: int, weights: str) -> str:
     if job.opset != DEFAULT_OPSET:
         parts.append(f"opset{job.opset}")
     parts += [job.target.name, job.precision]
-    if job.int8 is not None:
+    if job.int8 is not None and any(made.weights is Dtype.INT7 for _, made in job.plan):
         parts += job.int8.slug_parts()
     if job.coreml is not None:
         parts += job.coreml.slug_parts()

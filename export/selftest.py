@@ -59,6 +59,7 @@ FORMS = (
     ("onnx", "int8"),
     ("openvino", "fp32"),
     ("openvino", "fp16"),
+    ("openvino", "int8"),
     ("coreml", "fp16"),
 )
 """Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
@@ -75,7 +76,7 @@ _BLAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """A stage's artifact as it should be, and whether the gates let it pass."""
+    """A stage's artifact as it should be, and whether the gates let it pass. `source`: what it was made of."""
 
     artifact: Artifact | None
     target: str
@@ -83,6 +84,7 @@ class Healthy:
     stage: str
     passed: bool
     why: str
+    source: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +250,14 @@ class _Bench:
             if fault.stage not in stages:
                 continue
             step(f"{target} {variant}: {fault.name}")
-            healthy = stages[fault.stage].artifact
-            assert healthy is not None
+            made = stages[fault.stage]
+            assert made.artifact is not None
             try:
-                spoilt = self._spoilt(healthy, fault)
+                spoilt = self._spoilt(made.artifact, fault)
             except _NOWHERE as error:  # this model has no place for it, such as windows that are not padded
                 self.unplanted.append(f"{fault}: {type(error).__name__} {error}")
                 continue
-            yield self._detection(fault, healthy, spoilt)
+            yield self._detection(fault, made, spoilt)
 
     def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
         """Every stage's healthy artifact; the stages that others share are made and judged once."""
@@ -274,20 +276,25 @@ class _Bench:
             if key not in self._made:
                 step(f"{target} {variant}: {name}")
                 artifact = STAGES[name](replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
-                self._made[key] = self._judged(artifact, target, variant, name)
+                self._made[key] = self._judged(artifact, source, target, variant, name)
                 self.healthy.append(self._made[key])
             result[name] = self._made[key]
             source = result[name].artifact
         return result
 
-    def _judged(self, artifact: Artifact, target: str, variant: str, name: str) -> Healthy:
-        verdict = self._verdict(artifact)
+    def _judged(self, artifact: Artifact, source: Artifact | None, target: str, variant: str, name: str) -> Healthy:
+        verdict = self._verdict(artifact, source)
         passed = isinstance(verdict, VerifiedArtifact)
-        return Healthy(artifact, target, variant, name, passed, "" if passed else getattr(verdict, "reason", ""))
+        return Healthy(
+            artifact, target, variant, name, passed, "" if passed else getattr(verdict, "reason", ""), source
+        )
 
-    def _verdict(self, artifact: Artifact) -> Verdict:
+    def _verdict(self, artifact: Artifact, source: Artifact | None) -> Verdict:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        return judge(artifact, with_calibration(reference, artifact), runtime_for(artifact.format))
+        return judge(artifact, with_calibration(reference, artifact, source), runtime_for(artifact.format))
+
+    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[gates.GateResult]) -> Blame:
+        return blame_artifact(artifact, self._reference, failed, source=source)
 
     def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
         folder = self._scratch / "spoilt"
@@ -296,12 +303,12 @@ class _Bench:
         fault.plant(path, self._rng(str(fault)))
         return replace(artifact, path=path, sha256=digest(path))
 
-    def _detection(self, fault: FileFault, healthy: Artifact, spoilt: Artifact) -> Detection:
+    def _detection(self, fault: FileFault, made: Healthy, spoilt: Artifact) -> Detection:
         found: tuple[str, ...]
         blamed: bool | None = None
         effect: float | None = None
         try:
-            verdict = self._verdict(spoilt)
+            verdict = self._verdict(spoilt, made.source)
         except (StageFailed, BrokenArtifact) as error:  # the runtime refuses the file: a failed stage, exit 4
             found = (type(error).__name__,)
         else:
@@ -309,9 +316,10 @@ class _Bench:
             found = tuple(str(gate.gate) for gate in failed)
             if not failed or {gate.gate for gate in failed} & _WITH_LAYERS:
                 images = self._images(spoilt)
-                truth, effect = _changes(healthy, spoilt, images, self._budget(spoilt))
+                assert made.artifact is not None
+                truth, effect = _changes(made.artifact, spoilt, images, self._budget(spoilt))
                 if truth is not None and verdict.report is not None and failed:
-                    blamed = truth.named_by(blame_artifact(spoilt, self._reference, verdict.report.gates))
+                    blamed = truth.named_by(self._blamed(spoilt, made.source, verdict.report.gates))
         return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, found, blamed, effect)
 
     def inputs(self, step: Step) -> Iterator[Detection]:
@@ -370,7 +378,7 @@ class _Truth:
             layer = suspect.layer.name if suspect.layer else ""
             held = {(suspect.constant or "").replace(".", "_")}
             if suspect.layer and suspect.layer.kind == "quantiser":
-                held |= {f"{layer}_scale".replace(".", "_"), f"{layer}_zero_point".replace(".", "_")}
+                held |= {f"{layer}{end}".replace(".", "_") for end in ("_scale", "_zero_point", "_range")}
             if layer in self.layers or held & self.constants:
                 return True
         return False

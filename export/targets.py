@@ -14,6 +14,7 @@ _BF16_EXECUTION = Precision(execution=Dtype.BF16)
 _FP16_WEIGHTS = Precision(weights=Dtype.FP16)
 _INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 _UINT8 = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
+_SYMMETRIC8 = Precision(Dtype.INT8, Dtype.SYMMETRIC8, Dtype.INT8)
 _ONNX: Plan = (("trace", _FP32), ("simplify", _FP32))
 
 
@@ -68,6 +69,7 @@ TARGETS: Mapping[str, Target] = {
                 "fp16": (*_ONNX, ("openvino", _FP16_WEIGHTS)),
                 # The same file as fp32; ship/runtime-settings.json asks for the other arithmetic.
                 "bf16": (*_ONNX, ("openvino", _BF16_EXECUTION)),
+                "int8": (*_ONNX, ("quantize", _SYMMETRIC8), ("openvino", _SYMMETRIC8)),
             },
         ),
         Target(

@@ -32,8 +32,9 @@ class Dtype(StrEnum):
     """A format of weights, activations or arithmetic.
 
     The last three are of stored weights alone: indices of 8, 6 or 4 bits into a palette for each tensor. INT8 weights
-    have a scale for each output channel, INT8 activations one for the tensor. UINT8 is of activations alone: a scale
-    and a zero point for the tensor, which is what the kernels of CPUs take. INT7 is of weights beside these: int8, of
+    have a scale for each output channel, INT8 activations one for the tensor. UINT8 and SYMMETRIC8 are of activations
+    alone: a scale and a zero point for the tensor, which ONNX Runtime's kernels take; a scale and no zero point, uint8
+    where nothing is negative and int8 elsewhere, which OpenVINO's take. INT7 is of weights beside UINT8: int8, of
     which only -64 to 64 are used, so that two products fit into the 16 bits in which x86 without VNNI adds them.
     """
 
@@ -43,6 +44,7 @@ class Dtype(StrEnum):
     INT8 = "int8"
     INT7 = "int7"
     UINT8 = "uint8"
+    SYMMETRIC8 = "symmetric8"
     PALETTE8 = "palette8"
     PALETTE6 = "palette6"
     PALETTE4 = "palette4"
@@ -97,7 +99,12 @@ class Precision:
     @property
     def quantised(self) -> bool:
         """Activations are rounded to integers between the layers (Q/DQ), as weights are."""
-        return self.activations in (Dtype.INT8, Dtype.UINT8)
+        return self.activations in (Dtype.INT8, Dtype.UINT8, Dtype.SYMMETRIC8)
+
+    @property
+    def quantised_depthwise(self) -> bool:
+        """Depthwise convolutions are quantised as the dense ones are: for CPUs, not for TensorRT."""
+        return self.activations in (Dtype.UINT8, Dtype.SYMMETRIC8)
 
     @property
     def rounding(self) -> Dtype:

@@ -50,11 +50,29 @@ def _onnx(artifact: Artifact) -> Iterator[Constant]:
 
 
 def _openvino(artifact: Artifact) -> Iterator[Constant]:
+    from runtimes.openvino_quantisers import FAKE, RANGE, quantiser_of, scaled_weights
+
     model = import_openvino().Core().read_model(artifact.path)
+    scales = {scale.get_friendly_name(): integers for _, integers, scale in scaled_weights(model)}
     for operation in model.get_ops():
-        if operation.get_type_name() == "Constant" and not _unit_scale(operation):
+        kind, name = operation.get_type_name(), operation.get_friendly_name()
+        if kind == FAKE:  # its limits as one constant, by the tensor's name: the converter only numbers them
+            fake = quantiser_of(operation)
+            yield f"{fake.tensor}{RANGE}", np.array([fake.low, fake.high, *fake.back], np.float32)
+        elif kind != "Constant" or _unit_scale(operation) or _is_limit(operation):
+            continue
+        elif name in scales:
+            weight = scales[name].get_friendly_name().removesuffix("_quantized")
+            yield f"{weight}_scale", np.array(operation.data)
+        else:
             # The fp16 compression appends a suffix to the name that the ONNX file had.
-            yield operation.get_friendly_name().removesuffix("_compressed"), np.array(operation.data)
+            yield name.removesuffix("_compressed"), np.array(operation.data)
+
+
+def _is_limit(constant: Any) -> bool:
+    """Nothing but quantisers reads it, and each says it."""
+    readers = [port.get_node().get_type_name() for port in constant.output(0).get_target_inputs()]
+    return bool(readers) and set(readers) == {"FakeQuantize"}
 
 
 def _unit_scale(constant: Any) -> bool:

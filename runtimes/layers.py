@@ -106,10 +106,14 @@ def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 
 
 def _openvino(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
+    from runtimes.openvino_quantisers import without_quantisers
+
     openvino = import_openvino()
     with refused_by("OpenVINO", artifact.path.name, [RuntimeError]):
         core = openvino.Core()
         model = core.read_model(artifact.path)
+        if mode is Mode.ORACLE and artifact.precision.quantised:
+            without_quantisers(model)
         constant: dict[str, str] = {}
         layers: list[Layer] = []
         shown: list[Any] = []

@@ -15,6 +15,9 @@ _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 DENSE = ("Conv", "Gemm", "MatMul")
 """What is called a layer here: what multiplies."""
 
+MOVES = ("Reshape", "Transpose", "Split")
+"""What changes no value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
@@ -43,6 +46,12 @@ class Quantiser:
             return -self.most * self.scale, self.most * self.scale
         return (self.least - self.zero) * self.scale, (self.most - self.zero) * self.scale
 
+    @property
+    def limits(self) -> tuple[np.float32, np.float32]:
+        """What its lowest and its highest integer stand for, in float32, as a converter to ranges computes them."""
+        unit = np.float32(self.scale)
+        return np.float32(self.least - self.zero) * unit, np.float32(self.most - self.zero) * unit
+
 
 def is_quantised(model: Any) -> bool:
     """There is a quantiser in the graph."""
@@ -69,15 +78,18 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
             )
 
 
-def left_out(model: Any, *, depthwise: bool = False, declared: Collection[str] = ()) -> Counter[str]:
+def left_out(
+    model: Any, *, depthwise: bool = False, moved: bool = False, declared: Collection[str] = ()
+) -> Counter[str]:
     """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
 
-    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too. The nodes that are `declared`
-    are to be left out, each once.
+    Those are matrix products and convolutions; where `depthwise`, the depthwise ones too. What was only moved since it
+    was dequantised is as good as dequantised where `moved`. The nodes that are `declared` are to be left out, each
+    once.
     """
     awaited = Counter(set(declared))
     found: Counter[str] = Counter()
-    for node in _in_float(model):
+    for node in _in_float(model, moved=moved):
         if awaited[node.name]:
             awaited[node.name] -= 1
         elif depthwise or not _depthwise(node):
@@ -90,9 +102,12 @@ def not_left_out(model: Any, declared: Collection[str]) -> set[str]:
     return set(declared) - {node.name for node in _in_float(model)}
 
 
-def _in_float(model: Any) -> Iterator[Any]:
-    """The nodes that multiply anything that was not dequantised."""
-    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+def _in_float(model: Any, *, moved: bool = False) -> Iterator[Any]:
+    """The nodes that multiply anything that was not dequantised, or, where `moved`, dequantised and then moved."""
+    dequantised: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" or (moved and node.op_type in MOVES and node.input[0] in dequantised):
+            dequantised.update(node.output)
     for node in model.graph.node:
         if node.op_type in DENSE and not dequantised.issuperset(node.input[:2]):
             yield node

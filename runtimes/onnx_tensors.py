@@ -1,16 +1,11 @@
 """Every tensor of an ONNX file while it runs, from ONNX Runtime with its optimisations off."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runtimes.base import Array
+from runtimes.extremes import Tensors, extremes
 from runtimes.onnx_file import load_onnx
-
-Tensors = Mapping[str, NDArray[Any]]
 
 
 class OnnxTensors:
@@ -50,14 +45,4 @@ class OnnxTensors:
 
     def extremes(self, images: Array, batch: int) -> dict[str, tuple[float, float]]:
         """The least and the largest of 0 and every value of a floating-point tensor; NaN is both infinities."""
-        found: dict[str, tuple[float, float]] = {}
-        for start in range(0, len(images), batch):
-            part = np.take(images, range(start, start + batch), axis=0, mode="wrap")
-            for name, value in self(part).items():
-                if value.dtype.kind == "f":
-                    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
-                    if np.isnan(low):
-                        low, high = -float("inf"), float("inf")
-                    before = found.get(name, (0.0, 0.0))
-                    found[name] = min(before[0], low), max(before[1], high)
-        return found
+        return extremes(self, images, batch)

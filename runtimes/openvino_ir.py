@@ -1,6 +1,7 @@
 """OpenVINO on the CPU, for IR files (.xml, with the weights in the .bin beside it)."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ _ATTESTED = (
     "EXECUTION_DEVICES",
 )
 _DATA_LAYERS = ("Const", "Input", "Output")
+_PRODUCTS = ("Convolution", "FullyConnected", "MatMul")  # beside them, an attention may be a Subgraph
+_TOLD = ("layerType", "outputPrecisions", "primitiveType", "originalLayersNames")
 
 
 def import_openvino() -> Any:
@@ -73,12 +76,13 @@ class OpenVino:
         caches and the group size of dynamic quantisation, not that of inference (`Config::applyRtInfo`).
         """
         execution = artifact.precision.execution
-        precision = _FLOAT32 if execution is Dtype.FP32 else {"INFERENCE_PRECISION_HINT": _HINTS[execution]}
-        return {**_LATENCY, **precision}
+        # Of int8 too: what is not in integers computes in the same arithmetic on every CPU, and bf16 won nothing there.
+        floats = _FLOAT32 if execution in (Dtype.FP32, Dtype.INT8) else {"INFERENCE_PRECISION_HINT": _HINTS[execution]}
+        return {**_LATENCY, **floats}
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
-        """A session on `artifact`, in float32 arithmetic in Mode.ORACLE.
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without the quantisers between operators.
 
         Raises:
             MissingExtra: openvino is not installed.
@@ -89,14 +93,26 @@ class OpenVino:
             settings = {**_LATENCY, **_FLOAT32, _THREADS: threads}
         elif mode is Mode.SHIPPED:
             settings = {**self.shipped_settings(artifact), _THREADS: threads}
-        with closing(_session(artifact.path, settings)) as session:
+        bare = mode is Mode.ORACLE and artifact.precision.quantised
+        with closing(_session(artifact.path, settings, bare=bare)) as session:
             yield session
 
 
-def _session(path: Path, settings: Mapping[str, Any]) -> OpenSession:
-    openvino = import_openvino()
+def compiled_as_shipped(model: Any, threads: int = 1) -> Any:
+    """OpenVINO's own compiled model of a model in memory, with the settings that an int8 IR ships with."""
+    with refused_by("OpenVINO", "the file, taken apart,", [RuntimeError]):
+        return import_openvino().Core().compile_model(model, "CPU", {**_LATENCY, **_FLOAT32, _THREADS: threads})
+
+
+def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:
+    from runtimes.openvino_quantisers import without_quantisers
+
+    core = import_openvino().Core()
     with refused_by("OpenVINO", path.name, [RuntimeError]):
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        model = core.read_model(path)
+        if bare:
+            without_quantisers(model)
+        compiled = core.compile_model(model, "CPU", settings)
     if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
         raise StageFailed(
             f"{path.name} is no classifier of images",
@@ -116,27 +132,47 @@ def _session(path: Path, settings: Mapping[str, Any]) -> OpenSession:
 
 
 def _attest(compiled: Any) -> Attestation:
-    layers = [_execution_info(layer) for layer in compiled.get_runtime_model().get_ops()]
-    executed = [layer for layer in layers if layer["layerType"] not in _DATA_LAYERS]
+    executed = executed_layers(compiled)
     kernels = sorted({layer["primitiveType"] for layer in executed if layer["layerType"] == "Convolution"})
+    products = [layer for layer in executed if layer["layerType"] in _PRODUCTS]
+    integer = Counter(layer["primitiveType"] for layer in products if _in_integers(layer))
+    floats = Counter(layer["primitiveType"] for layer in products if not _in_integers(layer))
     return Attestation(
         runtime="openvino",
         version=version("openvino"),
-        precision=_narrowest({name for layer in executed for name in layer["outputPrecisions"].split(",")}),
+        precision=Dtype.INT8
+        if integer
+        else _narrowest({name for layer in executed for name in layer["outputPrecisions"].split(",")}),
         threads=int(compiled.get_property(_THREADS)),
         isa=this_host().isa,
         settings={
             **{name: _as_text(compiled.get_property(name)) for name in _ATTESTED},
             "primitiveType": ", ".join(kernels),
+            **({"kernels": _counted(integer), "kernels in floats": _counted(floats) or "none"} if integer else {}),
         },
     )
+
+
+def executed_layers(compiled: Any) -> list[dict[str, str]]:
+    """What a compiled model consists of after OpenVINO's fusions, data apart: its own words on each layer."""
+    layers = [_execution_info(layer) for layer in compiled.get_runtime_model().get_ops()]
+    return [layer for layer in layers if layer["layerType"] not in _DATA_LAYERS]
+
+
+def _in_integers(layer: Mapping[str, str]) -> bool:
+    """It reads 8-bit integers: the CPU plugin calls such kernels i8, or I8 where they are unsigned."""
+    return layer["primitiveType"].lower().endswith("_i8")
+
+
+def _counted(kernels: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kernels.most_common())
 
 
 def _execution_info(layer: Any) -> dict[str, str]:
     # Not runtimePrecision: of a convolution whose weights are stored in fp16 that says f16, while the kernel
     # unpacks them and computes in f32.
     info = layer.get_rt_info()
-    return {name: info[name].astype(str) for name in ("layerType", "outputPrecisions", "primitiveType")}
+    return {name: info[name].astype(str) for name in _TOLD}
 
 
 def _narrowest(precisions: set[str]) -> Dtype:

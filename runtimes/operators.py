@@ -83,14 +83,16 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     if artifact.format is Format.COREML:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
+    if artifact.format is Format.OPENVINO:
+        return _of_openvino(artifact) if artifact.precision.quantised else found
     if artifact.precision.quantised:
         from runtimes.onnx_quantisers import left_out, not_left_out, unlike_their_quantiser
         from runtimes.trt_network import typed_onnx
 
-        unsigned = artifact.precision.activations is Dtype.UINT8
         typed = load_onnx(typed_onnx(artifact))
         declared = artifact.precision.float_layers
-        lost = left_out(typed, depthwise=unsigned, declared=declared)
+        moved = artifact.precision.activations is Dtype.SYMMETRIC8
+        lost = left_out(typed, depthwise=artifact.precision.quantised_depthwise, moved=moved, declared=declared)
         found.update({f"{kind} not quantised": count for kind, count in lost.items()})
         found.update(f"{name} quantised, declared float32" for name in not_left_out(typed, declared))
         if other := unlike_their_quantiser(typed):
@@ -103,6 +105,16 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         others = (kind.dtype for kind in program.types().values() if kind.dtype in _FLOATS - asked)
         found.update(f"tensor in {dtype}" for dtype in others)
         found.update(_mixed_types(program, "to"))
+    return found
+
+
+def _of_openvino(artifact: Artifact) -> Mapping[str, int]:
+    from runtimes.openvino_quantisers import FAKE, left_out, not_ours
+
+    model = import_openvino().Core().read_model(artifact.path)
+    found = Counter({f"{kind} not quantised": count for kind, count in left_out(model).items()})
+    if other := not_ours(model):
+        found[f"{FAKE} unlike the others"] = other
     return found
 
 

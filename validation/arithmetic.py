@@ -51,7 +51,7 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
         if tensor.is_floating_point():
             tensor.copy_(rounded(tensor, precision.decoded))
     if precision.quantised:
-        for name in quantisable(result, depthwise=precision.activations is Dtype.UINT8):
+        for name in quantisable(result, depthwise=precision.quantised_depthwise):
             if name not in precision.float_weights:
                 weight = result.get_parameter(name)
                 stored = quantised(weight.numpy().astype(np.float32), largest_integer(precision.weights))

@@ -5,6 +5,7 @@ by value, so that it does not matter what a converter called it, how it reshaped
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from runtimes.artifact import Artifact, Dtype
 from runtimes.base import Array, Images, Mode
 from runtimes.constants import read_constants
 from runtimes.layers import open_layers
+from runtimes.openvino_quantisers import RANGE
 from validation.blame import Blame, rank
-from validation.blame_quantised import blame_execution, blame_ranges
+from validation.blame_quantised import blame_execution, blame_ranges, modules_of_quantised
 from validation.causes import cause_of_constant
 from validation.constants import audit
 from validation.gates import Gate, GateResult
@@ -43,11 +45,13 @@ def blame_artifact(
     *,
     feed: Callable[[Array], Array] | None = None,
     output: str | None = None,
+    source: Artifact | None = None,
 ) -> Blame:
     """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors.
 
     `feed`: of a file that somebody else's tool made, normalised NCHW images -> what it takes; its constants can't be
-    held to ours, and it may be of the trained form. `output`: its scores, by name.
+    held to ours, and it may be of the trained form. `output`: its scores, by name. `source`: what it was made of,
+    which says what calibration found if it is quantised.
     """
     failed = {gate.gate for gate in gates if not gate.passed}
     if Gate.RANGES in failed:
@@ -60,7 +64,7 @@ def blame_artifact(
         return blame_execution(artifact, model)
     mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantised else Mode.ORACLE
     try:
-        wrong = _wrong_constants(artifact, model) if feed is None else {}
+        wrong = _wrong_constants(artifact, model, source) if feed is None else {}
         with open_layers(artifact, mode, output=output) as opened:
             calls = list(_calls(artifact, model, gates, feed))
             values = [opened.run(images) for images, _ in calls]
@@ -70,6 +74,8 @@ def blame_artifact(
         )
     except VitExportError as error:
         return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
+    if artifact.precision.quantised:
+        right = replace(right, modules={**_of_calibration(artifact), **right.modules})
     found = matched(opened.layers, values, right, LAYER_FACTOR[mode])
     return rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
 
@@ -107,10 +113,16 @@ def _calls(
     return [(images(part), part) for part in parts]
 
 
-def _wrong_constants(artifact: Artifact, model: ReferenceModel) -> dict[str, str]:
+def _of_calibration(artifact: Artifact) -> dict[str, str]:
+    """The module whose tensor it is about, by the name of each constant that calibration found."""
+    modules = modules_of_quantised(artifact)
+    return {f"{name}{end}": module for name, module in modules.items() for end in (RANGE, "_scale", "_zero_point")}
+
+
+def _wrong_constants(artifact: Artifact, model: ReferenceModel, source: Artifact | None) -> dict[str, str]:
     """Constants of the file that are not the model's, by name: what is wrong with them."""
     reference = model.at(artifact.precision, image_input=artifact.interface.image_input)
-    reference = with_calibration(reference, artifact)
+    reference = with_calibration(reference, artifact, source)
     held = [(name, np.asarray(value)) for name, value in read_constants(artifact)]
     found = audit(held, reference.constants)
     expected = {name: np.asarray(value) for name, value in model.constants(artifact.precision, reference.image_input)}

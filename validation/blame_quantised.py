@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx_file import load_onnx
+from runtimes.openvino_quantisers import makers_of_quantised
 from runtimes.trt_network import typed_onnx
 from validation.blame import SHOWN, Blame, LayerError, Suspect
 from validation.gates import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
@@ -19,7 +20,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     batch = artifact.batch or 1
     judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
-    layers, modules = [], _modules(artifact)
+    layers, modules = [], modules_of_quantised(artifact)
     for deviation in layer_deviations(artifact, model.golden.images[rows]):
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
         kind, module = "quantised" if deviation.integer else "layer", modules.get(deviation.tensor, "")
@@ -35,7 +36,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     """Activations whose quantisers saturate, or waste their integers, the worst first."""
-    modules = _modules(artifact)
+    modules = modules_of_quantised(artifact)
     reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
     ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
     suspects = []
@@ -53,7 +54,9 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     return Blame(tuple(suspects))
 
 
-def _modules(artifact: Artifact) -> dict[str, str]:
-    """Tensor -> path of the module: a node of ours is named by it, and the network's tensors are the file's."""
+def modules_of_quantised(artifact: Artifact) -> dict[str, str]:
+    """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
+    if artifact.format is Format.OPENVINO:
+        return makers_of_quantised(artifact.path)
     nodes = load_onnx(typed_onnx(artifact)).graph.node
     return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

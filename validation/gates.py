@@ -239,8 +239,11 @@ def overflow_gate(ordinary: Peak, amplified: Peak | None) -> GateResult:
     return GateResult(Gate.OVERFLOW, ordinary.value, LARGEST_HALF, None, None, str(ordinary), warning=warning)
 
 
-def execution_gate(deviations: Sequence[LayerDeviation]) -> GateResult:
-    """Each quantised layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded."""
+def execution_gate(deviations: Sequence[LayerDeviation], other_kernels: Sequence[str] = ()) -> GateResult:
+    """Each quantised layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded.
+
+    `other_kernels`: products that, taken apart, ran in another kernel than they do in the whole, which was not seen.
+    """
 
     def over(layer: LayerDeviation) -> float:
         return layer.off / LARGEST_OFF if layer.integer else layer.worst / LARGEST_ROUNDING
@@ -251,7 +254,9 @@ def execution_gate(deviations: Sequence[LayerDeviation]) -> GateResult:
     integers = sum(layer.integer for layer in deviations)
     what = f"{worst.off:.2%} over one unit" if worst.integer else f"off by {worst.worst:.1e}"
     detail = f"worst '{worst.tensor}': {what}; {integers} quantised and {len(deviations) - integers} other tensors"
-    return GateResult(Gate.EXECUTION, over(worst), 1.0, None, None, detail)
+    some = ", ".join(other_kernels[:3]) + (" …" if len(other_kernels) > 3 else "")
+    warning = f"{len(other_kernels)} layers ran in another kernel when taken apart: {some}" if other_kernels else None
+    return GateResult(Gate.EXECUTION, over(worst), 1.0, None, None, detail, warning=warning)
 
 
 def range_ratio(reached: tuple[float, float]) -> float:

@@ -24,7 +24,7 @@ from validation.metrics import Float64
 from validation.ranges import calibrated_ranges
 from validation.reference import Reference
 from validation.runs import Peaks, Run, run_golden
-from validation.teacher import layer_deviations
+from validation.teacher import taught
 from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, VerifiedArtifact, verdict_of
 
 DYNAMIC_BATCHES = (1, 3, 8)
@@ -68,16 +68,18 @@ def judge(
 
 
 def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
-    """Asked for bfloat16, OpenVINO computes in float32 where the CPU has no units for it, and doesn't say so."""
-    attested = report.attestation
-    if artifact.precision.execution is not Dtype.BF16 or attested is None or attested.precision is Dtype.BF16:
+    """Asked for bfloat16 or int8, OpenVINO computes in float32 where the CPU has no units for it, without a word."""
+    attested, asked = report.attestation, artifact.precision.execution
+    in_integers = asked is Dtype.INT8 and artifact.format is Format.OPENVINO
+    if attested is None or attested.precision is asked or not (in_integers or asked is Dtype.BF16):
         return None
     if not report.passed:  # what fails anyhow is rejected, not left to another host
         return None
+    units = "bfloat16 units" if asked is Dtype.BF16 else "8-bit products"
     return NotRun(
         artifact,
-        reason=f"it is to run in bf16, and on this CPU {attested.runtime} computed in {attested.precision}",
-        remedy="run `vit-export verify` on this folder on a CPU with bfloat16 units",
+        reason=f"it is to run in {asked}, and on this CPU {attested.runtime} computed in {attested.precision}",
+        remedy=f"run `vit-export verify` on this folder on a CPU with {units}",
         report=report,
     )
 
@@ -249,16 +251,17 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
 
 
 def quantised_gates(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
-    """Of Q/DQ graphs: an ONNX file's ranges; how the layers execute where the file or its network ships."""
+    """Of int8 files: the ranges, but for a network's; how the layers execute where the file or its network ships."""
     rows = reference.golden.ordinary_rows
     judged = [row for row in rows if reference.judged[row]]
     batch = artifact.batch or 1
-    if artifact.format is Format.ONNX:
+    if artifact.format in (Format.ONNX, Format.OPENVINO):
         yield gates.ranges_gate(calibrated_ranges(artifact, reference.inputs[rows]))
-        if artifact.precision.activations is Dtype.INT8:  # another runtime's: the network that it parses is judged
-            return
+    if artifact.format is Format.ONNX and artifact.precision.activations is not Dtype.UINT8:
+        return  # another runtime's: what that makes of it is judged
     count = -(-_TAUGHT_IMAGES // batch) * batch
-    yield gates.execution_gate(layer_deviations(artifact, reference.inputs[np.resize(judged, count)]))
+    lesson = taught(artifact, reference.inputs[np.resize(judged, count)])
+    yield gates.execution_gate(lesson.layers, lesson.other_kernels)
 
 
 def _overflow(artifact: Artifact, peaks: Peaks) -> list[GateResult]:

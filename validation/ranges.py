@@ -1,17 +1,42 @@
-"""The ranges to which a Q/DQ file's activations were calibrated, beside what they reach on golden images."""
+"""The ranges to which an int8 file's activations were calibrated, beside what they reach on golden images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from runtimes.artifact import Artifact, Dtype, Precision
+from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Array
+from runtimes.constants import read_constants
+from runtimes.extremes import extremes
 from runtimes.onnx_file import load_onnx
-from runtimes.onnx_quantisers import Quantiser, activation_quantisers, without_quantisers
+from runtimes.onnx_quantisers import activation_quantisers, without_quantisers
 from runtimes.onnx_tensors import OnnxTensors
+from runtimes.openvino_quantisers import RANGE
+from runtimes.openvino_tensors import BareOpenVino
 from runtimes.trt_network import typed_onnx
 from validation.constants import digests
 from validation.reference import Reference
+
+
+class Calibrated(Protocol):
+    """A quantiser between two operators, in whichever format."""
+
+    @property
+    def tensor(self) -> str:
+        """What it quantises."""
+        ...
+
+    @property
+    def symmetric(self) -> bool:
+        """As far below zero as above."""
+        ...
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can represent."""
+        ...
 
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:
@@ -20,15 +45,28 @@ def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[f
     Of a symmetric quantiser these are largest magnitudes. Of one with a zero point they are the lengths of what the two
     ranges share and of what they span together, the larger one last where values are clipped.
     """
+    quantisers, reached = (_openvino if artifact.format is Format.OPENVINO else _onnx)(artifact, images)
+    nowhere = (float("nan"), float("nan"))
+    return {quantiser.tensor: _lengths(quantiser, reached.get(quantiser.tensor, nowhere)) for quantiser in quantisers}
+
+
+_Extremes = Mapping[str, tuple[float, float]]
+
+
+def _onnx(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
     model = load_onnx(artifact.path)
     quantisers = list(activation_quantisers(model))
-    extremes = OnnxTensors(without_quantisers(model)).extremes(images, artifact.batch or 1)
-    extremes[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
-    nowhere = (float("nan"), float("nan"))
-    return {quantiser.tensor: _lengths(quantiser, extremes.get(quantiser.tensor, nowhere)) for quantiser in quantisers}
+    reached = OnnxTensors(without_quantisers(model)).extremes(images, artifact.batch or 1)
+    reached[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
+    return quantisers, reached
 
 
-def _lengths(quantiser: Quantiser, reached: tuple[float, float]) -> tuple[float, float]:
+def _openvino(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
+    bare = BareOpenVino(artifact.path)
+    return bare.quantisers, extremes(bare, images, artifact.batch or 1)
+
+
+def _lengths(quantiser: Calibrated, reached: tuple[float, float]) -> tuple[float, float]:
     low, high = quantiser.range
     if not np.isfinite([low, high, *reached]).all():
         return float("nan"), float("nan")
@@ -44,20 +82,35 @@ def _lengths(quantiser: Quantiser, reached: tuple[float, float]) -> tuple[float,
     return (shared, spanned) if clipped else (spanned, shared)
 
 
-def with_calibration(reference: Reference, artifact: Artifact) -> Reference:
-    """Of a quantised artifact the reference with the scales that calibration found, which are its own to say."""
-    return reference.with_constants(scale_digests(artifact)) if artifact.precision.quantised else reference
+def with_calibration(reference: Reference, artifact: Artifact, source: Artifact | None = None) -> Reference:
+    """Of a quantised artifact the reference with what calibration found, which is its own to say, or its source's."""
+    if not artifact.precision.quantised:
+        return reference
+    quantised = source if source is not None and source.precision.quantised else None
+    return reference.with_constants(calibration_digests(artifact, quantised))
 
 
 def is_calibrated(name: str, precision: Precision) -> bool:
     """Of a quantised artifact's constants, what only calibration knows: scales, and zero points where it has any."""
     if name.endswith("_zero_point"):
         return precision.activations is Dtype.UINT8
-    return precision.quantised and name.endswith("_scale")
+    return precision.quantised and name.endswith(("_scale", RANGE))
 
 
-def scale_digests(artifact: Artifact) -> Mapping[str, str]:
-    """Name -> digest of every activation's scale and zero point: what later stages must still hold, bit for bit."""
+def calibration_digests(artifact: Artifact, source: Artifact | None = None) -> Mapping[str, str]:
+    """Name -> digest of every activation's scale and zero point, or its limits: what must still be held, bit for bit.
+
+    As found in `source`, where the artifact was made of a quantised one; else as it says itself.
+    """
+    if artifact.format is not Format.OPENVINO:
+        return digests(_scales(source or artifact))
+    if source is None:
+        return digests((name, value) for name, value in read_constants(artifact) if name.endswith(RANGE))
+    quantisers = activation_quantisers(load_onnx(source.path))
+    return digests((f"{each.tensor}{RANGE}", np.array([*each.limits, *each.limits], np.float32)) for each in quantisers)
+
+
+def _scales(artifact: Artifact) -> Iterator[tuple[str, NDArray[Any]]]:
     import onnx
 
     model = load_onnx(typed_onnx(artifact))
@@ -65,5 +118,6 @@ def scale_digests(artifact: Artifact) -> Mapping[str, str]:
     names = {each.scale_name for each in quantisers}
     if artifact.precision.activations is Dtype.UINT8:  # elsewhere a zero point is zero, or wrong
         names |= {each.zero_name for each in quantisers}
-    held = [tensor for tensor in model.graph.initializer if tensor.name in names]
-    return digests((tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))) for tensor in held)
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            yield tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))

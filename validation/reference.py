@@ -297,14 +297,11 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
 def quantised_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
     """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
 
-    Among unsigned activations the attention biases are unsigned too, with a zero point. By the names that ONNX
-    Runtime's quantiser gives them.
+    Among activations with zero points the attention biases have one too. By the names that ONNX Runtime's quantiser
+    gives them.
     """
-    unsigned = precision.activations is Dtype.UINT8
-    weights, biases = (
-        set(quantisable(deploy, depthwise=unsigned)) - precision.float_weights,
-        set(addends(deploy) if unsigned else ()),
-    )
+    weights = set(quantisable(deploy, depthwise=precision.quantised_depthwise)) - precision.float_weights
+    biases = set(addends(deploy) if precision.activations is Dtype.UINT8 else ())
     result: list[tuple[str, NDArray[Any]]] = []
     for name, value in deploy_constants(deploy, Dtype.FP32):
         if name in weights:

@@ -3,10 +3,11 @@
 End to end even two right evaluations of one Q/DQ graph part ways: a rounding tie tips an integer over, and the next
 layers carry it on. Fed the oracle's own inputs, a layer can only be off by its own doing. The oracle is ONNX Runtime
 with its optimisations off, on the typed ONNX file; what is compared with it is a network that TensorRT parsed, or the
-same file with ONNX Runtime's optimisations on, taken apart between its quantisers.
+same file with ONNX Runtime's optimisations on, taken apart between its quantisers. Of an IR it is the IR's own graph
+with each rounding spelled out, in float32; what is compared is the IR as it ships, taken apart in the same way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from runtimes.artifact import Artifact, Format
 from runtimes.base import Array
+from runtimes.extremes import Tensors
 from runtimes.mil_evaluator import Arithmetic, Evaluator
 from runtimes.onnx_apart import OnnxApart
 from runtimes.onnx_file import load_onnx
-from runtimes.onnx_tensors import OnnxTensors, Tensors
+from runtimes.onnx_tensors import OnnxTensors
+from runtimes.openvino_apart import OpenVinoApart
+from runtimes.openvino_tensors import OpenVinoTensors
 from runtimes.trt_network import load_network, typed_onnx
 from runtimes.trt_ops import LAYERS
 
@@ -38,48 +42,89 @@ class LayerDeviation:
     worst: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Every layer, and those of them that ran in another kernel than they do in the whole."""
+
+    layers: tuple[LayerDeviation, ...]
+    other_kernels: tuple[str, ...] = ()
+
+
 def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation, ...]:
+    """The layers of `taught`."""
+    return taught(artifact, images).layers
+
+
+def taught(artifact: Artifact, images: Array) -> Taught:
     """Every tensor that the network and the ONNX file share, on (n, 3, S, S) images, a batch at a time.
 
-    Of an ONNX file, every integer tensor and the result.
+    Of an ONNX file and of an IR, every integer tensor between two kernels and the result.
 
     Raises:
         BrokenArtifact: the network holds what is not known here.
     """
-    oracle = OnnxTensors(typed_onnx(artifact))
     batch = artifact.batch or 1
     found: dict[str, LayerDeviation] = {}
+    lesson = _LESSONS.get(artifact.format, _network)(artifact, found)
     parts = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
-    taught = _apart(artifact, found) if artifact.format is Format.ONNX else _network(artifact, found)
     for part in parts:
-        taught(part, oracle(part), 1 / len(parts))
-    return tuple(found.values())
+        lesson.teach(part, 1 / len(parts))
+    return Taught(tuple(found.values()), lesson.other_kernels)
 
 
-_Taught = Callable[[Array, Tensors, float], None]
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """`teach`: a batch of images and its share of all -> what was found of each layer is added up."""
+
+    teach: Callable[[Array, float], None]
+    other_kernels: tuple[str, ...] = ()
 
 
-def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Taught:
+def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+    oracle = OnnxTensors(typed_onnx(artifact))
     program = load_network(artifact)
     evaluator = Evaluator(program, Arithmetic.DECLARED, language=LAYERS)
     (image,) = program.inputs
 
-    def taught(part: Array, right: Tensors, weight: float) -> None:
-        evaluator({image: torch.tensor(part)}, exchange=partial(_exchange, found, right, weight))
+    def teach(part: Array, weight: float) -> None:
+        evaluator({image: torch.tensor(part)}, exchange=partial(_exchange, found, oracle(part), weight))
 
-    return taught
+    return _Lesson(teach)
 
 
-def _apart(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Taught:
+def _onnx(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+    oracle = OnnxTensors(typed_onnx(artifact))
     model = load_onnx(artifact.path)
     image = model.graph.input[0].name
     apart = OnnxApart(model)
 
-    def taught(part: Array, right: Tensors, weight: float) -> None:
-        for name, value in apart({**right, image: part}).items():
-            _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), weight)
+    def teach(part: Array, weight: float) -> None:
+        right = oracle(part)
+        _see_all(found, apart({**right, image: part}), right, weight)
 
-    return taught
+    return _Lesson(teach)
+
+
+def _openvino(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+    oracle, apart = OpenVinoTensors(artifact.path), OpenVinoApart(artifact.path)
+
+    def teach(part: Array, weight: float) -> None:
+        right = oracle(part)
+        _see_all(found, apart(part, right), right, weight)
+
+    return _Lesson(teach, apart.other_kernels)
+
+
+_LESSONS: Mapping[Format, Callable[[Artifact, dict[str, LayerDeviation]], _Lesson]] = {
+    Format.ONNX: _onnx,
+    Format.OPENVINO: _openvino,
+}
+"""Files of a network that TensorRT parsed are taught by its evaluator."""
+
+
+def _see_all(found: dict[str, LayerDeviation], given: Tensors, right: Tensors, weight: float) -> None:
+    for name, value in given.items():
+        _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), weight)
 
 
 def _exchange(found: dict[str, LayerDeviation], right: Tensors, weight: float, name: str, value: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from export.faults.fault import FileFault, Rng, first_line
+from export.faults.ir_quantised import FAULTS as QUANTISED
 from export.faults.package import pick
 from validation.gates import Gate
 
@@ -67,4 +68,4 @@ def _faults() -> tuple[FileFault, ...]:
     )
 
 
-FAULTS = _faults()
+FAULTS = (*_faults(), *QUANTISED)

@@ -77,6 +77,14 @@ def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An IR in int8, calibrated on the golden images, as JSON; at 64 pixels it would cost all of its budget."""
+    folder = tmp_path_factory.mktemp("int8-ir")
+    options = ["-w", "seeded", "--no-time", "-t", "openvino", "-p", "int8", "--calibrate", "golden"]
+    return Exported(folder / "out", _run(["m0", "--image-size", "96", *options, "--json", "-o", "out"], folder))
+
+
+@pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same from another process and working directory, without the JSON."""
     folder = tmp_path_factory.mktemp("second") / "elsewhere"

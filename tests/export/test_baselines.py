@@ -41,6 +41,18 @@ def test_each_passes_by_the_gates_that_need_no_deploy_form(made: dict[str, Basel
     assert gates["int8"] == {Gate.OPERATORS, Gate.RANGES, Gate.EXECUTION, Gate.QUALITY}
 
 
+def test_int8_for_openvino_is_made_by_the_same_stages_and_gates(tmp_path: Path) -> None:
+    """It may cost more than its budget: hard-swishes are skewed, and this form has no zero points."""
+    found = baselines(NAME, 1, ("openvino",), tmp_path, lambda _: None)
+    assert [each.precision for each in found] == ["fp32", "bf16", "int8"]
+    report = found[-1].verdict.report
+    assert report is not None
+    assert {gate.gate for gate in report.gates} == {Gate.OPERATORS, Gate.RANGES, Gate.EXECUTION, Gate.QUALITY}
+    assert [gate.gate for gate in report.gates if not gate.passed] in ([], [Gate.QUALITY])
+    assert report.attestation is not None
+    assert report.attestation.settings["kernels in floats"] == "none"
+
+
 def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> None:
     """One weight tensor off by a thousandth."""
     verdict = made["fp32"].verdict

@@ -20,6 +20,7 @@ from export import cli
 from export.exits import Exit
 from export.faults.fault import FileFault
 from export.faults.ir import FAULTS as IR_FAULTS
+from export.faults.ir_quantised import exchanged_ranges
 from export.faults.onnx_graph import last_bit, zeroed_bias
 from export.faults.onnx_table import FAULTS
 from runtimes.base import Evidence
@@ -53,8 +54,19 @@ def test_planted_in_openvino(fault: FileFault, run: Callable[..., Any]) -> None:
     rng = np.random.default_rng(3)
     outcome = run("openvino", fault.variant, "openvino", lambda path: fault.plant(path, rng))
     assert isinstance(outcome.final, Rejected)
+    assert fault.gate in {gate.gate for gate in outcome.final.report.gates if not gate.passed}
     assert outcome.stages[-1].name == "openvino"
     assert outcome.code(Evidence.BUILT) is Exit.REJECTED
+
+
+@pytest.mark.blames
+def test_exchanged_ranges_are_blamed_on_the_modules_whose_tensors_they_are_of(run: Callable[..., Any]) -> None:
+    """Only calibration knows them: the file that the IR was made of says what they were."""
+    outcome = run("openvino", "int8", "openvino", lambda path: exchanged_ranges(path, np.random.default_rng(5)))
+    suspects = outcome.blame.suspects
+    assert len(suspects) == 2
+    assert all(suspect.constant.endswith("_range") for suspect in suspects)
+    assert all(suspect.module.startswith(("stem", "stage", "head")) for suspect in suspects)
 
 
 def test_the_first_stage_with_the_fault_is_blamed(run: Callable[..., Any]) -> None:
@@ -69,7 +81,9 @@ def test_the_first_stage_with_the_fault_is_blamed(run: Callable[..., Any]) -> No
     assert [stage.name for stage in outcome.stages] == ["trace"]
 
 
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16")])
+@pytest.mark.parametrize(
+    ("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "int8")]
+)
 def test_the_healthy_chain_passes(target: str, precision: str, run: Callable[..., Any]) -> None:
     outcome = run(target, precision)
     assert outcome.code(Evidence.NATIVE) is Exit.OK

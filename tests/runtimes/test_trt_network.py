@@ -36,7 +36,7 @@ from validation.constants import audit
 from validation.gates import LARGEST_OFF, LARGEST_ROUNDING, ordinary, precision_budget
 from validation.golden_synthetic import synthetic
 from validation.metrics import relative_error
-from validation.ranges import scale_digests
+from validation.ranges import calibration_digests
 from validation.reference import ReferenceModel
 from validation.teacher import layer_deviations
 
@@ -108,7 +108,7 @@ def test_every_constant_is_the_deploy_forms_bit_for_bit(form: str, made: Made) -
     artifact = made.network(form)
     reference = made.reference.at(artifact.precision)
     if artifact.precision.quantised:
-        reference = reference.with_constants(scale_digests(made.typed(form)))
+        reference = reference.with_constants(calibration_digests(made.typed(form)))
     found = audit(read_constants(artifact), reference.constants)
     assert not found.mismatches, str(found)
     assert found.compared == audit(read_constants(made.typed(form)), reference.constants).compared > 250

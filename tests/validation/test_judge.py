@@ -156,15 +156,18 @@ def test_batches_are_distinct_images_in_a_shuffled_order(dynamic: Artifact, mode
 
 @pytest.mark.parametrize(
     ("computed", "worst", "another"),
-    [(Dtype.FP32, 0.0, True), (Dtype.BF16, 0.0, False), (Dtype.FP32, 1.0, False)],  # what fails anyhow is rejected
+    [(Dtype.FP32, 0.0, True), (None, 0.0, False), (Dtype.FP32, 1.0, False)],  # what fails anyhow is rejected
 )
-def test_bfloat16_that_was_not_computed_in_was_not_seen(
-    computed: Dtype, worst: float, another: bool, tmp_path: Path
+@pytest.mark.parametrize("asked", [Dtype.BF16, Dtype.INT8])
+def test_arithmetic_that_was_not_computed_in_was_not_seen(
+    asked: Dtype, computed: Dtype | None, worst: float, another: bool, tmp_path: Path
 ) -> None:
-    path = tmp_path / "model.onnx"
+    computed = computed or asked
+    path = tmp_path / "model.xml"
     path.write_bytes(b"a model")
-    precision = Precision(execution=Dtype.BF16)
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", precision=precision)
+    path.with_suffix(".bin").write_bytes(b"its weights")
+    precision = Precision(execution=asked)
+    artifact = Artifact.on_disk(path, Format.OPENVINO, model_spec("m0", 64, 10), made_by="trace", precision=precision)
     gate = GateResult(Gate.CONSTANTS, worst, 0.0, None, None, "")
     attestation = Attestation("openvino", "0", computed, 1, "none")
     report = Report(artifact.sha256, Evidence.NATIVE, attestation, (gate,), (1,), None)

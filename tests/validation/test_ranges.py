@@ -14,7 +14,7 @@ from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.onnx_quantisers import Quantiser
 from validation.constants import tensor_digest
 from validation.gates import RANGE_FACTOR, Gate, range_ratio, ranges_gate
-from validation.ranges import _lengths, calibrated_ranges, is_calibrated, scale_digests
+from validation.ranges import _lengths, calibrated_ranges, calibration_digests, is_calibrated
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
 SCALES = {"image": np.array(0.02, np.float32), "r": np.array(0.5, np.float32)}
@@ -72,9 +72,9 @@ def test_a_scale_for_each_channel_of_an_activation_fails(tmp_path: Path) -> None
 
 def test_the_scales_of_activations_bind_later_stages_bit_for_bit(tmp_path: Path) -> None:
     """Those of weights are compared with our own quantisation."""
-    before = scale_digests(_artifact(tmp_path))
+    before = calibration_digests(_artifact(tmp_path))
     assert before == {f"{tensor}_scale": tensor_digest(scale) for tensor, scale in SCALES.items()}
-    after = scale_digests(_artifact(tmp_path, r=np.nextafter(SCALES["r"], np.float32(1))))
+    after = calibration_digests(_artifact(tmp_path, r=np.nextafter(SCALES["r"], np.float32(1))))
     assert after["image_scale"] == before["image_scale"]
     assert after["r_scale"] != before["r_scale"]
 
@@ -84,7 +84,7 @@ def test_an_engines_scales_are_those_of_the_file_beside_it(tmp_path: Path) -> No
     engine = tmp_path / "model.engine"
     engine.write_bytes(b"an engine")
     built = Artifact.on_disk(engine, Format.ENGINE, source.model, made_by="build", precision=source.precision)
-    assert scale_digests(built) == scale_digests(source)
+    assert calibration_digests(built) == calibration_digests(source)
 
 
 @pytest.mark.parametrize(

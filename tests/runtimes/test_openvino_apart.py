@@ -1,0 +1,179 @@
+"""An int8 IR without its quantisers, with its roundings spelled out, and taken apart between them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from runtimes.onnx_tensors import OnnxTensors
+from runtimes.openvino_apart import OpenVinoApart
+from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
+from runtimes.openvino_quantisers import fakes, left_out, not_ours, quantiser_of, without_quantisers
+from runtimes.openvino_tensors import BareOpenVino, OpenVinoTensors
+
+IMAGE = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype(np.float32)
+UNIT = np.float32(0.03125)
+
+
+def _pair(tensor: str, scale: str, zero: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("QuantizeLinear", [tensor, scale, zero], [f"{tensor}_q"]),
+        helper.make_node(
+            "DequantizeLinear", [f"{tensor}_q", scale, zero], [f"{tensor}_dq"], name=f"{tensor}_DequantizeLinear"
+        ),
+    ]
+
+
+def _model(batch: int | str = 1) -> onnx.ModelProto:
+    """image -> int8 pair -> Conv -> Relu -> uint8 pair -> Conv -> logits."""
+    rng = np.random.default_rng(1)
+    held: dict[str, NDArray[Any]] = {
+        "weight_quantized": rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8),
+        "weight_scale": rng.uniform(0.001, 0.01, 8).astype(np.float32),
+        "bias": rng.standard_normal(8).astype(np.float32),
+        "zeros": np.zeros(8, np.int8),
+        "signed": np.array(0, np.int8),
+        "unsigned": np.array(0, np.uint8),
+        "image_scale": np.array(UNIT),
+        "r_scale": np.array(0.0625, np.float32),
+    }
+    made = [
+        *_pair("image", "image_scale", "signed"),
+        helper.make_node(
+            "DequantizeLinear",
+            ["weight_quantized", "weight_scale", "zeros"],
+            ["weight_dq"],
+            axis=0,
+            name="weight_DequantizeLinear",
+        ),
+        helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["c"], name="first/Conv"),
+        helper.make_node("Relu", ["c"], ["r"], name="first/Relu"),
+        *_pair("r", "r_scale", "unsigned"),
+        helper.make_node("Conv", ["r_dq", "weight_dq"], ["logits"], name="second/Conv"),
+    ]
+    value, shape = helper.make_tensor_value_info, (batch, 8, 6, 6)
+    graph = helper.make_graph(
+        made,
+        "quantised",
+        [value("image", onnx.TensorProto.FLOAT, shape)],
+        [value("logits", onnx.TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(array, name) for name, array in held.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def _saved(folder: Path, batch: int | str = 1, change: Callable[[Any], None] = lambda _: None) -> Path:
+    openvino = import_openvino()
+    onnx.save(_model(batch), folder / "model.onnx")
+    model = openvino.convert_model(folder / "model.onnx")
+    change(model)
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    return folder / "model.xml"
+
+
+def _exchange(constant: Any, value: NDArray[np.float32]) -> None:
+    from openvino import opset13
+
+    constant.output(0).replace(opset13.constant(value).output(0))
+
+
+def _read(path: Path) -> Any:
+    return import_openvino().Core().read_model(path)
+
+
+def test_a_quantiser_says_its_range_and_its_integers(tmp_path: Path) -> None:
+    image, relu = map(quantiser_of, fakes(_read(_saved(tmp_path))))
+    assert (image.tensor, image.symmetric, image.scale, image.dtype) == ("image", True, UNIT, np.int8)
+    assert (image.low, image.high) == (np.float32(-128) * UNIT, np.float32(127) * UNIT)
+    assert (relu.tensor, relu.symmetric, relu.scale, relu.dtype) == ("r", False, np.float32(0.0625), np.uint8)
+    assert image.ours
+    assert relu.ours
+
+
+def test_without_quantisers_it_is_the_graph_with_the_relu_and_decoded_weights(tmp_path: Path) -> None:
+    model = _read(_saved(tmp_path))
+    without_quantisers(model)
+    assert {op.get_type_name() for op in model.get_ops()} == {
+        "Add", "Constant", "Convolution", "Parameter", "Relu", "Result",
+    }  # fmt: skip
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in _model().graph.initializer}
+    weight = held["weight_quantized"][:, :, 0, 0].astype(np.float32) * held["weight_scale"][:, None]
+    hidden = np.maximum(np.einsum("oc,bchw->bohw", weight, IMAGE) + held["bias"][:, None, None], 0)
+    expected = np.einsum("oc,bchw->bohw", weight, hidden)
+    np.testing.assert_allclose(compiled_as_shipped(model)(IMAGE)[0], expected, rtol=1e-4, atol=1e-5)
+    bare = BareOpenVino(tmp_path / "model.xml")(IMAGE)
+    np.testing.assert_allclose(bare["r"], hidden, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(bare["image"], IMAGE)
+
+
+def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp_path: Path) -> None:
+    right, found = OnnxTensors(_model())(IMAGE), OpenVinoTensors(_saved(tmp_path))(IMAGE)
+    for tensor in ("image", "r"):
+        assert found[tensor].dtype == right[f"{tensor}_q"].dtype
+        assert np.abs(found[tensor].astype(int) - right[f"{tensor}_q"].astype(int)).max() <= 1
+    assert found["r"].max() > 20
+    np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-4, atol=float(UNIT))
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path: Path) -> None:
+    path = _saved(tmp_path, batch)
+    right, apart = OpenVinoTensors(path)(IMAGE), OpenVinoApart(path)
+    assert apart.tensors == ("image", "r")
+    assert apart.other_kernels == ()
+    found = apart(IMAGE, right)
+    assert set(found) == {"image", "r", "logits"}
+    for name in apart.tensors:
+        assert found[name].dtype == right[name].dtype
+        assert np.abs(found[name].astype(int) - right[name].astype(int)).max() <= 1
+    np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_stretches_run_in_integer_kernels(tmp_path: Path) -> None:
+    compiled = compiled_as_shipped(_read(_saved(tmp_path)))
+    kernels = [each["primitiveType"] for each in executed_layers(compiled) if each["layerType"] == "Convolution"]
+    assert len(kernels) == 2
+    assert all(kernel.lower().endswith("_i8") for kernel in kernels)
+
+
+def test_what_one_stretch_gets_wrong_does_not_reach_the_next(tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    right = OpenVinoTensors(path)(IMAGE)
+    found = OpenVinoApart(path)(IMAGE, {**right, "image": np.zeros_like(right["image"])})
+    assert (found["r"] != right["r"]).any()
+    np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_computes_something_else_leaves_the_oracle(tmp_path: Path) -> None:
+    """The only stand-in for a wrong kernel: the same file with another bias, taught by the right file's oracle."""
+
+    def heavier(model: Any) -> None:
+        (bias,) = (op for op in model.get_ops() if op.get_type_name() == "Constant" and op.data.shape == (1, 8, 1, 1))
+        _exchange(bias, np.array(bias.data) + 1)
+
+    (tmp_path / "other").mkdir()
+    right = OpenVinoTensors(_saved(tmp_path))(IMAGE)
+    found = OpenVinoApart(_saved(tmp_path / "other", change=heavier))(IMAGE, right)
+    assert (np.abs(found["r"].astype(int) - right["r"].astype(int)) > 1).mean() > 0.1
+
+
+def test_a_product_that_reads_floats_and_a_range_with_a_zero_point_are_told(tmp_path: Path) -> None:
+    model = _read(_saved(tmp_path))
+    assert not left_out(model)
+    assert not_ours(model) == 0
+    first, _ = fakes(model)
+    (reader,) = first.output(0).get_target_inputs()
+    reader.replace_source_output(first.input_value(0))
+    assert left_out(model) == {"Convolution": 1}
+
+    def shifted(model: Any) -> None:
+        for place in range(1, 5):
+            limit = fakes(model)[0].input_value(place).get_node()
+            _exchange(limit, np.array(limit.data) + UNIT)
+
+    assert not_ours(_read(_saved(tmp_path, change=shifted))) == 1

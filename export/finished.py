@@ -58,16 +58,8 @@ def of(outcome: "Outcome") -> Finished:
 
 def key_of_export(request: Request, job: Job) -> str | None:
     """Names all that the export depends on; None where that can't be known without doing it."""
-    weights: object = request.weights
-    if weights in ("auto", "pretrained"):
-        fetched = cached_pretrained(job.model)
-        if fetched is None:  # whether they can be had is for the network to say
-            return None
-        weights = [fetched.sha256, fetched.source, fetched.digest_published]
-    elif not request.weights.startswith("seeded"):
-        weights = _named(request.weights)
     if job.tensorrt is not None and job.tensorrt.timing_cache is not None:
-        return None
+        return None  # the builder's own, and changes as it builds
     # What is in the job, or of no consequence, is left out.
     asked = {
         name: value
@@ -77,14 +69,15 @@ def key_of_export(request: Request, job: Job) -> str | None:
     labels = request.coreml.labels
     try:
         read = {
+            "weights": _weights(request.weights, job.model),
             "golden": request.golden and _named(request.golden),
             "calibrate": None if job.calibrate in (None, GOLDEN) else _named(str(job.calibrate)),
             "labels": labels if labels in (None, IMAGENET, NONE) else _named(str(labels)),
             "eval": request.evaluation and _named(request.evaluation.folder),
         }
-        return key_of(job=job, asked=asked, weights=weights, read=read)
     except (OSError, _Unreadable):
         return None
+    return key_of(job=job, asked=asked, read=read)
 
 
 def keeping(cache: Cache | None, request: Request, keys: Mapping[int, str]) -> "Callable[[Outcome, Path], None] | None":
@@ -145,7 +138,17 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 class _Unreadable(Exception):
-    """What is named can't be read twice, or isn't there: whoever uses it says so."""
+    """What is named can't be read twice, or isn't there yet: whoever uses it says so."""
+
+
+def _weights(option: str, model: str) -> object:
+    """What `--weights` names, by its bytes; and of published ones also who publishes them."""
+    if option in ("auto", "pretrained"):
+        fetched = cached_pretrained(model)
+        if fetched is None:  # whether they can be had is for the network to say
+            raise _Unreadable
+        return [fetched.sha256, fetched.source, fetched.digest_published]
+    return option if option.startswith("seeded") else _named(option)
 
 
 def _named(name: str | Path) -> list[str]:

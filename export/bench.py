@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from export.baselines import STOCK
 from export.bench_request import BenchRequest
+from export.cache import Cache
 from export.contestants import contestants
 from export.listener import Progress
 from validation.gates import Gate, GateResult
@@ -69,14 +70,14 @@ class Bench:
         return None if against is None else against.timing.median_ms / row.timing.median_ms
 
 
-def bench(request: BenchRequest, progress: Progress) -> Bench:
-    """Make and verify every combination, then time what passed, in turns.
+def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None) -> Bench:
+    """Make and verify every combination, `at_once` processes at a time, then time what passed, in turns, alone.
 
     Raises:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
-    field = contestants(request, progress)
+    field = contestants(request, progress, cache, at_once)
     timings = in_turns([each.contestant for each in field.candidates], request.rounds, progress.step)
     rows = tuple(
         Row(each.model, each.target, each.precision, each.contestant.verified, timing)

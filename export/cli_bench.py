@@ -46,6 +46,8 @@ _PAPERS_ROUNDS = 3  # two hundred contestants: each round takes minutes
 )
 @click.option("--rounds", type=click.IntRange(1), help="More: steadier, and longer. [default: 7; with --paper 3]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
+@click.option("-j", "--jobs", "at_once", type=click.IntRange(1), metavar="N", help="As `vit-export export` takes it.")
+@click.option("--no-cache", is_flag=True, help="Make all anew; everything is judged and timed in any case.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
 def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
     """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
@@ -72,6 +74,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     from export.bench_files import write_bench
     from export.bench_record import bench_record
     from export.bench_request import TIMED, BenchRequest
+    from export.cache import default_cache
     from export.targets import TARGETS
     from runtimes.registry import native_runtime
     from validation.turns import ROUNDS
@@ -97,7 +100,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     )
     with terminal.console() as screen:
         with terminal.Live(screen) as live:
-            found = compare(request, live)
+            cache = None if options["no_cache"] else default_cache()
+            found = compare(request, live, cache, options["at_once"])
         progress.show_bench(screen, found)
         record = bench_record(found, tuple(sys.argv[1:]))
         write_bench(out, found, record)

@@ -1,7 +1,8 @@
 """Who takes part in a benchmark: ours, timm's own export, PyTorch itself and the paper's rivals, each judged first."""
 
 import functools
-import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from efficientvit.spec import ModelSpec
 from export import pipeline
 from export.baselines import BASELINES, STOCK, baseline_spec, baselines, prepared
 from export.bench_request import BenchRequest
+from export.beside import Beside
+from export.cache import Cache
 from export.exits import Exit, worst
 from export.listener import Progress
 from export.manifest import SHIP
@@ -20,24 +23,29 @@ from export.outcome import Outcome
 from export.pytorch import TARGET as PYTORCH
 from export.pytorch import PyTorch
 from export.request import model_names
+from export.schedule import default_at_once
+from export.stage_cache import Evaluations
 from export.step import Step
 from export.stock import export_stock, stock_model
 from export.to_torch import fold_batch_norms
-from export.weights import find_weights
+from export.weights import Weights, find_weights
+from export.workers import side_by_side
 from runtimes.artifact import Precision
 from runtimes.base import Array, Evidence, Runtime
 from runtimes.extras import missing
 from runtimes.foreign import open_foreign
 from runtimes.registry import native_runtime
+from runtimes.threads import torch_threads
 from validation.foreign import judge_foreign
 from validation.golden_synthetic import synthetic
+from validation.memo import remembering
 from validation.turns import Contestant
 from validation.verdict import Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from validation.reference import Reference
+    from validation.reference import Reference, ReferenceModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,86 +68,147 @@ class Field:
     code: Exit = Exit.OK
 
 
-def contestants(request: BenchRequest, progress: Progress) -> Field:
-    """Make and judge every combination that was asked for.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file, and what the gates say of it."""
+
+    model: str
+    target: str
+    precision: str
+    batch: int
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Judgements:
+    """Of one model: every file that was made, and what is to be said beside them."""
+
+    model: str
+    judged: list[Judged] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    untrained: bool = False
+    code: Exit = Exit.OK
+
+
+def contestants(
+    request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None
+) -> Field:
+    """Make and judge every combination that was asked for: files in processes side by side, PyTorch in this one.
 
     Raises:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
+    _ = request.made  # what can't be had is refused before minutes of work
     with_timm = request.stock or request.pytorch or request.paper
     if with_timm and (error := missing("timm", "baselines", "making the models to compare with")) is not None:
-        raise error  # now, not after minutes of work
-    gathering = _Gathering(request, progress.step, PyTorch())
-    for model in model_names(request.models, request.image_size):
-        for batch in request.batches:
-            for outcome in pipeline.run(request.export(model, batch), progress):
-                gathering.ours(outcome, batch)
-        if request.stock or request.pytorch:
-            gathering.of_timm(model)
-    for name in BASELINES if request.paper else ():
-        gathering.baseline(name)
-    return gathering.field
+        raise error
+    names = [*model_names(request.models, request.image_size), *(BASELINES if request.paper else ())]
+    work = functools.partial(judge_files, request, cache)
+    count = min(len(names), at_once or default_at_once())
+    pytorch = InPyTorch(request, progress.step, PyTorch())
+    with remembering(None if cache is None else Evaluations(cache)), ThreadPoolExecutor(1) as aside:
+        if count > 1:
+            coming = aside.submit(list, side_by_side(work, names, progress, count))
+            pytorch.judge(names)
+            found = coming.result()
+        else:
+            found = [each for name in names for each in work(name, progress)]
+            pytorch.judge(names)
+    return gathered(request, names, found, pytorch)
 
 
-class _Gathering:
-    """Takes in one after the other."""
+def judge_files(
+    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, _: Beside | None = None
+) -> Iterator[Judgements]:
+    """All files of one model, ours or timm's, for every batch."""
+    found = Judgements(name)
+    with torch_threads(1), remembering(None if cache is None else Evaluations(cache)):
+        if name in BASELINES:
+            _baseline(request, found, progress.step)
+        else:
+            for batch in request.batches:
+                for outcome in pipeline.run(request.export(name, batch), progress, cache=cache):
+                    _ours(outcome, batch, found)
+            if request.stock:
+                _stock(request, found, progress.step)
+    yield found
+
+
+def _ours(outcome: Outcome, batch: int, found: Judgements) -> None:
+    """What `vit-export` makes."""
+    found.code = worst([found.code, outcome.code(Evidence.NATIVE)])
+    final, job = outcome.final, outcome.job
+    found.untrained |= outcome.record is not None and not outcome.record["weights"]["trained"]
+    if not isinstance(final, VerifiedArtifact) or outcome.folder is None:
+        found.notes.append(f"{outcome.slug} is {outcome.status}, and was not timed: {_reason(outcome)}")
+        return
+    kept = replace(final.artifact, path=outcome.folder / SHIP / final.artifact.path.name)
+    verified = VerifiedArtifact(kept, final.report)
+    if left := kept.precision.float_layers:
+        found.notes.append(f"{outcome.slug}: {len(left)} layers are left in float32: {', '.join(left)}")
+    found.judged.append(Judged(job.model, job.target.name, job.precision, batch, verified))
+
+
+def _stock(request: BenchRequest, found: Judgements, step: Step) -> None:
+    """timm's EfficientViT with the same weights: one reference for all batches."""
+    model = found.model
+    step(f"{model}: weights and reference for timm's own")
+    weights, reference, vacuous = _reference(request, model)
+    if vacuous:
+        found.notes.append(f"timm's own {model} was not timed: parity on these weights would be vacuous")
+        return
+    for batch in request.batches:
+        step(f"{model}: timm's own, batch {batch}")
+        request.artifacts.mkdir(parents=True, exist_ok=True)
+        path = export_stock(weights.model, request.artifacts / f"{model}-b{batch}-stock.onnx", batch)
+        verdict = judge_foreign(open_foreign(path, model, weights.model.spec.classes), reference).verdict
+        found.judged.append(Judged(model, "onnx", STOCK, batch, verdict))
+
+
+def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceModel, bool]":
+    """For timm's own, and whether parity on these weights would be vacuous."""
+    from validation.reference import ReferenceModel
+    from validation.self_check import CHECKPOINT, SEEDED, self_check
+
+    weights = find_weights(request.weights, model, request.image_size)
+    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=weights.model.spec.image_size)))
+    check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, {Precision()})
+    return weights, reference, check.vacuous
+
+
+def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
+    """A model that the paper compares itself with; its weights are always random."""
+    found.untrained = True
+    for batch in request.batches:
+        for made in baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions):
+            found.judged.append(Judged(found.model, made.target, made.precision, batch, made.verdict))
+
+
+class InPyTorch:
+    """timm's models in PyTorch itself: what was compiled stays in this process, which times it."""
 
     def __init__(self, request: BenchRequest, step: Step, pytorch: PyTorch) -> None:
-        self.field = Field()
+        self.judged: list[tuple[Judged, Runtime]] = []
+        self.notes: list[str] = []
         self._request = request
         self._step = step
         self._pytorch = pytorch
 
-    def ours(self, outcome: Outcome, batch: int) -> None:
-        """What `vit-export` makes."""
-        self.field.code = worst([self.field.code, outcome.code(Evidence.NATIVE)])
-        final, job = outcome.final, outcome.job
-        if outcome.folder is not None:
-            manifest = json.loads((outcome.folder / "manifest.json").read_text("utf-8"))
-            if not manifest["weights"]["trained"] and job.model not in self.field.untrained:
-                self.field.untrained.append(job.model)
-        if not isinstance(final, VerifiedArtifact) or outcome.status != "verified" or outcome.folder is None:
-            self.field.notes.append(f"{outcome.slug} is {outcome.status}, and was not timed: {_reason(outcome)}")
-            return
-        kept = replace(final.artifact, path=outcome.folder / SHIP / final.artifact.path.name)
-        verified = VerifiedArtifact(kept, final.report)
-        self._add(job.model, job.target.name, job.precision, batch, verified, native_runtime(kept.format))
+    def judge(self, names: Sequence[str]) -> None:
+        """Every one, eagerly and compiled, where PyTorch was asked for."""
+        with torch_threads(1):
+            for name in names if self._request.pytorch else ():
+                self._step(f"{name} in PyTorch: reference")
+                if name in BASELINES:
+                    model = prepared(name)
+                    self._of(model.copied(), baseline_spec(name), model.at(Precision()))
+                    continue
+                weights, reference, vacuous = _reference(self._request, name)
+                if not vacuous:
+                    self._of(stock_model(weights.model), weights.model.spec, reference.at(Precision()))
 
-    def of_timm(self, model: str) -> None:
-        """timm's EfficientViT with the same weights: one reference for all batches and both PyTorch and ONNX."""
-        from validation.reference import ReferenceModel
-        from validation.self_check import CHECKPOINT, SEEDED, self_check
-
-        self._step(f"{model}: weights and reference for timm's own")
-        weights = find_weights(self._request.weights, model, self._request.image_size)
-        reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=weights.model.spec.image_size)))
-        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, {Precision()})
-        if check.vacuous:
-            self.field.notes.append(f"timm's own {model} was not timed: parity on these weights would be vacuous")
-            return
-        for batch in self._request.batches if self._request.stock else ():
-            self._step(f"{model}: timm's own, batch {batch}")
-            self._request.artifacts.mkdir(parents=True, exist_ok=True)
-            path = export_stock(weights.model, self._request.artifacts / f"{model}-b{batch}-stock.onnx", batch)
-            found = judge_foreign(open_foreign(path, model, weights.model.spec.classes), reference)
-            self._add(model, "onnx", STOCK, batch, found.verdict, native_runtime(found.verdict.artifact.format))
-        if self._request.pytorch:
-            self._in_pytorch(stock_model(weights.model), weights.model.spec, reference.at(Precision()))
-
-    def baseline(self, name: str) -> None:
-        """A model that the paper compares itself with; its weights are always random."""
-        request = self._request
-        self.field.untrained.append(name)
-        for batch in request.batches:
-            for made in baselines(name, batch, request.targets, request.artifacts, self._step, request.precisions):
-                runtime = native_runtime(made.verdict.artifact.format)
-                self._add(name, made.target, made.precision, batch, made.verdict, runtime)
-        if request.pytorch:
-            model = prepared(name)
-            self._in_pytorch(model.copied(), baseline_spec(name), model.at(Precision()))
-
-    def _in_pytorch(self, module: "nn.Module", spec: ModelSpec, reference: "Reference") -> None:
+    def _of(self, module: "nn.Module", spec: ModelSpec, reference: "Reference") -> None:
         """`module` is folded in place."""
         fold_batch_norms(module, spec.image_size)
         for batch in self._request.batches:
@@ -147,22 +216,42 @@ class _Gathering:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 for way, runtime, verdict in self._pytorch.judged(module, spec, batch, reference, folder, self._step):
-                    self._add(spec.name, PYTORCH, way, batch, verdict, runtime)
+                    self.judged.append((Judged(spec.name, PYTORCH, way, batch, verdict), runtime))
             except StageFailed as error:
                 reason = f"{error.what}: {error.got}"
-                self.field.notes.append(f"{spec.name}, {PYTORCH}, batch {batch}, was not timed: {reason}")
+                self.notes.append(f"{spec.name}, {PYTORCH}, batch {batch}, was not timed: {reason}")
 
-    def _add(self, model: str, target: str, precision: str, batch: int, verdict: Verdict, runtime: Runtime) -> None:
-        if not isinstance(verdict, VerifiedArtifact):
-            reason = getattr(verdict, "reason", "")
-            note = f"{model}, {target} in {precision}, batch {batch}, was not timed: {reason}"
-            self.field.notes.append(note)
-            return
-        feed = _feed(verdict.artifact.model.image_size, batch)
-        self.field.candidates += (
-            Candidate(model, target, precision, Contestant(verdict, runtime, feed, threads))
-            for threads in self._request.threads
-        )
+
+def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgements], pytorch: InPyTorch) -> Field:
+    """In the order of the models, whoever was ready first."""
+    by_model = {each.model: each for each in found}
+    result = Field()
+    for name in names:
+        own = by_model[name]
+        result.code = worst([result.code, own.code])
+        result.notes += own.notes
+        result.untrained += [name] if own.untrained else []
+        files = [(each, native_runtime(each.verdict.artifact.format)) for each in own.judged]
+        for each, runtime in (*files, *(pair for pair in pytorch.judged if pair[0].model == name)):
+            verdict = each.verdict
+            if not isinstance(verdict, VerifiedArtifact):
+                said = f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
+                result.notes.append(f"{said}, was not timed: {getattr(verdict, 'reason', '')}")
+                continue
+            feed = _feed(verdict.artifact.model.image_size, each.batch)
+            result.candidates += (
+                Candidate(each.model, each.target, each.precision, Contestant(verdict, runtime, feed, threads))
+                for threads in request.threads
+            )
+    result.notes += pytorch.notes
+    return result
+
+
+@functools.cache
+def _feed(image_size: int, batch: int) -> Array:
+    """One for all that take such batches: they are kept until everything is timed."""
+    images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
+    return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))
 
 
 def _reason(outcome: Outcome) -> str:
@@ -171,10 +260,3 @@ def _reason(outcome: Outcome) -> str:
     if outcome.final is None and outcome.rewrite is not None:
         return outcome.rewrite.reason
     return getattr(outcome.final, "reason", "")
-
-
-@functools.cache
-def _feed(image_size: int, batch: int) -> Array:
-    """One for all that take such batches: they are kept until everything is timed."""
-    images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
-    return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

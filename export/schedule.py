@@ -5,19 +5,34 @@ Jobs of one model that share a trace stay together in one process; all others ca
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from efficientvit.errors import DownloadFailed
 from efficientvit.pretrained import fetch_pretrained
 from export import finished, folder
+from export.beside import Beside
 from export.cache import Cache
 from export.finished import Finished, key_of_export
 from export.listener import Progress
 from export.request import Job, Request
-from export.workers import Unit, side_by_side
+from export.workers import side_by_side
 from runtimes.host import free_memory_bytes, this_host
 
 _MEMORY_BYTES = 3 << 30
 """What one process may need, at the largest model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Jobs of one model that share a trace, and under which keys to keep what comes of them.
+
+    `second`: another unit of the same model was given out before.
+    """
+
+    jobs: tuple[Job, ...]
+    keys: tuple[str | None, ...]
+    second: bool
 
 
 def export(
@@ -51,21 +66,41 @@ def export(
         else:
             yield known
     units = units_of(left, keys)
-    workers = min(len(units), at_once or default_at_once())
-    if workers > 1:
+    count = min(len(units), at_once or default_at_once())
+    if count > 1:
         if request.weights == "pretrained":  # once, and not by each process
             for model in dict.fromkeys(job.model for job in left):
                 with contextlib.suppress(DownloadFailed):  # the pipeline says it
                     fetch_pretrained(model, progress=progress.download)
-        yield from side_by_side(request, units, progress, command, cache, workers)
+        yield from side_by_side(partial(_made, request, command, cache), units, progress, count)
     elif left:
-        from export import pipeline
-
-        keeping = finished.keeping(cache, request, keys)
-        outcomes = pipeline.run(request, progress, command, jobs=left, cache=cache, before_publishing=keeping)
-        yield from map(finished.of, outcomes)
+        alone = Unit(tuple(left), tuple(keys.get(id(job)) for job in left), second=False)
+        yield from _made(request, command, cache, alone, progress, None)
     if cache is not None and left:
         cache.prune()
+
+
+def _made(
+    request: Request,
+    command: tuple[str, ...],
+    cache: Cache | None,
+    unit: Unit,
+    progress: Progress,
+    beside: Beside | None,
+) -> Iterator[Finished]:
+    from export import pipeline
+
+    keys = {id(job): key for job, key in zip(unit.jobs, unit.keys, strict=True) if key is not None}
+    outcomes = pipeline.run(
+        request,
+        progress,
+        command,
+        jobs=unit.jobs,
+        cache=cache,
+        beside=None if beside is None else replace(beside, second=unit.second),
+        before_publishing=finished.keeping(cache, request, keys),
+    )
+    yield from map(finished.of, outcomes)
 
 
 def default_at_once() -> int:

@@ -1,4 +1,4 @@
-"""Units of an export side by side, each in its own process: converters hold Python's lock, and threads gain nothing.
+"""Work side by side, in processes of its own: converters hold Python's lock, and threads gain nothing.
 
 A program that uses this as a library needs the guard `if __name__ == "__main__":`, as with any spawned process.
 """
@@ -9,35 +9,26 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from efficientvit.errors import StageFailed, VitExportError
 from export import interrupt
 from export.beside import Beside
-from export.cache import Cache
-from export.finished import Finished
 from export.listener import About, Progress
-from export.request import Job, Request
 
 _POLL_S = 0.2
 _PATIENCE_S = 10.0
 """How long a process has to clear away what it has half made, once it was told to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Jobs of one model that share a trace, and under which keys to keep what comes of them.
-
-    `second`: another unit of the same model was given out before.
-    """
-
-    jobs: tuple[Job, ...]
-    keys: tuple[str | None, ...]
-    second: bool
+U = TypeVar("U")
+R = TypeVar("R")
+Work = Callable[[U, Progress, Beside], Iterable[R]]
+"""What a process does with a unit; it is sent there, and so are its results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +48,18 @@ class _Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Result:
+    """One of a unit's."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class _Done:
     """The unit is finished, and the next may come."""
 
 
-_Message = _Told | Finished | _Failed | _Done
+_Message = _Told | _Result | _Failed | _Done
 
 
 @dataclass(slots=True)
@@ -73,20 +71,13 @@ class _Worker:
     unit: int | None = None
 
 
-def side_by_side(
-    request: Request,
-    units: Sequence[Unit],
-    progress: Progress,
-    command: tuple[str, ...],
-    cache: Cache | None,
-    count: int,
-) -> Iterator[Finished]:
-    """Each artifact as soon as it is finished, in `count` processes.
+def side_by_side(work: "Work[U, R]", units: Sequence[U], progress: Progress, count: int) -> Iterator[R]:
+    """`work` of each unit, in `count` processes; the results as they come.
 
     Whoever leaves this, or is interrupted, ends the processes; each clears away what it has half made.
 
     Raises:
-        BadInput, DownloadFailed: as `export.pipeline.run` does, of the first unit that does.
+        VitExportError: of the first unit that raises one.
         StageFailed: a process died.
     """
     context = multiprocessing.get_context("spawn")
@@ -96,7 +87,7 @@ def side_by_side(
     try:
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, request, command, cache, beside), daemon=True)
+            process = context.Process(target=_work, args=(theirs, work, beside), daemon=True)
             process.start()
             theirs.close()  # or nobody would notice that the process has died
             workers.append(_Worker(process, ours))
@@ -110,8 +101,8 @@ def side_by_side(
                 if worker.pipe not in ready:
                     continue
                 message = _next(worker)
-                if isinstance(message, Finished):
-                    yield message
+                if isinstance(message, _Result):
+                    yield message.value
                 elif isinstance(message, _Told):
                     shown.told(worker.unit, message)
                 elif isinstance(message, _Failed):
@@ -123,11 +114,11 @@ def side_by_side(
         _end(workers)
 
 
-def _give(worker: _Worker, left: list[tuple[int, Unit]]) -> None:
+def _give(worker: _Worker, left: list[tuple[int, U]]) -> None:
     """The next unit, or the word that there is none."""
     worker.unit, unit = left.pop(0) if left else (None, None)
     with contextlib.suppress(OSError):  # it has died: what it said last is read next
-        worker.pipe.send(unit)
+        worker.pipe.send(None if worker.unit is None else (unit,))
 
 
 def _next(worker: _Worker) -> _Message:
@@ -136,7 +127,7 @@ def _next(worker: _Worker) -> _Message:
     except (EOFError, OSError) as error:
         worker.process.join(_PATIENCE_S)
         raise StageFailed(
-            "a process of this export died",
+            "a process that works beside this one died",
             expected="that it ends by itself",
             got=f"exit code {worker.process.exitcode}; the system ends processes so when memory runs out",
             next_step="try again with --jobs 1",
@@ -213,16 +204,17 @@ class _Sent:
         self._pipe.send(_Told("download", (done, total)))
 
 
-def _work(pipe: Connection, request: Request, command: tuple[str, ...], cache: Cache | None, beside: Beside) -> None:
+def _work(pipe: Connection, work: "Work[Any, Any]", beside: Beside) -> None:
     """A process: one unit after the other, until there is none or whoever gives them has gone."""
     interrupt.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     progress = _Sent(pipe)
     try:
-        while (unit := pipe.recv()) is not None:
+        while (given := pipe.recv()) is not None:
             try:
                 with beside.working():
-                    _export(unit, request, command, cache, replace(beside, second=unit.second), progress, pipe)
+                    for value in work(given[0], progress, beside):
+                        pipe.send(_Result(value))
             except VitExportError as error:
                 pipe.send(_Failed(error))
             except (EOFError, OSError):
@@ -233,23 +225,3 @@ def _work(pipe: Connection, request: Request, command: tuple[str, ...], cache: C
                 pipe.send(_Done())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(1)
-
-
-def _export(
-    unit: Unit,
-    request: Request,
-    command: tuple[str, ...],
-    cache: Cache | None,
-    beside: Beside,
-    progress: _Sent,
-    pipe: Connection,
-) -> None:
-    from export import finished, pipeline
-
-    keys = {id(job): key for job, key in zip(unit.jobs, unit.keys, strict=True) if key is not None}
-    keeping = finished.keeping(cache, request, keys)
-    outcomes = pipeline.run(
-        request, progress, command, jobs=unit.jobs, cache=cache, beside=beside, before_publishing=keeping
-    )
-    for outcome in outcomes:
-        pipe.send(finished.of(outcome))

@@ -11,7 +11,7 @@ import torch
 from efficientvit.preprocess import Preprocessing
 from export import contestants
 from export.bench_request import BenchRequest
-from export.contestants import _Gathering
+from export.contestants import InPyTorch, Judgements, gathered
 from export.pytorch import PyTorch
 from export.stock import stock_model
 from export.to_torch import fold_batch_norms
@@ -74,10 +74,11 @@ def test_folding_leaves_the_answers_and_no_norm_behind_a_convolution(name: str) 
 
 def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, batches=(2,), out=tmp_path)
-    gathering = _Gathering(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
-    gathering.of_timm("m0")
-    (candidate,) = gathering.field.candidates
-    assert (candidate.target, candidate.precision, gathering.field.notes) == ("pytorch", "eager", [])
+    own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
+    own.judge(["m0"])
+    field = gathered(request, ["m0"], [Judgements("m0")], own)
+    (candidate,) = field.candidates
+    assert (candidate.target, candidate.precision, field.notes) == ("pytorch", "eager", [])
     (timing,) = in_turns([candidate.contestant], rounds=1)
     assert timing.attestation.runtime == "torch"
     assert timing.plan.batch == 2
@@ -87,10 +88,11 @@ def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
 def test_one_weight_off_is_rejected_and_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contestants, "stock_model", _with_one_weight_off)
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, out=tmp_path)
-    gathering = _Gathering(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
-    gathering.of_timm("m0")
-    assert gathering.field.candidates == []
-    (note,) = gathering.field.notes
+    own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
+    own.judge(["m0"])
+    field = gathered(request, ["m0"], [Judgements("m0")], own)
+    assert field.candidates == []
+    (note,) = field.notes
     assert note.startswith("m0, pytorch in eager, batch 1, was not timed: structure gate: ")
 
 

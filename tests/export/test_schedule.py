@@ -219,7 +219,7 @@ def test_a_process_that_dies_is_an_error(tmp_path: Path) -> None:
     spawned[0].kill()
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 4, rest
-    assert "a process of this export died" in rest
+    assert "a process that works beside this one died" in rest
     _, alive = psutil.wait_procs(spawned, timeout=20)
     assert not alive
 

@@ -32,7 +32,7 @@ _PARTIAL = ".partial-"
 _ABANDONED_S = 86400.0
 _PACKAGES = ("efficientvit", "runtimes", "validation", "export")
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "onnxsim", "onnxconverter-common",
-          "openvino", "coremltools", "tensorrt", "tensorrt_rtx_cu13", "pillow", "safetensors", "jinja2")  # fmt: skip
+          "openvino", "coremltools", "tensorrt", "tensorrt_rtx_cu13", "pillow", "jinja2", "timm")  # fmt: skip
 _FLAGS = re.compile(
     r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
     r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"

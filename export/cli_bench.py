@@ -64,10 +64,10 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
 
     \b
     Exit codes
-      0    everything asked for passed and was timed
-      1    something was rejected
+      0    all of ours that was asked for passed and was timed
+      1    something of ours was rejected
       2    usage, or input that cannot be used
-      3    something could not be verified on this host
+      3    something of ours could not be verified on this host
     """  # noqa: D301 - click wants the character itself
     from export import progress, terminal
     from export.bench import bench as compare

@@ -22,12 +22,12 @@ _BUDGET = click.option(
 _REDUCE = click.option(
     "--reduce-range",
     is_flag=True,
-    help="-p int8 on CPUs: weights in 7 bits, for x86 without VNNI, where 8 bits saturate (`doctor` says).",
+    help="-t onnx -p int8: weights in 7 bits, for x86 without VNNI, where 8 bits saturate (`doctor` says).",
 )
 _ALL = click.option(
     "--all-int8",
     is_flag=True,
-    help="-p int8: reject what is over its budget; don't leave the layers in float32 that cost the most.",
+    help="-t onnx -p int8: reject what is over its budget; don't leave the layers in float32 that cost the most.",
 )
 _LABELS = click.option(
     "--labels",

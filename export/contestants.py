@@ -20,8 +20,8 @@ from export.exits import Exit, worst
 from export.listener import Progress
 from export.manifest import SHIP
 from export.outcome import Outcome
+from export.pytorch import COMPILED, PyTorch
 from export.pytorch import TARGET as PYTORCH
-from export.pytorch import PyTorch
 from export.request import model_names
 from export.schedule import default_at_once
 from export.stage_cache import Evaluations
@@ -183,6 +183,9 @@ def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
     for batch in request.batches:
         for made in baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions):
             found.judged.append(Judged(found.model, made.target, made.precision, batch, made.verdict))
+            if left := made.verdict.artifact.precision.float_layers:
+                said = f"{found.model}, {made.target} in {made.precision}, batch {batch}"
+                found.notes.append(f"{said}: {len(left)} layers are left in float32")
 
 
 class InPyTorch:
@@ -205,7 +208,9 @@ class InPyTorch:
                     self._of(model.copied(), baseline_spec(name), model.at(Precision()))
                     continue
                 weights, reference, vacuous = _reference(self._request, name)
-                if not vacuous:
+                if vacuous:
+                    self.notes.append(f"{name}, {PYTORCH}, was not timed: parity on these weights would be vacuous")
+                else:
                     self._of(stock_model(weights.model), weights.model.spec, reference.at(Precision()))
 
     def _of(self, module: "nn.Module", spec: ModelSpec, reference: "Reference") -> None:
@@ -239,10 +244,14 @@ def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgem
                 result.notes.append(f"{said}, was not timed: {getattr(verdict, 'reason', '')}")
                 continue
             feed = _feed(verdict.artifact.model.image_size, each.batch)
-            result.candidates += (
-                Candidate(each.model, each.target, each.precision, Contestant(verdict, runtime, feed, threads))
-                for threads in request.threads
-            )
+            for threads in request.threads:
+                if each.precision == COMPILED and threads != 1:  # which writes that number into its kernels
+                    result.notes.append(
+                        f"{each.model}, {each.target} {COMPILED}, is judged and timed on one thread only"
+                    )
+                    continue
+                contestant = Contestant(verdict, runtime, feed, threads)
+                result.candidates.append(Candidate(each.model, each.target, each.precision, contestant))
     result.notes += pytorch.notes
     return result
 

@@ -54,6 +54,8 @@ def open_exported(folder: Path) -> Exported:
     reference = reference_file.load(folder / "evidence")
     if reference.golden.sha256 != golden_sha256:
         raise _changed(f"the golden set in {folder}", golden_sha256, reference.golden.sha256)
+    if reference.precision != artifact.precision:
+        raise _changed(f"the precision in {folder}/manifest.json", str(reference.precision), str(artifact.precision))
     # The floors and answers decide the verdict, and a verdict covers the settings it was made with.
     for path, sha256 in beside:
         if (found := digest(inside(folder, path))) != sha256:

@@ -38,11 +38,11 @@ class Int8Options:
         made = [job for job in jobs if job.int8 is not None]
         for option, given, used in (
             ("--reduce-range", self.reduce_range, any(job.plan[-1][1].weights is Dtype.INT7 for job in made)),
-            ("--all-int8", self.all_int8, bool(made)),
+            ("--all-int8", self.all_int8, any(job.plan[-1][1].activations is Dtype.UINT8 for job in made)),
         ):
             if given and not used:
                 raise BadOption(
-                    f"{option} is for int8 on CPUs",
+                    f"{option} is for int8 files of ONNX Runtime",
                     expected="-t onnx -p int8 with it",
                     got="no such artifact",
                     next_step=f"add -t onnx -p int8, or leave {option} out",

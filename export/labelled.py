@@ -87,7 +87,15 @@ def accuracy_test(
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes)
     images = labelled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
-    return AccuracyTest(images, copy.deepcopy(weights.model).double(), asked.budget, step)
+    test = AccuracyTest(images, copy.deepcopy(weights.model).double(), asked.budget, step)
+    if weights.trained and test.guessed:
+        raise BadLabelledSet(
+            f"on {asked.folder} the model itself is right no more often than by guessing",
+            expected="images whose sub-folders are the model's classes",
+            got=f"sub-folders taken by {images.matched_by}",
+            next_step="name the sub-folders by class index (the first is 0) or by label, with --labels FILE",
+        )
+    return test
 
 
 def accuracy_record(found: "Accuracy | None") -> dict[str, Any] | None:

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 TARGET = "pytorch"
 """In the place of a target."""
 
+COMPILED = "compiled"
+"""In the place of a precision."""
+
 
 def _ways() -> Mapping[str, TorchProgram]:
-    return {"eager": TorchProgram(), "compiled": TorchProgram(compiled=True)}
+    return {"eager": TorchProgram(), COMPILED: TorchProgram(compiled=True)}
 
 
 @dataclass(frozen=True, slots=True)

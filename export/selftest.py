@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from efficientvit import deploy
-from efficientvit.errors import BrokenArtifact, MissingExtra, StageFailed, VitExportError
+from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable, VitExportError
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from export import chatter
@@ -51,7 +51,7 @@ from validation.ranges import with_calibration
 from validation.reference import ReferenceModel
 from validation.rewrite import EXACT, rewrite_gates
 from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
-from validation.verdict import Verdict, VerifiedArtifact
+from validation.verdict import NotRun, Verdict, VerifiedArtifact
 
 FORMS = (
     ("onnx", "fp32"),
@@ -193,7 +193,7 @@ def selftest(
             for target, variant in (*FORMS, *(_COMPRESSED if full else ())):
                 try:
                     detections += bench.files(target, variant, step)
-                except MissingExtra as error:  # what is not installed here is not what is exported here
+                except Unavailable as error:  # what is not installed here is not what is exported here
                     bench.unplanted.append(f"in {target} {variant}: {error.what}")
             wrong_inputs = tuple(bench.inputs(step))
         unplanted = tuple(bench.unplanted)
@@ -284,6 +284,8 @@ class _Bench:
 
     def _judged(self, artifact: Artifact, source: Artifact | None, target: str, variant: str, name: str) -> Healthy:
         verdict = self._verdict(artifact, source)
+        if isinstance(verdict, NotRun):
+            raise Unavailable(f"{target} {variant}, stage {name}: {verdict.reason}", next_step=verdict.remedy)
         passed = isinstance(verdict, VerifiedArtifact)
         return Healthy(
             artifact, target, variant, name, passed, "" if passed else getattr(verdict, "reason", ""), source

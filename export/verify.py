@@ -1,7 +1,7 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from efficientvit.errors import ArtifactChanged
@@ -162,6 +162,8 @@ def _labelled(
         ArtifactChanged: the weights are not the manifest's.
         BadLabelledSet: the folder cannot be used.
     """
+    if asked.budget is None and (recorded := exported.manifest.get("accuracy")) is not None:
+        asked = replace(asked, budget=float(recorded["budget_points"]))
     loaded = weights_of(exported.folder, exported.manifest, option)
     preprocessing = Preprocessing.from_json(exported.manifest["preprocessing"])
     names = labels if labels is not None else exported.artifact.interface.labels or None

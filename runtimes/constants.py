@@ -71,8 +71,10 @@ def _openvino(artifact: Artifact) -> Iterator[Constant]:
 
 def _is_limit(constant: Any) -> bool:
     """Nothing but quantisers reads it, and each says it."""
-    readers = [port.get_node().get_type_name() for port in constant.output(0).get_target_inputs()]
-    return bool(readers) and set(readers) == {"FakeQuantize"}
+    readers = list(constant.output(0).get_target_inputs())
+    return bool(readers) and all(
+        port.get_node().get_type_name() == "FakeQuantize" and port.get_index() > 0 for port in readers
+    )
 
 
 def _unit_scale(constant: Any) -> bool:

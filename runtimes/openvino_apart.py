@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.openvino_quantisers import fakes, quantiser_of
+from runtimes.session import refused_by
 
 _FED = ".fed"
 _PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
@@ -28,6 +29,10 @@ class OpenVinoApart:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        with refused_by("OpenVINO", f"{path.name}, taken apart", [RuntimeError]):
+            self._take(path, threads)
+
+    def _take(self, path: Path, threads: int) -> None:
         core = import_openvino().Core()
         whole = compiled_as_shipped(core.read_model(path), threads)
         model = core.read_model(path)
@@ -37,12 +42,16 @@ class OpenVinoApart:
         self.tensors = _take_apart(model, _inside(whole))
         self._compiled = compiled_as_shipped(model, threads)
         before, after = _kernels(whole), _kernels(self._compiled)
-        self.other_kernels = tuple(name for name in products if before.get(name) != after.get(name))
+        self.products = len(products)
+        self.other_kernels = tuple(
+            name for name in products if before.get(name) is None or before.get(name) != after.get(name)
+        )
 
     def __call__(self, images: NDArray[np.float32], right: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Each stretch's result, by the name of its tensor, from the images and the right integers of every tensor."""
         feed = {self._image: images, **{f"{name}{_FED}": right[name] for name in self.tensors}}
-        answer = self._compiled(feed)
+        with refused_by("OpenVINO", "the IR, taken apart,", [RuntimeError]):
+            answer = self._compiled(feed)
         names = (self._result, *self.tensors)
         return {name: np.asarray(answer[index]) for index, name in enumerate(names)}
 

@@ -29,6 +29,9 @@ CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
 
 _QUANTILE = 1.6448536269514722  # of the normal distribution, 95 %
+_GUESSING = 0.05
+"""How likely a reference's hits may be by chance before nothing is concluded from them."""
+
 _TOP = 5
 _BATCH = 16
 _BISECTIONS = 60
@@ -50,7 +53,8 @@ class Accuracy:
     """What came of it, as counts of `images`. Top-5 is None where there are no more than five classes.
 
     `agree`: images with the same winner. `lost`: those that count against the artifact, outside the margin first;
-    `gained`: how many count for it. `budget`: percentage points. `evidence`: of the runtime that gave the answers.
+    `gained`: how many count for it. `not_finite`: those whose logits are no numbers. `budget`: percentage points.
+    `evidence`: of the runtime that gave the answers.
     """
 
     folder: str
@@ -66,6 +70,7 @@ class Accuracy:
     gained: int
     budget: float
     evidence: Evidence
+    not_finite: int = 0
 
     @property
     def drop(self) -> float:
@@ -171,7 +176,15 @@ class AccuracyTest:
             gained=int((own_hit & ~hit).sum()),
             budget=self.budget,
             evidence=runtime.evidence,
+            not_finite=int((given < 0).sum()),
         )
+
+    @property
+    def guessed(self) -> bool:
+        """The reference itself is right no more often than one that guesses: then nothing can be lost."""
+        count, classes = self.logits.shape
+        hits = int((self.logits.argmax(axis=1) == self.images.classes).sum())
+        return _at_least(hits, count, 1 / classes) > _GUESSING
 
     def _batches(self, batch: int, who: str) -> Iterator[NDArray[np.intp]]:
         """All images in order, the last batch filled up with the first; tells how far it is."""
@@ -180,6 +193,19 @@ class AccuracyTest:
             if number % max(1, _EVERY // batch) == 0:
                 self._step(f"--eval: {who}, image {start + 1} of {count}")
             yield np.take(np.arange(count), range(start, start + batch), mode="wrap")
+
+
+def _at_least(hits: int, images: int, chance: float) -> float:
+    """The probability of so many hits, or more, by chance."""
+    logarithms = (
+        math.lgamma(images + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(images - k + 1)
+        + k * math.log(chance)
+        + (images - k) * math.log1p(-chance)
+        for k in range(hits)
+    )
+    return 1 - math.fsum(map(math.exp, logarithms)) if chance < 1 else 1.0
 
 
 def _winners(logits: NDArray[np.float32]) -> NDArray[np.intp]:

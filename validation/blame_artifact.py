@@ -30,7 +30,16 @@ LAYER_FACTOR = {Mode.ORACLE: 16.0, Mode.SHIPPED: 4.0}
 
 _IMAGES = 3
 _ANSWERS = frozenset(
-    {Gate.CONSTANTS, Gate.STRUCTURE, Gate.PRECISION, Gate.OVERFLOW, Gate.QUALITY, Gate.EXECUTION, Gate.RANGES}
+    {
+        Gate.CONSTANTS,
+        Gate.STRUCTURE,
+        Gate.PRECISION,
+        Gate.OVERFLOW,
+        Gate.QUALITY,
+        Gate.EXECUTION,
+        Gate.RANGES,
+        Gate.ACCURACY,
+    }
 )
 _MOST = 12.0
 """Images of 224 x 224 whose tensors are held at a time: of M5 some 200 MB each."""

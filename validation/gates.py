@@ -44,6 +44,9 @@ PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
 LARGEST_OFF = 1e-3
 """Of a quantised layer's outputs, fed the oracle's inputs: the share that may be more than one unit away."""
 
+LARGEST_UNSEEN = 1 / 4
+"""Of an IR's products: the share that may run in another kernel when it is taken apart, and so are not seen."""
+
 LARGEST_ROUNDING = 1e-5
 """Of a floating-point tensor between quantised layers, fed the oracle's inputs: relative to its largest value."""
 
@@ -239,10 +242,13 @@ def overflow_gate(ordinary: Peak, amplified: Peak | None) -> GateResult:
     return GateResult(Gate.OVERFLOW, ordinary.value, LARGEST_HALF, None, None, str(ordinary), warning=warning)
 
 
-def execution_gate(deviations: Sequence[LayerDeviation], other_kernels: Sequence[str] = ()) -> GateResult:
+def execution_gate(
+    deviations: Sequence[LayerDeviation], other_kernels: Sequence[str] = (), products: int = 0
+) -> GateResult:
     """Each quantised layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded.
 
-    `other_kernels`: products that, taken apart, ran in another kernel than they do in the whole, which was not seen.
+    `other_kernels`: products that, taken apart, ran in another kernel than they do in the whole, which was not seen;
+    `products`: how many there are in all.
     """
 
     def over(layer: LayerDeviation) -> float:
@@ -255,6 +261,9 @@ def execution_gate(deviations: Sequence[LayerDeviation], other_kernels: Sequence
     what = f"{worst.off:.2%} over one unit" if worst.integer else f"off by {worst.worst:.1e}"
     detail = f"worst '{worst.tensor}': {what}; {integers} quantised and {len(deviations) - integers} other tensors"
     some = ", ".join(other_kernels[:3]) + (" …" if len(other_kernels) > 3 else "")
+    if len(other_kernels) > LARGEST_UNSEEN * products:
+        detail = f"{len(other_kernels)} of {products} layers ran in another kernel when taken apart: {some}"
+        return GateResult(Gate.EXECUTION, float("nan"), 1.0, None, None, detail)
     warning = f"{len(other_kernels)} layers ran in another kernel when taken apart: {some}" if other_kernels else None
     return GateResult(Gate.EXECUTION, over(worst), 1.0, None, None, detail, warning=warning)
 
@@ -329,6 +338,9 @@ def accuracy_gate(found: Accuracy) -> GateResult:
 
     `worst` is the least drop in percentage points that the images allow for, the lower end of the interval.
     """
+    if found.not_finite:
+        detail = f"the logits of {found.not_finite} of {found.images} labelled images are no numbers"
+        return GateResult(Gate.ACCURACY, float("nan"), found.budget, None, None, detail)
     low, high = found.interval
     detail = (
         f"top-1 {found.artifact_top1 / found.images:.2%} against {found.reference_top1 / found.images:.2%}: "

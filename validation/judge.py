@@ -191,7 +191,9 @@ def within_quality(
         return False
     if labelled is None:
         return True
-    return gates.accuracy_gate(labelled.of(artifact, runtime, gates.error_allowed(reference))).passed
+    # Not the interval's lenient end: whoever looks for the least that passes would always end up there.
+    found = labelled.of(artifact, runtime, gates.error_allowed(reference))
+    return found.drop <= found.budget and gates.accuracy_gate(found).passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,7 @@ def quantised_gates(artifact: Artifact, reference: Reference) -> Iterator[GateRe
         return  # another runtime's: what that makes of it is judged
     count = -(-_TAUGHT_IMAGES // batch) * batch
     lesson = taught(artifact, reference.inputs[np.resize(judged, count)])
-    yield gates.execution_gate(lesson.layers, lesson.other_kernels)
+    yield gates.execution_gate(lesson.layers, lesson.other_kernels, lesson.products)
 
 
 def _overflow(artifact: Artifact, peaks: Peaks) -> list[GateResult]:

@@ -44,10 +44,11 @@ class LayerDeviation:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """Every layer, and those of them that ran in another kernel than they do in the whole."""
+    """Every layer, and which of its `products` ran in another kernel than they do in the whole."""
 
     layers: tuple[LayerDeviation, ...]
     other_kernels: tuple[str, ...] = ()
+    products: int = 0
 
 
 def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation, ...]:
@@ -69,7 +70,7 @@ def taught(artifact: Artifact, images: Array) -> Taught:
     parts = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     for part in parts:
         lesson.teach(part, 1 / len(parts))
-    return Taught(tuple(found.values()), lesson.other_kernels)
+    return Taught(tuple(found.values()), lesson.other_kernels, lesson.products)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class _Lesson:
 
     teach: Callable[[Array, float], None]
     other_kernels: tuple[str, ...] = ()
+    products: int = 0
 
 
 def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
@@ -112,7 +114,7 @@ def _openvino(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
         right = oracle(part)
         _see_all(found, apart(part, right), right, weight)
 
-    return _Lesson(teach, apart.other_kernels)
+    return _Lesson(teach, apart.other_kernels, apart.products)
 
 
 _LESSONS: Mapping[Format, Callable[[Artifact, dict[str, LayerDeviation]], _Lesson]] = {

@@ -1,6 +1,7 @@
 """`--eval DIR`: accuracy of every target beside the reference's, in the manifest and the report, and as a gate."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ import onnx
 import pytest
 import torch
 
+from efficientvit.checkpoint import save_checkpoint
 from efficientvit.errors import BadLabelledSet, BadOption
+from efficientvit.preprocess import Preprocessing
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
 from export import pipeline, stages
-from export.labelled import Evaluation, evaluation
+from export.labelled import Evaluation, accuracy_test, evaluation
 from export.listener import Silent
 from export.outcome import Outcome
 from export.request import Request
 from export.stages import STAGES, Workshop
+from export.weights import find_weights
 from runtimes.artifact import Artifact, Precision
 from tests.export.eval_folder import write_eval_folder
 from validation.verdict import Built, Rejected, VerifiedArtifact
@@ -205,3 +209,19 @@ def test_labels_say_what_folders_are_for_every_target(labelled: Path) -> None:
     assert len(Request(**options, evaluation=Evaluation(labelled)).jobs()) == 1
     with pytest.raises(BadOption, match="options for Core ML packages"):
         Request(**options).jobs()
+
+
+def test_folders_that_are_not_the_model_s_classes_are_refused(tmp_path: Path, labelled: Path) -> None:
+    """Counted from 1 in place of 0, say: the reference is never right, and nothing could be lost."""
+    weights = tmp_path / "trained.safetensors"
+    save_checkpoint(seeded(model_spec("m0", 64)), weights)
+    shifted = tmp_path / "eval"
+    for folder in labelled.iterdir():
+        shutil.copytree(folder, shifted / str((int(folder.name) + 1) % 1000))
+    loaded = find_weights(str(weights), "m0", 64)
+    preprocessing = Preprocessing(image_size=64)
+    with pytest.raises(BadLabelledSet, match="no more often than by guessing"):
+        accuracy_test(Evaluation(shifted), loaded, preprocessing, None, skip_bad=False, step=lambda _: None)
+    assert not accuracy_test(
+        Evaluation(labelled), loaded, preprocessing, None, skip_bad=False, step=lambda _: None
+    ).guessed

@@ -1,5 +1,6 @@
 """Accuracy on labelled images: the paired interval, the rule, and who is counted how."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.base import Array, Evidence
 from runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, reversed_batch
-from validation.accuracy import BUDGET, Accuracy, AccuracyTest, Flip, paired_interval
+from validation.accuracy import BUDGET, Accuracy, AccuracyTest, Flip, _at_least, paired_interval
 from validation.gates import accuracy_gate
 from validation.labelled import LabelledImages, labelled_images
 
@@ -184,3 +185,18 @@ def test_progress_is_told(images: LabelledImages, right: Script, tmp_path: Path)
     AccuracyTest(images, _Means().double(), step=said.append).of(_artifact(tmp_path), FakeRuntime(right), 0.1)
     assert said[0] == "--eval: the reference, image 1 of 21"
     assert said[-1] == "--eval: model.onnx in fake, image 17 of 21"
+
+
+@pytest.mark.parametrize("lost", [0, 1, 40])
+def test_one_answer_that_is_no_number_is_enough(lost: int) -> None:
+    """Whether the reference was right there or not: an overflow on a photo in five thousand must not ship."""
+    gate = accuracy_gate(replace(_found(lost, lost, 5000), not_finite=1))
+    assert not gate.passed
+    assert "1 of 5000" in gate.detail
+
+
+def test_so_many_hits_by_chance() -> None:
+    assert _at_least(0, 100, 0.1) == pytest.approx(1.0)
+    assert _at_least(2, 2, 0.5) == pytest.approx(0.25)
+    assert _at_least(20, 100, 0.1) == pytest.approx(0.00198, rel=1e-2)
+    assert _at_least(3, 5000, 1e-3) > 0.05 > _at_least(200, 5000, 1e-3)

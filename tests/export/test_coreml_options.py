@@ -80,7 +80,8 @@ def test_weights_in_eight_bits_are_verified_and_say_what_is_in_them(shipped: Shi
     assert shipped.code == 0, shipped.err
     manifest = shipped.manifest
     assert manifest["status"] == "verified"
-    assert manifest["precision"] == {"weights": "int8", "activations": "fp16", "execution": "fp16"}
+    spent = {"weights": "int8", "activations": "fp16", "execution": "fp16", "float_layers": []}
+    assert manifest["precision"] == spent
     assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "twin", "coreml", "compress"]
     assert manifest["settings"]["effective"]["precision"] == "fp16"
     sizes = [stage["artifact"]["bytes"] for stage in manifest["stages"][1:]]

@@ -77,9 +77,9 @@ def _choices(node: Any, name: str) -> Iterator[set[Any]]:
 
 def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
     assert list(_choices(SCHEMA, "format")) == [set(Format) - {Format.TORCH}]
-    assert list(_choices(SCHEMA, "weights")) == [set(Dtype) - {Dtype.UINT8}] * 2
+    assert list(_choices(SCHEMA, "weights")) == [set(Dtype) - {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
     arithmetic = {Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8}
-    assert list(_choices(SCHEMA, "activations")) == [arithmetic | {Dtype.UINT8}] * 2
+    assert list(_choices(SCHEMA, "activations")) == [arithmetic | {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
     assert list(_choices(SCHEMA, "execution")) == [arithmetic] * 2
     verdict = SCHEMA["properties"]["stages"]["items"]["properties"]["verdict"]["properties"]
     assert verdict["gates"]["required"] == list(verdict["gates"]["properties"]) == list(Gate)

@@ -38,7 +38,8 @@ def test_it_passes_every_gate_in_integers(made: Path) -> None:
     jsonschema.Draft202012Validator(json.loads((ROOT / "export" / "manifest.schema.json").read_text())).validate(
         manifest
     )
-    assert manifest["precision"] == {"weights": "int8", "activations": "symmetric8", "execution": "int8"}
+    spent = {"weights": "int8", "activations": "symmetric8", "execution": "int8", "float_layers": []}
+    assert manifest["precision"] == spent
     assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "trace", "simplify", "quantize", "openvino"]
     verdict = manifest["stages"][-1]["verdict"]
     assert (verdict["status"], verdict["evidence"]) == ("verified", "native")

@@ -692,7 +692,7 @@ def test_the_builders_listing_is_read() -> None:
 
 def _calibrated(calibrate: str) -> NDArray[np.float32]:
     golden = synthetic(Preprocessing(image_size=SIZE))
-    shop = Workshop(SimpleNamespace(), SimpleNamespace(golden=golden), Path("nowhere"))  # type: ignore[arg-type]
+    shop = Workshop(SimpleNamespace(), SimpleNamespace(given=golden), Path("nowhere"))  # type: ignore[arg-type]
     job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=TensorRtOptions(), calibrate=calibrate)
     images: NDArray[np.float32] = shop.calibration_images(job)
     return images

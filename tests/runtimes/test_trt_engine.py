@@ -518,6 +518,23 @@ class Driver:
         count._obj.value = self._count
         return self._asked
 
+    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = 13010
+        return 0
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+        device._obj.value = index
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
+        name.value = f"GPU {device.value}".encode()
+        assert size == len(name)
+        return 0
+
+    def cuDeviceGetUuid(self, uuid: Any, device: Any) -> int:  # noqa: N802
+        uuid[:] = [device.value] * len(uuid)
+        return 0
+
 
 @pytest.mark.parametrize(
     ("driver", "count"),
@@ -532,7 +549,8 @@ def test_gpus_are_counted_by_the_driver(driver: Driver | None, count: int, monke
         return driver
 
     monkeypatch.setattr(ctypes, "CDLL", loaded)
-    assert len(gpu.gpus.__wrapped__()) == count
+    expected = tuple(f"GPU {index} {f'{index:02x}' * 16}, driver 13010" for index in range(count))
+    assert gpu.gpus.__wrapped__() == expected
 
 
 PASSED = GateResult(Gate.STRUCTURE, 0, 1, None, None, "")

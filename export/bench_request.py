@@ -91,6 +91,7 @@ class BenchRequest:
             out=self.artifacts,
             time=False,
             kit=False,
+            report=False,
             calibrate=self.calibration,
             quality_budget=self.quality_budget,
         )

@@ -393,9 +393,10 @@ class _Bench:
                 outcome, self._weights, self._reference, self.check, command, self._request.required, handed
             )
             manifest.write_json(partial / "manifest.json", record)
-            progress.step(f"{outcome.slug}: report")
-            with chatter.into(self._log), _aside():
-                write_report(partial, record, self._evidence(outcome))
+            if self._request.report:
+                progress.step(f"{outcome.slug}: report")
+                with chatter.into(self._log), _aside():
+                    write_report(partial, record, self._evidence(outcome))
             if self._log.exists():
                 shutil.copyfile(self._log, evidence / "log.txt")
             if good and self._request.kit and has_kit(outcome.job.target.format, outcome.job.batch):

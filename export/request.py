@@ -83,6 +83,7 @@ class Request:
     calibrate: str | None = None
     quality_budget: float | None = None
     kit: bool = True
+    report: bool = True
     precisions: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     int8: Int8Options = field(default_factory=Int8Options)

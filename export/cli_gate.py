@@ -188,7 +188,8 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
     default="parity",
     show_default=True,
     metavar="KINDS",
-    help="Exit 1 on these: parity, agreement, latency:N%, size:N%, operators:N%, interface, weights, tools.",
+    help="Exit 1 on these: parity, agreement, accuracy:N%, precision, latency:N%, size:N%, operators:N%, interface, "
+    "weights, tools.",
 )
 @click.option("--no-time", is_flag=True, help="Compare all but latency.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")

@@ -25,6 +25,9 @@ from validation.reference import Reference
 from validation.runs import run_golden
 from validation.verdict import Verdict, VerifiedArtifact
 
+_NOISE = 1.645
+"""Standard errors beyond which two shares differ: 90 %, as the accuracy gate has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -101,9 +104,28 @@ class _Pair:
             a, b = (str(each["tools"].get(tool, "none")) for each in (before, after))
             if a != b:
                 yield Finding("tools", f"{tool} {a}", f"{tool} {b}", worse=True)
+        if (one := _precision(self.old.artifact)) != (other := _precision(self.new.artifact)):
+            yield Finding("precision", one, other, worse=True)
+        yield from self._accuracy()
         old, new = (tuple(map(str, (*ports[0], *ports[1]))) for ports in map(read_ports, self._artifacts()))
         if old != new:
             yield Finding("interface", "; ".join(old), "; ".join(new), worse=True)
+
+    def _accuracy(self) -> Iterator[Finding]:
+        """What was measured of both on labelled images, where a fall is more than noise: they are not paired here."""
+        before, after = (each.manifest.get("accuracy") for each in (self.old, self.new))
+        if before is None and after is None:
+            return
+        if before is None or after is None:
+            said = ["not measured" if each is None else f"{each['artifact']['top1']:.2%}" for each in (before, after)]
+            yield Finding("accuracy", said[0], said[1], worse=after is None)
+            return
+        one, other = before["artifact"]["top1"], after["artifact"]["top1"]
+        noise = (
+            _NOISE * sum(top1 * (1 - top1) / each["images"] for top1, each in ((one, before), (other, after))) ** 0.5
+        )
+        if abs(one - other) > noise:
+            yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)
 
     def _artifacts(self) -> tuple[Artifact, Artifact]:
         return self.old.artifact, self.new.artifact
@@ -199,6 +221,12 @@ class _Pair:
             return None
         notes.append("latency is by the samples that the exports recorded: a busy host then looks like a change now")
         return recorded(timings[0]["samples_ns"], timings[1]["samples_ns"])
+
+
+def _precision(artifact: Artifact) -> str:
+    precision = artifact.precision
+    left = f", {len(precision.float_layers)} layers in fp32" if precision.float_layers else ""
+    return f"{precision.weights} weights, {precision.activations} activations, {precision.execution} arithmetic{left}"
 
 
 def _on(each: Exported, other: Exported) -> Reference:

@@ -5,8 +5,19 @@ from collections.abc import Mapping
 
 from efficientvit.errors import BadOption
 
-KINDS = ("parity", "agreement", "latency", "size", "operators", "interface", "weights", "tools")
-_WITH_LIMIT = frozenset({"latency", "size", "operators"})
+KINDS = (
+    "parity",
+    "agreement",
+    "accuracy",
+    "precision",
+    "latency",
+    "size",
+    "operators",
+    "interface",
+    "weights",
+    "tools",
+)
+_WITH_LIMIT = frozenset({"accuracy", "latency", "size", "operators"})
 _ITEM = re.compile(r"([a-z]+)(?::(\d+(?:\.\d+)?)%)?")
 
 FailOn = Mapping[str, float]
@@ -14,7 +25,7 @@ FailOn = Mapping[str, float]
 
 
 def parse_fail_on(text: str) -> FailOn:
-    """Kinds with commas; latency, size and operators with a limit in per cent, 0 if none is given.
+    """Kinds with commas; accuracy, latency, size and operators with a limit in per cent, 0 if none is given.
 
     Raises:
         BadOption: an unknown kind, or a limit where there can be none.

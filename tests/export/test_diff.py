@@ -1,6 +1,7 @@
 """Two releases compared: a folder with itself, with a slower one, with another precision, with another model."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,3 +146,34 @@ class Delayed:
         while time.perf_counter_ns() - start < 1.5 * taken:
             pass
         return time.perf_counter_ns() - start
+
+
+def _edited(folder: Path, copy: Path, **fields: Any) -> Path:
+    shutil.copytree(folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, **fields}))
+    return copy
+
+
+def test_a_fall_of_accuracy_is_found_beyond_noise(exported: Any, tmp_path: Path) -> None:
+    def measured(top1: float, images: int) -> dict[str, Any]:
+        return {"artifact": {"top1": top1}, "images": images}
+
+    old = _edited(exported.out / ONNX, tmp_path / "old", accuracy=measured(0.80, 10_000))
+    worse = _edited(exported.out / ONNX, tmp_path / "worse", accuracy=measured(0.78, 10_000))
+    noise = _edited(exported.out / ONNX, tmp_path / "noise", accuracy=measured(0.78, 100))
+    found = diff(old, worse, time=False)
+    (finding,) = found.findings
+    assert (finding.kind, finding.old, finding.new, finding.worse) == ("accuracy", "80.00%", "78.00%", True)
+    assert found.failures(parse_fail_on("accuracy:1%")) == (finding,)
+    assert found.failures(parse_fail_on("accuracy:3%")) == ()
+    assert diff(old, noise, time=False).findings == ()
+    (lost,) = diff(old, exported.out / ONNX, time=False).findings
+    assert (lost.kind, lost.new, lost.worse) == ("accuracy", "not measured", True)
+
+
+def test_another_precision_is_named(exported: Any, exported_unsigned: Any) -> None:
+    found = diff(exported.out / ONNX, exported_unsigned.out / "m0-64-onnx-int8-untrained", time=False)
+    (finding,) = [each for each in found.findings if each.kind == "precision"]
+    assert finding.old == "fp32 weights, fp32 activations, fp32 arithmetic"
+    assert finding.new.startswith("int8 weights, uint8 activations, int8 arithmetic")

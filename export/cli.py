@@ -412,6 +412,7 @@ def verify(
             "exit_code": int(code),
             "gates": gates_record(report.gates) if report else None,
             "accuracy": accuracy_record(report.accuracy) if report else None,
+            "not_repeated": list(verification.not_repeated),
         }
         click.echo(json.dumps(found, indent=2, allow_nan=False))
     sys.exit(int(code))

@@ -115,6 +115,8 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
     if not verification.trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+    for what in verification.not_repeated:
+        screen.print(Text(f"  not checked again: {what}", "bold yellow"))
     if (why := verification.shortfall(code)) is not None:
         screen.print(Text(f"  {why}", "yellow"))
 

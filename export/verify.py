@@ -27,7 +27,10 @@ from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifac
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The new verdict on a folder, and what the manifest says of the old one. `recomputed`: by the weights at hand."""
+    """The new verdict on a folder, and what the manifest says of the old one.
+
+    `recomputed`: by the weights at hand. `not_repeated`: what was checked when it was exported, and not now.
+    """
 
     folder: Path
     verdict: Verdict
@@ -35,6 +38,7 @@ class Verification:
     trained: bool
     fallback: bool
     recomputed: bool = False
+    not_repeated: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -114,7 +118,9 @@ def verify(
             remedy="export trained weights",
             report=verdict.report,
         )
-    return Verification(folder, verdict, recorded, trained, fallback, recomputed=weights is not None)
+    measured = verdict.report is not None and verdict.report.accuracy is not None
+    skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labelled images (--eval DIR)",)
+    return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)
 
 
 def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Weights, Reference, SelfCheck]:

@@ -140,6 +140,10 @@ def test_a_folder_is_verified_on_labelled_images(outcomes: dict[str, Outcome], l
     found = json.loads(ran.out)
     assert found["accuracy"]["agree"] == IMAGES
     assert found["gates"]["accuracy"]["passed"]
+    assert found["not_repeated"] == []
+    without = command("verify", str(folder), "--json")
+    assert json.loads(without.out)["not_repeated"] == ["accuracy on labelled images (--eval DIR)"]
+    assert "not checked again: accuracy" in without.err
     assert "accuracy: top-1 100.00%, reference 100.00%; top-5 100.00%" in ran.err
 
 

@@ -70,5 +70,5 @@ def test_the_name_and_the_plan_have_it() -> None:
     ],
 )
 def test_where_it_changes_nothing_it_is_refused(target: str, precision: str, options: dict[str, bool]) -> None:
-    with pytest.raises(BadOption, match="is for int8 on CPUs"):
+    with pytest.raises(BadOption, match="is for int8 files of ONNX Runtime"):
         _request(target, precision=precision, **options).jobs()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.pretrained import cache_folder
-from runtimes.artifact import digest
+from runtimes.artifact import file_digest
 from runtimes.gpu import gpus
 from runtimes.host import this_host, versions
 
@@ -78,7 +78,7 @@ class Cache:
                 copy = into / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, copy)
-            if any(digest(into / name) != kept for name, kept in entry.files.items()):
+            if any(file_digest(into / name) != kept for name, kept in entry.files.items()):
                 shutil.rmtree(folder, ignore_errors=True)
                 return None
             os.utime(folder / _ENTRY)
@@ -107,7 +107,7 @@ class Cache:
                 "what": what,
                 "made": time.time(),
                 "record": record,
-                "files": {path.relative_to(partial).as_posix(): digest(path) for path in files},
+                "files": {path.relative_to(partial).as_posix(): file_digest(path) for path in files},
             }
             (partial / _ENTRY).write_text(json.dumps(written, indent=1), encoding="utf-8")
             if not folder.exists():

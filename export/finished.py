@@ -19,7 +19,7 @@ from export import folder
 from export.cache import Cache, key_of
 from export.calibration import GOLDEN
 from export.request import Job, Request
-from runtimes.artifact import digest
+from runtimes.artifact import file_digest
 
 if TYPE_CHECKING:
     from export.outcome import Outcome
@@ -121,7 +121,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
         there = {path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file()}
         if {name for name in there if not name.startswith(_DEVICES)} != set(files):
             return False
-        if any(digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
+        if any(file_digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
             return False
         return {**_read(final), "devices": []} == {**manifest, "devices": []}
     except (OSError, ValueError):
@@ -155,12 +155,12 @@ def _named(name: str | Path) -> list[str]:
     """A file's or a folder's name, and the digest of what is in it."""
     path = Path(name)
     if path.is_file():
-        return [str(name), digest(path)]
+        return [str(name), file_digest(path)]
     if not path.is_dir():
         raise _Unreadable
     total = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
         if not file.is_file():
             raise _Unreadable
-        total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+        total.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
     return [str(name), total.hexdigest()]

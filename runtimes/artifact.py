@@ -235,17 +235,18 @@ def digest(path: Path) -> str:
             f"{missing} is missing", expected="a file", got="nothing", next_step="export the artifact again"
         )
     if files == [path]:
-        return _file_digest(path)
+        return file_digest(path)
     root = path if path.is_dir() else path.parent
     total = hashlib.sha256()
     for file in files:
         # An IR's name is its owner's choice; only the two files' roles are part of the digest.
         name = file.suffix if root != path else file.relative_to(root).as_posix()
-        total.update(f"{name}\0{_file_digest(file)}\n".encode())
+        total.update(f"{name}\0{file_digest(file)}\n".encode())
     return total.hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of this one file, whatever lies beside it."""
     total = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):

@@ -83,6 +83,8 @@ def test_what_lies_in_a_named_file_is_part_of_the_key(tmp_path: Path) -> None:
     keys.append(key_of_export(request, job))
     assert None not in keys
     assert len(set(keys)) == 4
+    (photos / "annotation.xml").write_text("no IR: there is no .bin beside it")
+    assert key_of_export(request, job) not in (None, *keys)
     (photos / "pipe").symlink_to("/dev/zero")
     assert key_of_export(request, job) is None
     assert key_of_export(Request(("m0",), ("onnx",), weights="pretrained"), job) is None  # never downloaded

@@ -24,7 +24,7 @@ from export.pytorch import COMPILED, PyTorch
 from export.pytorch import TARGET as PYTORCH
 from export.request import model_names
 from export.schedule import default_at_once
-from export.stage_cache import Evaluations
+from export.stage_cache import evaluations
 from export.step import Step
 from export.stock import export_stock, stock_model
 from export.to_torch import fold_batch_norms
@@ -35,7 +35,7 @@ from runtimes.base import Array, Evidence, Runtime
 from runtimes.extras import missing
 from runtimes.foreign import open_foreign
 from runtimes.registry import native_runtime
-from runtimes.threads import torch_threads
+from runtimes.threads import REFERENCE_THREADS, torch_threads
 from validation.foreign import judge_foreign
 from validation.golden_synthetic import synthetic
 from validation.memo import remembering
@@ -107,7 +107,7 @@ def contestants(
     work = functools.partial(judge_files, request, cache)
     count = min(len(names), at_once or default_at_once())
     pytorch = InPyTorch(request, progress.step, PyTorch())
-    with remembering(None if cache is None else Evaluations(cache)), ThreadPoolExecutor(1) as aside:
+    with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
         if count > 1:
             coming = aside.submit(list, side_by_side(work, names, progress, count))
             pytorch.judge(names)
@@ -123,7 +123,7 @@ def judge_files(
 ) -> Iterator[Judgements]:
     """All files of one model, ours or timm's, for every batch."""
     found = Judgements(name)
-    with torch_threads(1), remembering(None if cache is None else Evaluations(cache)):
+    with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
         if name in BASELINES:
             _baseline(request, found, progress.step)
         else:
@@ -145,8 +145,6 @@ def _ours(outcome: Outcome, batch: int, found: Judgements) -> None:
         return
     kept = replace(final.artifact, path=outcome.folder / SHIP / final.artifact.path.name)
     verified = VerifiedArtifact(kept, final.report)
-    if left := kept.precision.float_layers:
-        found.notes.append(f"{outcome.slug}: {len(left)} layers are left in float32: {', '.join(left)}")
     found.judged.append(Judged(job.model, job.target.name, job.precision, batch, verified))
 
 
@@ -169,11 +167,11 @@ def _stock(request: BenchRequest, found: Judgements, step: Step) -> None:
 def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceModel, bool]":
     """For timm's own, and whether parity on these weights would be vacuous."""
     from validation.reference import ReferenceModel
-    from validation.self_check import CHECKPOINT, SEEDED, self_check
+    from validation.self_check import criteria_of, self_check
 
     weights = find_weights(request.weights, model, request.image_size)
     reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=weights.model.spec.image_size)))
-    check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, {Precision()})
+    check = self_check(reference, criteria_of(trained=weights.trained), {Precision()})
     return weights, reference, check.vacuous
 
 
@@ -183,9 +181,6 @@ def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
     for batch in request.batches:
         for made in baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions):
             found.judged.append(Judged(found.model, made.target, made.precision, batch, made.verdict))
-            if left := made.verdict.artifact.precision.float_layers:
-                said = f"{found.model}, {made.target} in {made.precision}, batch {batch}"
-                found.notes.append(f"{said}: {len(left)} layers are left in float32")
 
 
 class InPyTorch:
@@ -200,7 +195,7 @@ class InPyTorch:
 
     def judge(self, names: Sequence[str]) -> None:
         """Every one, eagerly and compiled, where PyTorch was asked for."""
-        with torch_threads(1):
+        with torch_threads(REFERENCE_THREADS):
             for name in names if self._request.pytorch else ():
                 self._step(f"{name} in PyTorch: reference")
                 if name in BASELINES:
@@ -238,11 +233,12 @@ def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgem
         result.untrained += [name] if own.untrained else []
         files = [(each, native_runtime(each.verdict.artifact.format)) for each in own.judged]
         for each, runtime in (*files, *(pair for pair in pytorch.judged if pair[0].model == name)):
-            verdict = each.verdict
+            verdict, said = each.verdict, f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
             if not isinstance(verdict, VerifiedArtifact):
-                said = f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
                 result.notes.append(f"{said}, was not timed: {getattr(verdict, 'reason', '')}")
                 continue
+            if left := verdict.artifact.precision.float_layers:
+                result.notes.append(f"{said}: {len(left)} layers are left in float32: {', '.join(left)}")
             feed = _feed(verdict.artifact.model.image_size, each.batch)
             for threads in request.threads:
                 if each.precision == COMPILED and threads != 1:  # which writes that number into its kernels

@@ -17,6 +17,7 @@ from runtimes.operators import count_operators
 from runtimes.ports import read_ports
 from runtimes.registry import runtime_for
 from validation import gates
+from validation.accuracy import QUANTILE
 from validation.golden import Kind
 from validation.judge import judge
 from validation.metrics import relative_error, top1_agreement
@@ -24,9 +25,6 @@ from validation.paired import Ratio, interleaved, recorded
 from validation.reference import Reference
 from validation.runs import run_golden
 from validation.verdict import Verdict, VerifiedArtifact
-
-_NOISE = 1.645
-"""Standard errors beyond which two shares differ: 90 %, as the accuracy gate has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ class _Pair:
             return
         one, other = before["artifact"]["top1"], after["artifact"]["top1"]
         noise = (
-            _NOISE * sum(top1 * (1 - top1) / each["images"] for top1, each in ((one, before), (other, after))) ** 0.5
+            QUANTILE * sum(top1 * (1 - top1) / each["images"] for top1, each in ((one, before), (other, after))) ** 0.5
         )
         if abs(one - other) > noise:
             yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)

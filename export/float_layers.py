@@ -12,6 +12,7 @@ from typing import Any
 
 from export.trace import write_onnx
 from runtimes.artifact import Artifact
+from runtimes.onnx_file import without_unread
 from runtimes.onnx_quantisers import DENSE
 
 _FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"
@@ -79,19 +80,3 @@ def _layer_of_each(model: Any) -> list[str | None]:
         places.update(dict.fromkeys(node.output, place))
         result.append(names[place] if place >= 0 else None)
     return result
-
-
-def without_unread(model: Any) -> None:
-    """Take out of an onnx.ModelProto the nodes and constants that nothing reads."""
-    graph = model.graph
-    used = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):  # from the end: what only an unread node reads is unread too
-        if used.intersection(node.output):
-            used.update(node.input)
-            kept.append(type(node).FromString(node.SerializeToString()))
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    held = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(held)

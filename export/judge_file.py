@@ -17,7 +17,7 @@ from validation.foreign import ForeignVerdict, Range, Scores, judge_foreign, net
 from validation.golden import merge
 from validation.golden_photos import photos
 from validation.golden_synthetic import synthetic
-from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
+from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Rejected
 
 
@@ -69,7 +69,7 @@ def judge_file(
     images = synthetic(contract) if golden is None else merge(photos(golden, contract), synthetic(contract))
     step("reference in float64, noise floors, self-check")
     reference = ReferenceModel(weights.model, images)
-    check = self_check(reference, CHECKPOINT if weights.trained else SEEDED, {foreign.artifact.precision})
+    check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)
     blame = None

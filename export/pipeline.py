@@ -28,7 +28,7 @@ from export.outcome import Outcome, Rewrite, StageResult, status_of
 from export.report import Evidence as ReportEvidence
 from export.report import write_report
 from export.request import Job, Request, slug
-from export.stage_cache import Evaluations, StageCache
+from export.stage_cache import StageCache, evaluations
 from export.stages import SHARED, STAGES, Workshop
 from export.to_tensorrt import LAYERS
 from export.weights import Weights, find_weights
@@ -38,7 +38,7 @@ from runtimes.mil import MilEvaluator
 from runtimes.neural_engine import readiness
 from runtimes.operators import count_operators
 from runtimes.registry import native_runtime, runtime_for
-from runtimes.threads import torch_threads
+from runtimes.threads import REFERENCE_THREADS, torch_threads
 from validation import reference_file
 from validation.blame import Blame
 from validation.blame_artifact import blame_artifact
@@ -56,10 +56,6 @@ from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifac
 if TYPE_CHECKING:
     from validation.accuracy import AccuracyTest
     from validation.reference import Reference, ReferenceModel
-
-
-_THREADS = 1
-"""Of PyTorch: budgets must not depend on how many cores there are, and exports side by side share them."""
 
 
 def run(
@@ -85,7 +81,7 @@ def run(
     """
     jobs = request.jobs() if jobs is None else jobs
     folder.require_writable(request.out)
-    with torch_threads(_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
             bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, beside)
@@ -131,7 +127,7 @@ class _Bench:
         self._cache = StageCache(cache, shop)
         self._log = log
         self.before_publishing: Callable[[Outcome, Path], None] | None = None
-        self._memo = None if cache is None else Evaluations(cache)
+        self._memo = evaluations(cache)
         self._ahead: dict[tuple[str, int], _Made | VitExportError] = {}
         self._told: list[StageResult] = []
         self._labelled = labelled
@@ -182,11 +178,11 @@ class _Bench:
 
     def check_weights(self, jobs: Sequence[Job]) -> None:
         """Could parity on these weights fail at all?"""
-        from validation.self_check import CHECKPOINT, SEEDED, self_check
+        from validation.self_check import criteria_of, self_check
 
         image_input = all(job.image_input for job in jobs)
         precisions = {job.plan[-1][1] for job in jobs}
-        criteria = CHECKPOINT if self._weights.trained else SEEDED
+        criteria = criteria_of(trained=self._weights.trained)
         with remembering(self._memo):
             self.check = self_check(self._reference, criteria, precisions, image_input)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from runtimes.onnx_quantisers import MOVES
-
-_PRODUCTS = ("Conv", "MatMul", "Gemm")
+from runtimes.onnx_file import without_unread
+from runtimes.onnx_quantisers import DENSE, MOVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +39,20 @@ def rounded_once(pair: Pair) -> bool:
 
     And what is before a softmax, which computes in floats.
     """
-    summed = pair.reader == "Add" and pair.maker is not None and pair.maker.op_type in _PRODUCTS
+    summed = pair.reader == "Add" and pair.maker is not None and pair.maker.op_type in DENSE
     return pair.repeated or summed or pair.reader in ("Relu", "Softmax")
 
 
 def without_pairs(model: Any, needless: Callable[[Pair], bool]) -> None:
     """Take out, in place, the pairs that are `needless`."""
-    graph = model.graph
-    dropped = [pair for pair in _pairs(graph) if needless(pair)]
-    taken = {name for pair in dropped for node in (pair.forth, *pair.backs) for name in node.output}
+    dropped = [pair for pair in _pairs(model.graph) if needless(pair)]
     for pair in dropped:
         instead = {back.output[0] for back in pair.backs}
         for reader in pair.readers:
             for index, name in enumerate(reader.input):
                 if name in instead:
                     reader.input[index] = pair.forth.input[0]
-    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if node.output[0] not in taken]
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in graph.node for name in node.input}
-    held = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(held)
+    without_unread(model)
 
 
 def _pairs(graph: Any) -> Iterator[Pair]:

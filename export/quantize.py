@@ -25,9 +25,10 @@ from export.trace import write_onnx
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.base import Array
 from runtimes.host import versions
+from runtimes.onnx_quantisers import DENSE
 from runtimes.ports import INPUT
 
-_DENSE = ["Conv", "Gemm", "MatMul"]
+_DENSE = list(DENSE)
 _PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999, Dtype.SYMMETRIC8: 99.999}
 """By activations; measured, docs/numerics.md."""
 

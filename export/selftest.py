@@ -38,7 +38,7 @@ from runtimes.base import Images, Mode
 from runtimes.constants import read_constants
 from runtimes.layers import Layer, Layers, Values, open_layers
 from runtimes.registry import runtime_for
-from runtimes.threads import spare_threads, torch_threads
+from runtimes.threads import REFERENCE_THREADS, torch_threads
 from validation import gates
 from validation.blame import Blame
 from validation.blame_artifact import blame_artifact
@@ -50,7 +50,7 @@ from validation.metrics import relative_error
 from validation.ranges import with_calibration
 from validation.reference import ReferenceModel
 from validation.rewrite import EXACT, rewrite_gates
-from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
+from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import NotRun, Verdict, VerifiedArtifact
 
 FORMS = (
@@ -181,12 +181,12 @@ def selftest(
     Raises:
         BadInput, DownloadFailed: the weights cannot be used, or had.
     """
-    with torch_threads(spare_threads()), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         step("weights, reference in float64, noise floors, self-check")
         weights = find_weights(option, model, image_size)
         golden = synthetic(Preprocessing(image_size=weights.model.spec.image_size)).one_of_each_kind()
         reference = ReferenceModel(weights.model, golden)
-        check = self_check(reference, CHECKPOINT if weights.trained else SEEDED)
+        check = self_check(reference, criteria_of(trained=weights.trained))
         bench = _Bench(Workshop(weights, reference, Path(scratch)), Path(scratch), seed)
         with chatter.into(Path(scratch) / "log.txt"):
             detections = list(bench.rewrites(step))

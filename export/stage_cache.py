@@ -73,6 +73,11 @@ class StageCache:
         return key_of(stage=stage, made=made, source=source and source.sha256, deploy=self._deploy, **own)
 
 
+def evaluations(cache: Cache | None) -> "Evaluations | None":
+    """Where PyTorch's evaluations are kept, if anything is."""
+    return None if cache is None else Evaluations(cache)
+
+
 class Evaluations:
     """`validation.memo.Memo` in a cache."""
 

@@ -21,7 +21,7 @@ from validation.judge import judge
 from validation.metrics import relative_error
 from validation.ranges import is_calibrated
 from validation.reference import Reference
-from validation.self_check import CHECKPOINT, SEEDED, SelfCheck, self_check
+from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
 
 
@@ -141,7 +141,7 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
         )
     image_input = artifact.interface.image_input
     reference = model.at(artifact.precision, image_input=image_input)
-    check = self_check(model, CHECKPOINT if loaded.trained else SEEDED, {artifact.precision}, image_input)
+    check = self_check(model, criteria_of(trained=loaded.trained), {artifact.precision}, image_input)
     if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
         same = recorded.logits.shape == reference.logits.shape
         off = float(relative_error(recorded.logits, reference.logits).max()) if same else float("inf")

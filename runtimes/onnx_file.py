@@ -1,4 +1,4 @@
-"""Opens ONNX files; what cannot be parsed is a broken artifact, not a crash."""
+"""Opens ONNX files; what cannot be parsed is a broken artifact, not a crash. And clears them of what nothing reads."""
 
 from pathlib import Path
 from typing import Any
@@ -24,3 +24,19 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
     if not model.graph.node:
         raise BrokenArtifact(f"{path.name} is an ONNX file without a graph", next_step="export it again")
     return model
+
+
+def without_unread(model: Any) -> None:
+    """Take out of an onnx.ModelProto the nodes and constants that nothing reads."""
+    graph = model.graph
+    used = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):  # from the end: what only an unread node reads is unread too
+        if used.intersection(node.output):
+            used.update(node.input)
+            kept.append(type(node).FromString(node.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    held = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(held)

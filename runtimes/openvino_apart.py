@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
-from runtimes.openvino_quantisers import fakes, quantiser_of
+from runtimes.openvino_quantisers import PRODUCTS, fakes, quantiser_of
 from runtimes.session import refused_by
 
 _FED = ".fed"
-_PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
 
 class OpenVinoApart:
@@ -36,7 +35,7 @@ class OpenVinoApart:
         core = import_openvino().Core()
         whole = compiled_as_shipped(core.read_model(path), threads)
         model = core.read_model(path)
-        products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _PRODUCTS]
+        products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
         self._image = model.inputs[0].get_any_name()
         self._result = model.outputs[0].get_any_name()
         self.tensors = _take_apart(model, _inside(whole))

@@ -21,7 +21,9 @@ RANGE = "_range"
 
 _BACK = "_DequantizeLinear"
 _WITHOUT_BIAS = "/WithoutBiases"
-_PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+"""What multiplies."""
+
 _MOVES = ("Reshape", "Transpose", "Split", "VariadicSplit", "StridedSlice", "Slice", "Squeeze", "Unsqueeze")
 
 
@@ -127,7 +129,7 @@ def left_out(model: Any) -> Counter[str]:
     return Counter(
         op.get_type_name()
         for op in model.get_ordered_ops()
-        if op.get_type_name() in _PRODUCTS and not all(quantised(op.input_value(index)) for index in range(2))
+        if op.get_type_name() in PRODUCTS and not all(quantised(op.input_value(index)) for index in range(2))
     )
 
 

@@ -1,6 +1,8 @@
 """The tensors of an int8 IR in float32 arithmetic: with its roundings spelled out, and without its quantisers."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,24 @@ from runtimes.extremes import Tensors
 from runtimes.openvino_ir import compiled_as_shipped, import_openvino
 from runtimes.openvino_quantisers import fakes, quantiser_of, show, spelled_out, without_quantisers
 from runtimes.session import refused_by
+
+
+class _Rewritten:
+    """An int8 IR, `rewrite` applied, that shows what that says each quantised tensor comes from."""
+
+    def __init__(self, path: Path, rewrite: Callable[[Any], Mapping[str, Any]], threads: int) -> None:
+        with refused_by("OpenVINO", f"{path.name}, rewritten to be looked at", [RuntimeError]):
+            model = import_openvino().Core().read_model(path)
+            self.quantisers = tuple(map(quantiser_of, fakes(model)))
+            outputs = rewrite(model)
+            self.result = model.outputs[0].get_any_name()
+            show(model, [outputs[each.tensor] for each in self.quantisers])
+            self._compiled = compiled_as_shipped(model, threads)
+
+    def __call__(self, images: Array) -> tuple[Array, list[Array]]:
+        """(B, 3, S, S) -> the result, and a tensor for each quantiser."""
+        answer = self._compiled(images)
+        return np.asarray(answer[0]), [np.asarray(answer[index]) for index in range(1, len(self.quantisers) + 1)]
 
 
 class OpenVinoTensors:
@@ -20,22 +40,13 @@ class OpenVinoTensors:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        with refused_by("OpenVINO", f"{path.name} with its roundings spelled out", [RuntimeError]):
-            model = import_openvino().Core().read_model(path)
-            self._quantisers = tuple(map(quantiser_of, fakes(model)))
-            rounded = spelled_out(model)
-            self._result = model.outputs[0].get_any_name()
-            show(model, [rounded[each.tensor] for each in self._quantisers])
-            self._compiled = compiled_as_shipped(model, threads)
+        self._model = _Rewritten(path, spelled_out, threads)
 
     def __call__(self, images: Array) -> Tensors:
         """(B, 3, S, S) -> every quantised tensor's integers and the result, by name."""
-        answer = self._compiled(images)
-        integers = {
-            quantiser.tensor: quantiser.integers(np.asarray(answer[index]))
-            for index, quantiser in enumerate(self._quantisers, start=1)
-        }
-        return {**integers, self._result: np.asarray(answer[0])}
+        result, shown = self._model(images)
+        pairs = zip(self._model.quantisers, shown, strict=True)
+        return {**{each.tensor: each.integers(value) for each, value in pairs}, self._model.result: result}
 
 
 class BareOpenVino:
@@ -47,14 +58,10 @@ class BareOpenVino:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        with refused_by("OpenVINO", f"{path.name} without its quantisers", [RuntimeError]):
-            model = import_openvino().Core().read_model(path)
-            self.quantisers = tuple(map(quantiser_of, fakes(model)))
-            bare = without_quantisers(model)
-            show(model, [bare[each.tensor] for each in self.quantisers])
-            self._compiled = compiled_as_shipped(model, threads)
+        self._model = _Rewritten(path, without_quantisers, threads)
+        self.quantisers = self._model.quantisers
 
     def __call__(self, images: Array) -> Tensors:
         """(B, 3, S, S) -> what each quantiser would round, by the name of its tensor."""
-        answer = self._compiled(images)
-        return {each.tensor: np.asarray(answer[index]) for index, each in enumerate(self.quantisers, start=1)}
+        _, shown = self._model(images)
+        return {each.tensor: value for each, value in zip(self.quantisers, shown, strict=True)}

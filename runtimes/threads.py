@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runtimes.host import this_host
+REFERENCE_THREADS = 1
+"""Budgets must not depend on how many cores there are.
+
+Nor would more pay where others want the cores: OpenMP's threads wait for each other by spinning, and with PyTorch on
+both of two cores and one of them busy an export took 125 s, and 49 s on one thread.
+"""
 
 
 @contextmanager
@@ -17,12 +22,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def spare_threads() -> int:
-    """Half of the CPUs that this process may use.
-
-    OpenMP's threads wait for each other by spinning. Where another process wants the same cores, as on a CI host, they
-    mostly wait: with PyTorch on both of two cores and one of them busy, an export took 125 s, and 49 s on one thread.
-    """
-    return max(1, this_host().usable_cpus // 2)

@@ -28,7 +28,7 @@ BUDGET = 0.5
 CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
 
-_QUANTILE = 1.6448536269514722  # of the normal distribution, 95 %
+QUANTILE = 1.6448536269514722  # of the normal distribution, 95 %
 _GUESSING = 0.05
 """How likely a reference's hits may be by chance before nothing is concluded from them."""
 
@@ -99,11 +99,11 @@ def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
         return seen / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, seen) if seen else 0.0
 
     def edge(inside: float, outside: float) -> float:
-        if abs(beyond(outside)) < _QUANTILE:
+        if abs(beyond(outside)) < QUANTILE:
             return outside
         for _ in range(_BISECTIONS):
             middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if abs(beyond(middle)) < _QUANTILE else (inside, middle)
+            inside, outside = (middle, outside) if abs(beyond(middle)) < QUANTILE else (inside, middle)
         return inside
 
     return edge(drop, -1.0), edge(drop, 1.0)

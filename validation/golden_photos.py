@@ -1,7 +1,11 @@
 """Golden inputs from the user's photographs."""
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadImage
 from efficientvit.preprocess import Preprocessing, load_rgb, to_uint8
@@ -24,29 +28,47 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -
         BadGoldenSet: the folder is missing, unreadable, empty or has more than `LARGEST_COUNT` files; or a
             file is no usable image (without `skip_bad`), or all are.
     """
-    files = files_below(folder, f"the golden folder {folder}", LARGEST_COUNT)
-    members, skipped = [], []
-    for name, file in files:
-        try:
-            pixels = to_uint8(load_rgb(file, preprocessing), preprocessing)
-        except BadImage as error:
-            if not skip_bad:
-                raise BadGoldenSet(
-                    f"the golden folder {folder} holds a file that cannot be used: {name}",
-                    expected=error.expected,
-                    got=error.what if error.got is None else f"{error.what}: {error.got}",
-                    next_step="take the file away, or say that bad files are to be skipped",
-                ) from error
-            skipped.append(name)
-        else:
-            members.append(GoldenImage(name, Kind.PHOTO, pixels))
+    what = f"the golden folder {folder}"
+    skipped: list[str] | None = [] if skip_bad else None
+    files = files_below(folder, what, LARGEST_COUNT)
+    members = [GoldenImage(name, Kind.PHOTO, pixels) for name, pixels in decoded(files, what, preprocessing, skipped)]
     if not members:
         raise BadGoldenSet(
             f"the golden folder {folder} holds no usable image",
             expected="at least one",
-            got=f"{len(skipped)} files that are none: {', '.join(skipped[:5])}",
+            got=f"{len(skipped or ())} files that are none: {', '.join((skipped or [])[:5])}",
         )
-    return GoldenSet(tuple(members), preprocessing, tuple(skipped))
+    return GoldenSet(tuple(members), preprocessing, tuple(skipped or ()))
+
+
+def decoded(
+    files: Iterable[tuple[str, Path]],
+    what: str,
+    preprocessing: Preprocessing,
+    skipped: list[str] | None,
+    how_to_skip: str = "say that bad files are to be skipped",
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(name, (S, S, 3) uint8) of each file; one that is no image goes to `skipped`, where there is such a list.
+
+    `what` they lie in, for a message.
+
+    Raises:
+        BadGoldenSet: a file is no usable image, and there is no such list.
+    """
+    for name, file in files:
+        try:
+            pixels = to_uint8(load_rgb(file, preprocessing), preprocessing)
+        except BadImage as error:
+            if skipped is None:
+                raise BadGoldenSet(
+                    f"{what} holds a file that cannot be used: {name}",
+                    expected=error.expected,
+                    got=error.what if error.got is None else f"{error.what}: {error.got}",
+                    next_step=f"take the file away, or {how_to_skip}",
+                ) from error
+            skipped.append(name)
+        else:
+            yield name, pixels
 
 
 def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:

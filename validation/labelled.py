@@ -2,16 +2,16 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BadGoldenSet, BadImage, BadLabelledSet
-from efficientvit.preprocess import Preprocessing, load_rgb, to_uint8
-from validation.golden_photos import files_below
+from efficientvit.errors import BadGoldenSet, BadLabelledSet
+from efficientvit.preprocess import Preprocessing
+from validation.golden_photos import decoded, files_below
 
 MOST = 100_000
 _SHOWN = 5
@@ -64,39 +64,28 @@ def labelled_images(
     """
     folders = _folders(folder)
     by_folder, matched_by = classes_of(folders, classes, labels)
-    names, found, skipped = [], [], []
+    what = f"the folder {folder} of --eval"
+    names, found = [], []
+    skipped: list[str] | None = [] if skip_bad else None
     try:
         with tempfile.TemporaryFile(prefix="vit-export-eval-") as store:
-            files = [(n, f) for n, f in files_below(folder, f"the folder {folder} of --eval", MOST) if "/" in n]
-            for count, (name, file) in enumerate(files):
-                if count % _EVERY == 0:
-                    step(f"--eval: reading image {count + 1} of {len(files)}")
-                try:
-                    pixels = to_uint8(load_rgb(file, preprocessing), preprocessing)
-                except BadImage as error:
-                    if not skip_bad:
-                        raise BadLabelledSet(
-                            f"the folder {folder} of --eval holds a file that cannot be used: {name}",
-                            expected=error.expected,
-                            got=error.what if error.got is None else f"{error.what}: {error.got}",
-                            next_step="take the file away, or pass --skip-bad-photos",
-                        ) from error
-                    skipped.append(name)
-                    continue
+            files = [(name, file) for name, file in files_below(folder, what, MOST) if "/" in name]
+            told = _telling(files, step)
+            for name, pixels in decoded(told, what, preprocessing, skipped, "pass --skip-bad-photos"):
                 store.write(pixels.tobytes())
                 names.append(name)
                 found.append(by_folder[name.split("/", 1)[0]])
             if not names:
                 raise BadLabelledSet(
-                    f"the folder {folder} of --eval holds no usable image",
+                    f"{what} holds no usable image",
                     expected="images in its sub-folders",
                     got=f"{len(skipped)} files that are none" if skipped else "no file in any sub-folder",
                 )
             store.flush()
             side = preprocessing.image_size
             stored = np.memmap(store, np.uint8, "r", shape=(len(names), side, side, 3))
-    except BadGoldenSet as error:  # of the walk: the same faults, of another folder
-        raise BadLabelledSet(error.what, expected=error.expected, got=error.got) from error
+    except BadGoldenSet as error:  # the same faults, of another folder
+        raise BadLabelledSet(error.what, expected=error.expected, got=error.got, next_step=error.next_step) from error
     except OSError as error:
         raise BadLabelledSet(
             f"the images of {folder} cannot be kept while they are used",
@@ -105,8 +94,15 @@ def labelled_images(
             next_step="set TMPDIR to a folder with more room, or pass fewer images",
         ) from error
     return LabelledImages(
-        folder, preprocessing, tuple(names), stored, np.array(found, np.intp), matched_by, tuple(skipped)
+        folder, preprocessing, tuple(names), stored, np.array(found, np.intp), matched_by, tuple(skipped or ())
     )
+
+
+def _telling(files: Sequence[tuple[str, Path]], step: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+    for count, file in enumerate(files):
+        if count % _EVERY == 0:
+            step(f"--eval: reading image {count + 1} of {len(files)}")
+        yield file
 
 
 def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ()) -> tuple[Mapping[str, int], str]:

@@ -46,6 +46,11 @@ SEEDED = Criteria(input_share=0.5, distinct_top1=0.5, float32_floor=1e-5)
 """For our own."""
 
 
+def criteria_of(*, trained: bool) -> Criteria:
+    """By whose weights they are."""
+    return CHECKPOINT if trained else SEEDED
+
+
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
     """What was measured, and why parity would be vacuous, if it would be.

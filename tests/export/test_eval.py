@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from efficientvit.checkpoint import save_checkpoint
 from efficientvit.errors import BadLabelledSet, BadOption
@@ -31,14 +29,6 @@ from validation.verdict import Built, Rejected, VerifiedArtifact
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "export" / "manifest.schema.json").read_text())
 IMAGES = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,35 +5,28 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from export.quantiser_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
 from runtimes.onnx_quantisers import activation_quantisers
 from runtimes.onnx_tensors import OnnxTensors
+from tests.quantised_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).uniform(-1, 2, (1, 4, 2)).astype(np.float32)
-
-
-def _pair(tensor: str, operands: str | None = None) -> list[onnx.NodeProto]:
-    parameters = [f"{operands or tensor}_scale", f"{operands or tensor}_zero_point"]
-    return [
-        helper.make_node("QuantizeLinear", [tensor, *parameters], [f"{tensor}_q"]),
-        helper.make_node("DequantizeLinear", [f"{tensor}_q", *parameters], [f"{tensor}_dq"]),
-    ]
 
 
 def _model() -> onnx.ModelProto:
     """image -> Transpose -> MatMul + addend -> Softmax, and a Relu of the sum, with a pair everywhere."""
     made = [
-        *_pair("image"),
+        *pair("image", zero="image_zero_point"),
         helper.make_node("Transpose", ["image_dq"], ["moved"], perm=[0, 2, 1]),
-        *_pair("moved", "image"),
+        *pair("moved", "image_scale", "image_zero_point"),
         helper.make_node("MatMul", ["moved_dq", "image_dq"], ["product"]),
-        *_pair("product"),
+        *pair("product", zero="product_zero_point"),
         helper.make_node("Add", ["product_dq", "addend"], ["sum"]),
-        *_pair("sum"),
+        *pair("sum", zero="sum_zero_point"),
         helper.make_node("Relu", ["sum_dq"], ["relu"]),
-        *_pair("relu"),
+        *pair("relu", zero="relu_zero_point"),
         helper.make_node("Softmax", ["relu_dq"], ["logits"], axis=-1),
     ]
     zeros = {"image": 85, "product": 100, "sum": 128, "relu": 0}
@@ -41,15 +34,7 @@ def _model() -> onnx.ModelProto:
     for name, zero in zeros.items():
         held[f"{name}_scale"] = np.array(0.02, np.float32)
         held[f"{name}_zero_point"] = np.array(zero, np.uint8)
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        made,
-        "pairs",
-        [value("image", onnx.TensorProto.FLOAT, IMAGE.shape)],
-        [value("logits", onnx.TensorProto.FLOAT, (1, 2, 2))],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(made, held, IMAGE.shape, (1, 2, 2))
 
 
 def _quantised(model: onnx.ModelProto) -> list[str]:

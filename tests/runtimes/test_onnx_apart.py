@@ -6,20 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from runtimes.onnx_apart import OnnxApart
 from runtimes.onnx_tensors import OnnxTensors
+from tests.quantised_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype(np.float32)
-
-
-def _pair(tensor: str) -> list[onnx.NodeProto]:
-    operands = [f"{tensor}_scale", "zero"]
-    return [
-        helper.make_node("QuantizeLinear", [tensor, *operands], [f"{tensor}_q"]),
-        helper.make_node("DequantizeLinear", [f"{tensor}_q", *operands], [f"{tensor}_dq"]),
-    ]
 
 
 def _model(batch: int | str = 1) -> onnx.ModelProto:
@@ -33,22 +26,14 @@ def _model(batch: int | str = 1) -> onnx.ModelProto:
         "r_scale": np.array(0.125, np.float32),
     }
     made = [
-        *_pair("image"),
+        *pair("image"),
         helper.make_node("DequantizeLinear", ["weight", "weight_scale", "zeros"], ["weight_dq"], axis=0),
         helper.make_node("Conv", ["image_dq", "weight_dq"], ["c"]),
         helper.make_node("Relu", ["c"], ["r"]),
-        *_pair("r"),
+        *pair("r"),
         helper.make_node("Conv", ["r_dq", "weight_dq"], ["logits"]),
     ]
-    value, shape = helper.make_tensor_value_info, (batch, 2, 3, 3)
-    graph = helper.make_graph(
-        made,
-        "quantised",
-        [value("image", onnx.TensorProto.FLOAT, shape)],
-        [value("logits", onnx.TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(made, held, (batch, 2, 3, 3))
 
 
 @pytest.mark.parametrize("batch", [1, "batch"])

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from runtimes.onnx_quantisers import (
     Quantiser,
@@ -18,6 +18,7 @@ from runtimes.onnx_quantisers import (
     unlike_their_quantiser,
     without_quantisers,
 )
+from tests.quantised_onnx import model_of, pair
 
 Array = NDArray[Any]
 
@@ -27,23 +28,14 @@ DECODED = (WEIGHT * SCALES.reshape(2, 1, 1, 1)).astype(np.float32)
 IMAGE = np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype(np.float32)
 
 
-def _pair(tensor: str) -> list[onnx.NodeProto]:
-    """A quantiser and its inverse over `tensor`, whose result is `tensor_dq`."""
-    operands = [f"{tensor}_scale", "zero"]
-    return [
-        helper.make_node("QuantizeLinear", [tensor, *operands], [f"{tensor}_q"]),
-        helper.make_node("DequantizeLinear", [f"{tensor}_q", *operands], [f"{tensor}_dq"]),
-    ]
-
-
 WEIGHTS = helper.make_node("DequantizeLinear", ["weight", "weight_scale", "zeros"], ["weight_dq"], axis=0)
 CONVOLUTION = helper.make_node("Conv", ["image_dq", "weight_dq"], ["c"])
 TWICE = [
-    *_pair("image"),
+    *pair("image"),
     WEIGHTS,
     CONVOLUTION,
     helper.make_node("Relu", ["c"], ["r"]),
-    *_pair("r"),
+    *pair("r"),
     helper.make_node("Conv", ["r_dq", "weight_dq"], ["logits"]),
 ]
 
@@ -59,15 +51,7 @@ def _model(nodes: Sequence[onnx.NodeProto], **more: Array) -> onnx.ModelProto:
         "r_scale": np.array(0.125, np.float32),
         **more,
     }
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "quantised",
-        [value("image", onnx.TensorProto.FLOAT, IMAGE.shape)],
-        [value("logits", onnx.TensorProto.FLOAT, IMAGE.shape)],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return model_of(nodes, held, IMAGE.shape)
 
 
 def _run(model: onnx.ModelProto) -> Array:
@@ -112,7 +96,7 @@ def test_without_them_the_weights_stay_decoded_and_nothing_else_is_rounded() -> 
 
 def test_pairs_in_a_row_go_together() -> None:
     nodes = [
-        *_pair("image"),
+        *pair("image"),
         helper.make_node("QuantizeLinear", ["image_dq", "r_scale", "zero"], ["again"]),
         helper.make_node("DequantizeLinear", ["again", "r_scale", "zero"], ["back"]),
         WEIGHTS,
@@ -123,7 +107,7 @@ def test_pairs_in_a_row_go_together() -> None:
 
 def test_one_tensor_quantised_for_two_readers() -> None:
     nodes = [
-        *_pair("image"),
+        *pair("image"),
         WEIGHTS,
         CONVOLUTION,
         helper.make_node("Add", ["c", "image_dq"], ["logits"]),
@@ -136,7 +120,7 @@ def test_weights_that_are_quantised_in_the_graph_stay_as_they_are() -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["plain", "weight_scale", "zeros"], ["weight_q"], axis=0),
         helper.make_node("DequantizeLinear", ["weight_q", "weight_scale", "zeros"], ["weight_dq"], axis=0),
-        *_pair("image"),
+        *pair("image"),
         helper.make_node("Conv", ["image_dq", "weight_dq"], ["logits"]),
     ]
     model = without_quantisers(_model(nodes, plain=(DECODED + np.float32(0.05))))
@@ -144,7 +128,7 @@ def test_weights_that_are_quantised_in_the_graph_stay_as_they_are() -> None:
 
 
 def test_an_output_keeps_its_name() -> None:
-    nodes = [*_pair("image")[:1], helper.make_node("DequantizeLinear", ["image_q", "image_scale", "zero"], ["logits"])]
+    nodes = [*pair("image")[:1], helper.make_node("DequantizeLinear", ["image_q", "image_scale", "zero"], ["logits"])]
     model = without_quantisers(_model(nodes))
     onnx.checker.check_model(model, full_check=True)
     assert np.array_equal(_run(model), IMAGE)
@@ -160,7 +144,7 @@ GROUPED = helper.make_node("Conv", ["image", "single"], ["logits"], group=2)
         ([GROUPED], {}),  # depthwise: left in float32 on purpose
         ([helper.make_node("Relu", ["image"], ["logits"])], {}),
         ([WEIGHTS, helper.make_node("Conv", ["image", "weight_dq"], ["logits"])], {"Conv": 1}),
-        ([*_pair("image"), helper.make_node("Conv", ["image_dq", "plain"], ["logits"])], {"Conv": 1}),
+        ([*pair("image"), helper.make_node("Conv", ["image_dq", "plain"], ["logits"])], {"Conv": 1}),
         ([helper.make_node("MatMul", ["image", "image"], ["m"]), helper.make_node("Gemm", ["m", "m"], ["logits"])],
          {"MatMul": 1, "Gemm": 1}),
         ([helper.make_node("MatMul", ["image", "image"], [name]) for name in ("m", "logits")], {"MatMul": 2}),
@@ -172,7 +156,7 @@ def test_what_was_left_out_is_counted(nodes: list[onnx.NodeProto], found: dict[s
 
 
 def test_a_bias_need_not_be_quantised() -> None:
-    nodes = [*_pair("image"), WEIGHTS, helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["logits"])]
+    nodes = [*pair("image"), WEIGHTS, helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["logits"])]
     assert not left_out(_model(nodes, bias=np.zeros(2, np.float32)))
 
 

@@ -15,18 +15,10 @@ from runtimes.openvino_apart import OpenVinoApart
 from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.openvino_quantisers import fakes, left_out, not_ours, quantiser_of, without_quantisers
 from runtimes.openvino_tensors import BareOpenVino, OpenVinoTensors
+from tests.quantised_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype(np.float32)
 UNIT = np.float32(0.03125)
-
-
-def _pair(tensor: str, scale: str, zero: str) -> list[onnx.NodeProto]:
-    return [
-        helper.make_node("QuantizeLinear", [tensor, scale, zero], [f"{tensor}_q"]),
-        helper.make_node(
-            "DequantizeLinear", [f"{tensor}_q", scale, zero], [f"{tensor}_dq"], name=f"{tensor}_DequantizeLinear"
-        ),
-    ]
 
 
 def _model(batch: int | str = 1) -> onnx.ModelProto:
@@ -43,7 +35,7 @@ def _model(batch: int | str = 1) -> onnx.ModelProto:
         "r_scale": np.array(0.0625, np.float32),
     }
     made = [
-        *_pair("image", "image_scale", "signed"),
+        *pair("image", "image_scale", "signed"),
         helper.make_node(
             "DequantizeLinear",
             ["weight_quantized", "weight_scale", "zeros"],
@@ -53,18 +45,10 @@ def _model(batch: int | str = 1) -> onnx.ModelProto:
         ),
         helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["c"], name="first/Conv"),
         helper.make_node("Relu", ["c"], ["r"], name="first/Relu"),
-        *_pair("r", "r_scale", "unsigned"),
+        *pair("r", "r_scale", "unsigned"),
         helper.make_node("Conv", ["r_dq", "weight_dq"], ["logits"], name="second/Conv"),
     ]
-    value, shape = helper.make_tensor_value_info, (batch, 8, 6, 6)
-    graph = helper.make_graph(
-        made,
-        "quantised",
-        [value("image", onnx.TensorProto.FLOAT, shape)],
-        [value("logits", onnx.TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(made, held, (batch, 8, 6, 6))
 
 
 def _saved(folder: Path, batch: int | str = 1, change: Callable[[Any], None] = lambda _: None) -> Path:

@@ -5,7 +5,7 @@ a ReLU to the range behind it that starts at zero. Weights stay integers, each w
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,18 @@ def left_out(model: Any) -> Counter[str]:
         for op in model.get_ordered_ops()
         if op.get_type_name() in PRODUCTS and not all(quantised(op.input_value(index)) for index in range(2))
     )
+
+
+def readers_of(fake: Any, kinds: Collection[str]) -> list[str]:
+    """Names of the operations of these kinds that read it, moved about at most."""
+    found: list[str] = []
+    for port in fake.output(0).get_target_inputs():
+        node = port.get_node()
+        if node.get_type_name() in kinds:
+            found.append(node.get_friendly_name())
+        elif node.get_type_name() in _MOVES:
+            found += readers_of(node, kinds)
+    return found
 
 
 def not_ours(model: Any) -> int:

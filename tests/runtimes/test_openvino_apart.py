@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from runtimes import openvino_apart
 from runtimes.onnx_tensors import OnnxTensors
 from runtimes.openvino_apart import OpenVinoApart
 from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
@@ -116,6 +117,23 @@ def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path
         assert found[name].dtype == right[name].dtype
         assert np.abs(found[name].astype(int) - right[name].astype(int)).max() <= 1
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_fed_with_an_offset_it_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CPUs want it that multiply only unsigned by signed integers, on whatever CPU this is."""
+    path = _saved(tmp_path)
+    right, plain = OpenVinoTensors(path)(IMAGE), OpenVinoApart(path)
+    kernels = openvino_apart._kernels
+    monkeypatch.setattr(
+        openvino_apart, "_kernels", lambda compiled: dict.fromkeys(kernels(compiled), "brgconv_avx512_1x1_I8")
+    )
+    offset = OpenVinoApart(path)
+    kinds = {port.get_any_name(): port.get_element_type().get_type_name() for port in offset._compiled.inputs}
+    assert kinds == {"image": "f32", "image.fed": "u8", "r.fed": "u8"}
+    for name, found in offset(IMAGE, right).items():
+        expected = plain(IMAGE, right)[name]
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_stretches_run_in_integer_kernels(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ class Cache:
     def keep(self, kind: str, key: str, what: str, record: Mapping[str, Any], fill: Callable[[Path], object]) -> bool:
         """Let `fill` put the files into an empty folder, which becomes the entry whole or not at all; True if it did.
 
-        Nothing is kept once our own code has changed under the running process.
+        Nothing is kept once our own code or the environment has changed under the running process.
         """
-        if _ground(_code_now()) != _ground_of_this_process():
+        if _now() != _at_first():
             return False
         folder = self._folder(kind, key)
         partial = None
@@ -159,19 +159,25 @@ def default_cache() -> Cache:
 def key_of(**parts: object) -> str:
     """SHA-256 over the parts' text, and over what everything here depends on: our code, the tools, the host."""
     text = json.dumps({name: str(value) for name, value in parts.items()}, sort_keys=True)
-    return hashlib.sha256(f"{_ground_of_this_process()}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{_ground()}\n{text}".encode()).hexdigest()
 
 
 @functools.cache
-def _ground_of_this_process() -> str:
+def _ground() -> str:
+    """What any change of makes all entries strangers: our code and the environment, the tools, the CPU, the GPUs."""
+    return json.dumps([_at_first(), versions(*_TOOLS), str(this_host()), gpus()])
+
+
+@functools.cache
+def _at_first() -> tuple[str, tuple[tuple[str, str], ...]]:
     """As it was when first asked for: modules are loaded when they are needed, and the code may change meanwhile."""
-    return _ground(_code_now())
+    return _now()
 
 
-def _ground(code: str) -> str:
-    """Any change of our own code, of a tool, of the environment, of the CPU or a GPU makes all entries strangers."""
+def _now() -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What may change under a running process: our code, and the variables of the environment that matter."""
     flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
-    return json.dumps([code, versions(*_TOOLS), str(this_host()), gpus(), flags])
+    return _code_now(), tuple(flags)
 
 
 def _code_now() -> str:

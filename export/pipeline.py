@@ -20,6 +20,7 @@ from export import chatter, folder, manifest
 from export.beside import Beside
 from export.cache import Cache
 from export.fallback import can_fall_back, fall_back
+from export.fast_conversion import collector_at_rest
 from export.kit import write_kit
 from export.kit_forms import has_kit
 from export.labelled import accuracy_test
@@ -294,7 +295,7 @@ class _Bench:
         artifact = self._cache.find(name, job, precision, source)
         cached = artifact is not None
         if artifact is None:
-            with _failing_as(name, self._shop.folder):
+            with _failing_as(name, self._shop.folder), collector_at_rest():
                 artifact = STAGES[name](self._shop, job, precision, source)
         return _Made(artifact, time.perf_counter() - start, cached)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import MissingExtra
 from efficientvit.preprocess import Preprocessing
 from export.coreml_package import add_classifier, finish
+from export.fast_conversion import unvalidated_passes
 from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
 from runtimes.host import versions
 from runtimes.ports import INPUT, OUTPUT, PROBABILITIES
@@ -71,15 +72,16 @@ def to_coreml(
 
     shape = (batch, 3, model.image_size, model.image_size)
     outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
-    package = ct.convert(
-        program,
-        convert_to="mlprogram",
-        inputs=[_image(shape, preprocessing.mean) if interface.image_input else _tensor(shape)],
-        outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
-        minimum_deployment_target=ct.target[f"iOS{ios}"],
-        compute_precision=ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32,
-        skip_model_load=True,
-    )
+    with unvalidated_passes():
+        package = ct.convert(
+            program,
+            convert_to="mlprogram",
+            inputs=[_image(shape, preprocessing.mean) if interface.image_input else _tensor(shape)],
+            outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
+            minimum_deployment_target=ct.target[f"iOS{ios}"],
+            compute_precision=ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
     package.save(str(out))
     if interface.labels:
         add_classifier(out, interface.labels)

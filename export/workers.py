@@ -5,6 +5,7 @@ A program that uses this as a library needs the guard `if __name__ == "__main__"
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -225,3 +226,6 @@ def _work(pipe: Connection, work: "Work[Any, Any]", beside: Beside) -> None:
                 pipe.send(_Done())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # taking down all that the converters have loaded would take longer than a second

@@ -102,18 +102,22 @@ class _RoundResults(TorchDispatchMode):
         return tree_map(rounded_result, func(*args, **(kwargs or {})))
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> Tensor:
-    """(n, 3, S, S) -> (n, classes), every intermediate rounded to `activations`; in parts, to bound memory."""
+    """(n, 3, S, S) -> (n, classes), every intermediate rounded to `activations`; remembered.
 
-    def compute() -> NDArray[np.float64]:
-        parts = images.split(_IMAGES_AT_ONCE)
-        if activations is Dtype.FP32:
-            logits = torch.cat([model(part) for part in parts])
-        else:
-            with _RoundResults(activations):
-                logits = torch.cat([model(rounded(part, activations)) for part in parts])
-        return np.asarray(logits.double().numpy())
+    Of several evaluations that belong together, `answers` of each in one `remembered` is cheaper.
+    """
+    logits = remembered(f"evaluate in {activations}", model, (images,), lambda: answers(model, images, activations))
+    return torch.tensor(logits).to(images.dtype)  # float64 holds what float32 gave: it comes back as it was
 
-    # Float64 holds what float32 gave, so it comes back as it was.
-    return torch.tensor(remembered(f"evaluate in {activations}", model, (images,), compute)).to(images.dtype)
+
+@torch.no_grad()
+def answers(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> NDArray[np.float64]:
+    """What `evaluate` gives, evaluated now; in parts, to bound memory."""
+    parts = images.split(_IMAGES_AT_ONCE)
+    if activations is Dtype.FP32:
+        logits = torch.cat([model(part) for part in parts])
+    else:
+        with _RoundResults(activations):
+            logits = torch.cat([model(rounded(part, activations)) for part in parts])
+    return np.asarray(logits.double().numpy())

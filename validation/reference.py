@@ -21,9 +21,10 @@ from efficientvit.image_input import divided_by_std
 from efficientvit.model import EfficientViT
 from efficientvit.preprocess import Preprocessing
 from runtimes.artifact import Dtype, Precision
-from validation.arithmetic import as_executed, evaluate, largest_integer, with_rounded_weights
+from validation.arithmetic import answers, as_executed, evaluate, largest_integer, with_rounded_weights
 from validation.constants import digests
 from validation.golden import GoldenSet, Kind
+from validation.memo import remembered
 from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
 
 WELL_CONDITIONED = 1e-4
@@ -248,8 +249,12 @@ def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float3
 
 def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
     """(count, n, classes): on the images, and on copies of them that differ by roundings."""
-    copies = _perturbed(images, narrowest(precision), count)
-    return np.stack([_numpy(evaluate(model, each, precision.rounding)) for each in copies])
+    rounding, unit = precision.rounding, narrowest(precision)
+
+    def compute() -> Float64:
+        return np.stack([answers(model, each, rounding) for each in _perturbed(images, unit, count)])
+
+    return remembered(f"{count} evaluations in {rounding}, apart by {unit}", model, (images,), compute)
 
 
 def narrowest(precision: Precision) -> Dtype:

@@ -58,6 +58,12 @@ def test_a_writer_that_fails_keeps_nothing(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def _forget() -> None:
+    """As a new process begins."""
+    cache_module._at_first.cache_clear()
+    cache_module._ground.cache_clear()
+
+
 def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(a=1)
     assert key_of(a=1) == before != key_of(a=2)
@@ -70,20 +76,28 @@ def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyP
     for name, value in others:
         with monkeypatch.context() as changed:
             changed.setattr(cache_module, name, value)
-            cache_module._ground_of_this_process.cache_clear()
+            _forget()
             assert key_of(a=1) != before, name
-        cache_module._ground_of_this_process.cache_clear()
+        _forget()
     with monkeypatch.context() as changed:
         changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+        _forget()
         assert key_of(a=1) != before
-        cache_module._ground_of_this_process.cache_clear()
-    cache_module._ground_of_this_process.cache_clear()
+        _forget()
+    _forget()
     assert key_of(a=1) == before
 
 
 def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, key = Cache(tmp_path), key_of(a=1)
     monkeypatch.setattr(cache_module, "_code_now", lambda: "an update in the middle of a run")
+    _keep(cache, key)
+    assert list(cache.entries()) == []
+
+
+def test_nothing_is_kept_once_the_environment_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
     _keep(cache, key)
     assert list(cache.entries()) == []
 

@@ -10,9 +10,10 @@ from torch import nn
 
 from efficientvit.model import build
 from efficientvit.spec import model_spec
-from runtimes.artifact import Dtype
+from runtimes.artifact import Dtype, Precision
 from validation.arithmetic import evaluate
 from validation.memo import fingerprint, remembering
+from validation.reference import evaluations
 
 
 class _Kept:
@@ -51,6 +52,18 @@ def test_what_is_remembered_is_what_was_evaluated(model: nn.Module) -> None:
     with remembering(None):
         evaluate(model, IMAGES)
     assert kept.hits == 1
+
+
+def test_evaluations_that_belong_together_are_remembered_as_one(model: nn.Module) -> None:
+    kept, single, half = _Kept(), Precision(), Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+    plain = evaluations(model, IMAGES, single)
+    with remembering(kept):
+        runs = [evaluations(model, IMAGES, single) for _ in range(2)]
+        fewer, rounded = evaluations(model, IMAGES, single, 2), evaluations(model, IMAGES, half)
+    assert kept.hits == 1
+    assert all(np.array_equal(run, plain) for run in runs)
+    assert np.array_equal(fewer, plain[:2])
+    assert not np.array_equal(rounded, plain)
 
 
 def _weight(model: nn.Module) -> None:

@@ -4,8 +4,8 @@ As `runtimes.onnx_apart` does it with a Q/DQ file. OpenVINO fuses across some qu
 with two of them inside), so the IR is only cut where the whole, compiled as it ships, keeps its integers: behind the
 last operation of a fused layer. `other_kernels` tells which products still run in another kernel than in the whole.
 
-Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores what is signed
-with 128 added, and takes them off within the kernel. The parts are then fed in that form, or they would run in others.
+Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores what is
+signed with 128 added, and takes them off within the kernel. The parts are fed in that form, or they ran in others.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """The models that the paper compares itself with, made and judged with the same effort (`vit-export bench --paper`)."""
 
 import functools
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import ModelSpec, PaperFigures
 from export import chatter, quantize, simplify, to_openvino
 from export.fallback import can_fall_back, fall_back
+from export.fast_conversion import collector_at_rest
 from export.step import Step
 from export.targets import TARGETS
 from export.trace import write_onnx
@@ -21,7 +23,7 @@ from runtimes.ports import INPUT, OUTPUT
 from runtimes.registry import native_runtime
 from validation.golden import GoldenSet
 from validation.golden_synthetic import synthetic
-from validation.verdict import NotRun, Verdict, VerifiedArtifact
+from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,12 +56,18 @@ class Baseline:
 
 
 def baselines(
-    name: str, batch: int, targets: tuple[str, ...], out: Path, step: Step, precisions: tuple[str, ...] = ()
+    name: str,
+    batch: int,
+    targets: tuple[str, ...],
+    out: Path,
+    step: Step,
+    precisions: tuple[str, ...] = (),
+    before: Sequence[Baseline] = (),
 ) -> tuple[Baseline, ...]:
     """Make one of `BASELINES` for each target in every precision that EfficientViT is made in, and judge it.
 
     fp16 is left out: no CPU here computes in it. int8 is calibrated on the golden images. `precisions`: judge no others
-    but `STOCK`.
+    but `STOCK`. `before`: what was found at another batch, whose int8 says where to begin.
 
     Raises:
         MissingExtra: timm is not installed.
@@ -104,9 +112,19 @@ def baselines(
                     holds=partial(within_quality, reference=reference, runtime=runtime),
                     judged=partial(judge_baseline, reference=reference, runtime=runtime),
                     step=step,
+                    known=_known(before, target),
                 )
             found.append(Baseline(name, target, precision, verdict))
     return tuple(found)
+
+
+def _known(before: Sequence[Baseline], target: str) -> tuple[str, ...] | None:
+    """Which layers the int8 file of another batch left in float32; none where they were not enough, or not needed."""
+    for each in before:
+        if (each.target, each.precision) == (target, "int8"):
+            left = each.verdict.artifact.precision.float_layers
+            return left if left or isinstance(each.verdict, Rejected) else None
+    return None
 
 
 @functools.lru_cache(maxsize=1)  # all batches of a model come one after the other
@@ -141,38 +159,42 @@ def _made(
     step(f"{name}: torch.onnx.export, batch {batch}")
     stock = _stock(name, module, batch, folder / f"{name}-stock.onnx")
     simplified = simplify.simplify(stock, folder / f"{name}.onnx")
-
-    def quantised(target: str) -> Artifact:
-        (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage == "quantize")
-        return quantize.quantize(simplified, folder / f"{name}-{target}-int8.onnx", golden.images, made)
-
     yield "onnx", STOCK, stock
     yield "onnx", "fp32", simplified
-    if "onnx" in targets:
-        step(f"{name}: int8")
-        yield "onnx", "int8", quantised("onnx")
-    if "openvino" in targets:
-        for precision in ("fp32", "bf16"):
-            made = TARGETS["openvino"].precisions[precision][-1][1]
-            yield "openvino", precision, to_openvino.to_openvino(simplified, folder / f"{name}-{precision}.xml", made)
-        step(f"{name}: int8 for OpenVINO")
-        source = quantised("openvino")
-        yield "openvino", "int8", to_openvino.to_openvino(source, folder / f"{name}-int8.xml", source.precision)
+    with tempfile.TemporaryDirectory() as ranges:
+
+        def quantised(target: str) -> Artifact:
+            (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage == "quantize")
+            out = folder / f"{name}-{target}-int8.onnx"
+            return quantize.quantize(simplified, out, golden.images, made, Path(ranges))
+
+        if "onnx" in targets:
+            step(f"{name}: int8")
+            yield "onnx", "int8", quantised("onnx")
+        if "openvino" in targets:
+            for precision in ("fp32", "bf16"):
+                made = TARGETS["openvino"].precisions[precision][-1][1]
+                out = folder / f"{name}-{precision}.xml"
+                yield "openvino", precision, to_openvino.to_openvino(simplified, out, made)
+            step(f"{name}: int8 for OpenVINO")
+            source = quantised("openvino")
+            yield "openvino", "int8", to_openvino.to_openvino(source, folder / f"{name}-int8.xml", source.precision)
 
 
 def _stock(name: str, module: "nn.Module", batch: int, out: Path) -> Artifact:
     import torch
 
     size = BASELINES[name]
-    program = torch.onnx.export(
-        module,
-        (torch.zeros(batch, 3, size, size),),
-        dynamo=True,
-        opset_version=_OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        verbose=False,
-    )
+    with collector_at_rest():
+        program = torch.onnx.export(
+            module,
+            (torch.zeros(batch, 3, size, size),),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
     assert program is not None
     write_onnx(_named(program.model_proto), out)
     tools = versions("torch", "onnx")

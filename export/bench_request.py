@@ -92,6 +92,7 @@ class BenchRequest:
             time=False,
             kit=False,
             report=False,
+            defaults=False,
             calibrate=self.calibration,
             quality_budget=self.quality_budget,
         )

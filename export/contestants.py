@@ -1,6 +1,7 @@
 """Who takes part in a benchmark: ours, timm's own export, PyTorch itself and the paper's rivals, each judged first."""
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,12 @@ from efficientvit.errors import StageFailed
 from efficientvit.preprocess import Preprocessing
 from efficientvit.spec import ModelSpec
 from export import pipeline
-from export.baselines import BASELINES, STOCK, baseline_spec, baselines, prepared
+from export.baselines import BASELINES, STOCK, Baseline, baseline_spec, baselines, prepared
 from export.bench_request import BenchRequest
 from export.beside import Beside
 from export.cache import Cache
 from export.exits import Exit, worst
+from export.fast_conversion import collector_at_rest
 from export.listener import Progress
 from export.manifest import SHIP
 from export.outcome import Outcome
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from validation.reference import Reference, ReferenceModel
+
+
+_SECOND = 5
+"""In units of `nice`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,11 @@ def contestants(
         raise error
     names = [*model_names(request.models, request.image_size), *(BASELINES if request.paper else ())]
     work = functools.partial(judge_files, request, cache)
-    count = min(len(names), at_once or default_at_once())
+    at_once = at_once or default_at_once()
     pytorch = InPyTorch(request, progress.step, PyTorch())
     with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
-        if count > 1:
-            coming = aside.submit(list, side_by_side(work, names, progress, count))
+        if at_once > 1 and (len(names) > 1 or request.pytorch):
+            coming = aside.submit(list, side_by_side(work, names, progress, min(len(names), at_once)))
             pytorch.judge(names)
             found = coming.result()
         else:
@@ -119,9 +125,12 @@ def contestants(
 
 
 def judge_files(
-    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, _: Beside | None = None
+    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, beside: Beside | None = None
 ) -> Iterator[Judgements]:
-    """All files of one model, ours or timm's, for every batch."""
+    """All files of one model, ours or timm's, for every batch. `beside`: in a process that others work beside."""
+    if beside is not None and request.pytorch and hasattr(os, "setpriority"):
+        # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
+        os.setpriority(os.PRIO_PROCESS, 0, _SECOND)
     found = Judgements(name)
     with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
         if name in BASELINES:
@@ -178,9 +187,10 @@ def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceMo
 def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
     """A model that the paper compares itself with; its weights are always random."""
     found.untrained = True
+    made: tuple[Baseline, ...] = ()
     for batch in request.batches:
-        for made in baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions):
-            found.judged.append(Judged(found.model, made.target, made.precision, batch, made.verdict))
+        made = baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions, made)
+        found.judged += [Judged(found.model, each.target, each.precision, batch, each.verdict) for each in made]
 
 
 class InPyTorch:
@@ -195,7 +205,7 @@ class InPyTorch:
 
     def judge(self, names: Sequence[str]) -> None:
         """Every one, eagerly and compiled, where PyTorch was asked for."""
-        with torch_threads(REFERENCE_THREADS):
+        with torch_threads(REFERENCE_THREADS), collector_at_rest():
             for name in names if self._request.pytorch else ():
                 self._step(f"{name} in PyTorch: reference")
                 if name in BASELINES:

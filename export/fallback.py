@@ -46,6 +46,7 @@ def fall_back(
     holds: Holds,
     judged: Callable[[Artifact], Verdict],
     step: Step,
+    known: tuple[str, ...] | None = None,
 ) -> Verdict:
     """The verdict on the file with the fewest layers in float32 that `holds` its budget; `rejected` where none does.
 
@@ -60,11 +61,11 @@ def fall_back(
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.
         step: told what goes on.
+        known: the layers that it took at another batch, tried at first; nothing is searched for where there were none.
     """
     quantised = rejected.artifact
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f"tried-{out.name}")
-    ranked = [each.layer for each in sensitivities(quantised, source, images, step)]
     count = len(layers(load_onnx(quantised.path)))
     most = int(count * LARGEST_SHARE)
 
@@ -72,10 +73,16 @@ def fall_back(
         step(f"trying it with {len(names)} of {count} layers in float32")
         return holds(with_float_layers(quantised, source, names, scratch))
 
-    chosen = _fewest(ranked[:most], enough)
+    chosen: list[str] | None = None
+    if known and enough(known):
+        chosen = list(known)
+    elif known != ():
+        ranked = [each.layer for each in sensitivities(quantised, source, images, step)]
+        chosen = _fewest(ranked[:most], enough)
     scratch.unlink(missing_ok=True)
     if chosen is None:
         note = f"nor is it within its budget with the {most} of {count} layers in float32 that cost the most"
+        note += ", as another batch showed" if known == () else ""
         return replace(rejected, artifact=replace(quantised, notes=(*quantised.notes, note)))
     made = with_float_layers(quantised, source, chosen, out)
     names = ", ".join(made.precision.float_layers)

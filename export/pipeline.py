@@ -328,7 +328,8 @@ class _Bench:
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
         labelled = self._labelled if ships else None
-        return judge(artifact, reference, runtime, defaults=last, ane_budget=ane_budget, labelled=labelled)
+        defaults = last and self._request.defaults
+        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labelled=labelled)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""

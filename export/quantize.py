@@ -35,11 +35,12 @@ _PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999, Dtype.SYMMETRIC8: 99.999}
 _OVERRIDES = "TensorQuantOverrides"
 
 
-def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -> Artifact:
+def quantize(source: Artifact, out: Path, images: Array, precision: Precision, ranges: Path | None = None) -> Artifact:
     """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
 
     The layers that it names as `float_layers` stay in float32 (export/float_layers.py); INT7 weights are int8 in a
-    reduced range.
+    reduced range. `ranges`: a folder for what is found on these very images, where another form of the same source
+    finds it again.
     """
     import logging
 
@@ -65,6 +66,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
+            calibration_cache_path=None if ranges is None else ranges / _ranges_of(source, activations),
             **_options(onnx.load(source.path), precision),
         )
     finally:
@@ -95,6 +97,12 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision) -
     if activations is Dtype.UINT8 and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
         notes.append(note)
     return replace(made, notes=tuple(notes))
+
+
+def _ranges_of(source: Artifact, activations: Dtype) -> str:
+    """Forms that watch other tensors, or take other percentiles, have ranges of their own."""
+    watched = "dense" if activations is Dtype.INT8 else "all"
+    return f"{source.sha256}-{watched}-{_PERCENTILE[activations]}.json"
 
 
 def _options(model: Any, precision: Precision) -> Mapping[str, Any]:

@@ -61,7 +61,8 @@ class Job:
 class Request:
     """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default.
 
-    `precisions`, in the place of `precision`: each target in each of these that it has.
+    `precisions`, in the place of `precision`: each target in each of these that it has. `defaults`: what ships is tried
+    under its runtime's own settings as well.
     """
 
     models: tuple[str, ...]
@@ -84,6 +85,7 @@ class Request:
     quality_budget: float | None = None
     kit: bool = True
     report: bool = True
+    defaults: bool = True
     precisions: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     int8: Int8Options = field(default_factory=Int8Options)

@@ -116,7 +116,8 @@ def _precision(shop: Workshop, job: Job, _: Precision, source: Artifact | None) 
 
 def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    return quantize.quantize(source, shop.path("quantize", job, ".onnx"), shop.calibration_images(job), made)
+    out, images = shop.path("quantize", job, ".onnx"), shop.calibration_images(job)
+    return quantize.quantize(source, out, images, made, shop.folder / "ranges")  # one request has one calibration
 
 
 def _parse(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:

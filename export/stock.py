@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficientvit.errors import StageFailed
+from export.fast_conversion import collector_at_rest
 from runtimes.extras import missing
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def export_stock(model: "EfficientViT", out: Path, batch: int) -> Path:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), collector_at_rest():
             warnings.simplefilter("ignore")  # of timm's caches, which the exporter does not like
             torch.onnx.export(stock, (image,), out, dynamo=True, verbose=False, external_data=False)
     except Exception as error:  # the exporter's own, of any kind

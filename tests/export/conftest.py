@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from runtimes.artifact import Artifact
 
 ROOT = Path(__file__).parents[2]
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
@@ -74,6 +77,21 @@ def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("unsigned")
     options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden"]
     return Exported(folder / "out", _run([*TINY, *options, "--json", "-o", "out"], folder))
+
+
+@pytest.fixture
+def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
+    """The float32 file that `exported_unsigned` was made of."""
+    from efficientvit.spec import model_spec
+    from export.trace import write_onnx
+    from runtimes.artifact import Artifact, Format
+    from runtimes.onnx_file import load_onnx
+    from runtimes.onnx_quantisers import without_quantisers
+
+    plain = tmp_path / "plain.onnx"
+    (path,) = exported_unsigned.out.glob("*/ship/*.onnx")
+    write_onnx(without_quantisers(load_onnx(path)), plain)
+    return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", 64), made_by="simplify")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from runtimes.ort import OnnxRuntime
 from validation.baseline import judge_baseline
 from validation.gates import Gate
 from validation.judge import within_quality
-from validation.verdict import Rejected, VerifiedArtifact
+from validation.verdict import Rejected, Verdict, VerifiedArtifact
 
 NAME = "mobilenetv3_large_100"
 
@@ -74,22 +74,38 @@ def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[s
     (cost,) = [gate.worst for gate in made["int8"].verdict.report.gates if gate.gate is Gate.QUALITY]  # type: ignore[union-attr]
     model = prepared(NAME)
     reference = replace(model.at(artifact.precision), quality_budget=0.95 * cost)
-    verdict = judge_baseline(artifact, reference, runtime)
-    assert can_fall_back(verdict)
-    verdict = fall_back(
-        verdict,
-        made["fp32"].verdict.artifact,
-        model.golden.images,
-        tmp_path / "float_layers" / artifact.path.name,
-        holds=partial(within_quality, reference=reference, runtime=runtime),
-        judged=partial(judge_baseline, reference=reference, runtime=runtime),
-        step=lambda _: None,
-    )
+    rejected = judge_baseline(artifact, reference, runtime)
+    assert can_fall_back(rejected)
+    steps: list[str] = []
+
+    def fallen_back(known: tuple[str, ...] | None) -> Verdict:
+        steps.clear()
+        return fall_back(
+            rejected,
+            made["fp32"].verdict.artifact,
+            model.golden.images,
+            tmp_path / "float_layers" / artifact.path.name,
+            holds=partial(within_quality, reference=reference, runtime=runtime),
+            judged=partial(judge_baseline, reference=reference, runtime=runtime),
+            step=steps.append,
+            known=known,
+        )
+
+    verdict = fallen_back(None)
     assert isinstance(verdict, VerifiedArtifact)
     left = verdict.artifact.precision.float_layers
     assert 0 < len(left) <= len(layers(onnx.load(verdict.artifact.path))) // 2
     (warning,) = [gate.warning for gate in verdict.report.gates if gate.warning]
     assert all(name in warning for name in left)
+
+    again = fallen_back(tuple(left))  # as for another batch: tried at once
+    assert isinstance(again, VerifiedArtifact)
+    assert again.artifact.sha256 == verdict.artifact.sha256
+    assert steps == [f"trying it with {len(left)} of {len(layers(onnx.load(artifact.path)))} layers in float32"]
+    in_vain = fallen_back(())
+    assert isinstance(in_vain, Rejected)
+    assert steps == []
+    assert in_vain.artifact.notes[-1].endswith("as another batch showed")
 
 
 def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:

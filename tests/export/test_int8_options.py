@@ -30,24 +30,16 @@ def test_a_host_without_vnni_is_told() -> None:
     assert saturation(NEW) is None
 
 
-def test_so_is_who_exports_there(monkeypatch: pytest.MonkeyPatch, exported_unsigned: Any, tmp_path: Path) -> None:
+def test_so_is_who_exports_there(monkeypatch: pytest.MonkeyPatch, float_onnx: Any, tmp_path: Path) -> None:
     from efficientvit.preprocess import Preprocessing
-    from efficientvit.spec import model_spec
-    from export.trace import write_onnx
-    from runtimes.artifact import Artifact, Format, Precision
-    from runtimes.onnx_file import load_onnx
-    from runtimes.onnx_quantisers import without_quantisers
+    from runtimes.artifact import Precision
     from validation.golden_synthetic import synthetic
 
-    plain = tmp_path / "plain.onnx"
-    (path,) = exported_unsigned.out.glob("*/ship/*.onnx")
-    write_onnx(without_quantisers(load_onnx(path)), plain)
-    source = Artifact.on_disk(plain, Format.ONNX, model_spec("m0", 64), made_by="simplify")
     images = synthetic(Preprocessing(image_size=64)).ordinary().images[:2]
     monkeypatch.setattr(quantize, "saturation", lambda: saturation(OLD))
     for weights, notes in ((Dtype.INT8, 2), (Dtype.INT7, 1)):
         precision = Precision(weights, Dtype.UINT8, Dtype.INT8)
-        made = quantize.quantize(source, tmp_path / f"{weights}.onnx", images, precision)
+        made = quantize.quantize(float_onnx, tmp_path / f"{weights}.onnx", images, precision)
         assert len(made.notes) == notes
         assert any("no VNNI" in note for note in made.notes) is (notes == 2)
 

@@ -104,7 +104,7 @@ def test_compiled_is_judged_by_what_its_kernels_answer(
     spoilt = copy.deepcopy(_with_one_weight_off())
 
     def compiled(_: Any, **options: Any) -> Any:
-        assert options == {"options": {"freezing": True}}
+        assert options == {"options": {"freezing": True, "cpp_wrapper": True}}
         return spoilt
 
     monkeypatch.setattr(torch, "compile", compiled)

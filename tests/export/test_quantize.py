@@ -9,6 +9,11 @@ import jsonschema
 import onnx
 import pytest
 
+from efficientvit.preprocess import Preprocessing
+from export import quantize
+from runtimes.artifact import Artifact, Dtype, Precision
+from validation.golden_synthetic import synthetic
+
 ROOT = Path(__file__).parents[2]
 FOLDER = "m0-64-onnx-int8-untrained"
 
@@ -68,3 +73,15 @@ def test_equal_images_give_equal_bytes(made: Path, command: Any, tmp_path: Path)
     assert command("m0", "-t", "onnx", *options).code == 0
     name = Path("ship") / "efficientvit_m0.onnx"
     assert (tmp_path / "again" / FOLDER / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_forms_that_share_their_ranges_are_the_same_to_the_byte(float_onnx: Artifact, tmp_path: Path) -> None:
+    images, ranges = synthetic(Preprocessing(image_size=64)).ordinary().images[:2], tmp_path / "ranges"
+    forms = (Dtype.UINT8, Dtype.SYMMETRIC8, Dtype.INT8)
+    for activations in forms:
+        made = Precision(Dtype.INT8, activations, Dtype.INT8)
+        alone, shared = (tmp_path / f"{activations}-{kind}.onnx" for kind in ("alone", "shared"))
+        quantize.quantize(float_onnx, alone, images, made)
+        quantize.quantize(float_onnx, shared, images, made, ranges)
+        assert alone.read_bytes() == shared.read_bytes(), activations
+    assert len(list(ranges.iterdir())) == 2  # INT8 watches other tensors

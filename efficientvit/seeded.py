@@ -13,6 +13,8 @@ the logits to 1e5 and saturate the softmax. So here:
 `validation.self_check` measures that it worked; docs/numerics.md holds the table.
 """
 
+import copy
+import functools
 import hashlib
 import re
 
@@ -120,9 +122,14 @@ def _calibrate(model: EfficientViT, images: Tensor) -> None:
     model.float().eval()
 
 
-@torch.no_grad()
 def seeded(spec: ModelSpec, seed: int = 0) -> EfficientViT:
-    """The model of `spec` in float32 and eval mode, its weights drawn by the rule above."""
+    """The model of `spec` in float32 and eval mode, its weights drawn by the rule above; each call's is its own."""
+    return copy.deepcopy(_seeded(spec, seed))
+
+
+@functools.lru_cache(maxsize=1)
+@torch.no_grad()
+def _seeded(spec: ModelSpec, seed: int) -> EfficientViT:
     model = build(spec)
     for name, parameter in model.named_parameters():
         parameter.copy_(torch.from_numpy(_drawn(seed, name, parameter.shape)))

@@ -23,7 +23,7 @@ from runtimes.ports import INPUT, OUTPUT
 from runtimes.registry import native_runtime
 from validation.golden import GoldenSet
 from validation.golden_synthetic import synthetic
-from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import NotRun, Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,11 +119,11 @@ def baselines(
 
 
 def _known(before: Sequence[Baseline], target: str) -> tuple[str, ...] | None:
-    """Which layers the int8 file of another batch left in float32; none where they were not enough, or not needed."""
+    """Which layers int8 left in float32 at another batch; none where the search was in vain, None elsewhere."""
     for each in before:
         if (each.target, each.precision) == (target, "int8"):
             left = each.verdict.artifact.precision.float_layers
-            return left if left or isinstance(each.verdict, Rejected) else None
+            return left if left or can_fall_back(each.verdict) else None
     return None
 
 

@@ -90,7 +90,7 @@ class Cache:
     def keep(self, kind: str, key: str, what: str, record: Mapping[str, Any], fill: Callable[[Path], object]) -> bool:
         """Let `fill` put the files into an empty folder, which becomes the entry whole or not at all; True if it did.
 
-        Nothing is kept once our own code or the environment has changed under the running process.
+        Nothing is kept once our code, a tool or the environment has changed under the running process.
         """
         if _now() != _at_first():
             return False
@@ -164,20 +164,23 @@ def key_of(**parts: object) -> str:
 
 @functools.cache
 def _ground() -> str:
-    """What any change of makes all entries strangers: our code and the environment, the tools, the CPU, the GPUs."""
-    return json.dumps([_at_first(), versions(*_TOOLS), str(this_host()), gpus()])
+    """What any change of makes all entries strangers: what may change meanwhile, the CPU, the GPUs."""
+    return json.dumps([_at_first(), str(this_host()), gpus()])
+
+
+_Changing = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 
 
 @functools.cache
-def _at_first() -> tuple[str, tuple[tuple[str, str], ...]]:
-    """As it was when first asked for: modules are loaded when they are needed, and the code may change meanwhile."""
+def _at_first() -> _Changing:
+    """As it was when first asked for: modules and tools are loaded when they are needed."""
     return _now()
 
 
-def _now() -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What may change under a running process: our code, and the variables of the environment that matter."""
+def _now() -> _Changing:
+    """What may change under a running process: our code, the tools, the variables of the environment that matter."""
     flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
-    return _code_now(), tuple(flags)
+    return _code_now(), versions(*_TOOLS), tuple(flags)
 
 
 def _code_now() -> str:

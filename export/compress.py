@@ -42,6 +42,7 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
         config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, table))
         smaller = optimize.palettize_weights(model, config)
     smaller.save(str(out))
+    shutil.rmtree(smaller.package_path)  # coremltools' own copy, which it would keep until the process ends
     shutil.rmtree(plain)
     if interface.labels:
         add_classifier(out, interface.labels)

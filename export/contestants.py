@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from validation.reference import Reference, ReferenceModel
 
 
-_SECOND = 5
-"""In units of `nice`."""
+_NICENESS = 5
+"""Of processes that make files while this one compiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,9 @@ def contestants(
     pytorch = InPyTorch(request, progress.step, PyTorch())
     with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
         if at_once > 1 and (len(names) > 1 or request.pytorch):
-            coming = aside.submit(list, side_by_side(work, names, progress, min(len(names), at_once)))
-            pytorch.judge(names)
+            # The largest first, as far as their order tells: at the end nobody should wait long for one of them.
+            coming = aside.submit(list, side_by_side(work, names[::-1], progress, min(len(names), at_once)))
+            pytorch.judge(names[::-1])
             found = coming.result()
         else:
             found = [each for name in names for each in work(name, progress)]
@@ -130,7 +131,7 @@ def judge_files(
     """All files of one model, ours or timm's, for every batch. `beside`: in a process that others work beside."""
     if beside is not None and request.pytorch and hasattr(os, "setpriority"):
         # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
-        os.setpriority(os.PRIO_PROCESS, 0, _SECOND)
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     found = Judgements(name)
     with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
         if name in BASELINES:

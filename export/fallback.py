@@ -61,7 +61,8 @@ def fall_back(
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.
         step: told what goes on.
-        known: the layers that it took at another batch, tried at first; nothing is searched for where there were none.
+        known: the layers that it took at another batch, taken as they are where they are enough here; of none, the
+            search there was in vain and is not made again.
     """
     quantised = rejected.artifact
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ OpenVINO want different files:
                  a correction there. Sums are rounded once, behind what is added, and a softmax reads floats.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,8 +40,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
     """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
 
     The layers that it names as `float_layers` stay in float32 (export/float_layers.py); INT7 weights are int8 in a
-    reduced range. `ranges`: a folder for what is found on these very images, where another form of the same source
-    finds it again.
+    reduced range. `ranges`: a folder for what calibration finds, where another form of the same source finds it again.
     """
     import logging
 
@@ -66,7 +66,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
-            calibration_cache_path=None if ranges is None else ranges / _ranges_of(source, activations),
+            calibration_cache_path=None if ranges is None else ranges / _ranges_of(source, images, activations),
             **_options(onnx.load(source.path), precision),
         )
     finally:
@@ -99,10 +99,10 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
     return replace(made, notes=tuple(notes))
 
 
-def _ranges_of(source: Artifact, activations: Dtype) -> str:
-    """Forms that watch other tensors, or take other percentiles, have ranges of their own."""
-    watched = "dense" if activations is Dtype.INT8 else "all"
-    return f"{source.sha256}-{watched}-{_PERCENTILE[activations]}.json"
+def _ranges_of(source: Artifact, images: Array, activations: Dtype) -> str:
+    """INT8 watches other tensors than the two forms for CPUs, and takes another percentile."""
+    found_on = hashlib.sha256(f"{source.sha256} {images.shape}".encode() + images.tobytes()).hexdigest()
+    return f"{found_on}-{'dense' if activations is Dtype.INT8 else 'all'}.json"
 
 
 def _options(model: Any, precision: Precision) -> Mapping[str, Any]:

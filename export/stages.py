@@ -117,7 +117,7 @@ def _precision(shop: Workshop, job: Job, _: Precision, source: Artifact | None) 
 def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
     out, images = shop.path("quantize", job, ".onnx"), shop.calibration_images(job)
-    return quantize.quantize(source, out, images, made, shop.folder / "ranges")  # one request has one calibration
+    return quantize.quantize(source, out, images, made, shop.folder / "ranges")
 
 
 def _parse(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:

@@ -1,5 +1,6 @@
 """Stages `twin` and `coreml`: the torch.export program to a Core ML package (ML program)."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import MissingExtra
 from efficientvit.preprocess import Preprocessing
 from export.coreml_package import add_classifier, finish
-from export.fast_conversion import unvalidated_passes
+from export.fast_conversion import validated_once
 from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
 from runtimes.host import versions
 from runtimes.ports import INPUT, OUTPUT, PROBABILITIES
@@ -72,7 +73,7 @@ def to_coreml(
 
     shape = (batch, 3, model.image_size, model.image_size)
     outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
-    with unvalidated_passes():
+    with validated_once():
         package = ct.convert(
             program,
             convert_to="mlprogram",
@@ -83,6 +84,7 @@ def to_coreml(
             skip_model_load=True,
         )
     package.save(str(out))
+    shutil.rmtree(package.package_path)  # coremltools' own copy, which it would keep until the process ends
     if interface.labels:
         add_classifier(out, interface.labels)
     finish(out, interface)

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,7 @@ from export.beside import Beside
 from export.listener import About, Progress
 
 _POLL_S = 0.2
+_LAST = -1000
 _PATIENCE_S = 10.0
 """How long a process has to clear away what it has half made, once it was told to end."""
 
@@ -228,4 +230,6 @@ def _work(pipe: Connection, work: "Work[Any, Any]", beside: Beside) -> None:
         sys.exit(1)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # taking down all that the converters have loaded would take longer than a second
+    # Taking down all that the converters have loaded would take longer than a second: it ends behind what
+    # multiprocessing itself has to clear away, and nothing else of ours waits for the end.
+    util.Finalize(None, os._exit, (0,), exitpriority=_LAST)

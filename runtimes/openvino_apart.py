@@ -69,23 +69,27 @@ class OpenVinoApart:
 
 
 def _inside(compiled: Any, model: Any) -> frozenset[str]:
-    """Operations of the IR that OpenVINO fused into a layer and that others of it follow."""
+    """Operations of the IR that OpenVINO fused into a layer and that others of it follow.
+
+    Not its own that it adds: what it rounds once more behind the last of the IR's, is rounded behind that cut.
+    """
     own = {op.get_friendly_name() for op in model.get_ops()}
-    members = ([name for name in _members(layer) if name in own] for layer in executed_layers(compiled))
+    members = ([name for name in map(_plain, _members(layer)) if name in own] for layer in executed_layers(compiled))
     return frozenset(name for names in members for name in names[:-1])
 
 
 def _kernels(compiled: Any) -> dict[str, str]:
     """The kernel in which each operation ended up."""
-    return {
-        name.removesuffix(_SCALED): layer["primitiveType"]
-        for layer in executed_layers(compiled)
-        for name in _members(layer)
-    }
+    kernels = {name: layer["primitiveType"] for layer in executed_layers(compiled) for name in _members(layer)}
+    return {**{_plain(name): kernel for name, kernel in kernels.items()}, **kernels}  # a product's own name before all
 
 
 def _members(layer: Mapping[str, str]) -> list[str]:
     return layer["originalLayersNames"].split(",")
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(_SCALED)
 
 
 def _take_apart(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) -> dict[str, int]:
@@ -126,5 +130,5 @@ def _take_apart(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) 
 
 
 def _unsigned(fake: Any, kernels: Mapping[str, str]) -> bool:
-    """Products read it in kernels for unsigned integers: the CPU plugin spells those with a large I."""
+    """Products read it, as their first operand, in kernels for unsigned integers: the CPU plugin writes those I8."""
     return any(kernels.get(product, "").endswith("_I8") for product in readers_of(fake, PRODUCTS))

@@ -133,15 +133,15 @@ def left_out(model: Any) -> Counter[str]:
     )
 
 
-def readers_of(fake: Any, kinds: Collection[str]) -> list[str]:
-    """Names of the operations of these kinds that read it, moved about at most."""
+def readers_of(node: Any, kinds: Collection[str]) -> list[str]:
+    """Names of the operations of these kinds whose first operand is what `node` gives, moved about at most."""
     found: list[str] = []
-    for port in fake.output(0).get_target_inputs():
-        node = port.get_node()
-        if node.get_type_name() in kinds:
-            found.append(node.get_friendly_name())
-        elif node.get_type_name() in _MOVES:
-            found += readers_of(node, kinds)
+    for port in (port for output in node.outputs() for port in output.get_target_inputs()):
+        reader = port.get_node()
+        if reader.get_type_name() in kinds and port.get_index() == 0:
+            found.append(reader.get_friendly_name())
+        elif reader.get_type_name() in _MOVES:
+            found += readers_of(reader, kinds)
     return found
 
 

@@ -16,7 +16,8 @@ from runtimes.torch_eager import attest
 
 _COMPILED: Mapping[str, Any] = {"freezing": True, "cpp_wrapper": True}
 """Weights are constants, as every other runtime here takes them: inductor lays them out for its convolutions. What
-calls the kernels is C++ as well: never slower than Python, and one file to compile in the place of some fifty.
+calls the kernels is C++ as well: as fast as Python at least where it was measured (docs/benchmarks.md), and one file to
+compile in the place of some fifty.
 """
 
 

@@ -95,11 +95,19 @@ def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: 
     assert list(cache.entries()) == []
 
 
-def test_nothing_is_kept_once_the_environment_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_once_a_tool_or_the_environment_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache, key = Cache(tmp_path), key_of(a=1)
-    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
-    _keep(cache, key)
+    with monkeypatch.context() as changed:
+        changed.setattr(cache_module, "versions", lambda *_: (("openvino", "0"),))
+        _keep(cache, key)
+    with monkeypatch.context() as changed:
+        changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+        _keep(cache, key)
     assert list(cache.entries()) == []
+    _keep(cache, key)
+    assert len(list(cache.entries())) == 1
 
 
 def test_pruning_removes_the_unused_and_then_the_least_recent(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coremltools.converters.mil.mil import Program
@@ -12,11 +13,11 @@ from efficientvit.preprocess import Preprocessing
 from efficientvit.seeded import seeded
 from efficientvit.spec import model_spec
 from export import to_coreml
-from export.fast_conversion import collector_at_rest, unvalidated_passes
+from export.fast_conversion import collector_at_rest, validated_once
 from runtimes.artifact import Dtype, Interface
 
 
-def test_a_package_of_unvalidated_passes_is_the_same_to_the_byte(
+def test_a_package_that_is_validated_once_is_the_same_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = model_spec("m0", 64)
@@ -39,10 +40,16 @@ def test_a_package_of_unvalidated_passes_is_the_same_to_the_byte(
 
     checked: list[Program] = []
     validate = Program.validate
-    monkeypatch.setattr(Program, "validate", lambda own, *args, **named: checked.append(own) or validate(own, *args))
+
+    def seen(program: Program, *args: Any, **named: Any) -> None:
+        checked.append(program)
+        validate(program, *args, **named)
+
+    monkeypatch.setattr(Program, "validate", seen)
     quick = made("quick")
-    assert checked == []
-    monkeypatch.setattr(to_coreml, "unvalidated_passes", contextlib.nullcontext)
+    assert len(checked) == 1
+    checked.clear()
+    monkeypatch.setattr(to_coreml, "validated_once", contextlib.nullcontext)
     assert made("validated") == quick
     assert len(checked) > 50
 
@@ -55,7 +62,27 @@ def test_validation_and_the_collector_are_put_back() -> None:
         assert gc.get_freeze_count() > 0
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), unvalidated_passes(), collector_at_rest():
+    with pytest.raises(ZeroDivisionError), validated_once(), collector_at_rest():
         fail()
     assert Program.validate is before
     assert gc.get_freeze_count() == 0
+
+
+def test_whoever_froze_what_is_loaded_lets_go_of_it() -> None:
+    gc.freeze()
+    try:
+        with collector_at_rest():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
+def test_a_program_that_is_broken_in_the_end_is_an_error() -> None:
+    class Broken(Program):  # type: ignore[misc]
+        def validate(self, *_: Any, **__: Any) -> None:
+            raise ValueError("Var x not visible")
+
+    program = Broken()
+    with pytest.raises(ValueError, match="not visible"), validated_once():
+        Program.validate(program)

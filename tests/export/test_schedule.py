@@ -51,6 +51,7 @@ def test_jobs_that_share_a_trace_stay_together() -> None:
         {"quality_budget": 0.1},
         {"time": False},
         {"kit": False},
+        {"defaults": False},
         {"image_size": 64},
         {"release": True},
         {"preprocessing": {"mean": (0.5, 0.5, 0.5)}},
@@ -127,8 +128,12 @@ def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> N
 
 def test_side_by_side_then_from_the_cache(command: Command, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
-    first = command(*BOTH, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    first = command(*BOTH, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache, TMPDIR=str(scratch))
     assert first.code == 0, first.err
+    assert "leaked" not in first.err
+    assert not [path.name for path in scratch.iterdir() if "mlpackage" in path.name or "vit-export" in path.name]
     made = _manifests(first.out)
     assert len(made) == 2
     assert all(each["checked_before"] is None for each in made.values())

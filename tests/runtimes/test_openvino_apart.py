@@ -14,7 +14,7 @@ from runtimes import openvino_apart
 from runtimes.onnx_tensors import OnnxTensors
 from runtimes.openvino_apart import OpenVinoApart
 from runtimes.openvino_ir import compiled_as_shipped, executed_layers, import_openvino
-from runtimes.openvino_quantisers import fakes, left_out, not_ours, quantiser_of, without_quantisers
+from runtimes.openvino_quantisers import fakes, left_out, not_ours, quantiser_of, readers_of, without_quantisers
 from runtimes.openvino_tensors import BareOpenVino, OpenVinoTensors
 from tests.quantised_onnx import model_of, pair
 
@@ -122,18 +122,52 @@ def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path
 def test_fed_with_an_offset_it_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As CPUs want it that multiply only unsigned by signed integers, on whatever CPU this is."""
     path = _saved(tmp_path)
-    right, plain = OpenVinoTensors(path)(IMAGE), OpenVinoApart(path)
-    kernels = openvino_apart._kernels
-    monkeypatch.setattr(
-        openvino_apart, "_kernels", lambda compiled: dict.fromkeys(kernels(compiled), "brgconv_avx512_1x1_I8")
-    )
-    offset = OpenVinoApart(path)
+    right, kernels = OpenVinoTensors(path)(IMAGE), openvino_apart._kernels
+
+    def apart(kernel: str) -> OpenVinoApart:
+        monkeypatch.setattr(openvino_apart, "_kernels", lambda compiled: dict.fromkeys(kernels(compiled), kernel))
+        return OpenVinoApart(path)
+
+    plain, offset = apart("brgconv_avx512_1x1_i8"), apart("brgconv_avx512_1x1_I8")
+    assert [plain._offsets["image"], plain._offsets["r"]] == [0, 0]
     kinds = {port.get_any_name(): port.get_element_type().get_type_name() for port in offset._compiled.inputs}
     assert kinds == {"image": "f32", "image.fed": "u8", "r.fed": "u8"}
     for name, found in offset(IMAGE, right).items():
         expected = plain(IMAGE, right)[name]
         assert found.dtype == expected.dtype
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_openvino_adds_of_its_own_hides_no_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _read(_saved(tmp_path))
+    image, relu = (fake.get_friendly_name() for fake in fakes(model))
+    products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"]
+    layers = [
+        {"originalLayersNames": f"{products[0]},{image},FakeQuantize_7,", "primitiveType": "a_I8"},
+        {"originalLayersNames": f"{relu},{products[1]}/DequantizationMultiply", "primitiveType": "b_i8"},
+        {"originalLayersNames": f"{products[0]}/DequantizationMultiply", "primitiveType": "c_f32"},
+    ]
+    monkeypatch.setattr(openvino_apart, "executed_layers", lambda _: layers)
+    assert openvino_apart._inside(None, model) == {products[0], relu}
+    kernels = openvino_apart._kernels(None)
+    assert [kernels[name] for name in products] == ["a_I8", "b_i8"]
+
+
+def test_readers_are_found_behind_what_moves_values_and_as_first_operands() -> None:
+    import_openvino()
+    import openvino
+    from openvino import opset13 as opset
+
+    given = opset.parameter([1, 4, 6, 6], np.float32, "given")
+    other = opset.parameter([1, 2, 6, 6], np.float32, "other")
+    parts = opset.split(given, 1, 2)
+    first = opset.matmul(opset.reshape(parts.output(1), [1, 2, 6, 6], False), other, False, False)
+    second = opset.matmul(other, parts.output(0), False, False)
+    model = openvino.Model([opset.result(first), opset.result(second)], [given, other])
+    names = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "MatMul"}
+    assert names == {first.get_friendly_name(), second.get_friendly_name()}
+    assert readers_of(given, ("MatMul",)) == [first.get_friendly_name()]
+    assert readers_of(other, ("MatMul",)) == [second.get_friendly_name()]
 
 
 def test_stretches_run_in_integer_kernels(tmp_path: Path) -> None:

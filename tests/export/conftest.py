@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from runtimes.artifact import Artifact
@@ -56,27 +57,37 @@ class Exported:
         return content
 
 
+def _once(factory: pytest.TempPathFactory, name: str, arguments: Sequence[str], out: str = "out") -> Exported:
+    """What the command makes, made by whichever of pytest-xdist's processes needs it first. No test changes it."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, told = root / name, root / name / "ran.json"
+    with FileLock(root / f"{name}.lock"):
+        if not told.exists():
+            folder.mkdir()
+            told.write_text(json.dumps(asdict(_run([*arguments, "-o", out], folder))))
+    return Exported(folder / out, Ran(**json.loads(told.read_text())))
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Every target once, as JSON."""
-    folder = tmp_path_factory.mktemp("first")
-    return Exported(folder / "out", _run([*TINY, "-t", "all", "--json", "-o", "out"], folder))
+    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--json"])
 
 
 @pytest.fixture(scope="session")
 def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An engine with quantised activations, calibrated on the golden images, as JSON."""
-    folder = tmp_path_factory.mktemp("int8")
     options = ["-t", "tensorrt", "-p", "int8", "--calibrate", "golden", "--sm", "89"]
-    return Exported(folder / "out", _run([*TINY, *options, "--json", "-o", "out"], folder))
+    return _once(tmp_path_factory, "int8", [*TINY, *options, "--json"])
 
 
 @pytest.fixture(scope="session")
 def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An ONNX file in int8, calibrated on the golden images, as JSON."""
-    folder = tmp_path_factory.mktemp("unsigned")
     options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden"]
-    return Exported(folder / "out", _run([*TINY, *options, "--json", "-o", "out"], folder))
+    return _once(tmp_path_factory, "unsigned", [*TINY, *options, "--json"])
 
 
 @pytest.fixture
@@ -97,17 +108,14 @@ def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
 @pytest.fixture(scope="session")
 def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An IR in int8, calibrated on the golden images, as JSON; at 64 pixels it would cost all of its budget."""
-    folder = tmp_path_factory.mktemp("int8-ir")
     options = ["-w", "seeded", "--no-time", "-t", "openvino", "-p", "int8", "--calibrate", "golden"]
-    return Exported(folder / "out", _run(["m0", "--image-size", "96", *options, "--json", "-o", "out"], folder))
+    return _once(tmp_path_factory, "int8-ir", ["m0", "--image-size", "96", *options, "--json"])
 
 
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same from another process and working directory, without the JSON."""
-    folder = tmp_path_factory.mktemp("second") / "elsewhere"
-    folder.mkdir()
-    return Exported(folder / "o", _run([*TINY, "-t", "all", "--no-cache", "--jobs", "1", "-o", "o"], folder))
+    return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--no-cache", "--jobs", "1"], "o")
 
 
 @pytest.fixture(scope="session")

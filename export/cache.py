@@ -164,7 +164,7 @@ def key_of(**parts: object) -> str:
 
 @functools.cache
 def _ground() -> str:
-    """What any change of makes all entries strangers: what may change meanwhile, the CPU, the GPUs."""
+    """What every entry is bound to: all that may change meanwhile, as it was at first, the CPU and the GPUs."""
     return json.dumps([_at_first(), str(this_host()), gpus()])
 
 

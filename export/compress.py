@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from efficientvit.compression import Half, compressible, palette
 from efficientvit.model import EfficientViT
-from export.coreml_package import add_classifier, finish, without_classifier
+from export.coreml_package import save, without_classifier
 from runtimes.artifact import PALETTE_BITS, Artifact, Dtype, Interface, Precision
 from runtimes.constants import source_name
 from runtimes.host import versions
@@ -41,12 +41,8 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
         )
         config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, table))
         smaller = optimize.palettize_weights(model, config)
-    smaller.save(str(out))
-    shutil.rmtree(smaller.package_path)  # coremltools' own copy, which it would keep until the process ends
+    save(smaller, out, interface)
     shutil.rmtree(plain)
-    if interface.labels:
-        add_classifier(out, interface.labels)
-    finish(out, interface)
     return Artifact.on_disk(
         out,
         source.format,

@@ -5,6 +5,7 @@ a check can compare them. Its own `classify` operation is therefore appended to 
 """
 
 import json
+import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,15 @@ def _write_strings(value: Any, texts: Sequence[str]) -> None:
     value.type.listType.length.constant.size = len(texts)
     for text in texts:
         _write_string(value.immediateValue.list.values.add(), text)
+
+
+def save(made: Any, package: Path, interface: Interface) -> None:
+    """Write coremltools' model to `package`, a classifier where there are labels, and remove coremltools' own copy."""
+    made.save(str(package))
+    shutil.rmtree(made.package_path)  # it would lie among the temporary files until the process ends
+    if interface.labels:
+        add_classifier(package, interface.labels)
+    finish(package, interface)
 
 
 def finish(package: Path, interface: Interface) -> None:

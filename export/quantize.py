@@ -55,6 +55,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
             return next(self._batches, None)
 
     activations = precision.activations
+    options = _options(onnx.load(source.path), precision)
     advice = logging.getLogger()  # ONNX Runtime advises on standard error to simplify first: that has been done
     level = advice.level
     advice.setLevel(logging.ERROR)
@@ -66,8 +67,8 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.Percentile,
             per_channel=True,
-            calibration_cache_path=None if ranges is None else ranges / _ranges_of(source, images, activations),
-            **_options(onnx.load(source.path), precision),
+            calibration_cache_path=None if ranges is None else ranges / _ranges_of(source, images, options),
+            **options,
         )
     finally:
         advice.setLevel(level)
@@ -99,10 +100,11 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
     return replace(made, notes=tuple(notes))
 
 
-def _ranges_of(source: Artifact, images: Array, activations: Dtype) -> str:
-    """INT8 watches other tensors than the two forms for CPUs, and takes another percentile."""
-    found_on = hashlib.sha256(f"{source.sha256} {images.shape}".encode() + images.tobytes()).hexdigest()
-    return f"{found_on}-{'dense' if activations is Dtype.INT8 else 'all'}.json"
+def _ranges_of(source: Artifact, images: Array, options: Mapping[str, Any]) -> str:
+    """A file's name that says all that calibration depends on: INT8 watches other tensors, and takes another share."""
+    watched = (options.get("op_types_to_quantize"), options["extra_options"]["CalibPercentile"])
+    found_on = f"{source.sha256} {watched} {images.shape}".encode() + images.tobytes()
+    return f"{hashlib.sha256(found_on).hexdigest()}.json"
 
 
 def _options(model: Any, precision: Precision) -> Mapping[str, Any]:

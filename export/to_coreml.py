@@ -1,13 +1,12 @@
 """Stages `twin` and `coreml`: the torch.export program to a Core ML package (ML program)."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import MissingExtra
 from efficientvit.preprocess import Preprocessing
-from export.coreml_package import add_classifier, finish
+from export.coreml_package import save
 from export.fast_conversion import validated_once
 from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
 from runtimes.host import versions
@@ -83,11 +82,7 @@ def to_coreml(
             compute_precision=ct.precision.FLOAT16 if activations is Dtype.FP16 else ct.precision.FLOAT32,
             skip_model_load=True,
         )
-    package.save(str(out))
-    shutil.rmtree(package.package_path)  # coremltools' own copy, which it would keep until the process ends
-    if interface.labels:
-        add_classifier(out, interface.labels)
-    finish(out, interface)
+    save(package, out, interface)
     return Artifact.on_disk(
         out,
         Format.COREML,

@@ -23,9 +23,11 @@ from export.beside import Beside
 from export.listener import About, Progress
 
 _POLL_S = 0.2
-_LAST = -1000
 _PATIENCE_S = 10.0
 """How long a process has to clear away what it has half made, once it was told to end."""
+
+_LAST = -1000
+"""The priority of what a process does behind all that multiprocessing has to clear away."""
 
 
 U = TypeVar("U")
@@ -230,6 +232,5 @@ def _work(pipe: Connection, work: "Work[Any, Any]", beside: Beside) -> None:
         sys.exit(1)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Taking down all that the converters have loaded would take longer than a second: it ends behind what
-    # multiprocessing itself has to clear away, and nothing else of ours waits for the end.
+    # Python would go on to take down all that the converters have loaded, which takes longer than a second.
     util.Finalize(None, os._exit, (0,), exitpriority=_LAST)

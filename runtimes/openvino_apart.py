@@ -5,7 +5,8 @@ with two of them inside), so the IR is only cut where the whole, compiled as it 
 last operation of a fused layer. `other_kernels` tells which products still run in another kernel than in the whole.
 
 Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores what is
-signed with 128 added, and takes them off within the kernel. The parts are fed in that form, or they ran in others.
+signed with 128 added, and takes them off within the kernel. The parts are fed in that form: they would run in other
+kernels otherwise.
 """
 
 from collections.abc import Mapping

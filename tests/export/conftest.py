@@ -65,7 +65,7 @@ def _once(factory: pytest.TempPathFactory, name: str, arguments: Sequence[str], 
     folder, told = root / name, root / name / "ran.json"
     with FileLock(root / f"{name}.lock"):
         if not told.exists():
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # of one whose command was stopped
             told.write_text(json.dumps(asdict(_run([*arguments, "-o", out], folder))))
     return Exported(folder / out, Ran(**json.loads(told.read_text())))
 

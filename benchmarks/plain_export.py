@@ -15,9 +15,9 @@ import onnxsim
 import openvino
 import torch
 
-from efficientvit.deploy import rewritten, tokens_before_channels
-from efficientvit.seeded import seeded
+from efficientvit.deploy.rewrites import rewritten, tokens_before_channels
 from efficientvit.spec import model_spec
+from efficientvit.weights.seeded import seeded
 
 
 def main(out: Path) -> None:

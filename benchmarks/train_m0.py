@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.patches import PHOTOGRAPHS, evaluation_patches, training_batches
-from efficientvit.checkpoint import save_checkpoint
+from efficientvit.images.preprocessing import Preprocessing, to_tensor
 from efficientvit.model import EfficientViT, build
-from efficientvit.preprocess import Preprocessing, to_tensor
 from efficientvit.spec import model_spec
+from efficientvit.weights.checkpoint import save_checkpoint
 
 SIZE, BATCH, STEPS = 224, 32, 3000
 _RATE, _DECAY, _SMOOTHING, _WARM_UP = 1.5e-3, 0.05, 0.1, 150

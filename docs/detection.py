@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from efficientvit.deploy.modules import StaticAttention
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
-from efficientvit.preprocess import Preprocessing
-from efficientvit.static import StaticAttention
-from export.weights import find_weights
+from efficientvit.weights.source import find_weights
 from runtimes.artifact import Dtype, Precision
-from validation import gates
-from validation.golden_synthetic import synthetic
+from validation.gates import result as gates
+from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference import Reference, ReferenceModel
+from validation.reference.model import Reference, ReferenceModel
 
 Rng = np.random.Generator
 Change = Callable[[float], None]

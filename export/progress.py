@@ -1,270 +1,46 @@
-"""What the commands beside `export` show at their end."""
+"""Who is told what goes on in an export: the command line's live lines, another process, or nobody.
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+What is told is small and can be sent to another process.
+"""
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import Protocol
 
-from export.doctor import Ability
-from export.exits import Exit
-from export.int8_options import saturation
-from export.labelled import accuracy_record
-from export.outcome import status_of
-from export.predict import Predictor
-from export.show_accuracy import show_accuracy
-from export.summary import COUNTED, show_suspects
-from export.terminal import BANNER, STYLE
-from export.verify import Verification
-from runtimes.base import Evidence
-from runtimes.host import Host
-from runtimes.registry import native_runtime
-from validation.blame import Blame
-from validation.gates import Gate
-from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact
-
-if TYPE_CHECKING:
-    from export.bench import Bench
-    from export.diff import Diff, Finding
-    from export.explain import Explanation
-    from export.judge_file import Judged
-    from export.selftest import SelfTest
-
-_WHOLE = {*COUNTED, Gate.OVERFLOW}
-_SUSPECTS_SHOWN = 3
-_TEXTS = ("layer", "kind", "module")
+from efficientvit.weights.source import About
 
 
-def _beside(screen: Console, report: Report) -> None:
-    """Accuracy, and what a person should know although the gates passed."""
-    if (accuracy := accuracy_record(report.accuracy)) is not None:
-        show_accuracy(screen, accuracy)
-    for gate in report.gates:
-        if gate.warning:
-            screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"), soft_wrap=True)
+class Progress(Protocol):
+    """Told as it happens."""
+
+    def step(self, text: str) -> None:
+        """Something long starts."""
+
+    def weights(self, about: About) -> None:
+        """The weights are there."""
+
+    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
+        """The self-check found that parity on these weights proves too little; without failures, that it doesn't."""
+
+    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
+        """A stage was made and judged; `cached`: made before, and judged again."""
+
+    def download(self, done: int, total: int | None) -> None:
+        """Bytes of a checkpoint."""
 
 
-def show_blame(screen: Console, blame: Blame, shown: int | None = None, rest: str = "in the manifest") -> None:
-    """The layers and constants that are likely at fault, the likeliest first."""
-    show_suspects(screen, blame.note, [str(suspect) for suspect in blame.suspects], shown, rest)
+class Silent:
+    """Progress for nobody."""
 
+    def step(self, text: str) -> None:
+        """Ignored."""
 
-def _word(verdict: Verdict) -> tuple[str, str]:
-    word = status_of(verdict).replace("_", " ")
-    return word, STYLE[word]
+    def weights(self, about: About) -> None:
+        """Ignored."""
 
+    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
+        """Ignored."""
 
-def _gates(screen: Console, report: Report) -> None:
-    """Every gate of one verdict."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("gate", "worst error", "budget", "floor", "kind", "finding"):
-        table.add_column(heading, overflow="fold")
-    for gate in report.gates:
-        floor = "" if gate.floor is None else f"{gate.floor:.1e}"
-        style_of_gate = "" if gate.passed else "red"
-        table.add_row(
-            gate.gate,
-            *(f"{value:.0f}" if gate.gate in _WHOLE else f"{value:.1e}" for value in (gate.worst, gate.budget)),
-            floor,
-            gate.kind or "",
-            gate.detail,
-            style=style_of_gate,
-        )
-    screen.print(table)
+    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
+        """Ignored."""
 
-
-def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
-    """The verdict on somebody else's file: what was recognised, every gate, what could not be asked, and the blame."""
-    foreign, found = judged.foreign, judged.found
-    layout = "NHWC" if foreign.channels_last else "NCHW"
-    how = "recognised" if found.taken.recognised else "as asked"
-    screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
-    screen.print(
-        Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")
-    )
-    _gates(screen, found.verdict.report)
-    word, style = _word(found.verdict)
-    screen.print(Text(f"{foreign.artifact.path}: ").append(word, style))
-    if isinstance(found.verdict, Rejected):
-        screen.print(Text(f"  {found.verdict.reason}"), soft_wrap=True)
-    for note in found.notes:
-        screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
-    if judged.blame is not None:
-        show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
-    if judged.check.vacuous:
-        text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.check.failures)} "
-        screen.print(Text(text, "bold white on red"))
-    elif code is Exit.NOT_VERIFIED:
-        screen.print(Text(f"  {found.verdict.report.evidence} evidence only; native is required", "yellow"))
-    if not judged.weights.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
-
-
-def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
-    """The verdict on a folder."""
-    word, style = _word(verification.verdict)
-    if (report := verification.verdict.report) is not None:
-        _gates(screen, report)
-        _beside(screen, report)
-    screen.print(
-        Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
-    )
-    if not isinstance(verification.verdict, VerifiedArtifact):
-        screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
-    if not verification.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
-    for what in verification.not_repeated:
-        screen.print(Text(f"  not checked again: {what}", "bold yellow"))
-    if (why := verification.shortfall(code)) is not None:
-        screen.print(Text(f"  {why}", "yellow"))
-
-
-def show_explanation(screen: Console, folder: Path, explanation: "Explanation", *, layers: bool) -> None:
-    """The suspects of a stage, and with `layers` all that could be compared."""
-    if layers:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("layer", "kind", "module", "error", "floor", "from", "to"):
-            table.add_column(heading, overflow="fold", justify="left" if heading in _TEXTS else "right")
-        for layer in explanation.blame.layers:
-            numbers = (f"{layer.error:.1e}", f"{layer.floor:.1e}", f"{layer.low:.4g}", f"{layer.high:.4g}")
-            table.add_row(layer.name, layer.kind, layer.module, *numbers, style="" if layer.passed else "red")
-        screen.print(table)
-    word, style = ("rejected", STYLE["rejected"]) if explanation.rejected else ("within budget", "green")
-    screen.print(Text(f"{folder}: stage '{explanation.stage}' is ").append(word, style))
-    for gate in explanation.gates:
-        if not gate.passed:
-            screen.print(Text(f"  {gate.gate} gate: {gate.detail}"))
-    show_blame(screen, explanation.blame)
-
-
-def show_selftest(screen: Console, found: "SelfTest") -> None:
-    """The detection table: what was planted where, who saw it, and whether the right layer was named."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("fault", "stage", "effect/budget", "seen by", "layer"):
-        table.add_column(heading, overflow="fold", justify="right" if "/" in heading else "left")
-    for each in (*found.detections, *found.inputs):
-        effect = "" if each.effect is None else f"{each.effect:.1e}"
-        layer = {None: "", True: "named", False: "not named"}[each.blamed]
-        seen = ", ".join(each.seen_by) or ("MISSED" if each.shows else "shows nowhere")
-        where = f"{each.target} {each.variant} {each.stage}"
-        table.add_row(each.name, where, effect, seen, layer, style="bold red" if each in found.missed else "")
-    screen.print(table)
-    blamed, of = found.blamed
-    visible = len(found.detections) - len(found.invisible)
-    caught = visible - len(found.missed)
-    alarms = len(found.false_alarms)
-    screen.print(f"{found.kinds} kinds of faults, {len(found.detections)} planted from seed {found.seed}")
-    for fault in found.unplanted:
-        screen.print(Text(f"not planted   {fault}", "yellow"), soft_wrap=True)
-    word = "green" if not found.missed else "bold white on red"
-    screen.print(Text(f"caught        {caught} of {visible} that show", word))
-    screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
-    told = sum(each.caught for each in found.inputs)
-    screen.print(f"wrong inputs  {told} of {len(found.inputs)} move a photo's answer beyond its budget")
-    word = "green" if not alarms else "bold white on red"
-    screen.print(Text(f"false alarms  {alarms} of {len(found.healthy)} healthy artifacts", word))
-    for alarm in found.false_alarms:
-        where = f"{alarm.target} {alarm.variant} {alarm.stage}"
-        screen.print(Text(f"  {where}: {alarm.why}", "red"), soft_wrap=True)
-    if found.check.vacuous:
-        text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.failures)} "
-        screen.print(Text(text, "bold white on red"))
-    if not found.weights.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
-
-
-def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:
-    """What differs between two releases."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "old", "new", "change", "finding"):
-        table.add_column(heading, overflow="fold")
-    for finding in found.findings:
-        change = "" if finding.growth is None else f"{finding.growth:+.1%}"
-        style = "bold red" if finding in failures else ("yellow" if finding.worse else "green")
-        table.add_row(finding.kind, finding.old, finding.new, change, finding.detail, style=style)
-    if found.findings:
-        screen.print(table)
-    else:
-        screen.print(Text("no difference but noise", "green"))
-    if (ratio := found.ratio) is not None:
-        how = "in turns" if ratio.interleaved else "as recorded"
-        interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
-        times = f"{ratio.old_ms:.3f} and {ratio.new_ms:.3f} ms"
-        word = "differs" if ratio.differs else "within noise"
-        interval += f"; two sessions of the old: {ratio.noise:.1%}" if ratio.interleaved else ""
-        screen.print(Text(f"latency {how}: {times}, {ratio.median - 1:+.1%} ({interval}): {word}", "dim"))
-    for note in found.notes:
-        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
-    if failures:
-        kinds = ", ".join(dict.fromkeys(finding.kind for finding in failures))
-        screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
-
-
-def show_bench(screen: Console, found: "Bench") -> None:
-    """What was timed, the fastest of a model and a batch first, and what was not."""
-    from export.claims import compared
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "target", "precision", "batch", "threads", "ms", "±", "images/s", "x", "MB", "error"):
-        table.add_column(heading, justify="left" if heading in ("model", "target", "precision") else "right")
-    ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
-    for before, row in zip((None, *ordered), ordered, strict=False):
-        if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
-            table.add_row()
-        speedup = found.speedup(row)
-        table.add_row(
-            row.model,
-            row.target,
-            row.precision,
-            str(row.batch),
-            str(row.threads),
-            f"{row.timing.median_ms:.2f}",
-            f"{row.timing.iqr_ms:.2f}",
-            f"{row.images_per_s:.0f}",
-            "" if speedup is None else f"{speedup:.2f}",
-            f"{row.verified.artifact.size_bytes / 1e6:.1f}",
-            f"{row.gate.worst:.1e}",
-        )
-    screen.print(table)
-    for each in compared(found):
-        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper}; {each.verdict})"
-        names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
-        text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
-        screen.print(Text(text, "bold"), soft_wrap=True)
-    for note in found.notes:
-        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
-
-
-def show_runtime(screen: Console, predictor: Predictor) -> None:
-    """Which program gives the answers, and what they are not."""
-    artifact, runtime = predictor.exported.artifact, predictor.runtime
-    if runtime.evidence is Evidence.NATIVE:
-        screen.print(Text(f"{artifact.path.name} in {runtime.name}", "dim"))
-    else:
-        real = native_runtime(artifact.format).name
-        text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"
-        screen.print(Text(text, "yellow"))
-    if not predictor.exported.manifest["weights"]["trained"]:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
-
-
-def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:
-    """The doctor's findings."""
-    screen.print(f"{host.os}, {host.cpu}, {host.isa}, {host.physical_cores} cores, {host.memory_bytes / 2**30:.0f} GiB")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("target", "package", "make", "judge", "time", "what is missing"):
-        table.add_column(heading)
-    for ability in abilities:
-        table.add_row(
-            ability.target,
-            f"{ability.package} {ability.version or '-'}",
-            "yes" if ability.can_make else "no",
-            str(ability.evidence or "no"),
-            "yes" if ability.can_time else "no",
-            ability.remedy or "",
-        )
-    screen.print(table)
-    if (note := saturation(host)) is not None:
-        screen.print(Text(f"int8: {note}", "yellow"), soft_wrap=True)
+    def download(self, done: int, total: int | None) -> None:
+        """Ignored."""

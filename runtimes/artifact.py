@@ -8,10 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from efficientvit.digests import file_digest
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
-
-_CHUNK_BYTES = 1 << 20
 
 
 class Format(StrEnum):
@@ -242,13 +241,4 @@ def digest(path: Path) -> str:
         # An IR's name is its owner's choice; only the two files' roles are part of the digest.
         name = file.suffix if root != path else file.relative_to(root).as_posix()
         total.update(f"{name}\0{file_digest(file)}\n".encode())
-    return total.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of this one file, whatever lies beside it."""
-    total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            total.update(chunk)
     return total.hexdigest()

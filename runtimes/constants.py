@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Format
-from runtimes.onnx_file import load_onnx
-from runtimes.openvino_ir import import_openvino
+from runtimes.onnx.graph import load_onnx
+from runtimes.openvino.runtime import import_openvino
 
 Constant = tuple[str, NDArray[Any]]
 
@@ -50,7 +50,7 @@ def _onnx(artifact: Artifact) -> Iterator[Constant]:
 
 
 def _openvino(artifact: Artifact) -> Iterator[Constant]:
-    from runtimes.openvino_quantisers import FAKE, RANGE, quantiser_of, scaled_weights
+    from runtimes.openvino.fake_quantize import FAKE, RANGE, quantiser_of, scaled_weights
 
     model = import_openvino().Core().read_model(artifact.path)
     scales = {scale.get_friendly_name(): integers for _, integers, scale in scaled_weights(model)}
@@ -89,7 +89,7 @@ def _unit_scale(constant: Any) -> bool:
 
 
 def _coreml(artifact: Artifact) -> Iterator[Constant]:
-    from runtimes.mil_program import load_program
+    from runtimes.coreml.mlpackage import load_program
 
     for name, constant in load_program(artifact.path).constants.items():
         if isinstance(constant.value, np.ndarray):
@@ -97,7 +97,7 @@ def _coreml(artifact: Artifact) -> Iterator[Constant]:
 
 
 def _network(artifact: Artifact) -> Iterator[Constant]:
-    from runtimes.trt_network import load_network
+    from runtimes.tensorrt.evaluated import load_network
 
     program = load_network(artifact)
     # A quantiser's zero point is an operand of its own, and has to be zero wherever it is evaluated.

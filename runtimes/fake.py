@@ -14,7 +14,7 @@ import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact, Dtype
-from runtimes.base import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession
 
 Script = Callable[[Array], Array]

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Format
-from runtimes.base import Images, Mode
 from runtimes.constants import source_name
-from runtimes.onnx_file import load_onnx
-from runtimes.openvino_ir import import_openvino
-from runtimes.ort import own_errors
+from runtimes.host.threads import torch_threads
+from runtimes.onnx.graph import load_onnx
+from runtimes.onnx.runtime import own_errors
+from runtimes.openvino.runtime import import_openvino
+from runtimes.runtime import Images, Mode
 from runtimes.session import refused_by
-from runtimes.threads import torch_threads
 
 if TYPE_CHECKING:
-    from runtimes.mil_program import Program
+    from runtimes.coreml.mlpackage import Program
 
 _WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 
@@ -77,9 +77,9 @@ def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 
     import onnx
 
-    from runtimes.onnx_quantisers import is_quantised, without_quantisers
-    from runtimes.onnx_tensors import OnnxTensors
-    from runtimes.onnx_widen import widened
+    from runtimes.onnx.qdq import is_quantised, without_quantisers
+    from runtimes.onnx.tensors import OnnxTensors
+    from runtimes.onnx.widen import widened
 
     model = load_onnx(artifact.path)
     if mode is Mode.ORACLE:
@@ -106,7 +106,7 @@ def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 
 
 def _openvino(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
-    from runtimes.openvino_quantisers import without_quantisers
+    from runtimes.openvino.fake_quantize import without_quantisers
 
     openvino = import_openvino()
     with refused_by("OpenVINO", artifact.path.name, [RuntimeError]):
@@ -167,10 +167,10 @@ def _port(output: Any) -> str:
 def _coreml(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
     import torch
 
-    from runtimes.mil import behind_preprocessing
-    from runtimes.mil_evaluator import MIL
-    from runtimes.mil_program import load_program
-    from runtimes.ports import OUTPUT
+    from runtimes.coreml.evaluated import behind_preprocessing
+    from runtimes.coreml.mlpackage import load_program
+    from runtimes.evaluator.evaluator import MIL
+    from runtimes.interface import OUTPUT
 
     program = load_program(artifact.path)
     (image,) = program.inputs
@@ -187,8 +187,8 @@ def _coreml(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 def _network(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
     import torch
 
-    from runtimes.trt_network import load_network, without_quantisers
-    from runtimes.trt_ops import LAYERS
+    from runtimes.tensorrt.evaluated import load_network, without_quantisers
+    from runtimes.tensorrt.operators import LAYERS
 
     program = load_network(artifact)
     if mode is Mode.ORACLE:
@@ -209,7 +209,7 @@ def _evaluated(
     feed: Callable[[Images], dict[str, Any]],
     original: Callable[[str], str],
 ) -> Layers:
-    from runtimes.mil_evaluator import Arithmetic, Evaluator
+    from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 
     arithmetic = Arithmetic.FLOAT32 if mode is Mode.ORACLE else Arithmetic.DECLARED
     evaluator = Evaluator(program, arithmetic, (output,), language)

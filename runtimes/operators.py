@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.compression import LEAST_ELEMENTS
+from efficientvit.deploy.compression import LEAST_ELEMENTS
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, Dtype, Format
-from runtimes.onnx_file import load_onnx
-from runtimes.openvino_ir import import_openvino
+from runtimes.onnx.graph import load_onnx
+from runtimes.openvino.runtime import import_openvino
 
 if TYPE_CHECKING:
-    from runtimes.mil_program import Program
+    from runtimes.coreml.mlpackage import Program
 
 _NOT_OPERATORS = frozenset({"Constant", "Parameter", "Result"})
 
@@ -40,11 +40,11 @@ def count_operators(artifact: Artifact) -> int | None:
             operations = import_openvino().Core().read_model(artifact.path).get_ops()
             return sum(not _is_data(operation) for operation in operations)
         case Format.COREML:
-            from runtimes.mil_program import load_program
+            from runtimes.coreml.mlpackage import load_program
 
             return len(load_program(artifact.path).operations)
         case Format.NETWORK:
-            from runtimes.trt_network import load_network
+            from runtimes.tensorrt.evaluated import load_network
 
             return len(load_network(artifact).operations)
         case Format.ENGINE:
@@ -86,8 +86,8 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     if artifact.format is Format.OPENVINO:
         return _of_openvino(artifact) if artifact.precision.quantised else found
     if artifact.precision.quantised:
-        from runtimes.onnx_quantisers import left_out, not_left_out, unlike_their_quantiser
-        from runtimes.trt_network import typed_onnx
+        from runtimes.onnx.qdq import left_out, not_left_out, unlike_their_quantiser
+        from runtimes.tensorrt.evaluated import typed_onnx
 
         typed = load_onnx(typed_onnx(artifact))
         declared = artifact.precision.float_layers
@@ -98,7 +98,7 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         if other := unlike_their_quantiser(typed):
             found["DequantizeLinear unlike its quantiser"] = other
     if artifact.format in (Format.NETWORK, Format.ENGINE):
-        from runtimes.trt_network import load_network
+        from runtimes.tensorrt.evaluated import load_network
 
         program = load_network(artifact)
         asked = _ASKED[artifact.precision.activations]
@@ -109,7 +109,7 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
 
 
 def _of_openvino(artifact: Artifact) -> Mapping[str, int]:
-    from runtimes.openvino_quantisers import FAKE, left_out, not_ours
+    from runtimes.openvino.fake_quantize import FAKE, left_out, not_ours
 
     model = import_openvino().Core().read_model(artifact.path)
     found = Counter({f"{kind} not quantised": count for kind, count in left_out(model).items()})
@@ -119,7 +119,7 @@ def _of_openvino(artifact: Artifact) -> Mapping[str, int]:
 
 
 def _of_coreml(artifact: Artifact) -> Mapping[str, int]:
-    from runtimes.mil_program import load_program
+    from runtimes.coreml.mlpackage import load_program
 
     program = load_program(artifact.path)
     kinds = Counter(operation.kind for operation in program.operations if operation.kind not in COREML_KINDS)
@@ -150,7 +150,7 @@ def _mixed_types(program: "Program", named_by: str) -> Iterator[str]:
 
 
 def _large_weights(program: "Program") -> Iterator[str]:
-    """What is compressed where weights are: as efficientvit.compression.compressible has it, told from the file."""
+    """What is compressed where weights are, told from the file: as efficientvit.deploy.compression has it."""
     for operation in program.operations:
         if operation.kind in ("conv", "linear"):
             groups = program.constants.get(str(operation.inputs.get("groups")))

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from runtimes.artifact import Format
-from runtimes.base import Runtime
-from runtimes.coreml_native import CoreMl
-from runtimes.mil import MilEvaluator
-from runtimes.openvino_ir import OpenVino
-from runtimes.ort import OnnxRuntime
-from runtimes.torch_program import TorchProgram
-from runtimes.trt_engine import TensorRt
-from runtimes.trt_network import TrtNetwork
+from runtimes.coreml.evaluated import MilEvaluator
+from runtimes.coreml.native import CoreMl
+from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.openvino.runtime import OpenVino
+from runtimes.pytorch.exported_program import TorchProgram
+from runtimes.runtime import Runtime
+from runtimes.tensorrt.evaluated import TrtNetwork
+from runtimes.tensorrt.native import TensorRt
 
 RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
     Format.TORCH: (TorchProgram(),),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
-from runtimes.base import Answer, Array, Attestation, Images
+from runtimes.runtime import Answer, Array, Attestation, Images
 
 Shape = tuple[int | None, ...]
 """What an input takes, None where any size will do."""

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from export import pipeline
-from export.weights import find_weights
-from runtimes import mil, mil_program, neural_engine
+from efficientvit.weights.source import find_weights
+from export.pipeline import run as pipeline
 from runtimes.artifact import Artifact, digest
-from validation import reference, self_check
+from runtimes.coreml import evaluated, mlpackage, neural_engine
+from validation import self_check
+from validation.gates.rewrite import rewrite_gates
 from validation.judge import judge
-from validation.rewrite import rewrite_gates
+from validation.reference import model as reference
 from validation.verdict import Verdict
 
 # As they are before a test puts others in their place.
 SELF_CHECK, VISIBILITY, REFERENCE_MODEL = self_check.self_check, self_check.visibility, reference.ReferenceModel
-LOAD_PROGRAM = mil_program.load_program
+LOAD_PROGRAM = mlpackage.load_program
 
 Judge = Callable[..., Verdict]
 
@@ -37,7 +38,7 @@ def measured_once(of: Callable[[Artifact], bool] = lambda _: True) -> Iterator[p
         patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
         patch.setattr(pipeline, "judge", _judged_once(of))
         program = _parsed_once()
-        for module in (mil, mil_program, neural_engine):
+        for module in (evaluated, mlpackage, neural_engine):
             patch.setattr(module, "load_program", program)
         patch.setattr(self_check, "self_check", _once(SELF_CHECK))
         patch.setattr(self_check, "visibility", functools.cache(VISIBILITY))
@@ -62,11 +63,11 @@ def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     return judged
 
 
-def _parsed_once() -> Callable[[Path], mil_program.Program]:
+def _parsed_once() -> Callable[[Path], mlpackage.Program]:
     """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, mil_program.Program] = {}
+    known: dict[str, mlpackage.Program] = {}
 
-    def loaded(package: Path) -> mil_program.Program:
+    def loaded(package: Path) -> mlpackage.Program:
         key = digest(package)
         program = known.pop(key, None) or LOAD_PROGRAM(package)
         known[key] = program

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("efficientvit", "runtimes", "validation", "export")
+CARRIED = ROOT / "export/device_kit/on_device"
+"""Run on other machines, not imported here."""
 
 OPTIONAL = ("coremltools", "openvino", "tensorrt", "tensorrt_rtx", "timm", "torchvision", "skimage")
 # What takes a tenth of a second or more to import; numpy stands for all that is built on it.
@@ -42,7 +45,7 @@ HELP = """
 import json, sys
 watched = json.loads(sys.argv[1])
 sys.argv = ["vit-export", "--help"]
-from export.cli import main
+from export.cli.main import main
 try:
     main()
 except SystemExit as exit:
@@ -51,11 +54,15 @@ print(json.dumps([name for name in watched if name in sys.modules]))
 """
 
 
+def sources() -> list[Path]:
+    """Every Python file of the four packages."""
+    files = (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
+    return [file for file in files if CARRIED not in file.parents]
+
+
 def modules() -> list[str]:
     """Every module of the four packages that is not run by being imported."""
-    # Not what lies in folders of them: that is carried to other machines, and run there.
-    files = (file for package in PACKAGES for file in sorted((ROOT / package).glob("*.py")))
-    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files)
+    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in sources())
     return [name.removesuffix(".__init__") for name in names if not name.endswith(".__main__")]
 
 
@@ -146,17 +153,17 @@ def test_the_version_is_said_once() -> None:
 
 
 def test_the_packages_listed_are_the_packages_there_are() -> None:
-    nested = {file.parent for package in PACKAGES for file in (ROOT / package).glob("*/**/*.py")}
-    nested = {folder for folder in nested if folder.name != "kit_files"}  # carried to other machines, not imported
-    dotted = sorted(".".join(folder.relative_to(ROOT).parts) for folder in nested)
-    assert pyproject()["tool"]["setuptools"]["packages"] == [*PACKAGES, *dotted]
+    there = {".".join(file.parent.relative_to(ROOT).parts) for file in sources()}
+    settings = pyproject()["tool"]["setuptools"]["packages"]["find"]
+    assert settings.pop("namespaces") is False
+    assert set(setuptools.find_packages(str(ROOT), **settings)) == there
     assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file()] == []
 
 
 def test_a_refused_option_says_what_to_do_next() -> None:
     refusals = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", {keyword.arg for keyword in node.keywords})
-        for path in sorted((ROOT / "export").glob("*.py"))
+        for path in sorted((ROOT / "export").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BadOption"
     ]

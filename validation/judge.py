@@ -8,23 +8,23 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import ArtifactChanged, BrokenArtifact, VitExportError
 from runtimes.artifact import Artifact, Dtype, Format, digest
-from runtimes.base import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.constants import read_constants
-from runtimes.neural_engine import readiness
+from runtimes.coreml.neural_engine import readiness
+from runtimes.interface import intended_ports, read_metadata, read_ports
 from runtimes.operators import unexpected_operators
-from runtimes.ports import intended_ports, read_metadata, read_ports
 from runtimes.registry import native_runtime
-from runtimes.trt_network import typed_onnx
-from validation import gates
-from validation.accuracy import AccuracyTest
-from validation.constants import audit
-from validation.device_units import factor_of
-from validation.gates import GateResult, Outputs
+from runtimes.runtime import Answer, Attestation, Evidence, Mode, Runtime, Session
+from runtimes.tensorrt.evaluated import typed_onnx
+from validation.accuracy.top1 import AccuracyTest
+from validation.devices.units import factor_of
+from validation.gates import result as gates
+from validation.gates.constants import audit
+from validation.gates.result import GateResult, Outputs
+from validation.golden_run import Peaks, Run, run_golden
+from validation.int8.layerwise import taught
+from validation.int8.ranges import calibrated_ranges
 from validation.metrics import Float64
-from validation.ranges import calibrated_ranges
-from validation.reference import Reference
-from validation.runs import Peaks, Run, run_golden
-from validation.teacher import taught
+from validation.reference.model import Reference
 from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, VerifiedArtifact, verdict_of
 
 DYNAMIC_BATCHES = (1, 3, 8)

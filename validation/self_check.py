@@ -14,12 +14,12 @@ from torch import Tensor
 from efficientvit.attention import CascadedGroupAttention
 from efficientvit.model import EfficientViT
 from runtimes.artifact import Dtype, Precision
-from validation.gates import STRUCTURE_FACTOR, precision_budget
-from validation.gates import ordinary as ordinary_kinds
-from validation.golden import Kind
-from validation.memo import remembered
+from validation.gates.result import STRUCTURE_FACTOR, precision_budget
+from validation.gates.result import ordinary as ordinary_kinds
+from validation.inputs.golden_set import Kind
 from validation.metrics import Float64, relative_error
-from validation.reference import Reference, ReferenceModel
+from validation.reference.memo import remembered
+from validation.reference.model import Reference, ReferenceModel
 
 _PROJECTIONS = 4
 _IMAGES = 6

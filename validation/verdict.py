@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
-from runtimes.base import Attestation, Evidence
-from validation.accuracy import Accuracy
-from validation.gates import GateResult, Outputs
+from runtimes.runtime import Attestation, Evidence
+from validation.accuracy.top1 import Accuracy
+from validation.gates.result import GateResult, Outputs
 from validation.metrics import Agreement
 
 

@@ -94,10 +94,10 @@ def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
     """The float32 file that `exported_unsigned` was made of."""
     from efficientvit.spec import model_spec
-    from export.trace import write_onnx
+    from export.targets.onnx.trace import write_onnx
     from runtimes.artifact import Artifact, Format
-    from runtimes.onnx_file import load_onnx
-    from runtimes.onnx_quantisers import without_quantisers
+    from runtimes.onnx.graph import load_onnx
+    from runtimes.onnx.qdq import without_quantisers
 
     plain = tmp_path / "plain.onnx"
     (path,) = exported_unsigned.out.glob("*/ship/*.onnx")

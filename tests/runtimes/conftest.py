@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from efficientvit.model import EfficientViT
-from efficientvit.seeded import seeded
 from efficientvit.spec import ModelSpec, model_spec
+from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Artifact, Format
-from runtimes.openvino_ir import import_openvino
+from runtimes.openvino.runtime import import_openvino
 
 Images = NDArray[np.float32]
 

@@ -7,7 +7,6 @@ import pytest
 from efficientvit.errors import BadInput, StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Dtype, Format, Precision
-from runtimes.base import Array, Evidence, Mode, Runtime
 from runtimes.fake import (
     FakeRuntime,
     Script,
@@ -20,6 +19,7 @@ from runtimes.fake import (
     shifted,
     slow,
 )
+from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 
 def healthy(images: Array) -> Array:

@@ -5,7 +5,7 @@ import pytest
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
 from runtimes.artifact import Dtype
-from runtimes.base import Array, Attestation
+from runtimes.runtime import Array, Attestation
 from runtimes.session import OpenSession, Shape, refused_by
 
 ATTESTATION = Attestation("test", "1", Dtype.FP32, 1, "none")

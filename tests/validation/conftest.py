@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from efficientvit.preprocess import Preprocessing
-from efficientvit.seeded import seeded
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
-from validation.golden_synthetic import synthetic
-from validation.reference import ReferenceModel
+from efficientvit.weights.seeded import seeded
+from validation.inputs.synthetic import synthetic
+from validation.reference.model import ReferenceModel
 
 SIZE = 64
 

@@ -9,16 +9,16 @@ import pytest
 from efficientvit.errors import ArtifactChanged, StageFailed
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format, Precision
-from runtimes.base import Array, Attestation, Evidence, Mode, Runtime
 from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
-from runtimes.ports import Port, intended_ports
+from runtimes.interface import Port, intended_ports
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Runtime
 from validation import judge as judging
-from validation.constants import Constant
-from validation.gates import Gate, GateResult
-from validation.golden import Kind
+from validation.gates.constants import Constant
+from validation.gates.result import Gate, GateResult
+from validation.golden_run import run_golden
+from validation.inputs.golden_set import Kind
 from validation.judge import in_another_arithmetic, judge
-from validation.reference import ReferenceModel, deploy_constants
-from validation.runs import run_golden
+from validation.reference.model import ReferenceModel, deploy_constants
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact
 
 

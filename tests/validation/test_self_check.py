@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from efficientvit.attention import CascadedGroupAttention
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.layers import ConvNorm, Residual
 from efficientvit.model import EfficientViT, build
-from efficientvit.preprocess import Preprocessing
-from efficientvit.seeded import seeded
 from efficientvit.spec import MODELS, model_spec
+from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Dtype, Precision
-from validation.gates import Outputs, precision_gate
-from validation.golden import Kind
-from validation.golden_synthetic import synthetic
+from validation.gates.result import Outputs, precision_gate
+from validation.inputs.golden_set import Kind
+from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference import ReferenceModel
+from validation.reference.model import ReferenceModel
 from validation.self_check import CHECKPOINT, SEEDED, self_check, visibility
 
 SIZE = 64

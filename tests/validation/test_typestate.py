@@ -10,10 +10,10 @@ import pytest
 from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format
-from runtimes.base import Attestation, Evidence
 from runtimes.fake import FakeRuntime, constant
-from validation.gates import Gate, GateResult
-from validation.timing import TimingPlan, benchmark
+from runtimes.runtime import Attestation, Evidence
+from validation.gates.result import Gate, GateResult
+from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, verdict_of
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +42,8 @@ def test_only_a_verified_artifact_can_be_timed(what: str, allowed: bool, tmp_pat
     snippet.write_text(
         "import numpy as np\n"
         "from runtimes.artifact import Artifact\n"
-        "from runtimes.base import Runtime\n"
-        "from validation.timing import Timing, TimingPlan, benchmark\n"
+        "from runtimes.runtime import Runtime\n"
+        "from validation.timing.latency import Timing, TimingPlan, benchmark\n"
         "from validation.verdict import NotRun, Rejected, VerifiedArtifact\n"
         f"def time_it(subject: {what}, runtime: Runtime) -> Timing:\n"
         "    return benchmark(subject, runtime, TimingPlan(), np.zeros((1, 3, 64, 64), np.float32))\n"

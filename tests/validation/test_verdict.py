@@ -6,9 +6,9 @@ import pytest
 
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format
-from runtimes.base import Attestation, Evidence
-from validation.gates import Gate, GateResult, KindError
-from validation.golden import Kind
+from runtimes.runtime import Attestation, Evidence
+from validation.gates.result import Gate, GateResult, KindError
+from validation.inputs.golden_set import Kind
 from validation.verdict import Rejected, Report, verdict_of
 
 NAN, INF = float("nan"), float("inf")

@@ -1,0 +1,1 @@
+"""The deploy form: exact rewrites of the trained form, and the modules that they leave."""

@@ -1,0 +1,24 @@
+"""SHA-256 of files and tensors: the one place where they are made."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of this one file, whatever lies beside it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensor_digest(value: "NDArray[Any]") -> str:
+    """SHA-256 of the dtype and the little-endian bytes in row-major order.
+
+    The shape is left out on purpose: converters add and drop dimensions of size 1, and a wrong shape is
+    what the structure gate sees. A transposed tensor has other bytes.
+    """
+    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(f"{value.dtype.name}\0".encode() + little.tobytes(order="C")).hexdigest()

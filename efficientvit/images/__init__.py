@@ -1,0 +1,1 @@
+"""From an image file to the tensor that the network takes, and from logits to class names."""

@@ -1,0 +1,68 @@
+"""Class names: ImageNet's, or a file's with one name a line."""
+
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+
+from efficientvit.errors import BadOption
+
+IMAGENET, NONE = "imagenet", "none"
+IMAGENET_CLASSES = 1000
+
+Labels = tuple[str, ...]
+
+
+def imagenet() -> Labels:
+    """The 1000 names of ImageNet-1k in order, made unique: two of them are cranes, two are maillots."""
+    text = files("efficientvit.images").joinpath("imagenet_labels.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+def find_labels(option: str | None, classes: int) -> Labels:
+    """The labels that `--labels OPTION` names: imagenet, none or a file. None: imagenet's where there are 1000 classes.
+
+    Raises:
+        BadOption: the file cannot be read, a name is empty or occurs twice, or there are not `classes` of them.
+    """
+    if option is None:
+        return imagenet() if classes == IMAGENET_CLASSES else ()
+    if option == NONE:
+        return ()
+    labels = imagenet() if option == IMAGENET else read_labels(Path(option))
+    if len(labels) != classes:
+        raise BadOption(
+            f"the labels '{option}' are not this model's",
+            expected=f"{classes} labels, one for each class",
+            got=str(len(labels)),
+            next_step="pass a file with one label a line in the order of the classes, or --labels none",
+        )
+    return labels
+
+
+def read_labels(path: Path) -> Labels:
+    """One label a line, UTF-8; blank lines at the end don't count.
+
+    Raises:
+        BadOption: the file cannot be read, or a label is empty or occurs twice (Core ML keys probabilities by label).
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadOption(
+            f"the labels '{path}' cannot be read",
+            expected=f"{IMAGENET}, {NONE}, or a UTF-8 text file with one label a line",
+            got=str(error),
+            next_step="write one label a line in the order of the classes, or pass --labels none",
+        ) from error
+    labels = tuple(line.strip() for line in text.rstrip().splitlines())
+    if "" in labels:
+        raise BadOption(f"{path} has an empty label", got=f"line {labels.index('') + 1}", next_step="name that class")
+    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        lines = [i + 1 for i, label in enumerate(labels) if label == repeated[0]]
+        raise BadOption(
+            f"{path} has a label twice",
+            expected="every label once: an app gets the probabilities by label",
+            got=f"'{repeated[0]}' on lines {', '.join(map(str, lines))}",
+            next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
+        )
+    return labels

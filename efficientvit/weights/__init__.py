@@ -1,0 +1,1 @@
+"""Weights from wherever they come: published, a file, or drawn by a rule."""

@@ -1,0 +1,146 @@
+"""Published weights, fetched once, verified against a published digest, and kept in a cache.
+
+Two sources, tried in this order: timm's safetensors on the Hugging Face hub, then the authors' release on
+GitHub. Nothing is trusted for having arrived: the bytes on disk are hashed and compared with what the source
+publishes. A release without a published digest is said to be one; a digest recorded at the first download
+would only prove that the file has not changed since.
+
+Environment: `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `VIT_EXPORT_RELEASES` and
+`VIT_EXPORT_RELEASES_API` (base addresses of the GitHub release and of its description).
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from efficientvit.errors import DownloadFailed
+from efficientvit.spec import model_spec
+from efficientvit.weights.downloads import Download, Progress, SourceFailed, from_hub, from_release
+
+_HUB = "https://huggingface.co"
+_RELEASES = "https://github.com/xinyuliu-jeffrey/EfficientViT_Model_Zoo/releases/download/v1.0"
+_RELEASES_API = "https://api.github.com/repos/xinyuliu-jeffrey/EfficientViT_Model_Zoo/releases/tags/v1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedFile:
+    """Weights on disk.
+
+    `source` is the address they came from; `sha256` is that of the bytes on disk; `digest_published` says
+    whether the source publishes that digest, so that it was verified against something.
+    """
+
+    model: str
+    path: Path
+    source: str
+    sha256: str
+    digest_published: bool
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$XDG_CACHE_HOME/vit-export`, or `~/.cache/vit-export`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vit-export"
+
+
+def cached_pretrained(model: str) -> PretrainedFile | None:
+    """The weights of `model` if an earlier fetch left them intact; touches no network.
+
+    The file is hashed again: one that has changed since it was verified is none.
+
+    Raises:
+        UnknownModel: `model` is none of the family's.
+    """
+    name = model_spec(model).name
+    try:
+        found = json.loads(_receipt(name).read_text())
+        file = PretrainedFile(
+            name,
+            Path(found["path"]),
+            str(found["source"]),
+            str(found["sha256"]),
+            found["digest_published"] is True,
+        )
+        return file if _sha256(file.path) == file.sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no receipt, or not one that we wrote: as good as never fetched
+
+
+def fetch_pretrained(model: str, *, progress: Progress | None = None) -> PretrainedFile:
+    """The published ImageNet-1k weights of `model` at 224: cached, or from the first source that has them.
+
+    Args:
+        model: `m0` to `m5`.
+        progress: called with (bytes so far, bytes in all or None) as a download goes on.
+
+    Raises:
+        UnknownModel: `model` is none of the family's.
+        DownloadFailed: no source can be reached, or what came does not match its published digest.
+    """
+    name = model_spec(model).name
+    if cached := cached_pretrained(name):
+        return cached
+    next_step = "give a file with `-w FILE`, or use `-w seeded`, which needs no network"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise DownloadFailed(
+            f"the weights of {name} are not in the cache, and HF_HUB_OFFLINE forbids fetching them",
+            expected=f"an earlier download below {cache_folder()}",
+            next_step=f"unset HF_HUB_OFFLINE, or {next_step}",
+        )
+    failures = []
+    for source in (_hub, _release):
+        try:
+            download = source(name, progress)
+        except SourceFailed as failure:
+            failures.append(str(failure))
+        else:
+            return _verified(name, download, next_step)
+    raise DownloadFailed(f"the weights of {name} could not be fetched", got="; ".join(failures), next_step=next_step)
+
+
+def _hub(name: str, progress: Progress | None) -> Download:
+    endpoint = os.environ.get("HF_ENDPOINT") or _HUB
+    repository = f"timm/efficientvit_{name}.r224_in1k"
+    return from_hub(endpoint.rstrip("/"), repository, "model.safetensors", cache_folder() / "hub", progress)
+
+
+def _release(name: str, progress: Progress | None) -> Download:
+    base = os.environ.get("VIT_EXPORT_RELEASES") or _RELEASES
+    description = os.environ.get("VIT_EXPORT_RELEASES_API") or _RELEASES_API
+    return from_release(
+        base.rstrip("/"), description, f"efficientvit_{name}.pth", cache_folder() / "releases", progress
+    )
+
+
+def _verified(name: str, download: Download, next_step: str) -> PretrainedFile:
+    sha256 = _sha256(download.path)
+    if download.published_sha256 not in (None, sha256):
+        # In the hub's cache the path is a link to the bytes: both go.
+        download.path.resolve().unlink(missing_ok=True)
+        download.path.unlink(missing_ok=True)
+        raise DownloadFailed(
+            f"the weights of {name} from {download.source} are not the published ones; the file was deleted",
+            expected=f"SHA-256 {download.published_sha256}",
+            got=f"SHA-256 {sha256}",
+            next_step=f"try again; if it stays, something alters the download: {next_step}",
+        )
+    file = PretrainedFile(name, download.path, download.source, sha256, download.published_sha256 is not None)
+    _write(_receipt(name), json.dumps(asdict(file), default=str, indent=1))
+    return file
+
+
+def _receipt(name: str) -> Path:
+    return cache_folder() / f"{name}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

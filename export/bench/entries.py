@@ -1,0 +1,278 @@
+"""Who takes part in a benchmark: ours, timm's own export, PyTorch itself and the paper's rivals, each judged first."""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from efficientvit.errors import StageFailed
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.spec import ModelSpec
+from efficientvit.weights.source import Weights, find_weights
+from export.bench.baselines import BASELINES, STOCK, Baseline, baseline_spec, baselines, prepared
+from export.bench.pytorch import COMPILED, PyTorch
+from export.bench.pytorch import TARGET as PYTORCH
+from export.bench.request import BenchRequest
+from export.bench.timm_export import export_stock, stock_model
+from export.bench.torch_export import fold_batch_norms
+from export.cache.store import Cache
+from export.exits import Exit, worst
+from export.pipeline import run as pipeline
+from export.pipeline.manifest import SHIP
+from export.pipeline.outcome import Outcome
+from export.pipeline.schedule import default_at_once
+from export.pipeline.stage_cache import evaluations
+from export.progress import Progress
+from export.request.request import model_names
+from export.step import Step
+from export.workers.exclusive import Beside
+from export.workers.gc_freeze import collector_at_rest
+from export.workers.pool import side_by_side
+from runtimes.artifact import Precision
+from runtimes.external import open_foreign
+from runtimes.host.packages import missing
+from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.registry import native_runtime
+from runtimes.runtime import Array, Evidence, Runtime
+from validation.external.judge import judge_foreign
+from validation.inputs.synthetic import synthetic
+from validation.reference.memo import remembering
+from validation.timing.interleaved import Contestant
+from validation.verdict import Verdict, VerifiedArtifact
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from validation.reference.model import Reference, ReferenceModel
+
+
+_NICENESS = 5
+"""Of processes that make files while this one compiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What passed and is to be timed."""
+
+    model: str
+    target: str
+    precision: str
+    contestant: Contestant
+
+
+@dataclass(slots=True)
+class Field:
+    """Everybody who is to be timed, and who is not and why. `untrained`: the models whose weights are random."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    untrained: list[str] = field(default_factory=list)
+    code: Exit = Exit.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file, and what the gates say of it."""
+
+    model: str
+    target: str
+    precision: str
+    batch: int
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Judgements:
+    """Of one model: every file that was made, and what is to be said beside them."""
+
+    model: str
+    judged: list[Judged] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    untrained: bool = False
+    code: Exit = Exit.OK
+
+
+def contestants(
+    request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None
+) -> Field:
+    """Make and judge every combination that was asked for: files in processes side by side, PyTorch in this one.
+
+    Raises:
+        BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
+        MissingExtra: `stock`, `pytorch` or `paper` without timm.
+    """
+    _ = request.made  # what can't be had is refused before minutes of work
+    with_timm = request.stock or request.pytorch or request.paper
+    if with_timm and (error := missing("timm", "baselines", "making the models to compare with")) is not None:
+        raise error
+    names = [*model_names(request.models, request.image_size), *(BASELINES if request.paper else ())]
+    work = functools.partial(judge_files, request, cache)
+    at_once = at_once or default_at_once()
+    pytorch = InPyTorch(request, progress.step, PyTorch())
+    with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
+        if at_once > 1 and (len(names) > 1 or request.pytorch):
+            # The largest first, as far as their order tells: at the end nobody should wait long for one of them.
+            coming = aside.submit(list, side_by_side(work, names[::-1], progress, min(len(names), at_once)))
+            pytorch.judge(names[::-1])
+            found = coming.result()
+        else:
+            found = [each for name in names for each in work(name, progress)]
+            pytorch.judge(names)
+    return gathered(request, names, found, pytorch)
+
+
+def judge_files(
+    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, beside: Beside | None = None
+) -> Iterator[Judgements]:
+    """All files of one model, ours or timm's, for every batch. `beside`: in a process that others work beside."""
+    if beside is not None and request.pytorch and hasattr(os, "setpriority"):
+        # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    found = Judgements(name)
+    with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
+        if name in BASELINES:
+            _baseline(request, found, progress.step)
+        else:
+            for batch in request.batches:
+                for outcome in pipeline.run(request.export(name, batch), progress, cache=cache):
+                    _ours(outcome, batch, found)
+            if request.stock:
+                _stock(request, found, progress.step)
+    yield found
+
+
+def _ours(outcome: Outcome, batch: int, found: Judgements) -> None:
+    """What `vit-export` makes."""
+    found.code = worst([found.code, outcome.code(Evidence.NATIVE)])
+    final, job = outcome.final, outcome.job
+    found.untrained |= outcome.record is not None and not outcome.record["weights"]["trained"]
+    if not isinstance(final, VerifiedArtifact) or outcome.folder is None:
+        found.notes.append(f"{outcome.slug} is {outcome.status}, and was not timed: {_reason(outcome)}")
+        return
+    kept = replace(final.artifact, path=outcome.folder / SHIP / final.artifact.path.name)
+    verified = VerifiedArtifact(kept, final.report)
+    found.judged.append(Judged(job.model, job.target.name, job.precision, batch, verified))
+
+
+def _stock(request: BenchRequest, found: Judgements, step: Step) -> None:
+    """timm's EfficientViT with the same weights: one reference for all batches."""
+    model = found.model
+    step(f"{model}: weights and reference for timm's own")
+    weights, reference, vacuous = _reference(request, model)
+    if vacuous:
+        found.notes.append(f"timm's own {model} was not timed: parity on these weights would be vacuous")
+        return
+    for batch in request.batches:
+        step(f"{model}: timm's own, batch {batch}")
+        request.artifacts.mkdir(parents=True, exist_ok=True)
+        path = export_stock(weights.model, request.artifacts / f"{model}-b{batch}-stock.onnx", batch)
+        verdict = judge_foreign(open_foreign(path, model, weights.model.spec.classes), reference).verdict
+        found.judged.append(Judged(model, "onnx", STOCK, batch, verdict))
+
+
+def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceModel, bool]":
+    """For timm's own, and whether parity on these weights would be vacuous."""
+    from validation.reference.model import ReferenceModel
+    from validation.self_check import criteria_of, self_check
+
+    weights = find_weights(request.weights, model, request.image_size)
+    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=weights.model.spec.image_size)))
+    check = self_check(reference, criteria_of(trained=weights.trained), {Precision()})
+    return weights, reference, check.vacuous
+
+
+def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
+    """A model that the paper compares itself with; its weights are always random."""
+    found.untrained = True
+    made: tuple[Baseline, ...] = ()
+    for batch in request.batches:
+        made = baselines(found.model, batch, request.targets, request.artifacts, step, request.precisions, made)
+        found.judged += [Judged(found.model, each.target, each.precision, batch, each.verdict) for each in made]
+
+
+class InPyTorch:
+    """timm's models in PyTorch itself: what was compiled stays in this process, which times it."""
+
+    def __init__(self, request: BenchRequest, step: Step, pytorch: PyTorch) -> None:
+        self.judged: list[tuple[Judged, Runtime]] = []
+        self.notes: list[str] = []
+        self._request = request
+        self._step = step
+        self._pytorch = pytorch
+
+    def judge(self, names: Sequence[str]) -> None:
+        """Every one, eagerly and compiled, where PyTorch was asked for."""
+        with torch_threads(REFERENCE_THREADS), collector_at_rest():
+            for name in names if self._request.pytorch else ():
+                self._step(f"{name} in PyTorch: reference")
+                if name in BASELINES:
+                    model = prepared(name)
+                    self._of(model.copied(), baseline_spec(name), model.at(Precision()))
+                    continue
+                weights, reference, vacuous = _reference(self._request, name)
+                if vacuous:
+                    self.notes.append(f"{name}, {PYTORCH}, was not timed: parity on these weights would be vacuous")
+                else:
+                    self._of(stock_model(weights.model), weights.model.spec, reference.at(Precision()))
+
+    def _of(self, module: "nn.Module", spec: ModelSpec, reference: "Reference") -> None:
+        """`module` is folded in place."""
+        fold_batch_norms(module, spec.image_size)
+        for batch in self._request.batches:
+            folder = self._request.artifacts / f"{spec.name}-b{batch}-{PYTORCH}"
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                for way, runtime, verdict in self._pytorch.judged(module, spec, batch, reference, folder, self._step):
+                    self.judged.append((Judged(spec.name, PYTORCH, way, batch, verdict), runtime))
+            except StageFailed as error:
+                reason = f"{error.what}: {error.got}"
+                self.notes.append(f"{spec.name}, {PYTORCH}, batch {batch}, was not timed: {reason}")
+
+
+def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgements], pytorch: InPyTorch) -> Field:
+    """In the order of the models, whoever was ready first."""
+    by_model = {each.model: each for each in found}
+    result = Field()
+    for name in names:
+        own = by_model[name]
+        result.code = worst([result.code, own.code])
+        result.notes += own.notes
+        result.untrained += [name] if own.untrained else []
+        files = [(each, native_runtime(each.verdict.artifact.format)) for each in own.judged]
+        for each, runtime in (*files, *(pair for pair in pytorch.judged if pair[0].model == name)):
+            verdict, said = each.verdict, f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
+            if not isinstance(verdict, VerifiedArtifact):
+                result.notes.append(f"{said}, was not timed: {getattr(verdict, 'reason', '')}")
+                continue
+            if left := verdict.artifact.precision.float_layers:
+                result.notes.append(f"{said}: {len(left)} layers are left in float32: {', '.join(left)}")
+            feed = _feed(verdict.artifact.model.image_size, each.batch)
+            for threads in request.threads:
+                if each.precision == COMPILED and threads != 1:  # which writes that number into its kernels
+                    result.notes.append(
+                        f"{each.model}, {each.target} {COMPILED}, is judged and timed on one thread only"
+                    )
+                    continue
+                contestant = Contestant(verdict, runtime, feed, threads)
+                result.candidates.append(Candidate(each.model, each.target, each.precision, contestant))
+    result.notes += pytorch.notes
+    return result
+
+
+@functools.cache
+def _feed(image_size: int, batch: int) -> Array:
+    """One for all that take such batches: they are kept until everything is timed."""
+    images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
+    return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"{outcome.failed_stage}: {outcome.error.what}"
+    if outcome.final is None and outcome.rewrite is not None:
+        return outcome.rewrite.reason
+    return getattr(outcome.final, "reason", "")

@@ -1,0 +1,26 @@
+"""The files of a benchmark: each is written whole, or the old one stays."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.bench.page import render
+from export.bench.record import as_csv, as_markdown
+from export.bench.run import Bench
+from export.folder.atomic import replace_file, writing
+from export.pipeline.manifest import write_json
+
+
+def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
+    """`bench.json`, `bench.csv`, `bench.md` and `bench.html` in `out`. `record`: what `bench_record` makes of `found`.
+
+    Raises:
+        BadOutput: one of them could not be written.
+    """
+    texts = {"bench.csv": as_csv(found), "bench.md": as_markdown(record), "bench.html": render(record)}
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(out / "bench.json", lambda part: write_json(part, record))
+        for name, text in texts.items():
+            replace_file(out / name, functools.partial(Path.write_text, data=text, encoding="utf-8"))

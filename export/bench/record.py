@@ -1,0 +1,192 @@
+"""A benchmark as JSON, CSV and Markdown."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from efficientvit.spec import MODELS
+from export.bench.baselines import STOCK
+from export.bench.claims import Compared, compared, unmeasured
+from export.bench.run import Bench, Row
+from runtimes.host.machine import this_host, versions
+
+COLUMNS = (
+    "model",
+    "target",
+    "precision",
+    "batch",
+    "threads",
+    "median_ms",
+    "iqr_ms",
+    "images_per_s",
+    "speedup",
+    "size_mb",
+    "error",
+    "budget",
+)
+_HEADINGS = (
+    "model",
+    "target",
+    "precision",
+    "batch",
+    "threads",
+    "ms a batch",
+    "quartiles apart",
+    "images/s",
+    "times baseline",
+    "MB",
+    "error / budget",
+)
+_TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
+
+
+def bench_rows(bench: Bench) -> list[dict[str, Any]]:
+    """A mapping of `COLUMNS` for each row; `speedup` null where there is nothing to compare with."""
+    return [_row(bench, row) for row in bench.rows]
+
+
+def _row(bench: Bench, row: Row) -> dict[str, Any]:
+    speedup = bench.speedup(row)
+    values = (
+        row.model,
+        row.target,
+        row.precision,
+        row.batch,
+        row.threads,
+        round(row.timing.median_ms, 4),
+        round(row.timing.iqr_ms, 4),
+        round(row.images_per_s, 2),
+        None if speedup is None else round(speedup, 3),
+        round(row.verified.artifact.size_bytes / 1e6, 2),
+        row.gate.worst,
+        row.gate.budget,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
+    """Everything, samples too, in nanoseconds."""
+    host = this_host()
+    return {
+        "command": list(command),
+        "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
+        "tools": dict(versions(*_TOOLS)),
+        "rows": [
+            {
+                **values,
+                "noisy": row.timing.noisy,
+                "sha256": row.verified.artifact.sha256,
+                "samples_ns": list(row.timing.samples_ns),
+            }
+            for values, row in zip(bench_rows(bench), bench.rows, strict=True)
+        ],
+        "compared": [_claim(each) for each in compared(bench)],
+        "unmeasured": [
+            f"{claim.first} over {claim.second}, {claim.target} {claim.first_form}: {claim.paper} in the paper"
+            for claim in unmeasured(bench)
+        ],
+        "untrained": list(bench.untrained),
+        "notes": list(bench.notes),
+    }
+
+
+def _claim(each: Compared) -> dict[str, Any]:
+    first, second = each.first, each.second
+    return {
+        "first": f"{first.model} {first.precision}",
+        "second": f"{second.model} {second.precision}",
+        "target": each.claim.target,
+        "batch": first.batch,
+        "threads": first.threads,
+        "ratio": round(each.ratio, 3),
+        "paper": each.claim.paper,
+        "holds": each.holds,
+        "verdict": each.verdict,
+        "noisy": each.noisy,
+    }
+
+
+def as_csv(bench: Bench) -> str:
+    """With a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(bench_rows(bench))
+    return text.getvalue()
+
+
+def as_markdown(record: Mapping[str, Any]) -> str:
+    """A table, what it was measured on, and what the authors published of the models in it."""
+    host, tools = record["host"], record["tools"]
+    rows = record["rows"]
+    lines = [
+        "# Benchmark",
+        "",
+        f"`vit-export {' '.join(record['command'])}` on {host['cpu']} ({host['isa']}), {host['os']}: "
+        + ", ".join(f"{name} {version}" for name, version in tools.items())
+        + ". Every row passed its gates first; all were timed in one run, in turns; medians.",
+        "",
+        f"| {' | '.join(_HEADINGS)} |",
+        "|---" * len(_HEADINGS) + "|",
+    ]
+    for row in rows:
+        speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}"
+        precision = "as timm exports it" if row["precision"] == STOCK else row["precision"]
+        lines.append(
+            f"| {row['model']} | {row['target']} | {precision} | {row['batch']} | {row['threads']} "
+            f"| {row['median_ms']:.2f} | {row['iqr_ms']:.2f} | {row['images_per_s']:.0f} | {speedup} "
+            f"| {row['size_mb']:.1f} | {row['error']:.1e} / {row['budget']:.1e} |"
+        )
+    lines += ["", *_claims(record["compared"])]
+    lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
+    lines += [
+        "",
+        *_noisy(rows),
+        *_untrained(record["untrained"]),
+        *_paper(rows),
+        *(f"- {note}" for note in record["notes"]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _claims(claims: list[dict[str, Any]]) -> list[str]:
+    """How many times as fast, ours beside the paper's."""
+    if not claims:
+        return []
+    lines = ["| times as fast | target | batch | threads | here | the paper | |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {each['first']} over {each['second']} | {each['target']} | {each['batch']} | {each['threads']} "
+        f"| {each['ratio']:.2f} | {'' if each['paper'] is None else each['paper']} | {each['verdict']} |"
+        for each in claims
+    ]
+    return [*lines, ""]
+
+
+def _noisy(rows: list[dict[str, Any]]) -> list[str]:
+    noisy = sum(row["noisy"] for row in rows)
+    if not noisy:
+        return []
+    return [f"The host was noisy: the quartiles of {noisy} of {len(rows)} rows are more than a tenth apart.", ""]
+
+
+def _untrained(models: list[str]) -> list[str]:
+    if not models:
+        return []
+    known = f"The weights of {', '.join(models)} are random: latency does not depend on them"
+    return [f"{known}, and what int8 costs on them says nothing about accuracy.", ""]
+
+
+def _paper(rows: list[dict[str, Any]]) -> list[str]:
+    """The authors' own figures (paper, table 2), as `efficientvit.spec` has them."""
+    known = [name for name in MODELS if any(row["model"] == name for row in rows)]
+    lines = [
+        "The authors' figures for comparison (Liu et al., CVPR 2023, table 2), from their host:",
+        "",
+        "| model | ImageNet top-1, % | CPU, images/s | ONNX, images/s |",
+        "|---|---|---|---|",
+    ]
+    for name in known:
+        paper = MODELS[name].paper
+        lines.append(f"| {name} | {paper.top1} | {paper.cpu_images_per_s} | {paper.onnx_images_per_s} |")
+    return [*lines, ""]

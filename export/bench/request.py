@@ -1,0 +1,103 @@
+"""What `vit-export bench` is asked for, and which of it can be had."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientvit.errors import BadOption
+from export.request.request import Request
+from export.targets.onnx.calibration import GOLDEN, require_calibration
+from export.targets.registry import TARGETS
+from validation.timing.interleaved import ROUNDS
+
+TIMED = ("onnx", "openvino")
+"""Targets whose real runtime every host has."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """What to compare. `precisions` empty: all that each target has, int8 only where there is a calibration.
+
+    `stock`: timm's own export as well. `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
+    paper compares itself with, int8 calibrated on the golden images unless `calibrate` names photos.
+    """
+
+    models: tuple[str, ...]
+    targets: tuple[str, ...] = TIMED
+    precisions: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
+    weights: str = "auto"
+    image_size: int | None = None
+    calibrate: str | None = None
+    quality_budget: float | None = None
+    stock: bool = False
+    pytorch: bool = False
+    paper: bool = False
+    rounds: int = ROUNDS
+    out: Path = Path("bench")
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The precisions that ours are made in.
+
+        Raises:
+            BadOption: a target or a precision that cannot be timed here, or photos for int8 where none is made.
+        """
+        for target in self.targets:
+            if target not in TIMED:
+                raise BadOption(
+                    f"target '{target}' cannot be timed on any host",
+                    expected=" or ".join(TIMED),
+                    got=target,
+                    next_step="Core ML packages and engines are timed on their device, by the kit beside them",
+                )
+        known = tuple(dict.fromkeys(name for target in self.targets for name in TARGETS[target].precisions))
+        for precision in self.precisions:
+            if precision not in known:
+                raise BadOption(
+                    f"none of the targets can be made in {precision}",
+                    expected=", ".join(known),
+                    got=precision,
+                    next_step="leave -p out for all that there are",
+                )
+        calibrated = self.calibrate is not None or self.paper
+        # Of the paper's comparison each is as fast as it passes, and CPUs don't compute in fp16.
+        left_out = {*(() if calibrated else ("int8",)), *(("fp16",) if self.paper else ())}
+        made = self.precisions or tuple(name for name in known if name not in left_out)
+        if "int8" not in made:
+            require_calibration(self.calibrate, " -p ".join(made))
+        return made
+
+    @property
+    def calibration(self) -> str | None:
+        """What int8 is calibrated on, where it is made."""
+        if "int8" not in self.made:
+            return None
+        return self.calibrate or (GOLDEN if self.paper else None)
+
+    def export(self, model: str, batch: int) -> Request:
+        """One model for every target in every precision: what they share is made once.
+
+        Raises:
+            BadOption: as `made`.
+        """
+        return Request(
+            (model,),
+            self.targets,
+            precisions=self.made,
+            weights=self.weights,
+            image_size=self.image_size,
+            batch=batch,
+            out=self.artifacts,
+            time=False,
+            kit=False,
+            report=False,
+            defaults=False,
+            calibrate=self.calibration,
+            quality_budget=self.quality_budget,
+        )
+
+    @property
+    def artifacts(self) -> Path:
+        """Where everything that is made is kept."""
+        return self.out / "artifacts"

@@ -1,0 +1,86 @@
+"""`vit-export bench`: models x precisions x runtimes x batches x threads, verified first, then timed in one run."""
+
+from dataclasses import dataclass
+
+from export.bench.baselines import STOCK
+from export.bench.entries import contestants
+from export.bench.request import BenchRequest
+from export.cache.store import Cache
+from export.progress import Progress
+from validation.gates.result import Gate, GateResult
+from validation.timing.interleaved import in_turns
+from validation.timing.latency import Timing
+from validation.verdict import VerifiedArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One verified artifact at one number of threads, and how long a batch takes."""
+
+    model: str
+    target: str
+    precision: str
+    verified: VerifiedArtifact
+    timing: Timing
+
+    @property
+    def batch(self) -> int:
+        """Images at once."""
+        return self.timing.plan.batch
+
+    @property
+    def threads(self) -> int:
+        """Of the runtime."""
+        return self.timing.plan.threads
+
+    @property
+    def gate(self) -> GateResult:
+        """The one that judges what ships: quality where precision was spent on purpose, else precision."""
+        found = {gate.gate: gate for gate in self.verified.report.gates}
+        return found[Gate.QUALITY] if Gate.QUALITY in found else found[Gate.PRECISION]
+
+    @property
+    def images_per_s(self) -> float:
+        """At the median."""
+        return self.batch / self.timing.median_ms * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+    code: int = 0
+
+    def baseline(self, row: Row) -> Row | None:
+        """What a row is compared with: the stock model where there is one, else its own target's float32."""
+        same = [
+            other
+            for other in self.rows
+            if (other.model, other.batch, other.threads) == (row.model, row.batch, row.threads)
+        ]
+        stock = next((other for other in same if other.precision == STOCK), None)
+        return stock or next((o for o in same if o.target == row.target and o.precision == "fp32"), None)
+
+    def speedup(self, row: Row) -> float | None:
+        """How many times as fast as its baseline."""
+        against = self.baseline(row)
+        return None if against is None else against.timing.median_ms / row.timing.median_ms
+
+
+def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None) -> Bench:
+    """Make and verify every combination, `at_once` processes at a time, then time what passed, in turns, alone.
+
+    Raises:
+        BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
+        MissingExtra: `stock`, `pytorch` or `paper` without timm.
+    """
+    field = contestants(request, progress, cache, at_once)
+    timings = in_turns([each.contestant for each in field.candidates], request.rounds, progress.step)
+    rows = tuple(
+        Row(each.model, each.target, each.precision, each.contestant.verified, timing)
+        for each, timing in zip(field.candidates, timings, strict=True)
+    )
+    return Bench(rows, tuple(field.notes), tuple(field.untrained), field.code)

@@ -1,0 +1,1 @@
+"""What was made and evaluated before, kept by everything that it depends on."""

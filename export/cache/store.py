@@ -1,0 +1,226 @@
+"""A store on disk for what was made before, found by a key that names everything that it depends on.
+
+An entry is a folder: the files, and `entry.json` with their digests. A file that is no longer the one that was kept is
+no hit. What fails is never kept, and a store that can't be read or written costs time, not the export.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientvit.digests import file_digest
+from efficientvit.weights.pretrained import cache_folder
+from runtimes.host.gpu import gpus
+from runtimes.host.machine import this_host, versions
+
+OLDEST_DAYS = 30.0
+LARGEST_GB = 4.0
+"""Of what is kept: beyond, the least recently used goes."""
+
+_ENTRY = "entry.json"
+_PARTIAL = ".partial-"
+_ABANDONED_S = 86400.0
+_PACKAGES = ("efficientvit", "runtimes", "validation", "export")
+_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "onnxsim", "onnxconverter-common",
+          "openvino", "coremltools", "tensorrt", "tensorrt_rtx_cu13", "pillow", "jinja2", "timm")  # fmt: skip
+_FLAGS = re.compile(
+    r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
+    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"
+)
+"""Variables of the environment that change what libraries compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was kept. `what`: for people; `record`: for whoever kept it; `made`: seconds since 1970."""
+
+    folder: Path
+    kind: str
+    key: str
+    what: str
+    made: float
+    record: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of those of its files that are there."""
+        return sum(path.stat().st_size for name in self.files if (path := self.folder / name).is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The store below `root`."""
+
+    root: Path
+
+    def fetch(self, kind: str, key: str, into: Path) -> Entry | None:
+        """Copy the entry's files into the folder `into`, where each is hashed again; one that is damaged is removed.
+
+        None where there is no such entry, or it could not be read: then `into` may hold a part of it.
+        """
+        folder = self._folder(kind, key)
+        try:
+            entry = _read(folder)
+            if entry is None:
+                return None
+            for name in entry.files:
+                copy = into / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, copy)
+            if any(file_digest(into / name) != kept for name, kept in entry.files.items()):
+                shutil.rmtree(folder, ignore_errors=True)
+                return None
+            os.utime(folder / _ENTRY)
+        except OSError:  # another process has just removed it, or a file of it is lost
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return entry
+
+    def keep(self, kind: str, key: str, what: str, record: Mapping[str, Any], fill: Callable[[Path], object]) -> bool:
+        """Let `fill` put the files into an empty folder, which becomes the entry whole or not at all; True if it did.
+
+        Nothing is kept once our code, a tool or the environment has changed under the running process.
+        """
+        if _now() != _at_first():
+            return False
+        folder = self._folder(kind, key)
+        partial = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
+            fill(partial)
+            files = sorted(path for path in partial.rglob("*") if path.is_file())
+            written = {
+                "kind": kind,
+                "key": key,
+                "what": what,
+                "made": time.time(),
+                "record": record,
+                "files": {path.relative_to(partial).as_posix(): file_digest(path) for path in files},
+            }
+            (partial / _ENTRY).write_text(json.dumps(written, indent=1), encoding="utf-8")
+            if not folder.exists():
+                partial.rename(folder)
+        except OSError:
+            return False
+        finally:
+            if partial is not None:
+                shutil.rmtree(partial, ignore_errors=True)
+        return True
+
+    def entries(self) -> Iterator[Entry]:
+        """All, in no order; their files are not looked at."""
+        for path in self.root.glob(f"*/??/*/{_ENTRY}"):
+            if (entry := _read(path.parent)) is not None:
+                yield entry
+
+    def prune(self, *, oldest_days: float = OLDEST_DAYS, largest_gb: float = LARGEST_GB) -> tuple[int, int]:
+        """Remove what was not used for so long, and the least recently used beyond that size; (entries, bytes) gone."""
+        now, total, gone, freed = time.time(), 0, 0, 0
+        for partial in self.root.glob(f"*/??/{_PARTIAL}*"):  # of a run that was killed
+            with contextlib.suppress(OSError):
+                if now - partial.stat().st_mtime > _ABANDONED_S:
+                    shutil.rmtree(partial)
+        for entry in sorted(self.entries(), key=_used, reverse=True):
+            size = entry.size_bytes
+            if now - _used(entry) <= oldest_days * 86400 and total + size <= largest_gb * 1e9:
+                total += size
+                continue
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            gone, freed = gone + 1, freed + size
+        return gone, freed
+
+    def clear(self) -> tuple[int, int]:
+        """Remove all; (entries, bytes) gone."""
+        sizes = [entry.size_bytes for entry in self.entries()]
+        shutil.rmtree(self.root, ignore_errors=True)
+        return len(sizes), sum(sizes)
+
+    def _folder(self, kind: str, key: str) -> Path:
+        return self.root / kind / key[:2] / key
+
+
+def default_cache() -> Cache:
+    """Below the folder of the downloads, `$XDG_CACHE_HOME/vit-export` or `~/.cache/vit-export`."""
+    return Cache(cache_folder() / "made")
+
+
+def key_of(**parts: object) -> str:
+    """SHA-256 over the parts' text, and over what everything here depends on: our code, the tools, the host."""
+    text = json.dumps({name: str(value) for name, value in parts.items()}, sort_keys=True)
+    return hashlib.sha256(f"{_ground()}\n{text}".encode()).hexdigest()
+
+
+@functools.cache
+def _ground() -> str:
+    """What every entry is bound to: all that may change meanwhile, as it was at first, the CPU and the GPUs."""
+    return json.dumps([_at_first(), str(this_host()), gpus()])
+
+
+_Changing = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+
+
+@functools.cache
+def _at_first() -> _Changing:
+    """As it was when first asked for: modules and tools are loaded when they are needed."""
+    return _now()
+
+
+def _now() -> _Changing:
+    """What may change under a running process: our code, the tools, the variables of the environment that matter."""
+    flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
+    return _code_now(), versions(*_TOOLS), tuple(flags)
+
+
+def _code_now() -> str:
+    return _code(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in code_files()))
+
+
+def code_files() -> list[Path]:
+    """Every file of the four packages, found as Python finds them, wherever this module lies."""
+    roots = [Path(root) for package in _PACKAGES for root in importlib.import_module(package).__path__]
+    return sorted(path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
+@functools.lru_cache(maxsize=1)
+def _code(files: tuple[tuple[Path, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for path, _, _ in files:
+        total.update(f"{path}\0".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def _used(entry: Entry) -> float:
+    """When it was last found, or made: seconds since 1970; long ago if it is just being removed."""
+    try:
+        return (entry.folder / _ENTRY).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _read(folder: Path) -> Entry | None:
+    try:
+        found = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+        return Entry(
+            folder,
+            str(found["kind"]),
+            str(found["key"]),
+            str(found["what"]),
+            float(found["made"]),
+            dict(found["record"]),
+            dict(found["files"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # nothing there, or nothing that we wrote

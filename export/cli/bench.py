@@ -1,0 +1,111 @@
+"""`vit-export bench`: how fast, of what is right."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_PAPERS_ROUNDS = 3  # two hundred contestants: each round takes minutes
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="MODEL...")
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="onnx or openvino; repeatable. [default: both that are installed]",
+)
+@click.option(
+    "-p",
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    help="Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
+)
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
+@click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
+@click.option(
+    "-w", "--weights", default="auto", show_default=True, metavar="SOURCE", help="As `vit-export export` takes them."
+)
+@click.option("--image-size", type=int, metavar="N", help="Side in pixels. [default: the weights' own]")
+@click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
+@click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
+@click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
+@click.option("--pytorch", is_flag=True, help="Also timm's own model in PyTorch, eagerly and through torch.compile.")
+@click.option(
+    "--paper",
+    is_flag=True,
+    help="All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
+    "golden images unless --calibrate names photos.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="More: steadier, and longer. [default: 7; with --paper 3]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
+@click.option("-j", "--jobs", "at_once", type=click.IntRange(1), metavar="N", help="As `vit-export export` takes it.")
+@click.option("--no-cache", is_flag=True, help="Make all anew; everything is judged and timed in any case.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
+    """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
+
+    Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
+    one run, in turns, in rounds of fresh sessions. DIR gets bench.html, the page to read, bench.json with every sample,
+    bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed.
+
+    \b
+    vit-export bench m2 -w best.pth --calibrate photos/
+    vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+    vit-export bench m2 --pytorch --batch 16                        against PyTorch
+    vit-export bench --paper -w seeded                              the paper's comparison, minutes
+
+    \b
+    Exit codes
+      0    all of ours that was asked for passed and was timed
+      1    something of ours was rejected
+      2    usage, or input that cannot be used
+      3    something of ours could not be verified on this host
+    """  # noqa: D301 - click wants the character itself
+    from export.bench.files import write_bench
+    from export.bench.record import bench_record
+    from export.bench.request import TIMED, BenchRequest
+    from export.bench.run import bench as compare
+    from export.cache.store import default_cache
+    from export.cli import console, tables
+    from export.targets.registry import TARGETS
+    from runtimes.registry import native_runtime
+    from validation.timing.interleaved import ROUNDS
+
+    installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
+    if not models and not options["paper"]:
+        raise click.UsageError("name one or more of m0 to m5, or all, or ask for --paper")
+    request = BenchRequest(
+        models=models or ("all",),
+        targets=options["targets"] or installed,
+        precisions=options["precisions"],
+        batches=options["batches"] or ((1, 16) if options["paper"] else (1,)),
+        threads=options["threads"] or (1,),
+        weights=options["weights"],
+        image_size=options["image_size"],
+        calibrate=options["calibrate"],
+        quality_budget=options["quality_budget"],
+        stock=options["stock"] or options["paper"],
+        pytorch=options["pytorch"] or options["paper"],
+        paper=options["paper"],
+        rounds=options["rounds"] or (_PAPERS_ROUNDS if options["paper"] else ROUNDS),
+        out=out,
+    )
+    with console.console() as screen:
+        with console.Live(screen) as live:
+            cache = None if options["no_cache"] else default_cache()
+            found = compare(request, live, cache, options["at_once"])
+        tables.show_bench(screen, found)
+        record = bench_record(found, tuple(sys.argv[1:]))
+        write_bench(out, found, record)
+        screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
+    if as_json:
+        click.echo(json.dumps(record, indent=2, allow_nan=False))
+    sys.exit(found.code)

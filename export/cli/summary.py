@@ -1,0 +1,192 @@
+"""What came of an export, told from its manifests: a table for each artifact, and what to know and to do."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from export.cli.accuracy import show_accuracy
+from export.cli.console import BANNER, STYLE
+from export.pipeline.finished import Finished
+from runtimes.runtime import Evidence
+
+KIT = "kit"
+COUNTED = {"interface": "port", "operators": "op", "constants": "const", "labels": "image"}
+"""Gates whose error is a number of things, and of which."""
+
+_VIOLATIONS_SHOWN, _SUSPECTS_SHOWN = 3, 3
+_NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
+_WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
+
+Record = Mapping[str, Any]
+
+
+def show_finished(screen: Console, exports: Sequence[Finished]) -> None:
+    """A table for each artifact, one row a stage, and what to know and to do where it is not plainly verified."""
+    for each in exports:
+        screen.print()
+        screen.print(Text(each.slug, "bold"))
+        screen.print(_table(each.manifest))
+        _remarks(screen, each)
+
+
+def _table(manifest: Record) -> Table:
+    """Fixed widths, so that the columns of several artifacts stand below each other, in 80 characters."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading, width in _WIDTHS.items():
+        justify: Literal["left", "right"] = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, width=width, justify=justify, no_wrap=True)
+    stages = manifest["stages"]
+    for stage in stages:
+        artifact, verdict = stage["artifact"], stage["verdict"]
+        word = verdict["status"].replace("_", " ")
+        table.add_row(
+            stage["name"],
+            f"{artifact['bytes'] / 1e6:.1f}" if artifact else "",
+            str(stage["operators"] or ""),
+            *_worst(verdict["gates"]),
+            Text(word, STYLE[word]),
+            str(verdict["evidence"] or "-"),
+            _milliseconds(manifest["timing"]) if artifact and stage is stages[-1] else "",
+        )
+    if manifest["failed"] is not None:
+        table.add_row(manifest["failed"]["stage"] or "", "", "", "", "", Text("failed", "bold white on red"))
+    return table
+
+
+def _milliseconds(timing: Record) -> str:
+    if not timing["measured"]:
+        return "-"
+    return f"{timing['median_ms']:.2f}{' noisy' if timing['noisy'] else ''}"
+
+
+def _worst(gates: Mapping[str, Record | None]) -> tuple[str, str]:
+    """The gate that is nearest to its budget, or furthest over it."""
+    tried = {name: gate for name, gate in gates.items() if gate is not None}
+    for name, gate in tried.items():
+        if gate["passed"]:
+            continue
+        worst, budget = float(gate["worst"]), float(gate["budget"])  # NaN and infinity are written by name
+        return (f"{worst:.0f} {COUNTED[name]}", "0") if name in COUNTED else (f"{worst:.1e}", f"{budget:.1e}")
+    numeric = [
+        (float(gate["worst"]), float(gate["budget"]))
+        for name, gate in tried.items()
+        if name not in COUNTED and float(gate["budget"]) > 0
+    ]
+    if not numeric:
+        return "", ""
+    worst, budget = max(numeric, key=lambda pair: pair[0] / pair[1])
+    return f"{worst:.1e}", f"{budget:.1e}"
+
+
+def _remarks(screen: Console, each: Finished) -> None:
+    manifest = each.manifest
+    last = manifest["stages"][-1]
+    if manifest["failed"] is not None:
+        failed = manifest["failed"]
+        screen.print(Text(f"stage '{failed['stage']}' FAILED: {failed['error']}", "bold red"))
+    else:
+        _final(screen, each, last)
+    for note in (note for stage in manifest["stages"] if stage["artifact"] for note in stage["artifact"]["notes"]):
+        screen.print(Text(note, "dim"))
+    if manifest["accuracy"] is not None:
+        show_accuracy(screen, manifest["accuracy"])
+    for name, gate in last["verdict"]["gates"].items():
+        if gate and gate["warning"]:
+            screen.print(Text(f"WARNING: {name}: {gate['warning']}", "bold yellow"), soft_wrap=True)
+    if manifest["weights"]["fallback"]:
+        screen.print(Text(BANNER, "bold black on yellow"))
+    if each.before is not None:
+        when = datetime.datetime.fromtimestamp(each.before, datetime.UTC)
+        timed = " and timed" if manifest["timing"]["measured"] else ""
+        text = (
+            f"nothing has changed since {when:%Y-%m-%d %H:%M} UTC, when it was checked{timed}; --no-cache does it again"
+        )
+        screen.print(Text(text, "dim"))
+    screen.print(Text(str(each.folder), "dim"), soft_wrap=True)
+
+
+def _final(screen: Console, each: Finished, last: Record) -> None:
+    manifest, verdict = each.manifest, last["verdict"]
+    match verdict["status"]:
+        case "rejected":
+            _reject(screen, last["name"], verdict["reason"], manifest["blame"])
+        case "not_run":
+            screen.print(Text("made, NOT CHECKED here", "bold yellow"))
+            screen.print(Text(f"  why:  {verdict['reason']}\n  next: {verdict['remedy']}"), soft_wrap=True)
+        case "built":
+            screen.print(Text("built, NOT RUN here; the network it was built from passed", "bold cyan"))
+            screen.print(Text(f"  why:  {verdict['reason']}\n  next: {verdict['remedy']}"), soft_wrap=True)
+            _require(screen, verdict["evidence"], manifest["evidence_required"])
+        case "verified":
+            _require(screen, verdict["evidence"], manifest["evidence_required"])
+            _settings(screen, verdict["evidence"], manifest["settings"])
+            _readiness(screen, manifest["coreml"])
+            _on_the_device(screen, each, verdict["evidence"])
+
+
+def _require(screen: Console, evidence: str, required: str) -> None:
+    if not Evidence(evidence).at_least(Evidence(required)):
+        screen.print(Text(f"{evidence} evidence only; {required} is required", "bold yellow"))
+
+
+def _reject(screen: Console, stage: str, reason: str, blame: Record | None) -> None:
+    screen.print(Text(f" REJECTED at stage '{stage}': it must not ship ", "bold white on red"))
+    screen.print(Text(f"  {reason}"))
+    if blame is not None:
+        suspects = [suspect["says"] for suspect in blame["suspects"]]
+        show_suspects(screen, blame["note"], suspects, _SUSPECTS_SHOWN, "in the manifest")
+    screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
+
+
+def show_suspects(screen: Console, note: str | None, suspects: Sequence[str], shown: int | None, rest: str) -> None:
+    """The layers and constants that are likely at fault, the likeliest first."""
+    if note:
+        screen.print(Text(f"  {note}"))
+    for place, suspect in enumerate(suspects[:shown], 1):
+        screen.print(Text(f"  {place}. {suspect}", "bold" if place == 1 else ""), soft_wrap=True)
+    if shown is not None and (more := len(suspects) - shown) > 0:
+        screen.print(Text(f"  and {more} more, {rest}", "dim"))
+
+
+def _settings(screen: Console, evidence: str, settings: Record) -> None:
+    effective, defaults = settings["effective"], settings["defaults"]
+    if evidence != "native":
+        text = f"its program evaluated in {effective['precision']}, not run: never timed here; a device says the rest"
+        screen.print(Text(text, "dim"))
+        return
+    runtime = f"{effective['runtime']} {effective['version']}".split("-")[0]
+    threads = f"{effective['threads']} thread"
+    screen.print(Text(f"ran in {effective['precision']} on {runtime}, {threads}, {effective['isa']}", "dim"))
+    if defaults is not None:
+        gate, runs = defaults["gate"], defaults["effective"]
+        worst, budget = float(gate["worst"]), float(gate["budget"])
+        line = f"under the runtime's defaults: {runs['precision']}, error {worst:.1e}"
+        if gate["passed"]:
+            screen.print(Text(f"{line}, within budget", "dim"))
+        else:
+            screen.print(Text(f"{line}, OVER the budget of {budget:.1e}: an app must apply", "bold yellow"))
+            screen.print(Text("  ship/runtime-settings.json", "bold yellow"))
+
+
+def _on_the_device(screen: Console, each: Finished, evidence: str) -> None:
+    """Where to go on from an artifact that only an evaluator has seen."""
+    if evidence == "native" or not (each.folder / KIT).is_dir():
+        return
+    guide = each.folder / KIT / "README.md"
+    screen.print(Text(f"  next: {guide} says how a device checks and times it"), soft_wrap=True)
+
+
+def _readiness(screen: Console, coreml: Record | None) -> None:
+    ready = coreml and coreml["neural_engine"]
+    if not ready:
+        return
+    line = f"{ready['share_by_macs']:.1%} of the work is fit for the Neural Engine, by a heuristic"
+    screen.print(Text(f"{line}; the kit asks the device", "dim"))
+    for violation in ready["violations"][:_VIOLATIONS_SHOWN]:
+        screen.print(Text(f"  not fit: {violation}", "yellow"))
+    if (more := len(ready["violations"]) - _VIOLATIONS_SHOWN) > 0:
+        screen.print(Text(f"  and {more} more, in the manifest", "yellow"))

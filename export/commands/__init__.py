@@ -1,0 +1,1 @@
+"""What the commands beside `export` do, without printing it."""

@@ -1,0 +1,253 @@
+"""`vit-export diff OLD NEW`: what changed between two releases of a model, as far as more than noise shows it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from export.commands.fail_on import FailOn
+from export.folder.exported import Exported, open_exported
+from export.pipeline.outcome import status_of
+from export.step import Step
+from runtimes.artifact import Artifact
+from runtimes.interface import read_ports
+from runtimes.operators import count_operators
+from runtimes.registry import runtime_for
+from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
+from validation.accuracy.top1 import QUANTILE
+from validation.gates import result as gates
+from validation.golden_run import run_golden
+from validation.inputs.golden_set import Kind
+from validation.judge import judge
+from validation.metrics import relative_error, top1_agreement
+from validation.reference.model import Reference
+from validation.timing.paired import Ratio, interleaved, recorded
+from validation.verdict import Verdict, VerifiedArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something of a kind (`export.commands.fail_on.KINDS`) that is not the same.
+
+    `growth`: as a share, where it is a number.
+    """
+
+    kind: str
+    old: str
+    new: str
+    worse: bool
+    growth: float | None = None
+    detail: str = ""
+
+    def fails(self, limits: FailOn) -> bool:
+        """It is of a kind that may not get worse, or not so much."""
+        if not self.worse or self.kind not in limits:
+            return False
+        return self.growth is None or self.growth > limits[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What was compared, what differs, and what could not be compared and why."""
+
+    old: Path
+    new: Path
+    findings: tuple[Finding, ...]
+    ratio: Ratio | None
+    notes: tuple[str, ...]
+
+    def failures(self, limits: FailOn) -> tuple[Finding, ...]:
+        """The findings that `--fail-on` forbids."""
+        return tuple(finding for finding in self.findings if finding.fails(limits))
+
+
+def diff(old: Path, new: Path, *, time: bool = True, step: Step = lambda _: None) -> Diff:
+    """Compare two exported folders: verdicts found anew, answers on the same images, size, operations, tools, latency.
+
+    Raises:
+        BadFolder: one is no folder of an export.
+        NothingToShip, ArtifactChanged: one holds nothing that may ship, or was changed.
+    """
+    pair = _Pair(open_exported(old), open_exported(new))
+    notes: list[str] = []
+    findings = [*pair.made_of()]
+    step("judging both")
+    findings += pair.parity()
+    step("the same images through both")
+    findings += pair.agreement(notes)
+    findings += pair.numbers()
+    ratio = None
+    if time:
+        step("timing both in turns")
+        ratio = pair.latency(notes)
+        if ratio is not None and ratio.differs:
+            interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
+            old_ms, new_ms = f"{ratio.old_ms:.3f} ms", f"{ratio.new_ms:.3f} ms"
+            findings.append(Finding("latency", old_ms, new_ms, ratio.slower, ratio.median - 1, interval))
+    return Diff(old, new, tuple(findings), ratio, tuple(notes))
+
+
+class _Pair:
+    def __init__(self, old: Exported, new: Exported) -> None:
+        self.old, self.new = old, new
+        self._runtimes = (runtime_for(old.artifact.format), runtime_for(new.artifact.format))
+        self._verdicts: tuple[Verdict, Verdict] | None = None
+
+    def made_of(self) -> Iterator[Finding]:
+        """Weights, tools and what an app feeds and gets."""
+        before, after = self.old.manifest, self.new.manifest
+        if (a := before["weights"]["sha256"]) != (b := after["weights"]["sha256"]):
+            yield Finding("weights", a[:12], b[:12], worse=True)
+        tools = sorted({*before["tools"], *after["tools"]})
+        for tool in tools:
+            a, b = (str(each["tools"].get(tool, "none")) for each in (before, after))
+            if a != b:
+                yield Finding("tools", f"{tool} {a}", f"{tool} {b}", worse=True)
+        if (one := _precision(self.old.artifact)) != (other := _precision(self.new.artifact)):
+            yield Finding("precision", one, other, worse=True)
+        yield from self._accuracy()
+        old, new = (tuple(map(str, (*ports[0], *ports[1]))) for ports in map(read_ports, self._artifacts()))
+        if old != new:
+            yield Finding("interface", "; ".join(old), "; ".join(new), worse=True)
+
+    def _accuracy(self) -> Iterator[Finding]:
+        """What was measured of both on labelled images, where a fall is more than noise: they are not paired here."""
+        before, after = (each.manifest.get("accuracy") for each in (self.old, self.new))
+        if before is None and after is None:
+            return
+        if before is None or after is None:
+            said = ["not measured" if each is None else f"{each['artifact']['top1']:.2%}" for each in (before, after)]
+            yield Finding("accuracy", said[0], said[1], worse=after is None)
+            return
+        one, other = before["artifact"]["top1"], after["artifact"]["top1"]
+        noise = (
+            QUANTILE * sum(top1 * (1 - top1) / each["images"] for top1, each in ((one, before), (other, after))) ** 0.5
+        )
+        if abs(one - other) > noise:
+            yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)
+
+    def _artifacts(self) -> tuple[Artifact, Artifact]:
+        return self.old.artifact, self.new.artifact
+
+    def parity(self) -> Iterator[Finding]:
+        """Both judged again, here and now, each against its own reference."""
+        verdicts = tuple(
+            judge(each.artifact, each.reference, runtime, ane_budget=each.ane_budget)
+            for each, runtime in zip((self.old, self.new), self._runtimes, strict=True)
+        )
+        self._verdicts = (verdicts[0], verdicts[1])
+        before, after = (
+            f"{status_of(verdict)}, vacuous" if each.manifest["self_check"]["vacuous"] else status_of(verdict)
+            for verdict, each in zip(self._verdicts, (self.old, self.new), strict=True)
+        )
+        good = after in ("verified", "built")  # an engine's network passed; what was not judged did not
+        if before != after or not good:
+            reason = getattr(verdicts[1], "reason", "")
+            yield Finding("parity", before, after, worse=not good or before == "verified", detail=reason)
+
+    def agreement(self, notes: list[str]) -> Iterator[Finding]:
+        """The two on the same images: further apart than both budgets together, or other winners beyond a margin."""
+        old, new = self.old.reference, self.new.reference
+        if old.golden.preprocessing != new.golden.preprocessing:
+            notes.append("answers were not compared: the two prepare images differently")
+            return
+        if old.logits.shape[1] != new.logits.shape[1]:
+            notes.append("answers were not compared: the two have other classes")
+            return
+        if any(runtime.unavailable() is not None for runtime in self._runtimes):
+            notes.append("answers were not compared: one of them cannot be run here")
+            return
+        # On the new one's images, the amplified ones left out: they are each model's own.
+        ordinary = [row for row, kind in enumerate(new.golden.kinds) if kind in gates.ordinary(new.floors)]
+        logits, fed = [], []
+        for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
+            seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
+            with runtime.open(each.artifact, Mode.SHIPPED) as session:
+                run = run_golden(session, seen, each.artifact.batch or 1)
+            logits.append(run.outputs.logits.astype(np.float64))
+            fed.append(run.fed)
+        finite = [np.asarray(np.isfinite(each).all(axis=1)) for each in logits]
+        judged = [row for row in ordinary if new.judged[row]]
+        if broken := [new.golden.names[row] for row in judged if finite[0][row] and fed[1][row] > finite[1][row]]:
+            yield Finding("agreement", "numbers", f"none on {broken[0]}", worse=True)
+        rows = [row for row in judged if finite[0][row] and finite[1][row]]
+        if not rows:
+            notes.append("answers were not compared: there is no image that both can be fed and judged on")
+            return
+        budget = np.array([_budget(old, new.golden.kinds[row]) + _budget(new, new.golden.kinds[row]) for row in rows])
+        error = relative_error(logits[1][rows], logits[0][rows])
+        over = error / budget
+        same = top1_agreement(logits[1][rows], logits[0][rows], budget)
+        if over.max() > 1 or same.outside_margin:
+            row = rows[int(over.argmax())]
+            said = f"top-1 agrees on {same.agree} of {same.of}, {same.outside_margin} flips beyond the margin"
+            apart = (
+                f"apart by {error[int(over.argmax())]:.1e} on {new.golden.names[row]}, {over.max():.2g} x both budgets"
+            )
+            yield Finding("agreement", "", apart, worse=True, detail=said)
+
+    def numbers(self) -> Iterator[Finding]:
+        """Bytes and operations."""
+        before, after = (sum(file.stat().st_size for file in each.files()) for each in self._artifacts())
+        if before != after:
+            text = (f"{before / 1e6:.2f} MB", f"{after / 1e6:.2f} MB")
+            yield Finding("size", *text, worse=after > before, growth=after / before - 1)
+        one, other = map(count_operators, self._artifacts())
+        if one != other and one and other:
+            yield Finding("operators", str(one), str(other), worse=other > one, growth=other / one - 1)
+
+    def latency(self, notes: list[str]) -> Ratio | None:
+        """In turns where both verified natively here; else by the samples that the exports recorded."""
+        assert self._verdicts is not None
+        if self.old.artifact.batch != self.new.artifact.batch:
+            notes.append("latency was not compared: the two take other batches")
+            return None
+        native = all(
+            isinstance(verdict, VerifiedArtifact) and verdict.report.evidence is Evidence.NATIVE
+            for verdict in self._verdicts
+        )
+        if native:
+            openers = tuple(
+                _opener(runtime, each) for each, runtime in zip((self.old, self.new), self._runtimes, strict=True)
+            )
+            return interleaved(openers[0], openers[1], (_feed(self.old), _feed(self.new)))
+        timings = [each.manifest["timing"] for each in (self.old, self.new)]
+        if not all(timing["measured"] for timing in timings):
+            notes.append("latency was not compared: not both can be timed here, and not both were when exported")
+            return None
+        if self.old.manifest["host"] != self.new.manifest["host"]:
+            notes.append("latency was not compared: the two were timed on different hosts")
+            return None
+        notes.append("latency is by the samples that the exports recorded: a busy host then looks like a change now")
+        return recorded(timings[0]["samples_ns"], timings[1]["samples_ns"])
+
+
+def _precision(artifact: Artifact) -> str:
+    precision = artifact.precision
+    left = f", {len(precision.float_layers)} layers in fp32" if precision.float_layers else ""
+    return f"{precision.weights} weights, {precision.activations} activations, {precision.execution} arithmetic{left}"
+
+
+def _on(each: Exported, other: Exported) -> Reference:
+    """The reference of one with the golden images of the other: only its inputs are used."""
+    reference = other.reference
+    return replace(reference, image_input=each.reference.image_input, precision=each.reference.precision)
+
+
+def _budget(reference: Reference, kind: Kind) -> float:
+    if reference.quality_budget is not None:
+        return float(reference.quality_budget)
+    known = gates.ordinary(reference.floors)  # photos that only the other has: as its widest kind
+    return max(gates.precision_budget(reference, each) for each in ([kind] if kind in known else known))
+
+
+def _opener(runtime: Runtime, each: Exported) -> Callable[[], AbstractContextManager[Session]]:
+    return lambda: runtime.open(each.artifact, Mode.SHIPPED, 1)
+
+
+def _feed(each: Exported) -> Images:
+    golden, batch = each.reference.golden.ordinary(), each.artifact.batch or 1
+    images = golden.with_pixels().pixels if each.artifact.interface.image_input else golden.images
+    return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

@@ -1,0 +1,46 @@
+"""`vit-export doctor`: what can be made, judged and timed on this host, and how to get the rest."""
+
+import importlib.util
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+
+from export.targets.registry import TARGETS
+from runtimes.host.machine import Host, this_host, version
+from runtimes.registry import native_runtime, runtime_for
+from runtimes.runtime import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One target on this host. `remedy` says what is missing, or how to get it; None when nothing is."""
+
+    target: str
+    package: str
+    version: str | None
+    can_make: bool
+    evidence: Evidence | None
+    can_time: bool
+    remedy: str | None
+
+
+def examine() -> tuple[Host, tuple[Ability, ...]]:
+    """This host, and what it can do for every target. Imports no converter."""
+    return this_host(), tuple(_ability(name) for name in TARGETS)
+
+
+def _ability(name: str) -> Ability:
+    target = TARGETS[name]
+    installed = importlib.util.find_spec(target.package) is not None
+    runtime = runtime_for(target.format)
+    reason = runtime.unavailable()
+    remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
+    distribution = packages_distributions().get(target.package, [target.package])[0]
+    return Ability(
+        target=name,
+        package=target.package,
+        version=version(distribution) if installed else None,
+        can_make=installed,
+        evidence=runtime.evidence if reason is None else None,
+        can_time=reason is None and runtime.evidence is Evidence.NATIVE,
+        remedy=remedy or reason or native_runtime(target.format).unavailable(),
+    )

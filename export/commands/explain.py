@@ -1,0 +1,97 @@
+"""`vit-export explain DIR`: which stage of an export is at fault, and which layer of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import BadOption, Unavailable
+from export.commands.recompute import recompute
+from export.folder.exported import BadFolder, artifact_of, read_manifest
+from export.pipeline.stages import SHARED
+from export.step import Step
+from runtimes.artifact import Artifact, Dtype
+from runtimes.registry import runtime_for
+from validation.blame.artifact import blame_artifact
+from validation.blame.ranking import Blame
+from validation.blame.rewrite import blame_rewrite
+from validation.gates.result import GateResult
+from validation.gates.rewrite import rewrite_gates
+from validation.int8.ranges import with_calibration
+from validation.judge import judge
+from validation.reference import file
+
+REWRITE = "rewrite"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A stage, the gates that it fails, and the blame."""
+
+    stage: str
+    rejected: bool
+    gates: tuple[GateResult, ...]
+    blame: Blame
+
+
+def explain(folder: Path, stage: str | None, weights: str | None, step: Step = lambda _: None) -> Explanation:
+    """Look into `stage`, or into the one that the export was rejected at, or else into the last.
+
+    A folder keeps the file of one stage: the one that ships, or the one that was rejected. Besides it the rewrites from
+    the trained to the deploy form can be looked into, which need no file.
+
+    Raises:
+        BadFolder: no folder that an export made.
+        BadOption: there is no such stage, or its file was not kept; or the weights' file has to be named.
+        ArtifactChanged: the weights or the file are not those of the manifest.
+    """
+    manifest = read_manifest(folder)
+    try:
+        stages = [str(each["name"]) for each in manifest["stages"]]
+        image_input = bool(manifest["coreml"] and manifest["coreml"]["input"] == "image")
+        chosen = stage or stages[-1]
+    except (KeyError, TypeError, IndexError) as error:
+        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    if chosen not in (REWRITE, stages[-1]):
+        known = chosen in stages
+        raise BadOption(
+            f"the file of stage '{chosen}' was not kept" if known else f"there was no stage '{chosen}'",
+            expected=" or ".join(dict.fromkeys((REWRITE, stages[-1]))),
+            got=chosen,
+            next_step="its gates are in the manifest; it passed them" if known else "leave --stage out",
+        )
+    artifact = None if chosen == REWRITE else artifact_of(folder, manifest)
+    step("weights, reference in float64, noise floors")
+    _, model = recompute(folder, manifest, weights, _quality_budget(folder))
+    step(f"looking into stage '{chosen}'")
+    if artifact is None:
+        gates: tuple[GateResult, ...] = rewrite_gates(model, image_input=image_input)
+        wrong = not all(gate.passed for gate in gates)
+        return Explanation(
+            chosen, wrong, gates, blame_rewrite(model, image_input=image_input) if wrong else Blame((), note=_FINE)
+        )
+    gates = _gates(artifact, model, manifest)
+    return Explanation(chosen, not all(gate.passed for gate in gates), gates, blame_artifact(artifact, model, gates))
+
+
+_FINE = "every rewrite is exact"
+
+
+def _quality_budget(folder: Path) -> float | None:
+    """What the export was asked to keep to."""
+    evidence = folder / "evidence"
+    held = (evidence / file.REFERENCE).exists()
+    return file.load(evidence).quality_budget if held else None
+
+
+def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
+    """What the file itself fails, now and here."""
+    reference = with_calibration(model.at(artifact.precision, image_input=artifact.interface.image_input), artifact)
+    others = manifest["tensorrt"] is not None or artifact.precision.activations is Dtype.SYMMETRIC8
+    ships = manifest["stages"][-1]["name"] in SHARED or not others
+    ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
+    verdict = judge(
+        artifact, reference, runtime_for(artifact.format, ships=ships), ane_budget=ready["budget"] if ready else None
+    )
+    if verdict.report is None:
+        raise Unavailable(f"{artifact.path.name} cannot be judged here", got=getattr(verdict, "reason", None))
+    return verdict.report.gates

@@ -1,0 +1,81 @@
+"""`vit-export judge MODEL -w CKPT FILE`: the verdict on a file that somebody else's tool made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.weights.source import Weights, find_weights
+from export.exits import Exit
+from export.step import Step
+from runtimes.external import Foreign, open_foreign
+from runtimes.runtime import Evidence
+from validation.blame.artifact import blame_artifact
+from validation.blame.ranking import Blame
+from validation.external.judge import ForeignVerdict, Range, Scores, judge_foreign, network_input
+from validation.inputs.golden_set import merge
+from validation.inputs.photos import photos
+from validation.inputs.synthetic import synthetic
+from validation.self_check import SelfCheck, criteria_of, self_check
+from validation.verdict import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found of the file; `blame` where it was rejected by its answers."""
+
+    foreign: Foreign
+    weights: Weights
+    check: SelfCheck
+    found: ForeignVerdict
+    blame: Blame | None
+
+    def code(self, required: Evidence) -> Exit:
+        """As an export's exit code."""
+        verdict = self.found.verdict
+        if isinstance(verdict, Rejected):
+            return Exit.REJECTED
+        enough = verdict.report.evidence.at_least(required) and not self.check.vacuous
+        return Exit.OK if enough else Exit.NOT_VERIFIED
+
+
+def judge_file(
+    model: str,
+    weights_option: str,
+    path: Path,
+    *,
+    image_range: Range | None = None,
+    scores: Scores = Scores.LOGITS,
+    golden: Path | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    step: Step = lambda _: None,
+) -> Judged:
+    """Judge the file at `path` by the checkpoint alone.
+
+    Raises:
+        BadInput: the weights, the photos or the file cannot be used.
+        Unavailable: the weights cannot be had, or the file not be run here.
+        BrokenArtifact, StageFailed: the file cannot be read or run.
+    """
+    from validation.reference.model import ReferenceModel
+
+    step("weights")
+    known = find_weights(weights_option, model, None)
+    foreign = open_foreign(path, model, known.model.spec.classes)
+    size = foreign.artifact.model.image_size
+    weights = known if known.model.spec.image_size == size else find_weights(weights_option, model, size)
+    contract = Preprocessing(image_size=size, **(preprocessing or {}))
+    images = synthetic(contract) if golden is None else merge(photos(golden, contract), synthetic(contract))
+    step("reference in float64, noise floors, self-check")
+    reference = ReferenceModel(weights.model, images)
+    check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
+    step(f"judging {path.name}")
+    found = judge_foreign(foreign, reference, image_range, scores)
+    blame = None
+    if isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None:
+        step("looking for the layer to blame")
+        feed = network_input(foreign, reference, found.taken)
+        gates = found.verdict.report.gates
+        blame = blame_artifact(foreign.artifact, reference, gates, feed=feed, output=foreign.output.name)
+    return Judged(foreign, weights, check, found, blame)

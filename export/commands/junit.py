@@ -1,0 +1,109 @@
+"""`vit-export verify --junit FILE`: the verdict in the form that CI servers read and show.
+
+One test case a gate, and a last one, `verdict`, for what the exit code says. The elements are those of
+https://github.com/testmoapp/junitxml: `failure` is an artifact that must not ship, `error` a check that could not be
+made, `skipped` one that the caller did not require.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from efficientvit.errors import Refused, VitExportError
+from export.commands.verify import Verification
+from export.exits import Exit
+from export.folder.atomic import replace_file, require_writable, writing
+from validation.gates.result import GateResult
+from validation.verdict import VerifiedArtifact
+
+VERDICT = "verdict"
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+
+
+def of_verification(verification: Verification, code: Exit) -> Element:
+    """`code`: what the command exits with, under the evidence that was required."""
+    verdict = verification.verdict
+    name = verification.folder.resolve().name
+    cases = [_case(name, gate.gate, _finding(gate)) for gate in (verdict.report.gates if verdict.report else ())]
+    said = [f"{verification.folder}: {verification.status} (when exported: {verification.recorded})"]
+    if not isinstance(verdict, VerifiedArtifact):
+        said.append(verdict.reason)
+    if (why := verification.shortfall(code)) is not None:
+        said.append(why)
+    if code is Exit.OK:
+        kind = None if isinstance(verdict, VerifiedArtifact) else "skipped"
+    else:
+        kind = "failure" if code is Exit.REJECTED else "error"
+    cases.append(_case(name, VERDICT, None if kind is None else _said(kind, verification.status, said)))
+    return _suites(name, cases)
+
+
+def of_error(folder: Path, error: VitExportError) -> Element:
+    """A folder on which there is no verdict: refused, or not to be judged."""
+    kind = "failure" if isinstance(error, Refused) else "error"
+    name = folder.resolve().name
+    return _suites(name, [_case(name, VERDICT, _said(kind, error.what, [str(error)]))])
+
+
+def prepare(path: Path) -> None:
+    """Find out before the work whether `path` can be written; an older file there must not be read for this run's.
+
+    Raises:
+        BadOutput: it cannot.
+    """
+    require_writable(path.parent, "--junit")
+    with writing(path, "--junit"):
+        path.unlink(missing_ok=True)
+
+
+def write(path: Path, suites: Element) -> None:
+    """UTF-8, in the file's place at once or not at all.
+
+    Raises:
+        BadOutput: it cannot be written.
+    """
+    indent(suites)
+    content = tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
+    with writing(path, "--junit"):
+        replace_file(path, lambda part: part.write_bytes(content))
+
+
+def _finding(gate: GateResult) -> Element | None:
+    return None if gate.passed else _said("failure", f"{gate.gate} gate over budget", _lines(gate))
+
+
+def _lines(gate: GateResult) -> Iterator[str]:
+    yield gate.detail
+    for kind in gate.kinds:
+        if not kind.passed:
+            yield f"{kind.kind}: error {kind.worst:.3e}, budget {kind.budget:.3e}, on {kind.worst_image}"
+
+
+def _case(suite: str, name: str, finding: Element | None) -> Element:
+    case = Element("testcase", classname=_clean(f"vit-export.{suite}"), name=_clean(name))
+    if finding is not None:
+        case.append(finding)
+    return case
+
+
+def _said(kind: str, message: str, lines: Iterable[str]) -> Element:
+    element = Element(kind, message=_clean(message))
+    element.text = _clean("\n".join(lines))
+    return element
+
+
+def _suites(name: str, cases: list[Element]) -> Element:
+    counted = {
+        what: str(sum(case.find(kind) is not None for case in cases))
+        for what, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
+    }
+    suites = Element("testsuites", name="vit-export verify")
+    suite = SubElement(suites, "testsuite", {"name": _clean(name), "tests": str(len(cases)), **counted})
+    suite.extend(cases)
+    return suites
+
+
+def _clean(text: str) -> str:
+    """Without what XML cannot hold: a converter's message may hold anything."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,99 @@
+"""`vit-export predict ARTIFACT PHOTO...`: what an exported artifact says of photos, in whichever runtime is here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import Unavailable
+from efficientvit.images.labels import IMAGENET_CLASSES, imagenet
+from efficientvit.images.preprocessing import load_rgb, normalise, to_uint8
+from export.folder.exported import Exported, open_exported
+from runtimes.registry import runtime_for
+from runtimes.runtime import Images, Mode, Runtime, Session
+
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable classes of a photo: (label, probability), best first."""
+
+    photo: Path
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """An exported artifact and the runtime that runs it here."""
+
+    exported: Exported
+    runtime: Runtime
+
+    @classmethod
+    def of(cls, path: Path) -> "Predictor":
+        """From an export's folder, or the artifact in it.
+
+        Raises:
+            BadInput: no folder that an export made.
+            Refused: it holds nothing that may ship, or something in it was changed.
+            Unavailable: no runtime for it is installed here.
+        """
+        exported = open_exported(_folder_of(path))
+        runtime = runtime_for(exported.artifact.format)
+        if (reason := runtime.unavailable()) is not None:
+            raise Unavailable(f"{exported.artifact.path.name} cannot be run here", got=reason)
+        return cls(exported, runtime)
+
+    def predict(self, photos: Sequence[Path]) -> Iterator[Prediction]:
+        """One prediction a photo, preprocessed as the manifest says.
+
+        Raises:
+            BadImage: a file is no usable image.
+        """
+        pixels = [self._pixels(photo) for photo in photos]  # a broken file is told before anything is run
+        with self.runtime.open(self.exported.artifact, Mode.SHIPPED) as session:
+            for photo, image in zip(photos, pixels, strict=True):
+                yield Prediction(photo, self._top(session, image))
+
+    def _pixels(self, photo: Path) -> NDArray[np.uint8]:
+        preprocessing = self.exported.reference.golden.preprocessing
+        return to_uint8(load_rgb(photo, preprocessing), preprocessing)
+
+    def _top(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[tuple[str, float], ...]:
+        artifact = self.exported.artifact
+        images: Images = pixels[None]
+        if not artifact.interface.image_input:
+            images = np.asarray(normalise(pixels[None], self.exported.reference.golden.preprocessing))
+        if artifact.interface.labels:
+            _, probabilities = session.classify(images)
+            return _best(tuple(probabilities), np.array(list(probabilities.values())))
+        batch: Images = images.repeat(artifact.batch or 1, axis=0)
+        return most_probable(session(batch)[0], class_names(artifact.model.classes))
+
+
+def most_probable(logits: NDArray[Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """The classes of the largest (classes,) logits, with their probabilities."""
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max())
+    return _best(names, exponentials / exponentials.sum())
+
+
+def _best(names: Sequence[str], probabilities: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-probabilities, kind="stable")[:TOP]
+    return tuple((names[i], float(probabilities[i])) for i in order)
+
+
+def class_names(classes: int) -> tuple[str, ...]:
+    """For an artifact without labels: ImageNet's where there are as many, else the classes' numbers."""
+    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
+
+
+def _folder_of(path: Path) -> Path:
+    """The export's folder, of itself or of a file in its `ship`."""
+    if (path / "manifest.json").exists():
+        return path
+    return path.parent.parent if (path.parent.parent / "manifest.json").exists() else path

@@ -1,0 +1,197 @@
+"""`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from efficientvit.errors import ArtifactChanged
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.weights.source import Weights
+from export.commands.recompute import recompute, weights_of
+from export.exits import Exit
+from export.folder.exported import BadFolder, Exported, open_exported
+from export.pipeline.outcome import status_of
+from export.request.evaluation import Evaluation, accuracy_test
+from export.step import Step
+from runtimes.interface import METADATA_PREFIX
+from runtimes.registry import native_runtime, runtime_for
+from runtimes.runtime import Evidence
+from validation.accuracy.top1 import AccuracyTest
+from validation.int8.ranges import is_calibrated
+from validation.judge import judge
+from validation.metrics import relative_error
+from validation.reference.model import Reference
+from validation.self_check import SelfCheck, criteria_of, self_check
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The new verdict on a folder, and what the manifest says of the old one.
+
+    `recomputed`: by the weights at hand. `not_repeated`: what was checked when it was exported, and not now.
+    """
+
+    folder: Path
+    verdict: Verdict
+    recorded: str
+    trained: bool
+    fallback: bool
+    recomputed: bool = False
+    not_repeated: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """`verified`, `built`, `rejected` or `not_run`."""
+        return status_of(self.verdict)
+
+    def code(self, required: Evidence) -> Exit:
+        """As an export's exit code."""
+        match self.verdict:
+            case Rejected():
+                return Exit.REJECTED
+            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
+                return Exit.OK
+            case Built(report=report) if not self.fallback:
+                # With the weights at hand nothing counts that was not looked into: the engine itself was not.
+                evidence = Evidence.BUILT if self.recomputed else report.evidence
+                return Exit.OK if evidence.at_least(required) else Exit.NOT_VERIFIED
+        return Exit.OK if required is Evidence.BUILT and not self.fallback else Exit.NOT_VERIFIED
+
+    def shortfall(self, code: Exit) -> str | None:
+        """Why the exit code is 3: nothing is wrong with the artifact, and it is not enough."""
+        if code is not Exit.NOT_VERIFIED:
+            return None
+        if self.fallback:
+            return "the weights are an untrained fallback, which is no release: export with -w"
+        return "the evidence that was required is not to be had on this host"
+
+
+def verify(
+    folder: Path,
+    weights: str | None = None,
+    quality_budget: float | None = None,
+    step: Step = lambda _: None,
+    *,
+    asked: Evaluation | None = None,
+    labels: str | None = None,
+    skip_bad: bool = False,
+) -> Verification:
+    """Judge what lies in `folder/ship` against the reference in `folder/evidence`.
+
+    With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
+    now, budgets included: then a manifest and a reference that were forged to agree do not help either.
+    `quality_budget`: what compressed weights may cost, where that was another than the default. `asked`: labelled
+    images, on which the weights answer too, named by `weights` or by the manifest; `labels` as `--labels` has them.
+
+    Raises:
+        BadFolder: no manifest, or not one of ours.
+        BadGoldenSet: the reference is missing or was changed.
+        NothingToShip: the export was rejected or failed.
+        ArtifactChanged: the artifact, the golden set or the reference is not the one that the manifest is about.
+    """
+    exported = open_exported(folder)
+    manifest, artifact = exported.manifest, exported.artifact
+    try:
+        vacuous, failures = manifest["self_check"]["vacuous"], manifest["self_check"]["failures"]
+        trained, fallback = bool(manifest["weights"]["trained"]), bool(manifest["weights"]["fallback"])
+        recorded = str(manifest["status"])
+    except (KeyError, TypeError) as error:
+        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    reference = exported.reference
+    if weights is not None:
+        step("weights, reference in float64, noise floors, self-check")
+        loaded, reference, check = _recomputed(exported, weights, quality_budget)
+        vacuous, failures = check.vacuous, list(check.failures)
+        trained, fallback = loaded.trained, loaded.fallback
+        _require_settings(exported)
+    runtime = runtime_for(artifact.format)
+    labelled = None
+    if asked is not None and runtime.unavailable() is None:
+        labelled = _labelled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
+    step(f"judging {artifact.path.name}")
+    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labelled=labelled)
+    if vacuous and isinstance(verdict, VerifiedArtifact | Built):
+        verdict = NotRun(
+            artifact,
+            reason=f"parity on these weights would be vacuous: {'; '.join(failures)}",
+            remedy="export trained weights",
+            report=verdict.report,
+        )
+    measured = verdict.report is not None and verdict.report.accuracy is not None
+    skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labelled images (--eval DIR)",)
+    return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)
+
+
+def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Weights, Reference, SelfCheck]:
+    """The reference that these weights give.
+
+    Raises:
+        ArtifactChanged: the weights are not the manifest's, or the reference in the folder is not theirs.
+    """
+    artifact, recorded = exported.artifact, exported.reference
+    loaded, model = recompute(exported.folder, exported.manifest, weights, quality_budget)
+    said = dict(artifact.interface.metadata).get(f"{METADATA_PREFIX}weights-sha256", loaded.sha256)
+    if said != loaded.sha256:
+        raise ArtifactChanged(
+            f"the package in {exported.folder} says that it was made of other weights",
+            expected=loaded.sha256,
+            got=said,
+            next_step="export the artifact again",
+        )
+    image_input = artifact.interface.image_input
+    reference = model.at(artifact.precision, image_input=image_input)
+    check = self_check(model, criteria_of(trained=loaded.trained), {artifact.precision}, image_input)
+    if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
+        same = recorded.logits.shape == reference.logits.shape
+        off = float(relative_error(recorded.logits, reference.logits).max()) if same else float("inf")
+        if not off <= _SAME:
+            raise ArtifactChanged(
+                f"the reference in {exported.folder} is not what these weights give",
+                expected=f"logits within {_SAME:.0e}",
+                got=f"logits off by {off:.1e}",
+                next_step="somebody changed the folder: export again",
+            )
+    found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
+    # Only calibration knows its scales and zero points; the weights know everything else.
+    own = {name: digest for name, digest in found.items() if is_calibrated(name, artifact.precision)}
+    return loaded, reference.with_constants(own), check
+
+
+def _labelled(
+    exported: Exported, option: str | None, asked: Evaluation, labels: str | None, *, skip_bad: bool, step: Step
+) -> AccuracyTest:
+    """The labelled images, and the answers of the weights that the manifest is about.
+
+    Raises:
+        BadOption: they are somebody's file, and were not named; or the labels are not this model's.
+        ArtifactChanged: the weights are not the manifest's.
+        BadLabelledSet: the folder cannot be used.
+    """
+    if asked.budget is None and (recorded := exported.manifest.get("accuracy")) is not None:
+        asked = replace(asked, budget=float(recorded["budget_points"]))
+    loaded = weights_of(exported.folder, exported.manifest, option)
+    preprocessing = Preprocessing.from_json(exported.manifest["preprocessing"])
+    names = labels if labels is not None else exported.artifact.interface.labels or None
+    return accuracy_test(asked, loaded, preprocessing, names, skip_bad=skip_bad, step=step)
+
+
+def _require_settings(exported: Exported) -> None:
+    """The settings that ship are this version's own for such an artifact.
+
+    Raises:
+        ArtifactChanged: they are others.
+    """
+    shipped = json.loads((exported.folder / exported.manifest["settings"]["shipped"]["path"]).read_text("utf-8"))
+    own = json.loads(json.dumps(dict(native_runtime(exported.artifact.format).shipped_settings(exported.artifact))))
+    if shipped != own:
+        raise ArtifactChanged(
+            f"the runtime settings in {exported.folder} are not those that such an artifact ships with",
+            expected=json.dumps(own),
+            got=json.dumps(shipped),
+            next_step="export the artifact again",
+        )
+
+
+_SAME = 1e-9
+"""Between hosts float64 differs by its roundings."""

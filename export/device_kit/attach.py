@@ -1,0 +1,188 @@
+"""`vit-export attach DIR REPORT`: a device's report, judged here from its raw outputs, becomes part of the manifest."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import Refused
+from export.device_kit.content import Content
+from export.device_kit.device_report import RAN, DeviceReport, UnitReport, read_report
+from export.device_kit.folder import open_for_kit
+from export.device_kit.kit import kit_of
+from export.device_kit.verdict import UnitVerdict, judge_unit
+from export.exits import Exit
+from export.folder.atomic import replace_file, writing
+from export.folder.exported import Exported
+from export.pipeline.manifest import write_json
+from runtimes.runtime import Evidence
+
+REPORTS = Path("evidence/device-reports")
+_NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validation/timing/latency.py has it
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What was written: the manifest's entries of this report, one a unit. `again`: it was there already."""
+
+    folder: Path
+    report: Path
+    device: Mapping[str, str | None]
+    entries: tuple[Mapping[str, Any], ...]
+    again: bool
+
+    @property
+    def passed(self) -> bool:
+        """Every unit, and the picture where one was taken."""
+        return all(
+            entry["status"] == "passed" and (entry["jpeg"] is None or entry["jpeg"]["passed"]) for entry in self.entries
+        )
+
+    @property
+    def code(self) -> Exit:
+        """A device that rejects the artifact, or crashes on it, is no reason to ship."""
+        return Exit.OK if self.passed else Exit.REJECTED
+
+
+def attach(folder: Path, path: Path) -> Attachment:
+    """Check the report against the folder, and fold it into the manifest; the same report twice changes nothing more.
+
+    Raises:
+        BadReport: the file is no device report.
+        BadFolder: `folder` is not one that an export made.
+        ArtifactChanged: the artifact, the reference or the kit in the folder is not what it was.
+        Refused: the report is about another artifact or another kit, or does not follow from its own outputs.
+        BadOutput: the folder cannot be written.
+    """
+    report = read_report(path)
+    exported = open_for_kit(folder)
+    _require_own(report, exported)
+    content = kit_of(exported)
+    _require_this_kit(report, content)
+    verdicts = [judge_unit(unit, exported, content) for unit in _units(report, content)]
+    place, batch = REPORTS / f"{report.sha256[:12]}.json", content.cases[-1].batch
+    entries = [
+        _entry(report, place, unit, verdict, batch) for unit, verdict in zip(report.units, verdicts, strict=True)
+    ]
+    again = _write(exported, report, place, entries)
+    return Attachment(folder, folder / place, report.device, tuple(entries), again)
+
+
+def _require_own(report: DeviceReport, exported: Exported) -> None:
+    if report.package_sha256 != exported.artifact.sha256:
+        raise Refused(
+            "the report is foreign: it is about another artifact",
+            expected=f"sha256 {exported.artifact.sha256}",
+            got=f"sha256 {report.package_sha256}",
+            next_step="attach it to the folder whose kit was run",
+        )
+
+
+def _require_this_kit(report: DeviceReport, content: Content) -> None:
+    if report.kit_sha256 != (now := hashlib.sha256(content.kit_json).hexdigest()):
+        raise Refused(
+            "the report is stale: it is about another kit than the one in this folder",
+            expected=f"kit.json with sha256 {now}",
+            got=f"sha256 {report.kit_sha256}",
+            next_step="run the kit that lies in this folder now on the device",
+        )
+
+
+def _units(report: DeviceReport, content: Content) -> tuple[UnitReport, ...]:
+    names, known = [unit.unit for unit in report.units], content.record["budgets"]
+    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+        raise Refused(
+            "the report's compute units are not ones that this kit reports",
+            expected=f"some of {', '.join(known)}, each once",
+            got=", ".join(names) or "none",
+            next_step="attach the report as the kit wrote it",
+        )
+    return report.units
+
+
+def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVerdict, batch: int) -> dict[str, Any]:
+    return {
+        "report": {"path": place.as_posix(), "sha256": report.sha256},
+        "tool": dict(report.tool),
+        "device": dict(report.device),
+        "unit": unit.unit,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "evidence": str(Evidence.NATIVE) if unit.status in RAN else None,
+        "engine": None if unit.engine is None else dataclasses.asdict(unit.engine),
+        "kinds": [
+            {
+                "kind": str(kind.kind),
+                "worst": _number(kind.worst),
+                "worst_image": kind.worst_case,
+                "budget": kind.budget,
+                "images": kind.cases,
+            }
+            for kind in verdict.kinds
+        ],
+        "quality": None
+        if verdict.quality is None
+        else {
+            "error": _number(verdict.quality.error),
+            "budget": verdict.quality.budget,
+            "passed": verdict.quality.passed,
+        },
+        "jpeg": None
+        if verdict.picture is None
+        else {
+            "route": verdict.picture.route,
+            "error": _number(verdict.picture.error),
+            "budget": verdict.picture.budget,
+            "passed": verdict.picture.passed,
+        },
+        "timing": _timing(unit, verdict.status, batch),
+        "compute_plan": None if unit.compute_plan is None else dict(unit.compute_plan),
+    }
+
+
+def _timing(unit: UnitReport, status: str, batch: int) -> dict[str, Any]:
+    timing = unit.timing
+    if timing is None or status != "passed":
+        reason = "not asked for" if status == "passed" else "it did not pass, and nothing is timed before it does"
+        return {"measured": False, "reason": reason}
+    median, quartiles = timing.percentile_ms(50), timing.percentile_ms(75) - timing.percentile_ms(25)
+    return {
+        "measured": True,
+        "reason": None,
+        "batch": batch,
+        "median_ms": median,
+        "p90_ms": timing.percentile_ms(90),
+        "p99_ms": timing.percentile_ms(99),
+        "iqr_ms": quartiles,
+        "noisy": quartiles > _NOISY_ABOVE * median,
+        "warm_up_runs": timing.warm_up_runs,
+        "thermal_before": timing.thermal_before,
+        "thermal_after": timing.thermal_after,
+        "samples_ns": list(timing.samples_ns),
+    }
+
+
+def _number(value: float) -> float | str:
+    """JSON has no NaN and no infinity: by name, as everywhere in the manifest."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _write(exported: Exported, report: DeviceReport, place: Path, entries: list[dict[str, Any]]) -> bool:
+    """The report first, then the manifest that names it. True if the manifest had these very entries."""
+    manifest = dict(exported.manifest)
+    devices = list(manifest.get("devices") or [])
+    own = [index for index, entry in enumerate(devices) if entry["report"]["sha256"] == report.sha256]
+    again = [devices[index] for index in own] == entries
+    if not again:
+        kept = [entry for index, entry in enumerate(devices) if index not in own]
+        first = own[0] if own else len(kept)
+        manifest["devices"] = [*kept[:first], *entries, *kept[first:]]
+    with writing(exported.folder / place):
+        (exported.folder / REPORTS).mkdir(parents=True, exist_ok=True)
+        replace_file(exported.folder / place, lambda part: part.write_bytes(report.content))
+        if not again:
+            replace_file(exported.folder / "manifest.json", lambda part: write_json(part, manifest))
+    return again

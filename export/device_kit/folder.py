@@ -1,0 +1,38 @@
+"""The folders that a device kit can be made of: those with a Core ML package of one image, or a TensorRT engine."""
+
+from pathlib import Path
+
+from efficientvit.errors import BadOption
+from export.device_kit.formats import FORMS, has_kit
+from export.folder.exported import Exported, open_exported
+
+
+def open_for_kit(folder: Path) -> Exported:
+    """Read `folder` and hash what lies in it.
+
+    Raises:
+        BadFolder: no manifest, or not one of ours.
+        BadOption: its artifact is neither a Core ML package nor a TensorRT engine, or is a package that takes more than
+            one image at a time.
+        NothingToShip: its export was rejected or failed.
+        ArtifactChanged: something in it is not what the manifest is about.
+        BadGoldenSet: the reference is missing or broken.
+    """
+    exported = open_exported(folder)
+    artifact = exported.artifact
+    if artifact.format not in FORMS:
+        kinds = [form.what for form in FORMS.values()]
+        raise BadOption(
+            f"there is no device kit for this folder: its artifact is no {' and no '.join(kinds)}",
+            expected=" or ".join(FORMS),
+            got=artifact.format,
+            next_step="`vit-export verify` checks this one on the host it is copied to",
+        )
+    if not has_kit(artifact.format, artifact.batch):
+        raise BadOption(
+            "there is no device kit for this folder: its artifact takes another number of images",
+            expected="1 image at a time",
+            got="more",
+            next_step="export it with --batch 1 for the kit",
+        )
+    return exported

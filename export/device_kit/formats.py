@@ -1,0 +1,97 @@
+"""What differs between the device kits of Core ML packages and of TensorRT engines, as data."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from export.folder.exported import Exported
+from runtimes.artifact import Format
+from runtimes.tensorrt.api import MODULES
+from validation.devices.cases import Case, runs_of
+from validation.devices.units import PRODUCTS
+
+
+@dataclass(frozen=True, slots=True)
+class KitForm:
+    """One format's kit.
+
+    `artifact`: its place in the data folder; files beside it keep their suffix. `files`: what runs on the device, by
+    its name in `export/kit_files`, and the name that it has in the kit. `described`: what kit.json says of this format
+    alone. `batches`: the batch sizes at which the device runs it; it is timed at the last. `what` and `where`: for
+    sentences.
+    """
+
+    what: str
+    where: str
+    artifact: str
+    files: Mapping[str, str]
+    batches: Callable[[Exported], tuple[int, ...]]
+    described: Callable[[Exported, Sequence[Case]], dict[str, Any]]
+
+
+def _one(_: Exported) -> tuple[int, ...]:
+    return (1,)
+
+
+def _nothing(_: Exported, __: Sequence[Case]) -> dict[str, Any]:
+    return {}
+
+
+def _engine_batches(exported: Exported) -> tuple[int, ...]:
+    """A dynamic engine's smallest and usual batch."""
+    if exported.artifact.batch is not None:
+        return (exported.artifact.batch,)
+    least, usual, _ = exported.manifest["tensorrt"]["profile"]
+    return tuple(dict.fromkeys((least, usual)))
+
+
+def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
+    """What to run, by indices into the cases, a batch at a time, and how to build the engine again."""
+    tensorrt, artifact = exported.manifest["tensorrt"], exported.artifact
+    built_with = dict(artifact.settings)
+    return {
+        "runs": [list(run) for run in runs_of(cases)],
+        "engine": {
+            "sha256": hashlib.sha256(artifact.path.read_bytes()).hexdigest(),
+            "built_with": built_with,
+            "onnx": "model.onnx",
+            "profile": tensorrt["profile"] if artifact.batch is None else None,
+            "units": {
+                unit: {"product": product, "module": MODULES[product], "shipped": product == built_with["product"]}
+                for unit, product in PRODUCTS.items()
+            },
+        },
+        "quality_budget": exported.reference.quality_budget,
+    }
+
+
+FORMS: Mapping[Format, KitForm] = {
+    Format.COREML: KitForm(
+        what="Core ML package",
+        where="a Mac or an iPhone",
+        artifact="model.mlpackage",
+        files={name: name for name in ("README.md", "Package.swift", "check_on_mac.py", "kit_common.py", "swift")},
+        batches=_one,
+        described=_nothing,
+    ),
+    Format.ENGINE: KitForm(
+        what="TensorRT engine",
+        where="a host with an NVIDIA GPU",
+        artifact="model.engine",
+        files={
+            "README-gpu.md": "README.md",
+            "check_on_gpu.py": "check_on_gpu.py",
+            "kit_common.py": "kit_common.py",
+            "kit_cuda.py": "kit_cuda.py",
+            "kit_engine.py": "kit_engine.py",
+        },
+        batches=_engine_batches,
+        described=_engine,
+    ),
+}
+
+
+def has_kit(file_format: Format, batch: int | None) -> bool:
+    """Core ML's devices are given one image at a time."""
+    return file_format in FORMS and (file_format is not Format.COREML or batch == 1)

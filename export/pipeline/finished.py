@@ -1,0 +1,166 @@
+"""Exports that are finished: what of them is shown, and those that need not be made again because nothing changed.
+
+A verdict that was kept is bound to all that it was made of and with: weights, options, golden and calibration images,
+this project's code, the tools, the runtimes, the environment, the CPU. What failed or was rejected is never kept.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from efficientvit.digests import file_digest
+from efficientvit.images.labels import IMAGENET, NONE
+from efficientvit.weights.pretrained import cached_pretrained
+from export.cache.store import Cache, key_of
+from export.folder import atomic as folder
+from export.request.request import Job, Request
+from export.targets.onnx.calibration import GOLDEN
+
+if TYPE_CHECKING:
+    from export.pipeline.outcome import Outcome
+
+MANIFEST = "manifest.json"
+_EXPORT = "export"
+_KEPT = ("verified", "built")
+_DEVICES = "evidence/device-reports/"
+"""What `attach` puts into a folder afterwards, beside its entries in the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One artifact's folder and its manifest.
+
+    `before`: when it was verified, seconds since 1970, where nothing has changed since.
+    """
+
+    job: Job
+    slug: str
+    folder: Path
+    manifest: Mapping[str, Any]
+    before: float | None = None
+
+    @property
+    def code(self) -> int:
+        """What this one alone would exit with."""
+        return int(self.manifest["exit_code"])
+
+
+def of(outcome: "Outcome") -> Finished:
+    """What was just handed over."""
+    assert outcome.folder is not None and outcome.record is not None, "an outcome that was handed over has both"
+    return Finished(outcome.job, outcome.slug, outcome.folder, outcome.record)
+
+
+def key_of_export(request: Request, job: Job) -> str | None:
+    """Names all that the export depends on; None where that can't be known without doing it."""
+    if job.tensorrt is not None and job.tensorrt.timing_cache is not None:
+        return None  # the builder's own, and changes as it builds
+    # What is in the job, or of no consequence, is left out.
+    asked = {
+        name: value
+        for name, value in _fields(request).items()
+        if name not in ("models", "targets", "precision", "precisions", "out", "weights", "tensorrt", "coreml")
+    }
+    labels = request.coreml.labels
+    try:
+        read = {
+            "weights": _weights(request.weights, job.model),
+            "golden": request.golden and _named(request.golden),
+            "calibrate": None if job.calibrate in (None, GOLDEN) else _named(str(job.calibrate)),
+            "labels": labels if labels in (None, IMAGENET, NONE) else _named(str(labels)),
+            "eval": request.evaluation and _named(request.evaluation.folder),
+        }
+    except (OSError, _Unreadable):
+        return None
+    return key_of(job=job, asked=asked, read=read)
+
+
+def keeping(cache: Cache | None, request: Request, keys: Mapping[int, str]) -> "Callable[[Outcome, Path], None] | None":
+    """What keeps an outcome's folder before it is published. `keys`: by a job's `id`, as they were before the work.
+
+    Nothing is kept of what was read while somebody changed it: the key is made once more.
+    """
+    if cache is None:
+        return None
+
+    def keep(outcome: "Outcome", made: Path) -> None:
+        key = keys.get(id(outcome.job))
+        if key is not None and outcome.status in _KEPT and key == key_of_export(request, outcome.job):
+            record = {"slug": outcome.slug}
+            cache.keep(_EXPORT, key, outcome.slug, record, lambda into: shutil.copytree(made, into, dirs_exist_ok=True))
+
+    return keep
+
+
+def find(cache: Cache, key: str, request: Request, job: Job) -> Finished | None:
+    """The export of exactly this, put into the request's folder if it does not lie there already.
+
+    Raises:
+        BadOutput: it cannot be written there.
+    """
+    with folder.new_folder(request.out, f"cached-{key[:12]}") as partial:
+        entry = cache.fetch(_EXPORT, key, partial)
+        if entry is None:
+            return None
+        slug = str(entry.record["slug"])
+        manifest, final = _read(partial), request.out / slug
+        if not _lies_there(entry.files, manifest, final):
+            folder.publish(partial, final)
+    folder.remove_failures(request.out, slug)
+    return Finished(job, slug, final, manifest, entry.made)
+
+
+def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Path) -> bool:
+    """Every file as it was kept and no other; but devices may have reported since."""
+    try:
+        there = {path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file()}
+        if {name for name in there if not name.startswith(_DEVICES)} != set(files):
+            return False
+        if any(file_digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
+            return False
+        return {**_read(final), "devices": []} == {**manifest, "devices": []}
+    except (OSError, ValueError):
+        return False
+
+
+def _read(where: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+
+
+class _Unreadable(Exception):
+    """What is named can't be read twice, or isn't there yet: whoever uses it says so."""
+
+
+def _weights(option: str, model: str) -> object:
+    """What `--weights` names, by its bytes; and of published ones also who publishes them."""
+    if option in ("auto", "pretrained"):
+        fetched = cached_pretrained(model)
+        if fetched is None:  # whether they can be had is for the network to say
+            raise _Unreadable
+        return [fetched.sha256, fetched.source, fetched.digest_published]
+    return option if option.startswith("seeded") else _named(option)
+
+
+def _named(name: str | Path) -> list[str]:
+    """A file's or a folder's name, and the digest of what is in it."""
+    path = Path(name)
+    if path.is_file():
+        return [str(name), file_digest(path)]
+    if not path.is_dir():
+        raise _Unreadable
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
+        if not file.is_file():
+            raise _Unreadable
+        total.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+    return [str(name), total.hexdigest()]

@@ -1,0 +1,147 @@
+"""What the stages made before, by what it was made of. It is judged again every time: only the making is saved."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.weights.source import state_digest
+from export.cache.store import Cache, key_of
+from export.pipeline.stages import SHARED, Workshop
+from export.request.request import Job
+from runtimes.artifact import Artifact, Format, Interface, Precision
+
+if TYPE_CHECKING:
+    from export.cache.store import Entry
+
+_STAGE, _VALUES = "stage", "evaluation"
+_ARRAY = "values.npy"
+_ON_IMAGES = frozenset({"precision", "quantize"})
+"""Stages that look at what images make of the model."""
+
+_OF_PROGRAM = frozenset({"twin", "coreml", "compress"})
+"""Stages whose file says what it is, and takes images as the preprocessing has them."""
+
+
+class StageCache:
+    """One model's. `cache` None: nothing is found, nothing kept."""
+
+    def __init__(self, cache: Cache | None, shop: Workshop) -> None:
+        self._cache = cache
+        self._shop = shop
+        self._deploy = "" if cache is None else f"{shop.deploy.spec} {state_digest(shop.deploy)}"
+
+    def find(self, stage: str, job: Job, made: Precision, source: Artifact | None) -> Artifact | None:
+        """A copy of what the stage made of the same, in the workshop's folder."""
+        if self._cache is None or not _keepable(job):
+            return None
+        folder = self._shop.path(stage, job, "").parent
+        entry = self._cache.fetch(_STAGE, self._key(stage, job, made, source), folder)
+        if entry is None:
+            shutil.rmtree(folder)
+            return None
+        return _artifact(entry, self._shop.path(stage, job, str(entry.record["suffix"])), self._shop, source)
+
+    def keep(self, stage: str, job: Job, made: Precision, source: Artifact | None, artifact: Artifact) -> None:
+        """Keep what it made, once it was judged and not rejected."""
+        if self._cache is None or not _keepable(job):
+            return
+        folder = artifact.path.parent
+        self._cache.keep(
+            _STAGE,
+            self._key(stage, job, made, source),
+            f"{job.model} {stage}{'' if stage in SHARED else f', {job.target.name} {job.precision}'}",
+            _record(artifact),
+            lambda into: shutil.copytree(folder, into, dirs_exist_ok=True),
+        )
+
+    def _key(self, stage: str, job: Job, made: Precision, source: Artifact | None) -> str:
+        own: dict[str, object] = {"batch": job.batch, "opset": job.opset}
+        if stage not in SHARED:
+            own["job"] = job
+        if stage in _ON_IMAGES:
+            images = self._shop.calibration_images(job) if stage == "quantize" else self._shop.ordinary_images()
+            own["images"] = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+        if stage in _OF_PROGRAM:
+            own["interface"] = self._shop.interface(job, made)
+            own["preprocessing"] = self._shop.reference.given.preprocessing
+        return key_of(stage=stage, made=made, source=source and source.sha256, deploy=self._deploy, **own)
+
+
+def evaluations(cache: Cache | None) -> "Evaluations | None":
+    """Where PyTorch's evaluations are kept, if anything is."""
+    return None if cache is None else Evaluations(cache)
+
+
+class Evaluations:
+    """`validation.reference.memo.Memo` in a cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def find(self, key: str) -> NDArray[np.float64] | None:
+        """The array that was kept, or None."""
+        with tempfile.TemporaryDirectory() as folder:
+            entry = self._cache.fetch(_VALUES, key_of(evaluation=key), Path(folder))
+            return None if entry is None else np.load(Path(folder) / _ARRAY, allow_pickle=False)
+
+    def keep(self, key: str, values: NDArray[np.float64]) -> None:
+        """Keep it."""
+        self._cache.keep(
+            _VALUES,
+            key_of(evaluation=key),
+            f"PyTorch's answers {values.shape}",
+            {},
+            lambda into: np.save(into / _ARRAY, values, allow_pickle=False),
+        )
+
+
+def _keepable(job: Job) -> bool:
+    """A timing cache of TensorRT's is the builder's own, and changes as it builds."""
+    return job.tensorrt is None or job.tensorrt.timing_cache is None
+
+
+def _record(artifact: Artifact) -> dict[str, Any]:
+    interface = artifact.interface
+    return {
+        "suffix": artifact.path.suffix,
+        "format": artifact.format,
+        "precision": artifact.precision.to_json(),
+        "batch": artifact.batch,
+        "sha256": artifact.sha256,
+        "made_by": artifact.made_by,
+        "tools": artifact.tools,
+        "size_bytes": artifact.size_bytes,
+        "interface": [interface.image_input, interface.labels, interface.metadata],
+        "settings": artifact.settings,
+        "notes": artifact.notes,
+    }
+
+
+def _artifact(entry: "Entry", path: Path, shop: Workshop, source: Artifact | None) -> Artifact:
+    record: Mapping[str, Any] = entry.record
+    image_input, labels, metadata = record["interface"]
+    return Artifact(
+        path=path,
+        format=Format(record["format"]),
+        precision=Precision.from_json(record["precision"]),
+        model=shop.deploy.spec,
+        batch=record["batch"],
+        sha256=record["sha256"],
+        made_by=record["made_by"],
+        source_sha256=None if source is None else source.sha256,
+        tools=_pairs(record["tools"]),
+        size_bytes=record["size_bytes"],
+        interface=Interface(image_input, tuple(labels), _pairs(metadata)),
+        settings=_pairs(record["settings"]),
+        notes=tuple(record["notes"]),
+    )
+
+
+def _pairs(listed: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in listed)

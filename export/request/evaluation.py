@@ -1,0 +1,130 @@
+"""`--eval DIR` and `--accuracy-budget POINTS`: accuracy on labelled images, of the reference and of every artifact."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from efficientvit.errors import BadLabelledSet, BadOption
+from efficientvit.images.labels import find_labels
+from efficientvit.images.preprocessing import Preprocessing
+from export.step import Step
+
+if TYPE_CHECKING:
+    from efficientvit.weights.source import Weights
+    from validation.accuracy.top1 import Accuracy, AccuracyTest
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was asked for: a folder with a sub-folder for each class, and the percentage points that may be lost.
+
+    Raises:
+        BadOption: the budget is none.
+        BadLabelledSet: the folder is none.
+    """
+
+    folder: Path
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and not 0 <= self.budget <= 100:
+            raise BadOption(
+                "--accuracy-budget is in percentage points",
+                expected="0 to 100",
+                got=str(self.budget),
+                next_step="leave it out for half a point",
+            )
+        if not self.folder.is_dir():
+            raise BadLabelledSet(
+                f"--eval names no folder: {self.folder}",
+                expected="a folder with a sub-folder of images for each class",
+                got="a file" if self.folder.exists() else "nothing of that name",
+            )
+
+
+def evaluation(folder: Path | None, budget: float | None, **beside: object) -> Evaluation | None:
+    """What the options ask for; None where they ask for nothing. `beside`: options that say nothing without images.
+
+    Raises:
+        BadOption: a budget without images, or one that is none.
+        BadLabelledSet: the folder is none.
+    """
+    if folder is not None:
+        return Evaluation(folder, budget)
+    for name, given in {"accuracy_budget": budget, **beside}.items():
+        if given is not None and given is not False:
+            option = f"--{name.replace('_', '-')}"
+            raise BadOption(
+                f"{option} is for labelled images",
+                expected="--eval DIR with it",
+                got="no --eval",
+                next_step=f"name a folder with a sub-folder of images for each class, or leave {option} out",
+            )
+    return None
+
+
+def accuracy_test(
+    asked: Evaluation,
+    weights: "Weights",
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...] | str | None,
+    *,
+    skip_bad: bool,
+    step: Step,
+) -> "AccuracyTest":
+    """The images, and the trained form's answers to them in float64: once for all artifacts of a model.
+
+    `labels`: the classes' names, or as `--labels` has them.
+
+    Raises:
+        BadOption: the labels are not this model's.
+        BadLabelledSet: the folder cannot be used.
+    """
+    from validation.accuracy.top1 import AccuracyTest
+    from validation.inputs.labelled_images import labelled_images
+
+    classes = weights.model.spec.classes
+    names = labels if isinstance(labels, tuple) else find_labels(labels, classes)
+    images = labelled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
+    test = AccuracyTest(images, copy.deepcopy(weights.model).double(), asked.budget, step)
+    if weights.trained and test.guessed:
+        raise BadLabelledSet(
+            f"on {asked.folder} the model itself is right no more often than by guessing",
+            expected="images whose sub-folders are the model's classes",
+            got=f"sub-folders taken by {images.matched_by}",
+            next_step="name the sub-folders by class index (the first is 0) or by label, with --labels FILE",
+        )
+    return test
+
+
+def accuracy_record(found: "Accuracy | None") -> dict[str, Any] | None:
+    """As the manifest and `verify --json` have it: counts of images, percentage points, shares of 0 to 1."""
+    from validation.accuracy.top1 import CONFIDENCE
+
+    if found is None:
+        return None
+
+    def side(top1: int, top5: int | None) -> dict[str, Any]:
+        return {"top1": top1 / found.images, "top5": None if top5 is None else top5 / found.images}
+
+    return {
+        "folder": found.folder,
+        "images": found.images,
+        "matched_by": found.matched_by,
+        "skipped": list(found.skipped),
+        "reference": side(found.reference_top1, found.reference_top5),
+        "artifact": side(found.artifact_top1, found.artifact_top5),
+        "agree": found.agree,
+        "lost": len(found.lost),
+        "gained": found.gained,
+        "drop_points": found.drop,
+        "interval_points": list(found.interval),
+        "confidence_percent": CONFIDENCE,
+        "budget_points": found.budget,
+        "evidence": found.evidence,
+        "flips": [
+            {"image": flip.image, "right": flip.right, "given": flip.given, "outside_margin": flip.outside}
+            for flip in found.lost
+        ],
+    }

@@ -1,0 +1,276 @@
+"""What the user asked for, checked: one `Request` per command, one `Job` per artifact."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import BadOption
+from efficientvit.spec import MODELS, model_spec
+from export.request.evaluation import Evaluation
+from export.targets.coreml.options import CoreMlOptions
+from export.targets.onnx.calibration import require_calibration
+from export.targets.onnx.int8_options import Int8Options
+from export.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
+from export.targets.registry import TARGETS, Plan, Target
+from export.targets.tensorrt.options import TensorRtOptions
+from runtimes.artifact import Dtype, Format, Precision
+from runtimes.runtime import Evidence
+
+_LARGEST_BATCH = 1024
+DYNAMIC = "dynamic"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One artifact to make.
+
+    `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target, `calibrate` and `int8` for all
+    but int8.
+    """
+
+    model: str
+    target: Target
+    precision: str
+    batch: int | None
+    opset: int
+    coreml: CoreMlOptions | None = None
+    tensorrt: TensorRtOptions | None = None
+    calibrate: str | None = None
+    int8: Int8Options | None = None
+
+    @property
+    def image_input(self) -> bool:
+        """It takes an 8-bit image in place of a tensor."""
+        return self.coreml is not None and self.coreml.image_input
+
+    @property
+    def plan(self) -> Plan:
+        """The stages in order, and what each makes; the last one's is what ships."""
+        plan = self.target.precisions[self.precision]
+        if self.int8 is not None:
+            plan = tuple((name, self.int8.typed(made)) for name, made in plan)
+        if self.coreml is None or self.coreml.weights is None:
+            return plan
+        made = plan[-1][1]
+        return (*plan, ("compress", Precision(self.coreml.weights, made.activations, made.execution)))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default.
+
+    `precisions`, in the place of `precision`: each target in each of these that it has. `defaults`: what ships is tried
+    under its runtime's own settings as well.
+    """
+
+    models: tuple[str, ...]
+    targets: tuple[str, ...]
+    precision: str | None = None
+    weights: str = "auto"
+    image_size: int | None = None
+    batch: int | None = 1
+    opset: int = DEFAULT_OPSET
+    golden: Path | None = None
+    skip_bad_photos: bool = False
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    out: Path = Path("exports")
+    require: Evidence = Evidence.REFERENCE
+    time: bool = True
+    release: bool = False
+    coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
+    tensorrt: TensorRtOptions = field(default_factory=TensorRtOptions)
+    calibrate: str | None = None
+    quality_budget: float | None = None
+    kit: bool = True
+    report: bool = True
+    defaults: bool = True
+    precisions: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+    int8: Int8Options = field(default_factory=Int8Options)
+
+    @property
+    def required(self) -> Evidence:
+        """A release needs the real runtime's word."""
+        return Evidence.NATIVE if self.release else self.require
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Every artifact asked for, models first; nothing is made before all of them are known to be possible.
+
+        Raises:
+            BadInput: an unknown model or target, or options that do not go together.
+        """
+        models = model_names(self.models, self.image_size)
+        targets = tuple(dict.fromkeys(_expanded(self.targets, TARGETS)))
+        if self.opset not in OPSETS:
+            raise BadOption(
+                f"opset {self.opset} cannot be written",
+                expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+                got=str(self.opset),
+                next_step=f"leave --opset out for {DEFAULT_OPSET}, which most runtimes read",
+            )
+        if self.release and self.golden is None:
+            raise BadOption(
+                "--release needs photos to check with",
+                expected="--golden DIR with photos like those that the app will see",
+                got="no --golden",
+                next_step="put some dozen of them into a folder and name it with --golden",
+            )
+        if self.release and self.weights.startswith("seeded"):
+            raise BadOption(
+                "--release needs trained weights",
+                expected="-w pretrained or -w FILE",
+                got=f"-w {self.weights}",
+                next_step="name your checkpoint with -w, or leave --release out for a trial",
+            )
+        jobs = tuple(
+            replace(self._job(model, _target(name), precision), int8=self.int8 if precision == "int8" else None)
+            for model in models
+            for name in targets
+            for precision in self._precisions(_target(name))
+        )
+        self._require_used(jobs)
+        return jobs
+
+    def _require_used(self, jobs: Sequence[Job]) -> None:
+        """An option that changes nothing of what was asked for is a mistake."""
+        self.int8.require_used(jobs)
+        # Labels say what the folders of --eval are, too.
+        coreml = replace(self.coreml, labels=None) if self.evaluation is not None else self.coreml
+        if coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
+            raise BadOption(
+                "options for Core ML packages, and none is to be made",
+                expected="-t coreml",
+                got=f"-t {' -t '.join(self.targets)}",
+                next_step="add -t coreml, or leave --input, --labels, --ios, --weights-bits and the like out",
+            )
+        if self.tensorrt != TensorRtOptions() and not any(job.tensorrt for job in jobs):
+            raise BadOption(
+                "options for TensorRT engines, and none is to be made",
+                expected="-t tensorrt",
+                got=f"-t {' -t '.join(self.targets)}",
+                next_step="add -t tensorrt, or leave --sm, --profile and --timing-cache out",
+            )
+        if self.quality_budget is None:
+            return
+        if not 0 < self.quality_budget < float("inf"):
+            raise BadOption(
+                "--quality-budget is a relative error",
+                expected="above 0",
+                got=str(self.quality_budget),
+                next_step="leave it out for a third of what an answer costs that ignores the image",
+            )
+        if not any(job.plan[-1][1].weights.compressed for job in jobs):
+            raise BadOption(
+                "--quality-budget is for compressed weights",
+                expected="--weights-bits, or -p int8",
+                got="neither",
+                next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
+            )
+
+    def _precisions(self, target: Target) -> tuple[str, ...]:
+        if self.precisions:
+            return tuple(name for name in self.precisions if name in target.precisions)
+        return (self.precision or target.default_precision,)
+
+    def _job(self, model: str, target: Target, precision: str) -> Job:
+        if self.batch is None and not target.dynamic_batch:
+            raise BadOption(
+                f"target '{target.name}' has no dynamic batch",
+                expected="--batch N",
+                got="--batch dynamic",
+                next_step="export once for each batch size that the app uses",
+            )
+        if precision not in target.precisions:
+            raise BadOption(
+                f"target '{target.name}' cannot be made in {precision}",
+                expected=" or ".join(target.precisions),
+                got=precision,
+                next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
+            )
+        calibrate = None if self.precisions and precision != "int8" else self.calibrate
+        require_calibration(calibrate, precision)
+        if target.format is Format.ENGINE:
+            self.tensorrt.require_architectures(precision)
+            self.tensorrt.require_dynamic(self.batch)
+            return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=calibrate)
+        if target.format is not Format.COREML:
+            return Job(model, target, precision, self.batch, self.opset, calibrate=calibrate)
+        self.coreml.require_batch(self.batch)
+        if self.coreml.weights is not None and precision != "fp16":
+            raise BadOption(
+                "compressed weights decode to fp16",
+                expected="-p fp16 with --weights-bits",
+                got=f"-p {precision}",
+                next_step="leave -p out: fp16 is Core ML's default",
+            )
+        return Job(model, target, precision, self.batch, self.opset, self.coreml)
+
+
+def model_names(names: Sequence[str], image_size: int | None = None) -> tuple[str, ...]:
+    """`m0` to `m5`, each once, `all` spelled out.
+
+    Raises:
+        UnknownModel: a name is none of the family's.
+        BadOption: the size cannot be used.
+    """
+    return tuple(dict.fromkeys(model_spec(name, image_size).name for name in _expanded(names, MODELS)))
+
+
+def parse_batch(text: str) -> int | None:
+    """`N` or `dynamic`.
+
+    Raises:
+        BadOption: neither, or out of range.
+    """
+    if text == DYNAMIC:
+        return None
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _LARGEST_BATCH:
+        return int(text)
+    raise BadOption(
+        f"batch '{text}' cannot be used",
+        expected=f"1 to {_LARGEST_BATCH}, or {DYNAMIC}",
+        got=text,
+        next_step="leave --batch out for 1, which a phone takes",
+    )
+
+
+def slug(job: Job, image_size: int, weights: str) -> str:
+    """The name of the artifact's folder: every option that is not the default and changes the file, in a fixed order.
+
+    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m0-coreml-fp16-palette4-ios16-untrained`; `weights` is the suffix
+    that their source asks for.
+    """
+    parts = [job.model]
+    if image_size != 224:
+        parts.append(str(image_size))
+    if job.batch != 1:
+        parts.append(DYNAMIC if job.batch is None else f"b{job.batch}")
+    if job.opset != DEFAULT_OPSET:
+        parts.append(f"opset{job.opset}")
+    parts += [job.target.name, job.precision]
+    if job.int8 is not None and any(made.weights is Dtype.INT7 for _, made in job.plan):
+        parts += job.int8.slug_parts()
+    if job.coreml is not None:
+        parts += job.coreml.slug_parts()
+    if job.tensorrt is not None:
+        parts += job.tensorrt.slug_parts(dynamic=job.batch is None)
+    if weights:
+        parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
+    return "-".join(parts)
+
+
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise BadOption(
+            f"unknown target '{name}'",
+            expected=", ".join(TARGETS),
+            got=name,
+            next_step="name one of them with -t, or all",
+        )
+    return TARGETS[name]
+
+
+def _expanded(names: Sequence[str], family: Iterable[str]) -> tuple[str, ...]:
+    return tuple(entry for name in names for entry in (family if name == "all" else (name,)))

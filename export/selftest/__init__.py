@@ -1,0 +1,1 @@
+"""`vit-export selftest`: what a pass on these weights is worth."""

@@ -1,0 +1,1 @@
+"""The faults that `selftest` plants, format by format."""

@@ -1,0 +1,100 @@
+"""Faults that only a Q/DQ file with unsigned activations can have. Each changes the model in place, at random."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from export.selftest.faults.fault import Rng
+from export.selftest.faults.onnx.graph import changed, initializers, nodes, pick
+
+Array = NDArray[Any]
+
+_FACTOR = 20
+"""Of a range: beyond what calibration on other images explains."""
+
+
+def integer_off_by_one(model: onnx.ModelProto, rng: Rng) -> None:
+    """One weight's integer off by one."""
+
+    def change(value: Array) -> Array:
+        flat = value.reshape(-1)
+        index = int(rng.integers(flat.size))
+        flat[index] -= np.sign(flat[index]) or 1
+        return value
+
+    changed(pick(rng, initializers(model, ".weight_quantized")), change)
+
+
+def weight_scale_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
+    """The scale of one channel of a weight off by its last bit."""
+
+    def change(value: Array) -> Array:
+        index = int(rng.integers(value.size))
+        value[index] = np.nextafter(value[index], np.float32(9))
+        return value
+
+    changed(pick(rng, initializers(model, ".weight_scale")), change)
+
+
+def other_heads_integers(model: onnx.ModelProto, rng: Rng) -> None:
+    """The quantised attention bias of another head, with its own scale kept."""
+    biases = [tensor for tensor in initializers(model, "_quantized") if ".bias." in tensor.name]
+    pairs = [(a, b) for i, a in enumerate(biases) for b in biases[:i] if a.dims == b.dims]
+    one, other = pick(rng, pairs)
+    first, second = numpy_helper.to_array(one).copy(), numpy_helper.to_array(other).copy()
+    changed(one, lambda _: second)
+    changed(other, lambda _: first)
+
+
+def bias_zero_point_off_by_one(model: onnx.ModelProto, rng: Rng) -> None:
+    """The zero point of an attention bias off by one: every score of a head moves by a unit."""
+    zeros = [tensor for tensor in initializers(model, "_zero_point") if ".bias." in tensor.name]
+    changed(pick(rng, zeros), lambda value: np.asarray(value + np.uint8(1) if value < 255 else value - np.uint8(1)))
+
+
+def operands(model: onnx.ModelProto, place: int) -> list[onnx.TensorProto]:
+    """Scales (1) or zero points (2) of activations."""
+    names = {node.input[place] for node in nodes(model, "QuantizeLinear")}
+    return [tensor for tensor in model.graph.initializer if tensor.name in names]
+
+
+def coarse_activation(model: onnx.ModelProto, rng: Rng) -> None:
+    """A range twenty times too wide: most of its integers are never used."""
+    changed(pick(rng, operands(model, 1)), lambda value: np.asarray(value * np.float32(_FACTOR)))
+
+
+def clipped_activation(model: onnx.ModelProto, rng: Rng) -> None:
+    """A range twenty times too narrow: what is large is cut off."""
+    changed(pick(rng, operands(model, 1)), lambda value: np.asarray(value / np.float32(_FACTOR)))
+
+
+def zero_point_for_negatives(model: onnx.ModelProto, rng: Rng) -> None:
+    """A ReLU's range turned to negative values, of which it gives none."""
+    zeros = [tensor for tensor in operands(model, 2) if not numpy_helper.to_array(tensor).any()]
+    changed(pick(rng, zeros), lambda value: np.full_like(value, 245))
+
+
+def back_by_another_scale(model: onnx.ModelProto, rng: Rng) -> None:
+    """A dequantiser that reads another tensor's scale than its quantiser."""
+    quantised = {node.output[0] for node in nodes(model, "QuantizeLinear")}
+    inverses = [node for node in nodes(model, "DequantizeLinear") if node.input[0] in quantised]
+    one = pick(rng, inverses)
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    others = [node for node in inverses if not np.array_equal(held[node.input[1]], held[one.input[1]])]
+    one.input[1] = pick(rng, others).input[1]
+
+
+def lost_pair(model: onnx.ModelProto, rng: Rng) -> None:
+    """A convolution that reads the tensor itself, past its quantiser: as right as before, and in float32."""
+    makers = {node.output[0]: node for node in model.graph.node}
+    reader = pick(rng, [node for node in nodes(model, "Conv") if node.input[0] in makers])
+    reader.input[0] = makers[makers[reader.input[0]].input[0]].input[0]
+
+
+def lost_relu(model: onnx.ModelProto, rng: Rng) -> None:
+    """A ReLU left to its quantiser's range, which this runtime clips to and the next may not."""
+    relu = pick(rng, nodes(model, "Relu"))
+    relu.op_type = "Identity"

@@ -1,0 +1,118 @@
+"""Every fault that is planted in ONNX files, as data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.selftest.faults.fault import FileFault, Rng, first_line
+from export.selftest.faults.onnx.graph import (
+    crossed_wires,
+    dropped_residual,
+    flipped_kernel,
+    flushed_weight,
+    half_ports,
+    hard_sigmoid,
+    last_bit,
+    leaky,
+    nudged_logits,
+    one_class_less,
+    other_checkpoint,
+    permuted_channels,
+    pool_less,
+    relu6,
+    relu6_without_a_constant,
+    renamed_input,
+    rewired_biases,
+    scale_off_by_an_ulp,
+    scaled_weight,
+    sham,
+    softmax_at_the_end,
+    softmax_axis,
+    stray_constant,
+    stripped_padding,
+    subnormals_flushed,
+    swapped_biases,
+    swapped_classes,
+    transposed_constant,
+    zeroed_bias,
+)
+from export.selftest.faults.onnx.quantized import (
+    back_by_another_scale,
+    bias_zero_point_off_by_one,
+    clipped_activation,
+    coarse_activation,
+    integer_off_by_one,
+    lost_pair,
+    lost_relu,
+    other_heads_integers,
+    weight_scale_by_an_ulp,
+    zero_point_for_negatives,
+)
+from validation.gates.result import Gate
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def _fault(
+    plant: "Callable[[onnx.ModelProto, Rng], None]", target: str, precision: str, stage: str, gate: Gate
+) -> FileFault:
+    def spoil(path: Path, rng: Rng) -> None:
+        import onnx
+
+        model = onnx.load(path)
+        plant(model, rng)
+        onnx.save(model, path)
+
+    return FileFault(plant.__name__, first_line(plant), target, precision, stage, gate, spoil)
+
+
+FAULTS = (
+    _fault(renamed_input, "onnx", "fp32", "simplify", Gate.INTERFACE),
+    _fault(half_ports, "onnx", "fp16", "precision", Gate.INTERFACE),
+    _fault(one_class_less, "onnx", "fp32", "trace", Gate.INTERFACE),
+    _fault(last_bit, "onnx", "fp32", "trace", Gate.CONSTANTS),
+    _fault(zeroed_bias, "onnx", "fp32", "trace", Gate.PRECISION),
+    _fault(scaled_weight, "onnx", "fp32", "trace", Gate.PRECISION),
+    _fault(swapped_biases, "onnx", "fp32", "trace", Gate.CONSTANTS),
+    _fault(rewired_biases, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(flipped_kernel, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(relu6, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(sham, "onnx", "fp32", "trace", Gate.PRECISION),
+    _fault(softmax_axis, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(stripped_padding, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(transposed_constant, "onnx", "fp32", "simplify", Gate.CONSTANTS),
+    _fault(permuted_channels, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(dropped_residual, "onnx", "fp32", "simplify", Gate.PRECISION),
+    _fault(swapped_classes, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(last_bit, "onnx", "fp16", "precision", Gate.CONSTANTS),
+    _fault(subnormals_flushed, "onnx", "fp16", "precision", Gate.CONSTANTS),
+    _fault(rewired_biases, "onnx", "fp16", "precision", Gate.STRUCTURE),
+    _fault(sham, "onnx", "fp16", "precision", Gate.PRECISION),
+    _fault(relu6, "onnx", "fp16", "precision", Gate.STRUCTURE),
+    _fault(relu6_without_a_constant, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(leaky, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(stray_constant, "onnx", "fp32", "trace", Gate.CONSTANTS),
+    _fault(crossed_wires, "onnx", "fp32", "trace", Gate.STRUCTURE),
+    _fault(hard_sigmoid, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(softmax_at_the_end, "onnx", "fp32", "simplify", Gate.PRECISION),
+    _fault(nudged_logits, "onnx", "fp32", "simplify", Gate.CONSTANTS),
+    _fault(scale_off_by_an_ulp, "onnx", "fp16", "precision", Gate.CONSTANTS),
+    _fault(flushed_weight, "onnx", "fp16", "precision", Gate.CONSTANTS),
+    _fault(relu6_without_a_constant, "onnx", "fp16", "precision", Gate.STRUCTURE),
+    _fault(crossed_wires, "onnx", "fp16", "precision", Gate.STRUCTURE),
+    _fault(pool_less, "onnx", "fp32", "simplify", Gate.STRUCTURE),
+    _fault(other_checkpoint, "onnx", "fp32", "trace", Gate.CONSTANTS),
+    _fault(integer_off_by_one, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(weight_scale_by_an_ulp, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(other_heads_integers, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(bias_zero_point_off_by_one, "onnx", "int8", "quantize", Gate.CONSTANTS),
+    _fault(coarse_activation, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(clipped_activation, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(zero_point_for_negatives, "onnx", "int8", "quantize", Gate.RANGES),
+    _fault(back_by_another_scale, "onnx", "int8", "quantize", Gate.OPERATORS),
+    _fault(lost_pair, "onnx", "int8", "quantize", Gate.OPERATORS),
+    _fault(lost_relu, "onnx", "int8", "quantize", Gate.STRUCTURE),
+    _fault(softmax_axis, "onnx", "int8", "quantize", Gate.STRUCTURE),
+    _fault(sham, "onnx", "int8", "quantize", Gate.QUALITY),
+)

@@ -1,0 +1,71 @@
+"""Faults in OpenVINO IRs: in the graph (.xml) and in the weights (.bin)."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from export.selftest.faults.coreml.package import pick
+from export.selftest.faults.fault import FileFault, Rng, first_line
+from export.selftest.faults.openvino.quantized import FAULTS as QUANTISED
+from validation.gates.result import Gate
+
+
+def last_bit(path: Path, rng: Rng) -> None:
+    """The last bit of one weight: at random, of the constants that are weights, in the .bin where they lie."""
+    layers = ET.parse(path).getroot().iter("layer")  # noqa: S314 - a file of our own
+    found = [layer.find("data") for layer in layers if layer.get("type") == "Const"]
+    data = pick(rng, [d for d in found if d is not None and d.get("element_type") in ("f32", "f16")])
+    width = {"f32": 4, "f16": 2}[data.attrib["element_type"]]
+    content = bytearray(path.with_suffix(".bin").read_bytes())
+    content[int(data.attrib["offset"]) + width * int(rng.integers(int(data.attrib["size"]) // width))] ^= 1
+    path.with_suffix(".bin").write_bytes(content)
+
+
+def pads(path: Path, rng: Rng) -> None:
+    """A convolution's padding moved by a pixel in the graph."""
+    del rng
+    _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
+
+
+def softmax(path: Path, rng: Rng) -> None:
+    """A softmax over the other axis."""
+    del rng
+    _replace(path, '<data axis="-1" />', '<data axis="1" />')
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    """The first place in the graph that says `old`."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def silent_compression(path: Path, rng: Rng) -> None:
+    """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
+    del rng
+    from runtimes.openvino.runtime import import_openvino
+
+    openvino = import_openvino()
+    model = openvino.Core().read_model(path)
+    other = path.with_name("compressed.xml")
+    openvino.save_model(model, other)
+    del model
+    other.replace(path)
+    other.with_suffix(".bin").replace(path.with_suffix(".bin"))
+
+
+def _faults() -> tuple[FileFault, ...]:
+    made = (
+        *(
+            (plant, precision, gate)
+            for plant, gate in ((last_bit, Gate.CONSTANTS), (pads, Gate.STRUCTURE), (softmax, Gate.STRUCTURE))
+            for precision in ("fp32", "fp16")
+        ),
+        (silent_compression, "fp32", Gate.CONSTANTS),
+    )
+    return tuple(
+        FileFault(plant.__name__, first_line(plant), "openvino", precision, "openvino", gate, plant)
+        for plant, precision, gate in made
+    )
+
+
+FAULTS = (*_faults(), *QUANTISED)

@@ -1,0 +1,220 @@
+"""Faults that only an int8 IR can have. Each changes a file in place, at random."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.selftest.faults.coreml.package import pick
+from export.selftest.faults.fault import FileFault, Rng, first_line
+from runtimes.openvino.fake_quantize import fakes, quantiser_of, scaled_weights
+from runtimes.openvino.runtime import import_openvino
+from validation.gates.result import Gate
+
+_FACTOR = 20
+"""Of a range: beyond what calibration on other images explains."""
+
+
+def _edited(path: Path, change: Callable[[Any], None]) -> None:
+    openvino = import_openvino()
+    model = openvino.Core().read_model(path)
+    change(model)
+    model.validate_nodes_and_infer_types()
+    other = path.with_name("edited.xml")
+    openvino.save_model(model, other, compress_to_fp16=False)
+    del model  # it maps the .bin
+    other.replace(path)
+    other.with_suffix(".bin").replace(path.with_suffix(".bin"))
+
+
+def _exchanged(constant: Any, value: NDArray[Any]) -> None:
+    """Put a constant of another value, and the same name, in the place of one."""
+    from openvino import opset13
+
+    new = opset13.constant(np.ascontiguousarray(value))
+    new.set_friendly_name(constant.get_friendly_name())
+    constant.output(0).replace(new.output(0))
+
+
+def _limits(fake: Any, low: np.float32, high: np.float32, places: tuple[int, ...] = (1, 2, 3, 4)) -> None:
+    """Another range for one quantiser."""
+    for place, value in zip((1, 2, 3, 4), (low, high, low, high), strict=True):
+        if place in places:
+            constant = fake.input_value(place).get_node()
+            _exchanged(constant, np.full(constant.data.shape, value, np.float32))
+
+
+def ir_integer_off_by_one(path: Path, rng: Rng) -> None:
+    """One weight's integer off by one."""
+
+    def change(model: Any) -> None:
+        _, integers, _ = pick(rng, list(scaled_weights(model)))
+        value = np.array(integers.data)
+        flat = value.reshape(-1)
+        index = int(rng.integers(flat.size))
+        flat[index] -= np.sign(flat[index]) or 1
+        _exchanged(integers, value)
+
+    _edited(path, change)
+
+
+def ir_weight_scale_by_an_ulp(path: Path, rng: Rng) -> None:
+    """The scale of one channel of a weight off by its last bit."""
+
+    def change(model: Any) -> None:
+        _, _, scale = pick(rng, list(scaled_weights(model)))
+        value = np.array(scale.data)
+        flat = value.reshape(-1)
+        index = int(rng.integers(flat.size))
+        flat[index] = np.nextafter(flat[index], np.float32(9))
+        _exchanged(scale, value)
+
+    _edited(path, change)
+
+
+def permuted_scales(path: Path, rng: Rng) -> None:
+    """The scales of a weight's channels in another order."""
+
+    def change(model: Any) -> None:
+        _, _, scale = pick(rng, list(scaled_weights(model)))
+        _exchanged(scale, np.roll(np.array(scale.data), 1, axis=0))
+
+    _edited(path, change)
+
+
+def exchanged_ranges(path: Path, rng: Rng) -> None:
+    """Two quantisers that have each other's range."""
+
+    def change(model: Any) -> None:
+        signed = [fake for fake in fakes(model) if quantiser_of(fake).symmetric]
+        one = pick(rng, signed)
+        other = pick(rng, [fake for fake in signed if quantiser_of(fake).high != quantiser_of(one).high])
+        first, second = quantiser_of(one), quantiser_of(other)
+        _limits(one, second.low, second.high)
+        _limits(other, first.low, first.high)
+
+    _edited(path, change)
+
+
+def ir_coarse_activation(path: Path, rng: Rng) -> None:
+    """A range twenty times too wide: most of its integers are never used."""
+    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(_FACTOR)))
+
+
+def ir_clipped_activation(path: Path, rng: Rng) -> None:
+    """A range twenty times too narrow: what is large is cut off."""
+    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(1 / _FACTOR)))
+
+
+def range_by_an_ulp(path: Path, rng: Rng) -> None:
+    """A range off by its last bit."""
+    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(1 + 2**-23)))
+
+
+def _scaled(fake: Any, factor: np.float32) -> None:
+    quantiser = quantiser_of(fake)
+    _limits(fake, quantiser.low * factor, quantiser.high * factor)
+
+
+def moved_zero(path: Path, rng: Rng) -> None:
+    """A quantiser's zero point off by three: its range lies three units higher."""
+
+    def change(model: Any) -> None:
+        fake = pick(rng, fakes(model))
+        quantiser = quantiser_of(fake)
+        _limits(fake, quantiser.low + 3 * quantiser.scale, quantiser.high + 3 * quantiser.scale)
+
+    _edited(path, change)
+
+
+def back_by_another_range(path: Path, rng: Rng) -> None:
+    """A quantiser that decodes its integers to a range half as wide."""
+
+    def change(model: Any) -> None:
+        fake = pick(rng, fakes(model))
+        quantiser = quantiser_of(fake)
+        _limits(fake, quantiser.low / 2, quantiser.high / 2, places=(3, 4))
+
+    _edited(path, change)
+
+
+def signed_relu(path: Path, rng: Rng) -> None:
+    """A range from zero up made symmetric: the ReLU that was in it is gone."""
+
+    def change(model: Any) -> None:
+        fake = pick(rng, [each for each in fakes(model) if quantiser_of(each).tensor.startswith("relu")])
+        high = quantiser_of(fake).high
+        _limits(fake, -high * np.float32(128 / 127), high)
+
+    _edited(path, change)
+
+
+def lost_quantiser(path: Path, rng: Rng) -> None:
+    """A convolution that reads the tensor itself, past its quantiser: as right as before, and in float32."""
+
+    def change(model: Any) -> None:
+        readers = [
+            op
+            for op in model.get_ops()
+            if op.get_type_name() == "Convolution" and op.input_value(0).get_node().get_type_name() == "FakeQuantize"
+        ]
+        reader = pick(rng, readers)
+        past = reader.input_value(0).get_node().input_value(0)
+        reader.input(0).replace_source_output(past)
+
+    _edited(path, change)
+
+
+def decoded_weight(path: Path, rng: Rng) -> None:
+    """A weight that is stored decoded, and computes in float32."""
+
+    def change(model: Any) -> None:
+        product, integers, scale = pick(rng, list(scaled_weights(model)))
+        from openvino import opset13
+
+        value = np.array(integers.data).astype(np.float32) * np.array(scale.data)
+        product.output(0).replace(opset13.constant(value).output(0))
+
+    _edited(path, change)
+
+
+def other_heads_bias(path: Path, rng: Rng) -> None:
+    """The attention biases of two heads exchanged."""
+
+    def change(model: Any) -> None:
+        biases = [op for op in model.get_ops() if op.get_type_name() == "Constant" and _softmax_reads(op)]
+        pairs = [(a, b) for i, a in enumerate(biases) for b in biases[:i] if a.data.shape == b.data.shape]
+        one, other = pick(rng, pairs)
+        first, second = np.array(one.data), np.array(other.data)
+        _exchanged(one, second)
+        _exchanged(other, first)
+
+    _edited(path, change)
+
+
+def _softmax_reads(constant: Any) -> bool:
+    added = [port.get_node() for port in constant.output(0).get_target_inputs()]
+    behind = [port.get_node() for node in added for output in node.outputs() for port in output.get_target_inputs()]
+    return bool(behind) and all(node.get_type_name() == "Softmax" for node in behind)
+
+
+FAULTS = tuple(
+    FileFault(plant.__name__, first_line(plant), "openvino", "int8", "openvino", gate, plant)
+    for plant, gate in (
+        (ir_integer_off_by_one, Gate.CONSTANTS),
+        (ir_weight_scale_by_an_ulp, Gate.CONSTANTS),
+        (permuted_scales, Gate.CONSTANTS),
+        (exchanged_ranges, Gate.CONSTANTS),
+        (range_by_an_ulp, Gate.CONSTANTS),
+        (ir_coarse_activation, Gate.RANGES),
+        (ir_clipped_activation, Gate.RANGES),
+        (moved_zero, Gate.OPERATORS),
+        (back_by_another_range, Gate.OPERATORS),
+        (signed_relu, Gate.STRUCTURE),
+        (lost_quantiser, Gate.OPERATORS),
+        (decoded_weight, Gate.OPERATORS),
+        (other_heads_bias, Gate.STRUCTURE),
+    )
+)

@@ -1,0 +1,1 @@
+"""What can be made: a folder for each target."""

@@ -1,0 +1,50 @@
+"""What a Core ML package says of itself, so that one found in an app can be traced to its weights and its check."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.weights.source import Weights
+from export import __version__
+from export.targets.coreml.options import CoreMlOptions
+from runtimes.artifact import Precision
+from runtimes.interface import METADATA_PREFIX
+
+_AUTHOR = "EfficientViT by Liu et al. (CVPR 2023), exported by vit-export"
+_UNSTATED = "unstated"
+_UNTRAINED = "UNTRAINED WEIGHTS, not for release. "
+
+
+def describe(
+    options: CoreMlOptions,
+    weights: Weights,
+    precision: Precision,
+    constants: Mapping[str, str],
+    preprocessing: Preprocessing,
+) -> tuple[tuple[str, str], ...]:
+    """Key and value, sorted: the fields that Xcode shows, and under keys of ours the manifest's digests.
+
+    `constants`: of the package, name and digest.
+    """
+    spec = weights.model.spec
+    form = f"EfficientViT-{spec.name.upper()} at {spec.image_size} x {spec.image_size}, {spec.classes} classes"
+    held = json.dumps(dict(constants), sort_keys=True).encode()
+    ours = {
+        "version": __version__,
+        "model": spec.name,
+        # The last part alone: a folder of the machine that exported is nobody's business.
+        "weights": weights.source.rsplit("/", 1)[-1],
+        "weights-sha256": weights.sha256,
+        "trained": "true" if weights.trained else "false",
+        "constants-sha256": hashlib.sha256(held).hexdigest(),
+        "precision": f"weights {precision.weights}, activations {precision.activations}",
+        "preprocessing": json.dumps(preprocessing.to_json(), sort_keys=True),
+    }
+    said = {f"{METADATA_PREFIX}{key}": value for key, value in ours.items()} | {
+        "author": options.author or _AUTHOR,
+        "license": options.license or _UNSTATED,
+        "version": __version__,
+        "description": f"{'' if weights.trained else _UNTRAINED}{form}",
+    }
+    return tuple(sorted(said.items()))

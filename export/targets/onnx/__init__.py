@@ -1,0 +1,1 @@
+"""ONNX files, and what other targets are converted from."""

@@ -1,0 +1,82 @@
+"""Layers of an int8 ONNX file that are left in float32: the same file, with those layers as they were before.
+
+A layer is a convolution or matrix product with the operators behind it, up to the next layer. In float32 it has its
+own weights, and it reads every activation unrounded, whatever others read of it. The ranges of all the others stay
+what calibration found, so that a file can be tried with any layers left out without being calibrated again.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from export.targets.onnx.trace import write_onnx
+from runtimes.artifact import Artifact
+from runtimes.onnx.graph import without_unread
+from runtimes.onnx.qdq import DENSE
+
+_FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"
+
+
+def with_float_layers(quantised: Artifact, source: Artifact, names: Collection[str], out: Path) -> Artifact:
+    """Write `quantised` with the layers `names` as `source`, from which it was made, has them; names are of nodes."""
+    import onnx
+
+    layers = tuple(sorted({*quantised.precision.float_layers, *names}))
+    model, floats = onnx.load(quantised.path), onnx.load(source.path)
+    leave_in_float(model, floats, layers)
+    onnx.checker.check_model(model, full_check=True)
+    write_onnx(model, out)
+    made = Artifact.on_disk(
+        out,
+        quantised.format,
+        quantised.model,
+        made_by=quantised.made_by,
+        batch=quantised.batch,
+        precision=replace(quantised.precision, float_layers=layers),
+        source=source,
+        tools=quantised.tools,
+    )
+    return replace(made, notes=quantised.notes)
+
+
+def leave_in_float(model: Any, source: Any, names: Collection[str]) -> None:
+    """Change an int8 onnx.ModelProto in place. `source`: the float32 one that it was made of."""
+    if not names:
+        return
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    weights = {tensor.name: tensor for tensor in source.graph.initializer}
+    held = {tensor.name for tensor in graph.initializer}
+    for node, layer in zip(graph.node, _layer_of_each(model), strict=True):
+        if layer not in names or node.op_type in (_FORTH, _BACK):
+            continue
+        for index, name in enumerate(node.input):
+            back = makers.get(name)
+            if back is None or back.op_type != _BACK:
+                continue
+            forth = makers.get(back.input[0])
+            if forth is not None and forth.op_type == _FORTH:
+                node.input[index] = forth.input[0]
+            elif node.op_type in DENSE and (own := back.input[0].removesuffix("_quantized")) in weights:
+                node.input[index] = own
+                if own not in held:
+                    held.add(own)
+                    graph.initializer.append(weights[own])
+    without_unread(model)
+
+
+def _layer_of_each(model: Any) -> list[str | None]:
+    """For each node the layer that it is, or that it follows: of several that it reads, the last in the file."""
+    places: dict[str, int] = {}
+    names: list[str] = []
+    result: list[str | None] = []
+    for node in model.graph.node:
+        if node.op_type in DENSE:
+            names.append(node.name)
+            place = len(names) - 1
+        else:
+            place = max((places.get(name, -1) for name in node.input), default=-1)
+        places.update(dict.fromkeys(node.output, place))
+        result.append(names[place] if place >= 0 else None)
+    return result

@@ -1,0 +1,115 @@
+"""A saved Core ML package, evaluated from its files on any host: what the program says, not what a device does.
+
+REFERENCE evidence. The evaluator reads the package as it lies on disk, nothing is kept from the conversion; it is
+never timed. Mode.ORACLE computes in float32 whatever the file declares, the other modes round every tensor to the
+type that the file declares for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import numpy as np
+
+from efficientvit.errors import BrokenArtifact
+from runtimes.artifact import Artifact, Dtype
+from runtimes.coreml.mlpackage import Program, load_program
+from runtimes.host.machine import this_host, version
+from runtimes.host.packages import in_one_sentence, missing
+from runtimes.host.threads import torch_threads
+from runtimes.interface import LABEL, OUTPUT, PROBABILITIES
+from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session
+from runtimes.session import OpenSession
+
+
+class MilEvaluator:
+    """Evaluates .mlpackage folders in PyTorch."""
+
+    name = "mil"
+    evidence = Evidence.REFERENCE
+
+    def unavailable(self) -> str | None:
+        """None, or which extra to install: coremltools brings the file format's protobuf."""
+        return in_one_sentence(missing("coremltools", "coreml", "reading a Core ML package"))
+
+    def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
+        """What an app sets on MLModelConfiguration: the evaluator itself has nothing to set."""
+        return {"compute_units": "ALL"}
+
+    @contextmanager
+    def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
+        """A session on `artifact`, on `threads` threads.
+
+        Raises:
+            MissingExtra: coremltools is not installed.
+            BrokenArtifact: the package contradicts itself or holds what is not known here.
+        """
+        with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
+            yield session
+
+
+def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
+    import torch
+
+    from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+
+    program = load_program(artifact.path)
+    arithmetic = Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED
+    (image,) = program.inputs
+    network = behind_preprocessing(program, image) if artifact.interface.image_input else image
+    evaluator = Evaluator(program, arithmetic, (OUTPUT,))
+    peaks: dict[str, float] = {}
+
+    def run(feeds: Mapping[str, Any]) -> Array:
+        evaluator.largest.clear()
+        logits: Array = evaluator(feeds, watch=oracle)[OUTPUT].numpy()
+        peaks.clear()
+        peaks.update(evaluator.largest)
+        return logits
+
+    def feed(images: Images) -> dict[str, Any]:
+        if images.dtype == np.uint8:
+            return {image: torch.tensor(np.moveaxis(images, 3, 1).astype(np.float32))}
+        return {network: torch.tensor(images)}
+
+    def classify(images: Images) -> Answer:
+        answer = Evaluator(program, arithmetic, (LABEL, PROBABILITIES))(feed(images))
+        return answer[LABEL], answer[PROBABILITIES]
+
+    attestation = Attestation(
+        runtime="mil",
+        version=version("coremltools"),
+        precision=Dtype.FP32 if oracle else artifact.precision.activations,
+        threads=torch.get_num_threads(),
+        isa=this_host().isa,
+        settings={"arithmetic": arithmetic, "opset": program.opset, "torch": version("torch")},
+    )
+    return OpenSession(
+        attestation,
+        program.inputs[image].shape,
+        lambda images: run(feed(images)),
+        run_pixels=(lambda pixels: run(feed(pixels))) if artifact.interface.image_input else None,
+        classify=classify if artifact.interface.labels else None,
+        peaks=peaks,
+    )
+
+
+def behind_preprocessing(program: Program, image: str) -> str:
+    """The tensor to which an image input's pixels are scaled and shifted: what the network itself takes.
+
+    Raises:
+        BrokenArtifact: the input is read by something else than one scale and one bias.
+    """
+    name = image
+    for kind in ("mul", "add"):
+        readers = [operation for operation in program.operations if name in operation.names()]
+        if [reader.kind for reader in readers] != [kind] or not any(
+            given in program.constants for given in readers[0].names()
+        ):
+            raise BrokenArtifact(
+                f"the image input '{image}' is not normalised as an image input is",
+                expected="one scale, then one bias",
+                got=", ".join(reader.kind for reader in readers) or "nothing that reads it",
+            )
+        name = readers[0].name
+    return name

@@ -1,0 +1,1 @@
+"""An interpreter of saved programs, shared by Core ML and TensorRT."""

@@ -1,0 +1,1 @@
+"""This machine: CPU, GPUs, threads, installed packages."""

@@ -1,0 +1,208 @@
+"""ONNX Runtime on the CPU."""
+
+import functools
+import platform
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact, Dtype
+from runtimes.host.machine import this_host, version
+from runtimes.host.packages import in_one_sentence, missing
+from runtimes.onnx.graph import load_onnx
+from runtimes.onnx.qdq import is_quantised, without_quantisers
+from runtimes.onnx.widen import widened
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.session import OpenSession, refused_by
+
+_NEEDS = ("onnxruntime", None, "running an ONNX file")
+_FATAL_ONLY = 4  # what is an error to it reaches the caller as an exception
+_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+# By the names of the SessionOptions attributes and of the session's configuration keys. No spinning: idle
+# workers that burn a core would disturb whatever is measured, or runs, beside this session.
+_SPINNING = "session.intra_op.allow_spinning"
+_SHIPPED: Mapping[str, Any] = {
+    "graph_optimization_level": "ORT_ENABLE_ALL",
+    "execution_mode": "ORT_SEQUENTIAL",
+    "inter_op_num_threads": 1,
+    _SPINNING: "0",
+}
+_ORACLE: Mapping[str, Any] = {**_SHIPPED, "graph_optimization_level": "ORT_DISABLE_ALL"}
+
+
+class OnnxRuntime:
+    """Runs ONNX files on ONNX Runtime's CPU provider.
+
+    Args:
+        optimised: False for a file that is made for another runtime: its graph optimisations are off in every mode.
+    """
+
+    name = "onnxruntime"
+    evidence = Evidence.NATIVE
+
+    def __init__(self, *, optimised: bool = True) -> None:
+        self._optimised = optimised
+
+    def unavailable(self) -> str | None:
+        """None: the package comes with every install of this project, unless someone removed it."""
+        return in_one_sentence(missing(*_NEEDS))
+
+    def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
+        """The same for every file: all graph optimisations, one operator at a time, no spinning."""
+        return dict(_SHIPPED if self._optimised else _ORACLE)
+
+    @contextmanager
+    def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without graph optimisations.
+
+        Raises:
+            Unavailable: onnxruntime is not installed.
+            StageFailed: ONNX Runtime refuses the file, or it is no classifier of images.
+        """
+        if (error := missing(*_NEEDS)) is not None:
+            raise error
+        with closing(_session(artifact.path, mode, threads, optimised=self._optimised)) as session:
+            yield session
+
+
+def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSession:
+    errors = own_errors()
+    session = _opened(_source(path, mode), path.name, mode, threads, optimised=optimised)
+    takes, gives = session.get_inputs(), session.get_outputs()
+    if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
+        raise StageFailed(
+            f"{path.name} is no classifier of images",
+            expected="one input of float32 or float16 and one output",
+            got=f"inputs {[(port.name, port.type) for port in takes]}, {len(gives)} outputs",
+            next_step="export the model with its logits as the only output",
+        )
+    name, dtype = takes[0].name, _INPUTS[takes[0].type]
+
+    def run(images: Array) -> Array:
+        with refused_by("ONNX Runtime", f"{path.name} on images {images.shape}", errors):
+            logits: Array = session.run(None, {name: images.astype(dtype, copy=False)})[0]
+        return logits
+
+    shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
+    return OpenSession(_attest(session, path, mode), shape, run)
+
+
+def shipped_session(model: bytes, threads: int = 1) -> Any:
+    """ONNX Runtime's own session on a model in memory, with the settings that ship."""
+    return _opened(model, "the file, taken apart,", Mode.SHIPPED, threads, optimised=True)
+
+
+def oracle_session(model: bytes, threads: int = 1) -> Any:
+    """The same with its optimisations off: quantisers are computed as they stand, and it opens several times faster."""
+    return _opened(model, "the file", Mode.ORACLE, threads, optimised=False)
+
+
+def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimised: bool) -> Any:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
+    onnxruntime.disable_telemetry_events()
+    with refused_by("ONNX Runtime", what, own_errors()):
+        return onnxruntime.InferenceSession(
+            source, _options(onnxruntime, mode, threads, optimised=optimised), providers=["CPUExecutionProvider"]
+        )
+
+
+def own_errors() -> list[type[Exception]]:
+    """What ONNX Runtime raises; its kinds have no common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, Exception)]
+
+
+def _source(path: Path, mode: Mode) -> Path | bytes:
+    """The file itself; for the oracle, one of float16 or int8 put into float32 arithmetic."""
+    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(_stored_dtypes(path)):
+        return path
+
+    model = load_onnx(path)
+    return bytes((without_quantisers(model) if is_quantised(model) else widened(model)).SerializeToString())
+
+
+def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimised: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    if mode is Mode.DEFAULTS:
+        return options
+    settings = _ORACLE if mode is Mode.ORACLE or not optimised else _SHIPPED
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization_level"])
+    options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
+    options.inter_op_num_threads = settings["inter_op_num_threads"]
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(_SPINNING, settings[_SPINNING])
+    return options
+
+
+def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
+    options = session.get_session_options()
+    stored = _stored_dtypes(path)
+    integer: Counter[str] = Counter()
+    if "INT8" in stored and mode is not Mode.ORACLE:
+        status = path.stat()
+        integer = _integer_kernels(path, options.graph_optimization_level, (status.st_mtime_ns, status.st_size))
+    # ONNX Runtime will not say what it computes in. On x86 its CPU kernels are float32: it casts around
+    # float16 operators and drops the casts that cancel out. On 64-bit Arm it has float16 kernels of its own.
+    native_fp16 = "FLOAT16" in stored and platform.machine() in ("arm64", "aarch64")
+    return Attestation(
+        runtime="onnxruntime",
+        version=version("onnxruntime"),
+        precision=Dtype.INT8 if integer else Dtype.FP16 if native_fp16 else Dtype.FP32,
+        threads=options.intra_op_num_threads,
+        isa=this_host().isa,
+        settings={
+            "providers": ", ".join(session.get_providers()),
+            "graph_optimization_level": options.graph_optimization_level.name,
+            "execution_mode": options.execution_mode.name,
+            "inter_op_num_threads": str(options.inter_op_num_threads),
+            _SPINNING: _entry(options, _SPINNING),
+            **({"kernels": ", ".join(f"{count} {kind}" for kind, count in integer.most_common())} if integer else {}),
+            "initializers": ", ".join(f"{count} {dtype}" for dtype, count in stored.most_common()),
+        },
+    )
+
+
+@functools.cache
+def _integer_kernels(path: Path, level: Any, _: tuple[int, int]) -> Counter[str]:
+    """The operators of a Q/DQ file after ONNX Runtime's fusions; none if none of them computes in integers.
+
+    Once for a file as it lies there (its time and size), however often it is opened: it is fused a second time for it.
+    """
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fused = Path(scratch) / "fused.onnx"
+        again = onnxruntime.SessionOptions()
+        again.log_severity_level = _FATAL_ONLY
+        again.intra_op_num_threads = 1
+        again.graph_optimization_level = level
+        again.optimized_model_filepath = str(fused)
+        onnxruntime.InferenceSession(path, again, providers=["CPUExecutionProvider"])
+        found = Counter(node.op_type for node in load_onnx(fused, weights=False).graph.node)
+    return found if any(kind.startswith("QLinear") for kind in found) else Counter()
+
+
+def _entry(options: Any, key: str) -> str:
+    try:
+        return str(options.get_session_config_entry(key))
+    except RuntimeError:  # never set
+        return "default"
+
+
+def _stored_dtypes(path: Path) -> Counter[str]:
+    import onnx
+
+    graph = load_onnx(path, weights=False).graph
+    return Counter(onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer)

@@ -1,0 +1,59 @@
+"""A Q/DQ file taken apart: each stretch between two quantisers with inputs and outputs of its own.
+
+Fed the right integers, a stretch can be wrong by its own doing alone; and what ONNX Runtime fuses, it fuses within one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtimes.onnx.runtime import shipped_session
+
+_FED = ".fed"
+
+
+class OnnxApart:
+    """The stretches of a Q/DQ file, with the optimisations and kernels that the file ships with.
+
+    Args:
+        model: an onnx.ModelProto; it is changed.
+        threads: of ONNX Runtime.
+    """
+
+    def __init__(self, model: Any, threads: int = 1) -> None:
+        self.integers = _take_apart(model)
+        self._session = shipped_session(model.SerializeToString(), threads)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._inputs = {port.name: port.name.removesuffix(_FED) for port in self._session.get_inputs()}
+
+    def __call__(self, right: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Each stretch's result, by the name of its tensor, from `right`: the image and every integer tensor."""
+        feed = {port: right[name] for port, name in self._inputs.items()}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+
+
+def _take_apart(model: Any) -> tuple[str, ...]:
+    """Integer tensors become outputs, and whoever reads them reads an input. Their names."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    shapes = {value.name: value.type.tensor_type.shape for value in inferred}
+    graph = model.graph
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    kinds = {node.output[0]: held[node.input[2]].data_type for node in graph.node if node.op_type == "QuantizeLinear"}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in kinds:
+                node.input[index] = f"{name}{_FED}"
+    read = {name for node in graph.node for name in node.input}
+    outputs = {output.name for output in graph.output}
+    for name, kind in kinds.items():
+        if f"{name}{_FED}" in read:
+            # With its shape, or the layout would not be optimised as in the whole.
+            fed = onnx.helper.make_tensor_value_info(f"{name}{_FED}", kind, None)
+            fed.type.tensor_type.shape.CopyFrom(shapes[name])
+            graph.input.append(fed)
+        if name not in outputs:
+            graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    return tuple(kinds)

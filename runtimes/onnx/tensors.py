@@ -1,0 +1,48 @@
+"""Every tensor of an ONNX file while it runs, from ONNX Runtime with its optimisations off."""
+
+from pathlib import Path
+from typing import Any
+
+from runtimes.onnx.graph import load_onnx
+from runtimes.runtime import Array
+from runtimes.tensors import Tensors, extremes
+
+
+class OnnxTensors:
+    """An opened file that shows its tensors.
+
+    Args:
+        source: the file, or a model in memory.
+        threads: of ONNX Runtime.
+    """
+
+    def __init__(self, source: "Path | Any", threads: int = 1) -> None:
+        import onnx
+        import onnxruntime
+
+        model = load_onnx(source) if isinstance(source, Path) else source
+        shown = onnx.ModelProto()
+        shown.CopyFrom(model)
+        outputs = {output.name for output in shown.graph.output}
+        self.names = [name for node in shown.graph.node for name in node.output if name]
+        shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names if name not in outputs)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(
+            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: Array) -> Tensors:
+        """(B, 3, S, S) -> every tensor that a node gives, by name."""
+        return dict(zip(self.names, self._session.run(self.names, {self._input: images}), strict=True))
+
+    def peaks(self, images: Array, batch: int) -> dict[str, float]:
+        """The largest magnitude of every floating-point tensor over the images, `batch` at a time; NaN is infinite."""
+        return {name: max(-low, high) for name, (low, high) in self.extremes(images, batch).items()}
+
+    def extremes(self, images: Array, batch: int) -> dict[str, tuple[float, float]]:
+        """The least and the largest of 0 and every value of a floating-point tensor; NaN is both infinities."""
+        return extremes(self, images, batch)

@@ -1,0 +1,188 @@
+"""OpenVINO on the CPU, for IR files (.xml, with the weights in the .bin beside it)."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact, Dtype
+from runtimes.host.machine import this_host, version
+from runtimes.host.packages import in_one_sentence, missing
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.session import OpenSession, refused_by
+
+_NEEDS = ("openvino", "openvino", "making or running an OpenVINO IR")
+_TELEMETRY = "openvino_telemetry"
+_HINTS = {Dtype.FP32: "f32", Dtype.FP16: "f16", Dtype.BF16: "bf16"}
+# Names of OpenVINO's properties and their values as text, which every language binding takes. The plugin's
+# default lowers float32 to bfloat16 wherever the CPU can; the mode is set as well because on Arm it alone
+# keeps convolutions from "fast math". The plugin has no public switch for its graph optimisations.
+_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
+_LATENCY = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+_THREADS = "INFERENCE_NUM_THREADS"
+_ATTESTED = (
+    "INFERENCE_PRECISION_HINT",
+    "EXECUTION_MODE_HINT",
+    "PERFORMANCE_HINT",
+    "NUM_STREAMS",
+    "ENABLE_CPU_PINNING",
+    "EXECUTION_DEVICES",
+)
+_DATA_LAYERS = ("Const", "Input", "Output")
+_PRODUCTS = ("Convolution", "FullyConnected", "MatMul")  # beside them, an attention may be a Subgraph
+_TOLD = ("layerType", "outputPrecisions", "primitiveType", "originalLayersNames")
+
+
+def import_openvino() -> Any:
+    """The `openvino` module, without the telemetry that importing and converting would otherwise send.
+
+    OpenVINO reports to Google Analytics from `import` on and writes an id into the person's home, unless its
+    reporter cannot be imported: then it takes the stub that it brings along. Import it nowhere else.
+
+    Raises:
+        MissingExtra: openvino is not installed.
+    """
+    if (error := missing(*_NEEDS)) is not None:
+        raise error
+    known, before = _TELEMETRY in sys.modules, sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # the import system's own way to say "not found"
+    try:
+        import openvino
+    finally:
+        if known:
+            sys.modules[_TELEMETRY] = before  # type: ignore[assignment]
+        else:
+            del sys.modules[_TELEMETRY]
+    return openvino
+
+
+class OpenVino:
+    """Runs IR files on OpenVINO's CPU plugin."""
+
+    name = "openvino"
+    evidence = Evidence.NATIVE
+
+    def unavailable(self) -> str | None:
+        """None, or which extra to install."""
+        return in_one_sentence(missing(*_NEEDS))
+
+    def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
+        """One stream for latency, in the arithmetic that the artifact ships with.
+
+        An IR cannot carry these itself: from `rt_info/runtime_options` the CPU plugin takes the precision of
+        caches and the group size of dynamic quantisation, not that of inference (`Config::applyRtInfo`).
+        """
+        execution = artifact.precision.execution
+        # Of int8 too: what is not in integers computes in the same arithmetic on every CPU, and bf16 won nothing there.
+        floats = _FLOAT32 if execution in (Dtype.FP32, Dtype.INT8) else {"INFERENCE_PRECISION_HINT": _HINTS[execution]}
+        return {**_LATENCY, **floats}
+
+    @contextmanager
+    def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without the quantisers between operators.
+
+        Raises:
+            MissingExtra: openvino is not installed.
+            StageFailed: OpenVINO refuses the file, or it is no classifier of images.
+        """
+        settings: dict[str, Any] = {}
+        if mode is Mode.ORACLE:
+            settings = {**_LATENCY, **_FLOAT32, _THREADS: threads}
+        elif mode is Mode.SHIPPED:
+            settings = {**self.shipped_settings(artifact), _THREADS: threads}
+        bare = mode is Mode.ORACLE and artifact.precision.quantised
+        with closing(_session(artifact.path, settings, bare=bare)) as session:
+            yield session
+
+
+def compiled_as_shipped(model: Any, threads: int = 1) -> Any:
+    """OpenVINO's own compiled model of a model in memory, with the settings that an int8 IR ships with."""
+    with refused_by("OpenVINO", "the file, taken apart,", [RuntimeError]):
+        return import_openvino().Core().compile_model(model, "CPU", {**_LATENCY, **_FLOAT32, _THREADS: threads})
+
+
+def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:
+    from runtimes.openvino.fake_quantize import without_quantisers
+
+    core = import_openvino().Core()
+    with refused_by("OpenVINO", path.name, [RuntimeError]):
+        model = core.read_model(path)
+        if bare:
+            without_quantisers(model)
+        compiled = core.compile_model(model, "CPU", settings)
+    if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
+        raise StageFailed(
+            f"{path.name} is no classifier of images",
+            expected="one input and one output",
+            got=f"{len(compiled.inputs)} inputs and {len(compiled.outputs)} outputs",
+            next_step="export the model with its logits as the only output",
+        )
+
+    def run(images: Array) -> Array:
+        with refused_by("OpenVINO", f"{path.name} on images {images.shape}", [RuntimeError]):
+            logits: Array = compiled(images)[0]
+        return logits
+
+    sizes = compiled.input(0).get_partial_shape()
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in sizes)
+    return OpenSession(_attest(compiled), shape, run)
+
+
+def _attest(compiled: Any) -> Attestation:
+    executed = executed_layers(compiled)
+    kernels = sorted({layer["primitiveType"] for layer in executed if layer["layerType"] == "Convolution"})
+    products = [layer for layer in executed if layer["layerType"] in _PRODUCTS]
+    integer = Counter(layer["primitiveType"] for layer in products if _in_integers(layer))
+    floats = Counter(layer["primitiveType"] for layer in products if not _in_integers(layer))
+    return Attestation(
+        runtime="openvino",
+        version=version("openvino"),
+        precision=Dtype.INT8
+        if integer
+        else _narrowest({name for layer in executed for name in layer["outputPrecisions"].split(",")}),
+        threads=int(compiled.get_property(_THREADS)),
+        isa=this_host().isa,
+        settings={
+            **{name: _as_text(compiled.get_property(name)) for name in _ATTESTED},
+            "primitiveType": ", ".join(kernels),
+            **({"kernels": _counted(integer), "kernels in floats": _counted(floats) or "none"} if integer else {}),
+        },
+    )
+
+
+def executed_layers(compiled: Any) -> list[dict[str, str]]:
+    """What a compiled model consists of after OpenVINO's fusions, data apart: its own words on each layer."""
+    layers = [_execution_info(layer) for layer in compiled.get_runtime_model().get_ops()]
+    return [layer for layer in layers if layer["layerType"] not in _DATA_LAYERS]
+
+
+def _in_integers(layer: Mapping[str, str]) -> bool:
+    """It reads 8-bit integers: the CPU plugin calls such kernels i8, or I8 where they are unsigned."""
+    return layer["primitiveType"].lower().endswith("_i8")
+
+
+def _counted(kernels: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kernels.most_common())
+
+
+def _execution_info(layer: Any) -> dict[str, str]:
+    # Not runtimePrecision: of a convolution whose weights are stored in fp16 that says f16, while the kernel
+    # unpacks them and computes in f32.
+    info = layer.get_rt_info()
+    return {name: info[name].astype(str) for name in _TOLD}
+
+
+def _narrowest(precisions: set[str]) -> Dtype:
+    """The least precise float arithmetic that a layer executes in; the hint is only a request."""
+    return next((dtype for dtype in (Dtype.BF16, Dtype.FP16) if _HINTS[dtype] in precisions), Dtype.FP32)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    if hasattr(value, "to_string"):  # an element type
+        return str(value.to_string())
+    return str(getattr(value, "name", value))  # an enum member, a number or a text

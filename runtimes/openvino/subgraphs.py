@@ -1,0 +1,135 @@
+"""An int8 IR taken apart: each stretch between two quantisers with inputs and outputs of its own.
+
+As `runtimes.onnx.subgraphs` does it with a Q/DQ file. OpenVINO fuses across some quantisers (an attention is one kernel
+with two of them inside), so the IR is only cut where the whole, compiled as it ships, keeps its integers: behind the
+last operation of a fused layer. `other_kernels` tells which products still run in another kernel than in the whole.
+
+Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores what is
+signed with 128 added, and takes them off within the kernel. The parts are fed in that form: they would run in other
+kernels otherwise.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantiser_of, readers_of
+from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
+from runtimes.session import refused_by
+
+_FED = ".fed"
+_OFFSET = 128
+_SCALED = "/DequantizationMultiply"
+"""OpenVINO calls a product so whose scale was moved behind it."""
+
+
+class OpenVinoApart:
+    """The stretches of an int8 IR, in the kernels that it ships with.
+
+    Args:
+        path: of the .xml.
+        threads: of OpenVINO.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        with refused_by("OpenVINO", f"{path.name}, taken apart", [RuntimeError]):
+            self._take(path, threads)
+
+    def _take(self, path: Path, threads: int) -> None:
+        core = import_openvino().Core()
+        model = core.read_model(path)
+        whole = compiled_as_shipped(core.read_model(path), threads)
+        before = _kernels(whole)
+        products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
+        self._image = model.inputs[0].get_any_name()
+        self._result = model.outputs[0].get_any_name()
+        self._offsets = _take_apart(model, _inside(whole, model), before)
+        self.tensors = tuple(self._offsets)
+        self._compiled = compiled_as_shipped(model, threads)
+        after = _kernels(self._compiled)
+        self.products = len(products)
+        self.other_kernels = tuple(
+            name for name in products if before.get(name) is None or before.get(name) != after.get(name)
+        )
+
+    def __call__(self, images: NDArray[np.float32], right: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Each stretch's result, by the name of its tensor, from the images and the right integers of every tensor."""
+        feed = {self._image: images}
+        for name, offset in self._offsets.items():
+            feed[f"{name}{_FED}"] = (right[name] + np.int16(offset)).astype(np.uint8) if offset else right[name]
+        with refused_by("OpenVINO", "the IR, taken apart,", [RuntimeError]):
+            answer = self._compiled(feed)
+        found = {self._result: np.asarray(answer[0])}
+        for index, (name, offset) in enumerate(self._offsets.items(), 1):
+            given = np.asarray(answer[index])
+            found[name] = (given - np.int16(offset)).astype(np.int8) if offset else given
+        return found
+
+
+def _inside(compiled: Any, model: Any) -> frozenset[str]:
+    """Operations of the IR that OpenVINO fused into a layer and that others of it follow.
+
+    Not its own that it adds: what it rounds once more behind the last of the IR's, is rounded behind that cut.
+    """
+    own = {op.get_friendly_name() for op in model.get_ops()}
+    members = ([name for name in map(_plain, _members(layer)) if name in own] for layer in executed_layers(compiled))
+    return frozenset(name for names in members for name in names[:-1])
+
+
+def _kernels(compiled: Any) -> dict[str, str]:
+    """The kernel in which each operation ended up."""
+    kernels = {name: layer["primitiveType"] for layer in executed_layers(compiled) for name in _members(layer)}
+    return {**{_plain(name): kernel for name, kernel in kernels.items()}, **kernels}  # a product's own name before all
+
+
+def _members(layer: Mapping[str, str]) -> list[str]:
+    return layer["originalLayersNames"].split(",")
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(_SCALED)
+
+
+def _take_apart(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) -> dict[str, int]:
+    """Integer tensors become outputs, and whoever reads them reads an input.
+
+    By name, in the outputs' order, how much is added to each to store it.
+    """
+    openvino = import_openvino()
+    from openvino import opset13 as opset
+
+    inputs, outputs, offsets = [], [], dict[str, int]()
+    for fake in fakes(model):
+        if fake.get_friendly_name() in inside:
+            continue
+        quantiser, readers = quantiser_of(fake), list(fake.output(0).get_target_inputs())
+        offset = _OFFSET if quantiser.symmetric and _unsigned(fake, kernels) else 0
+        kind = openvino.Type(np.uint8 if offset else quantiser.dtype)
+        fed = opset.parameter(fake.get_output_partial_shape(0), kind, f"{quantiser.tensor}{_FED}")
+        fed.output(0).set_names({f"{quantiser.tensor}{_FED}"})
+        units = opset.convert(fed, "f32")
+        units = opset.subtract(units, opset.constant(np.float32(offset))) if offset else units
+        back = opset.multiply(units, opset.constant(quantiser.scale))
+        for reader in readers:
+            reader.replace_source_output(back.output(0))
+        least = np.float32(quantiser.least + offset)
+        rounded = opset.fake_quantize(
+            fake.input_value(0), quantiser.low, quantiser.high, least, least + np.float32(255), quantiser.levels
+        )
+        given = opset.convert(rounded, kind.get_type_name())
+        given.set_friendly_name(fake.get_friendly_name())
+        inputs.append(fed)
+        outputs.append(opset.result(given))
+        offsets[quantiser.tensor] = offset
+    model.add_parameters(inputs)
+    model.add_results(outputs)
+    model.validate_nodes_and_infer_types()
+    return offsets
+
+
+def _unsigned(fake: Any, kernels: Mapping[str, str]) -> bool:
+    """Products read it, as their first operand, in kernels for unsigned integers: the CPU plugin writes those I8."""
+    return any(kernels.get(product, "").endswith("_I8") for product in readers_of(fake, PRODUCTS))

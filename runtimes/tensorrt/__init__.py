@@ -1,0 +1,1 @@
+"""TensorRT: parsed networks evaluated on any host, and engines run on a GPU."""

@@ -1,0 +1,132 @@
+"""A TensorRT network as its importer understood a typed ONNX file, evaluated in PyTorch, without a GPU.
+
+REFERENCE evidence: it covers the importer, the weights and the typing; not the builder's fusions, nor the kernels.
+Mode.ORACLE computes in float32 whatever the network declares, and without the quantisers between the layers; the other
+modes round every tensor to the type that the network declares for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.coreml.mlpackage import Operation, Program
+from runtimes.host.machine import this_host, version
+from runtimes.host.packages import in_one_sentence, missing
+from runtimes.host.threads import torch_threads
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.session import OpenSession
+from runtimes.tensorrt.api import installed, parsed, product
+from runtimes.tensorrt.network import read_network
+
+
+class TrtNetwork:
+    """Evaluates what TensorRT parsed."""
+
+    name = "trt-network"
+    evidence = Evidence.REFERENCE
+
+    def unavailable(self) -> str | None:
+        """None where either product is installed."""
+        return None if installed() else in_one_sentence(missing("tensorrt_rtx", "tensorrt", "parsing a network"))
+
+    def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
+        """The evaluator itself has nothing to set; an engine's settings were fixed when it was built."""
+        return {}
+
+    @contextmanager
+    def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
+        """A session on the network of `artifact`, on `threads` threads.
+
+        Raises:
+            MissingExtra: neither product is installed.
+            StageFailed: the parser refuses the file.
+            BrokenArtifact: the network holds what is not known here.
+        """
+        with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
+            yield session
+
+
+def typed_onnx(artifact: Artifact) -> Path:
+    """The file that is parsed: the network's own, or the one beside the engine that was built from it."""
+    return artifact.path.with_suffix(".onnx") if artifact.format is Format.ENGINE else artifact.path
+
+
+def load_network(artifact: Artifact) -> Program:
+    """Parse the artifact's file with the product at hand and read the network.
+
+    Raises:
+        MissingExtra: neither product is installed.
+        StageFailed: the parser refuses the file.
+        BrokenArtifact: the network holds what is not known here.
+    """
+    with parsed(typed_onnx(artifact), product()) as network:
+        return read_network(network.network, network.product.trt)
+
+
+def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
+    import torch
+
+    from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+    from runtimes.tensorrt.operators import LAYERS
+
+    using = product()
+    program = load_network(artifact)
+    evaluator = Evaluator(
+        without_quantisers(program) if oracle else program,
+        Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED,
+        language=LAYERS,
+    )
+    (image,), (logits,) = program.inputs, program.outputs
+    peaks: dict[str, float] = {}
+
+    def run(images: Array) -> Array:
+        evaluator.largest.clear()
+        answer: Array = evaluator({image: torch.tensor(images)}, watch=oracle)[logits].numpy()
+        peaks.clear()
+        peaks.update(evaluator.largest)
+        return answer
+
+    attestation = Attestation(
+        runtime="trt-network",
+        version=using.version,
+        precision=Dtype.FP32 if oracle else artifact.precision.activations,
+        threads=torch.get_num_threads(),
+        isa=this_host().isa,
+        settings={
+            "product": using.name,
+            "arithmetic": Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED,
+            "torch": version("torch"),
+        },
+    )
+    shape = tuple(None if size == -1 else size for size in program.inputs[image].shape)
+    return OpenSession(attestation, shape, run, peaks=peaks)
+
+
+def without_quantisers(program: Program) -> Program:
+    """The same without the quantisers between the layers: the structure, and the decoded weights, in any arithmetic."""
+    instead: dict[str, str] = {}
+    kept: list[Operation] = []
+    constant = set(program.constants)
+
+    def resolved(name: str) -> str:
+        while name in instead:
+            name = instead[name]
+        return name
+
+    for operation in program.operations:
+        source = operation.inputs.get("x")
+        if operation.kind in ("quantize", "dequantize") and isinstance(source, str):
+            first = resolved(source)
+            if first not in constant:
+                instead[operation.name] = first
+                continue
+            constant.add(operation.name)
+        inputs = {
+            key: resolved(given) if isinstance(given, str) else tuple(map(resolved, given))
+            for key, given in operation.inputs.items()
+        }
+        kept.append(replace(operation, inputs=inputs))
+    return replace(program, operations=tuple(kept), outputs=tuple(map(resolved, program.outputs)))

@@ -1,0 +1,276 @@
+"""What each TensorRT layer computes, in torch. Source: NVIDIA's documentation of the layers and their enumerations.
+
+As in runtimes/coreml/operators.py a function's parameters are the layer's operands and attributes by name, and what has
+no parameter here is refused by whoever calls. Tensors come as torch tensors, floating-point ones in the arithmetic
+of the evaluation, attributes as Python values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from runtimes.coreml.operators import BadOperand
+from runtimes.evaluator.evaluator import Language
+
+Ints = Sequence[int] | Tensor
+
+
+def _ints(value: Ints) -> list[int]:
+    """Of a shape tensor, or of an attribute."""
+    return [int(item) for item in (value.reshape(-1).tolist() if isinstance(value, Tensor) else value)]
+
+
+def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called by name
+    x: Tensor,
+    kernel: Tensor,
+    stride: Ints,
+    before: Ints,
+    after: Ints,
+    dilation: Ints,
+    groups: int,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """(N, C, H, W), (O, C / groups, kH, kW) -> (N, O, H', W'); padding before and after as (H, W)."""
+    if x.dim() != 4:
+        raise BadOperand(f"a convolution over {x.dim() - 2} axes")
+    (top, left), (bottom, right) = _ints(before), _ints(after)
+    if (top, left) == (bottom, right):
+        return functional.conv2d(x, kernel, bias, _ints(stride), (top, left), _ints(dilation), groups)
+    padded = functional.pad(x, [left, right, top, bottom])
+    return functional.conv2d(padded, kernel, bias, _ints(stride), 0, _ints(dilation), groups)
+
+
+def _activation(x: Tensor, function: str, alpha: float, beta: float) -> Tensor:
+    if function not in _ACTIVATIONS:
+        raise BadOperand(f"activation {function}")
+    return _ACTIVATIONS[function](x, alpha, beta)
+
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor, float, float], Tensor]] = {
+    "RELU": lambda x, _, __: x.relu(),
+    "SIGMOID": lambda x, _, __: x.sigmoid(),
+    "TANH": lambda x, _, __: x.tanh(),
+    "CLIP": lambda x, alpha, beta: x.clamp(alpha, beta),
+    "HARD_SIGMOID": lambda x, alpha, beta: (alpha * x + beta).clamp(0, 1),
+    "LEAKY_RELU": lambda x, alpha, _: torch.where(x >= 0, x, alpha * x),
+    "GELU_ERF": lambda x, _, __: functional.gelu(x),
+}
+
+
+def _elementwise(x: Tensor, y: Tensor, op: str) -> Tensor:
+    if op not in _ELEMENTWISE:
+        raise BadOperand(f"elementwise {op}")
+    if x.dim() != y.dim():
+        raise BadOperand(f"operands of ranks {x.dim()} and {y.dim()}")
+    return _ELEMENTWISE[op](x, y)
+
+
+_ELEMENTWISE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "SUM": torch.add,
+    "PROD": torch.mul,
+    "SUB": torch.sub,
+    "DIV": lambda x, y: x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc"),
+    "FLOOR_DIV": lambda x, y: torch.div(x, y, rounding_mode="floor"),
+    "MAX": torch.maximum,
+    "MIN": torch.minimum,
+    "POW": torch.pow,
+    "EQUAL": torch.eq,
+    "LESS": torch.lt,
+    "GREATER": torch.gt,
+    "AND": torch.logical_and,
+    "OR": torch.logical_or,
+}
+
+
+def _unary(x: Tensor, op: str) -> Tensor:
+    if op not in _UNARY:
+        raise BadOperand(f"unary {op}")
+    return _UNARY[op](x)
+
+
+_UNARY: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "EXP": torch.exp,
+    "SQRT": torch.sqrt,
+    "RECIP": torch.reciprocal,
+    "ABS": torch.abs,
+    "NEG": torch.neg,
+    "ERF": torch.erf,
+    "NOT": torch.logical_not,
+}
+
+
+def _slice(
+    x: Tensor, start: Ints, size: Ints, stride: Ints, axes: Ints | None = None, fill: Tensor | float | None = None
+) -> Tensor:
+    """What lies beyond the tensor is `fill`; without one nothing may."""
+    chosen = list(range(x.dim())) if axes is None else _ints(axes)
+    index: list[slice] = [slice(None)] * x.dim()
+    for axis, first, count, step in zip(chosen, _ints(start), _ints(size), _ints(stride), strict=True):
+        if fill is not None and step > 0 and count > 0:
+            x, first = _filled(x, axis, first, first + (count - 1) * step, fill)  # noqa: PLW2901
+        if step < 1 or first < 0 or count < 0 or first + (count - 1) * step >= x.shape[axis]:
+            raise BadOperand(f"{count} from {first} by {step} of {x.shape[axis]}")
+        index[axis] = slice(first, first + count * step, step)
+    return x[tuple(index)]
+
+
+def _filled(x: Tensor, axis: int, first: int, last: int, fill: Tensor | float) -> tuple[Tensor, int]:
+    """With `fill` on both sides of an axis, so that `first` to `last` are within; and where `first` is then."""
+    before, after = max(0, -first), max(0, last + 1 - x.shape[axis])
+
+    def filling(count: int) -> Tensor:
+        shape = [*x.shape[:axis], count, *x.shape[axis + 1 :]]
+        return x.new_full(shape, float(fill))
+
+    return torch.cat([filling(before), x, filling(after)], axis), first + before
+
+
+def _concatenation(values: Sequence[Tensor], axis: int) -> Tensor:
+    return torch.cat(tuple(values), axis)
+
+
+def _shuffle(
+    x: Tensor,
+    zero_keeps: bool,
+    first: Ints | None = None,
+    shape: Ints | None = None,
+    second: Ints | None = None,
+) -> Tensor:
+    """Transpose, reshape, transpose; 0 keeps a dimension or is a size of zero, -1 takes what is left."""
+    if first is not None:
+        x = x.permute(_ints(first))
+    if shape is not None:
+        sizes = [x.shape[axis] if size == 0 and zero_keeps else size for axis, size in enumerate(_ints(shape))]
+        x = x.reshape(sizes)
+    return x if second is None else x.permute(_ints(second))
+
+
+def _matrix_multiply(x: Tensor, y: Tensor, first: str, second: str) -> Tensor:
+    if not {first, second} <= {"NONE", "TRANSPOSE"}:
+        raise BadOperand(f"operations {first} and {second}")
+    if x.dim() != y.dim():
+        raise BadOperand(f"operands of ranks {x.dim()} and {y.dim()}")
+    return (x.mT if first == "TRANSPOSE" else x) @ (y.mT if second == "TRANSPOSE" else y)
+
+
+def _softmax(x: Tensor, axes: Ints) -> Tensor:
+    (axis,) = _ints(axes)
+    return x.softmax(axis)
+
+
+def _reduce(x: Tensor, op: str, axes: Ints, keep: bool) -> Tensor:
+    if op not in _REDUCTIONS:
+        raise BadOperand(f"reduction {op}")
+    return _REDUCTIONS[op](x, tuple(_ints(axes)), keep)
+
+
+_REDUCTIONS: Mapping[str, Callable[[Tensor, tuple[int, ...], bool], Tensor]] = {
+    "AVG": lambda x, axes, keep: x.mean(axes, keepdim=keep),
+    "SUM": lambda x, axes, keep: x.sum(axes, keepdim=keep),
+    "MAX": lambda x, axes, keep: x.amax(axes, keepdim=keep),
+}
+
+
+def _cast(x: Tensor, to: str) -> Tensor:
+    """To another width of float the rounding is the evaluation's business; integers are cut off."""
+    if to in ("fp32", "fp16", "bf16"):
+        return x if x.is_floating_point() else x.float()
+    if to not in _INTEGERS:
+        raise BadOperand(f"a cast to {to}")
+    return x.to(_INTEGERS[to])
+
+
+_INTEGERS = {"int32": torch.int32, "int64": torch.int64, "bool": torch.bool}
+
+
+def _along(value: Tensor, x: Tensor, axis: int) -> Tensor:
+    """A value for the tensor, or one for every index of `axis`."""
+    if value.numel() == 1:
+        return value.reshape(())
+    shape = [1] * x.dim()
+    shape[axis] = value.numel()
+    return value.reshape(shape)
+
+
+def _quantize(x: Tensor, scale: Tensor, axis: int, zero: Tensor | None = None) -> Tensor:
+    """round-half-even(x / scale), saturated to int8. TensorRT's zero point is zero."""
+    _require_symmetric(zero)
+    return torch.round(x / _along(scale, x, axis)).clamp(-128, 127).to(torch.int8)
+
+
+def _dequantize(x: Tensor, scale: Tensor, axis: int, zero: Tensor | None = None) -> Tensor:
+    _require_symmetric(zero)
+    return x.to(scale.dtype) * _along(scale, x, axis)
+
+
+def _require_symmetric(zero: Tensor | None) -> None:
+    if zero is not None and bool(zero.any()):
+        raise BadOperand("a zero point that is not zero")
+
+
+def _shape(x: Tensor) -> Tensor:
+    return torch.tensor(x.shape, dtype=torch.int64)
+
+
+def _gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """A negative index counts from the end."""
+    places = torch.where(indices < 0, indices + x.shape[axis], indices)
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, places.reshape(-1)).reshape(shape)
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _normalization(x: Tensor, scale: Tensor, bias: Tensor, axes: Ints, epsilon: float) -> Tensor:
+    over = _ints(axes)
+    if over != list(range(x.dim() - len(over), x.dim())):
+        raise BadOperand(f"normalisation over axes {over} of {x.dim()}")
+    return functional.layer_norm(x, x.shape[-len(over) :], None, None, epsilon) * scale + bias
+
+
+def _resize(x: Tensor, size: Ints) -> Tensor:
+    height, width = _ints(size)[-2:]
+    return functional.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+
+
+def _squeeze(x: Tensor, axes: Ints) -> Tensor:
+    return x.squeeze(tuple(_ints(axes)))
+
+
+def _unsqueeze(x: Tensor, axes: Ints) -> Tensor:
+    rank = x.dim() + len(_ints(axes))
+    for axis in sorted(axis % rank for axis in _ints(axes)):
+        x = x.unsqueeze(axis)
+    return x
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "activation": _activation,
+    "cast": _cast,
+    "concatenation": _concatenation,
+    "convolution": _convolution,
+    "dequantize": _dequantize,
+    "elementwise": _elementwise,
+    "gather": _gather,
+    "identity": _identity,
+    "matrix_multiply": _matrix_multiply,
+    "normalization": _normalization,
+    "quantize": _quantize,
+    "reduce": _reduce,
+    "resize": _resize,
+    "shape": _shape,
+    "shuffle": _shuffle,
+    "slice": _slice,
+    "softmax": _softmax,
+    "squeeze": _squeeze,
+    "unary": _unary,
+    "unsqueeze": _unsqueeze,
+}
+
+LAYERS = Language(OPERATORS, "fiub")
+"""Integers are tensors here: int8 weights, and the arithmetic on shapes of a dynamic batch."""

@@ -1,0 +1,62 @@
+"""Class labels: ImageNet's own, and a file's."""
+
+from pathlib import Path
+
+import pytest
+
+from efficientvit.errors import BadOption
+from efficientvit.images.labels import find_labels, imagenet, read_labels
+
+
+def test_imagenets_labels_are_a_thousand_and_unique() -> None:
+    labels = imagenet()
+    assert len(labels) == len(set(labels)) == 1000
+    assert (labels[0], labels[281], labels[999]) == ("tench", "tabby", "toilet tissue")
+    assert {labels[134], labels[517]} == {"crane (bird)", "crane (machine)"}
+
+
+@pytest.mark.parametrize(
+    ("option", "classes", "count"), [(None, 1000, 1000), (None, 10, 0), ("none", 1000, 0), ("imagenet", 1000, 1000)]
+)
+def test_by_name(option: str | None, classes: int, count: int) -> None:
+    assert len(find_labels(option, classes)) == count
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "labels.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize("text", ["cat\ndog\n", "cat\r\ndog", "\ufeffcat\ndog\n\n", "cat \n dog\n"])
+def test_a_file_has_one_a_line(text: str, tmp_path: Path) -> None:
+    assert find_labels(str(_file(tmp_path, text)), 2) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(("option", "classes"), [("imagenet", 10), ("FILE", 3), ("FILE", 1)])
+def test_a_wrong_count_is_refused(option: str, classes: int, tmp_path: Path) -> None:
+    file = _file(tmp_path, "cat\ndog\n")
+    with pytest.raises(BadOption, match="not this model's") as caught:
+        find_labels(str(file) if option == "FILE" else option, classes)
+    assert caught.value.expected == f"{classes} labels, one for each class"
+
+
+def test_a_label_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="a label twice") as caught:
+        read_labels(_file(tmp_path, "crane\ncat\ncrane\n"))
+    assert caught.value.got == "'crane' on lines 1, 3"
+
+
+def test_an_empty_label_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="empty label") as caught:
+        read_labels(_file(tmp_path, "cat\n\ndog\n"))
+    assert caught.value.got == "line 2"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_what_cannot_be_read_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadOption, match="cannot be read"):
+        find_labels(str(path), 2)

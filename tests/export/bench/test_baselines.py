@@ -1,0 +1,171 @@
+"""The models to compare with: made, judged by the same gates, and set beside ours."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.bench.baselines import BASELINES, STOCK, Baseline, baselines, prepared
+from export.bench.claims import CLAIMS, Claim, Compared, compared, unmeasured
+from export.targets.onnx.mixed_precision import can_fall_back, fall_back
+from runtimes.artifact import digest
+from runtimes.onnx.qdq import layers
+from runtimes.onnx.runtime import OnnxRuntime
+from validation.external.other_models import judge_baseline
+from validation.gates.result import Gate
+from validation.judge import within_quality
+from validation.verdict import Rejected, Verdict, VerifiedArtifact
+
+NAME = "mobilenetv3_large_100"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baseline]:
+    found = baselines(NAME, 1, ("onnx",), tmp_path_factory.mktemp("baselines"), lambda _: None)
+    return {each.precision: each for each in found}
+
+
+def test_each_passes_by_the_gates_that_need_no_deploy_form(made: dict[str, Baseline]) -> None:
+    assert set(made) == {STOCK, "fp32", "int8"}
+    gates = {}
+    for precision, each in made.items():
+        assert isinstance(each.verdict, VerifiedArtifact), (precision, each.verdict)
+        gates[precision] = {gate.gate for gate in each.verdict.report.gates}
+    assert gates["fp32"] == {Gate.OPERATORS, Gate.STRUCTURE, Gate.PRECISION}
+    assert gates["int8"] == {Gate.OPERATORS, Gate.RANGES, Gate.EXECUTION, Gate.QUALITY}
+
+
+def test_int8_for_openvino_is_made_by_the_same_stages_and_gates(tmp_path: Path) -> None:
+    """It may cost more than its budget: hard-swishes are skewed, and this form has no zero points."""
+    found = baselines(NAME, 1, ("openvino",), tmp_path, lambda _: None)
+    assert [each.precision for each in found] == ["fp32", "bf16", "int8"]
+    report = found[-1].verdict.report
+    assert report is not None
+    assert {gate.gate for gate in report.gates} == {Gate.OPERATORS, Gate.RANGES, Gate.EXECUTION, Gate.QUALITY}
+    assert [gate.gate for gate in report.gates if not gate.passed] in ([], [Gate.QUALITY])
+    assert report.attestation is not None
+    assert report.attestation.settings["kernels in floats"] == "none"
+
+
+def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> None:
+    """One weight tensor off by a thousandth."""
+    verdict = made["fp32"].verdict
+    assert isinstance(verdict, VerifiedArtifact)
+    path = verdict.artifact.copied_to(tmp_path)
+    model = onnx.load(path)
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[0] > 100)
+    value = numpy_helper.to_array(weight) * np.float32(1.001)
+    weight.CopyFrom(numpy_helper.from_array(value, weight.name))
+    onnx.save(model, path)
+    reference = prepared(NAME).at(verdict.artifact.precision)
+    spoilt = replace(verdict.artifact, path=path, sha256=digest(path))
+    assert isinstance(judge_baseline(spoilt, reference, OnnxRuntime()), Rejected)
+
+
+def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[str, Baseline], tmp_path: Path) -> None:
+    """The same effort as for EfficientViT, under a budget that is a twentieth less than what int8 costs here."""
+    artifact, runtime = made["int8"].verdict.artifact, OnnxRuntime()
+    (cost,) = [gate.worst for gate in made["int8"].verdict.report.gates if gate.gate is Gate.QUALITY]  # type: ignore[union-attr]
+    model = prepared(NAME)
+    reference = replace(model.at(artifact.precision), quality_budget=0.95 * cost)
+    rejected = judge_baseline(artifact, reference, runtime)
+    assert can_fall_back(rejected)
+    steps: list[str] = []
+
+    def fallen_back(known: tuple[str, ...] | None) -> Verdict:
+        steps.clear()
+        return fall_back(
+            rejected,
+            made["fp32"].verdict.artifact,
+            model.golden.images,
+            tmp_path / "float_layers" / artifact.path.name,
+            holds=partial(within_quality, reference=reference, runtime=runtime),
+            judged=partial(judge_baseline, reference=reference, runtime=runtime),
+            step=steps.append,
+            known=known,
+        )
+
+    verdict = fallen_back(None)
+    assert isinstance(verdict, VerifiedArtifact)
+    left = verdict.artifact.precision.float_layers
+    assert 0 < len(left) <= len(layers(onnx.load(verdict.artifact.path))) // 2
+    (warning,) = [gate.warning for gate in verdict.report.gates if gate.warning]
+    assert all(name in warning for name in left)
+
+    again = fallen_back(tuple(left))  # as for another batch: tried at once
+    assert isinstance(again, VerifiedArtifact)
+    assert again.artifact.sha256 == verdict.artifact.sha256
+    assert steps == [f"trying it with {len(left)} of {len(layers(onnx.load(artifact.path)))} layers in float32"]
+    in_vain = fallen_back(())
+    assert isinstance(in_vain, Rejected)
+    assert steps == []
+    assert in_vain.artifact.notes[-1].endswith("as another batch showed")
+
+
+def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:
+    timing = SimpleNamespace(median_ms=ms, noisy=noisy)
+    return SimpleNamespace(model=model, precision=precision, target=target, batch=batch, threads=1, timing=timing)
+
+
+def test_claims_are_of_the_fastest_of_each_form() -> None:
+    rows = (
+        _row("m5", STOCK, 100.0),
+        _row("m5", "fp32", 90.0),
+        _row("m5", "int8", 40.0),
+        _row("m5", "bf16", 30.0, "openvino"),
+        _row(NAME, STOCK, 80.0),
+        _row(NAME, "fp32", 70.0),
+        _row("m2", "fp32", 20.0, batch=1),
+    )
+    found = list(compared(SimpleNamespace(rows=rows)))  # type: ignore[arg-type]
+    assert [(each.claim.first_form, each.ratio) for each in found] == [
+        (STOCK, 0.8),
+        ("fp32", pytest.approx(70 / 90)),
+        ("best verified", 1.75),
+    ]
+    assert found[0].claim.paper == 0.885
+    assert {claim.second for claim in CLAIMS} <= set(BASELINES)
+
+
+@pytest.mark.parametrize(
+    ("paper", "ratio", "verdict"),
+    [
+        (7.4, 8.0, "holds here"),
+        (7.4, 6.7, "holds here"),  # within a tenth
+        (7.4, 6.6, "does not hold here: faster, by less"),
+        (1.452, 0.9, "does not hold here: slower, not faster"),
+        (0.885, 0.88, "holds here"),
+        (0.885, 0.8, "holds here"),
+        (0.885, 0.54, "does not hold here: slower by more"),
+        (0.885, 1.2, "does not hold here: faster, not slower"),
+        (None, 1.2, ""),
+    ],
+)
+def test_a_claim_holds_where_the_advantage_is_as_large(paper: float | None, ratio: float, verdict: str) -> None:
+    claim = Claim("m5", NAME, "onnx", STOCK, STOCK, paper)
+    found = Compared(claim, _row("m5", STOCK, 100.0), _row(NAME, STOCK, 100.0 * ratio))
+    assert found.verdict == verdict
+    assert found.holds == (None if paper is None else verdict == "holds here")
+
+
+def test_a_verdict_from_noisy_timings_says_so() -> None:
+    claim = Claim("m5", NAME, "onnx", STOCK, STOCK, 0.885)
+    found = Compared(claim, _row("m5", STOCK, 100.0, noisy=True), _row(NAME, STOCK, 54.0))
+    assert found.noisy
+    assert found.verdict == "does not hold here: slower by more; noisy: measure again"
+
+
+def test_a_claim_whose_one_side_did_not_pass_is_named() -> None:
+    rows = (
+        _row("m5", STOCK, 100.0),
+        _row("m5", "eager", 200.0, "pytorch"),
+        _row("efficientnet_b0", "eager", 400.0, "pytorch"),
+    )
+    missing = list(unmeasured(SimpleNamespace(rows=rows)))  # type: ignore[arg-type]
+    assert [(claim.target, claim.paper) for claim in missing] == [("onnx", 2.1)]

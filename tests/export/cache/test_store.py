@@ -1,0 +1,146 @@
+"""What is kept is found only by what it was made of, only as it was, and a failure is never kept."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.cache import store as cache_module
+from export.cache.store import Cache, key_of
+from export.pipeline.stage_cache import Evaluations
+
+
+def _keep(cache: Cache, key: str, text: str = "content") -> None:
+    cache.keep("stage", key, "a thing", {"n": 1}, lambda into: (into / "file.txt").write_text(text))
+
+
+def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    key = key_of(a=1, b="x")
+    out = tmp_path / "out"
+    assert cache.fetch("stage", key, out) is None
+    _keep(cache, key)
+    entry = cache.fetch("stage", key, out)
+    assert entry is not None
+    assert (out / "file.txt").read_text() == "content"
+    assert (entry.record, entry.what, entry.kind) == ({"n": 1}, "a thing", "stage")
+    assert cache.fetch("export", key, out) is None
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "no record"])
+def test_a_damaged_entry_is_no_hit_and_goes(tmp_path: Path, damage: str) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    _keep(cache, key)
+    entry = cache.fetch("stage", key, tmp_path / "out")
+    assert entry is not None
+    file = entry.folder / ("entry.json" if damage == "no record" else "file.txt")
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_text("other content")
+    assert sum(each.size_bytes for each in cache.entries()) in (0, len("other content"))
+    assert cache.fetch("stage", key, tmp_path / "out") is None
+    if damage != "no record":
+        assert not entry.folder.exists()
+
+
+def test_a_writer_that_fails_keeps_nothing(tmp_path: Path) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+
+    def full(into: Path) -> None:
+        (into / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    assert cache.keep("stage", key, "", {}, full) is False
+    assert list(cache.entries()) == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def _forget() -> None:
+    """As a new process begins."""
+    cache_module._at_first.cache_clear()
+    cache_module._ground.cache_clear()
+
+
+def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of(a=1)
+    assert key_of(a=1) == before != key_of(a=2)
+    others: list[tuple[str, object]] = [
+        ("_code_now", lambda: "other"),
+        ("versions", lambda *_: (("torch", "0"),)),
+        ("this_host", lambda: "another CPU"),
+        ("gpus", lambda: ("another GPU",)),
+    ]
+    for name, value in others:
+        with monkeypatch.context() as changed:
+            changed.setattr(cache_module, name, value)
+            _forget()
+            assert key_of(a=1) != before, name
+        _forget()
+    with monkeypatch.context() as changed:
+        changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+        _forget()
+        assert key_of(a=1) != before
+        _forget()
+    _forget()
+    assert key_of(a=1) == before
+
+
+def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    monkeypatch.setattr(cache_module, "_code_now", lambda: "an update in the middle of a run")
+    _keep(cache, key)
+    assert list(cache.entries()) == []
+
+
+def test_nothing_is_kept_once_a_tool_or_the_environment_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    with monkeypatch.context() as changed:
+        changed.setattr(cache_module, "versions", lambda *_: (("openvino", "0"),))
+        _keep(cache, key)
+    with monkeypatch.context() as changed:
+        changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+        _keep(cache, key)
+    assert list(cache.entries()) == []
+    _keep(cache, key)
+    assert len(list(cache.entries())) == 1
+
+
+def test_pruning_removes_the_unused_and_then_the_least_recent(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    keys = [key_of(n=n) for n in range(3)]
+    for age, key in enumerate(keys):
+        _keep(cache, key, "x" * 100)
+        entry = cache.fetch("stage", key, tmp_path / "out")
+        assert entry is not None
+        then = entry.made - age * 86400
+        os.utime(entry.folder / "entry.json", (then, then))
+    assert cache.prune(oldest_days=1.5, largest_gb=1) == (1, 100)
+    assert cache.prune(oldest_days=1e6, largest_gb=1e-7) == (1, 100)
+    assert [entry.key for entry in cache.entries()] == [keys[0]]
+    assert cache.clear() == (1, 100)
+    assert not cache.root.exists() or not list(cache.entries())
+
+
+def test_an_evaluation_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    memo = Evaluations(Cache(tmp_path))
+    values = np.array([[1.0, np.nan], [np.inf, 1e-300]])
+    assert memo.find("a") is None
+    memo.keep("a", values)
+    found = memo.find("a")
+    assert found is not None
+    assert found.tobytes() == values.tobytes()
+    assert memo.find("b") is None
+
+
+def test_an_entry_that_somebody_else_wrote_is_none(tmp_path: Path) -> None:
+    cache, key = Cache(tmp_path), key_of(a=1)
+    folder = tmp_path / "stage" / key[:2] / key
+    folder.mkdir(parents=True)
+    (folder / "entry.json").write_text(json.dumps({"kind": "stage"}))
+    assert cache.fetch("stage", key, tmp_path / "out") is None
+    assert list(cache.entries()) == []

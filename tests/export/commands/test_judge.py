@@ -1,0 +1,324 @@
+"""Files that other tools made of timm's model, by the real exporters: the healthy pass, the spoilt are refused."""
+
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from efficientvit.errors import BadInput, BrokenArtifact
+from efficientvit.weights.source import find_weights
+from export.bench.timm_export import stock_model
+from export.cli import main as cli
+from export.commands.judge import Judged, judge_file
+from export.exits import Exit
+from runtimes.openvino.runtime import import_openvino
+from runtimes.runtime import Evidence
+from validation.external.judge import Range, Scores
+from validation.gates.result import Gate
+
+SIZE = 64
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As timm would save it."""
+    path = tmp_path_factory.mktemp("weights") / "timm.pth"
+    torch.save(_timm().state_dict(), path)
+    return path
+
+
+def _timm() -> nn.Module:
+    """timm's M0 with our seeded weights, on which a check can fail."""
+    return stock_model(find_weights("seeded", "m0", SIZE).model)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A stock export by its tool, made once."""
+    folder = tmp_path_factory.mktemp("stock")
+    known: dict[str, Path] = {}
+
+    def make(tool: str) -> Path:
+        if tool not in known:
+            known[tool] = _MAKERS[tool](folder)
+        return known[tool]
+
+    return make
+
+
+@contextmanager
+def unheeded() -> Iterator[None]:
+    """Other people's tools warn of themselves and of each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+IMAGE = (torch.zeros(1, 3, SIZE, SIZE),)
+
+
+def _dynamo(folder: Path) -> Path:
+    path = folder / "dynamo.onnx"
+    with unheeded():
+        torch.onnx.export(_timm(), IMAGE, path, dynamo=True, verbose=False, external_data=False)
+    return path
+
+
+def _dynamic(folder: Path) -> Path:
+    path = folder / "dynamic.onnx"
+    images, shapes = (torch.zeros(2, 3, SIZE, SIZE),), ({0: torch.export.Dim("n")},)
+    with unheeded():
+        torch.onnx.export(_timm(), images, path, dynamo=True, verbose=False, external_data=True, dynamic_shapes=shapes)
+    assert path.with_name("dynamic.onnx.data").exists()
+    return path
+
+
+def _torchscript(folder: Path) -> Path:
+    path = folder / "script.onnx"
+    with unheeded():
+        torch.onnx.export(_timm(), IMAGE, path, dynamo=False, opset_version=17)
+    return path
+
+
+def _training(folder: Path) -> Path:
+    """Not in eval mode, nothing folded: BatchNorm takes the batch's own statistics."""
+    path, mode = folder / "training.onnx", torch.onnx.TrainingMode.TRAINING
+    images = (torch.zeros(4, 3, SIZE, SIZE),)
+    with unheeded():
+        torch.onnx.export(
+            _timm().train(), images, path, dynamo=False, opset_version=17, training=mode, do_constant_folding=False
+        )
+    return path
+
+
+def _openvino(folder: Path, *, half: bool) -> Path:
+    openvino = import_openvino()
+    path = folder / f"ir{16 if half else 32}.xml"
+    with unheeded():
+        model = openvino.convert_model(_timm(), example_input=IMAGE[0], input=[(1, 3, SIZE, SIZE)])
+    openvino.save_model(model, path, compress_to_fp16=half)
+    return path
+
+
+def _coreml(folder: Path) -> Path:
+    ct = pytest.importorskip("coremltools")
+    path = folder / "app.mlpackage"
+    with unheeded():
+        traced = torch.jit.trace(_timm(), IMAGE[0])
+        inputs = [ct.TensorType("x", shape=IMAGE[0].shape)]
+        ct.convert(traced, inputs=inputs, convert_to="mlprogram", skip_model_load=True).save(str(path))
+    return path
+
+
+_MAKERS: dict[str, Callable[[Path], Path]] = {
+    "torch.onnx, dynamo": _dynamo,
+    "torch.onnx, dynamic batch": _dynamic,
+    "torch.onnx, TorchScript": _torchscript,
+    "torch.onnx, training": _training,
+    "OpenVINO fp32": lambda folder: _openvino(folder, half=False),
+    "OpenVINO fp16": lambda folder: _openvino(folder, half=True),
+    "Core ML": _coreml,
+}
+
+
+def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, softmax: bool = False) -> Path:  # type: ignore[assignment]
+    """The same file with elementwise nodes in front of the network, or a softmax behind it."""
+    model = onnx.load(source)
+    graph = model.graph
+    given = graph.input[0].name
+    nodes, last = [], given
+    for i, (kind, value) in enumerate(before):
+        if kind == "Transpose":
+            nodes.append(helper.make_node(kind, [last], [f"in{i}"], perm=value))
+            shape = graph.input[0].type.tensor_type.shape.dim
+            shape[1].dim_value, shape[3].dim_value = SIZE, 3
+        else:
+            constant = np.array(value, np.float32).reshape(1, -1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(constant, f"value{i}"))
+            nodes.append(helper.make_node(kind, [last, f"value{i}"], [f"in{i}"]))
+        last = f"in{i}"
+    for node in graph.node:
+        node.input[:] = [last if name == given else name for name in node.input]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+    if softmax:
+        output = graph.output[0].name
+        graph.node.append(helper.make_node("Softmax", [output], ["probabilities"], axis=-1))
+        graph.output[0].name = "probabilities"
+    onnx.save(model, out)
+    return out
+
+
+def judged(path: Path, weights: Path | str, **options: Any) -> Judged:
+    return judge_file("m0", str(weights), path, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("tool", [tool for tool in _MAKERS if "training" not in tool])
+def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], checkpoint: Path) -> None:
+    result = judged(made(tool), checkpoint)
+    assert result.code(Evidence.REFERENCE) is Exit.OK, result.found.verdict
+    assert result.found.taken.range is Range.NORMALISED
+    assert result.blame is None
+    assert (result.found.verdict.report.evidence is Evidence.NATIVE) == (tool != "Core ML")
+    traced = next(gate for gate in result.found.verdict.report.gates if gate.gate is Gate.CONSTANTS)
+    assert traced.detail.startswith(("0 of", "1", "2", "3"))
+    assert "within rounding" in traced.detail
+
+
+NORMALISE = [("Sub", MEAN), ("Div", STD)]
+
+
+def test_half_precision_ports_are_fed_and_probabilities_in_half_refused(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    from onnxconverter_common import float16
+
+    for softmax in (False, True):
+        source = made("torch.onnx, dynamo")
+        if softmax:
+            source = wrapped(source, tmp_path / "softmax.onnx", softmax=True)
+        with unheeded():
+            half = float16.convert_float_to_float16(onnx.load(source), min_positive_val=1e-30, max_finite_val=6e4)
+        path = tmp_path / "half.onnx"
+        onnx.save(half, path)
+        if softmax:
+            with pytest.raises(BadInput, match="probabilities in float16"):
+                judged(path, checkpoint, scores=Scores.PROBABILITIES)
+            continue
+        result = judged(path, checkpoint)
+        assert result.foreign.image.dtype == "float16"
+        assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+
+
+def test_layout_and_range_are_recognised(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
+    before = [("Transpose", [0, 3, 1, 2]), ("Div", [255.0]), *NORMALISE]
+    result = judged(wrapped(made("torch.onnx, dynamo"), tmp_path / "nhwc.onnx", before), checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+    assert result.foreign.channels_last
+    assert result.found.taken.range is Range.BYTES
+    assert result.found.taken.recognised
+
+
+def test_the_wrong_std_baked_in_is_refused_and_blamed(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    wrong = [("Sub", MEAN), ("Div", [sum(STD) / 3])]
+    result = judged(wrapped(made("torch.onnx, dynamo"), tmp_path / "std.onnx", wrong), checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert result.found.taken.range is Range.UNIT
+    assert result.blame is not None
+    assert {suspect.layer.kind for suspect in result.blame.suspects[:2] if suspect.layer} == {"Sub", "Div"}
+
+
+def test_probabilities_are_refused_for_logits_and_judged_when_asked_for(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    path = wrapped(made("torch.onnx, dynamo"), tmp_path / "probabilities.onnx", softmax=True)
+    result = judged(path, checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert "gives probabilities, not logits" in result.found.verdict.report.gates[0].detail
+    assert judged(path, checkpoint, scores=Scores.PROBABILITIES).code(Evidence.NATIVE) is Exit.OK
+    stock = judged(made("torch.onnx, dynamo"), checkpoint, scores=Scores.PROBABILITIES)
+    assert stock.code(Evidence.NATIVE) is Exit.REJECTED
+
+
+def test_another_checkpoint_is_refused(made: Callable[[str], Path]) -> None:
+    result = judged(made("torch.onnx, dynamo"), "seeded:1")
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert any("none of its weights is of this checkpoint" in note for note in result.found.notes)
+    assert result.blame is not None
+    assert result.blame.suspects[0].module == "stem.conv1"
+
+
+def test_training_mode_is_refused_and_its_first_normalisation_blamed(
+    made: Callable[[str], Path], checkpoint: Path
+) -> None:
+    result = judged(made("torch.onnx, training"), checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert result.blame is not None
+    first = result.blame.suspects[0]
+    assert first.layer is not None
+    assert first.layer.kind == "BatchNormalization"
+    assert first.module == "stem.conv1.norm"
+
+
+def test_a_fault_in_a_strangers_file_is_laid_on_its_layer(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(made("torch.onnx, dynamo"))
+    node = [node for node in model.graph.node if node.op_type == "Sigmoid"][1]
+    node.op_type = "HardSigmoid"
+    path = tmp_path / "hard.onnx"
+    onnx.save(model, path)
+    result = judged(path, checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert result.blame is not None
+    assert result.blame.suspects[0].module == "stage3.downsample.merge.gate"
+
+
+def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nothing that can be judged"):
+        judged(tmp_path / "none.onnx", checkpoint)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(made("torch.onnx, dynamo").read_bytes()[:5000])
+    with pytest.raises(BrokenArtifact, match="cannot be read"):
+        judged(broken, checkpoint)
+    features = tmp_path / "features.onnx"
+    model = onnx.load(made("torch.onnx, dynamo"))
+    gemm = model.graph.node[-1]
+    model.graph.output[0].name = gemm.input[0]
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 192
+    onnx.save(model, features)
+    with pytest.raises(BadInput, match="no classifier of 1000 classes"):
+        judged(features, checkpoint)
+    both = onnx.load(made("torch.onnx, dynamo"))
+    both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
+    onnx.save(both, features)
+    with pytest.raises(BadInput, match="no classifier of 1000 classes"):
+        judged(features, checkpoint)
+
+
+def test_the_command(
+    made: Callable[[str], Path],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "theirs.onnx"
+    shutil.copyfile(made("torch.onnx, dynamo"), path)
+    command = ["vit-export", "judge", "m0", str(path), "-w", str(checkpoint)]
+    monkeypatch.setattr(sys, "argv", [*command, "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr()
+    assert stopped.value.code == Exit.OK
+    found = json.loads(printed.out)
+    assert (found["status"], found["range"], found["scores"]) == ("verified", "normalised", "logits")
+    assert found["gates"]["structure"]["passed"]
+    assert "verified" in printed.err
+    monkeypatch.setattr(sys, "argv", [*command, "--range", "unit"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == Exit.REJECTED
+    assert "rejected" in capsys.readouterr().err

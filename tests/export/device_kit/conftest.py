@@ -1,0 +1,288 @@
+"""Small exports made by hand, their kits, and devices that run the kits' own scripts on stand-ins."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from efficientvit.images.preprocessing import Preprocessing
+from export.device_kit.kit import write_kit
+from export.pipeline.manifest import write_json
+from runtimes.artifact import Dtype, Precision, digest
+from validation.inputs.golden_set import Kind
+from validation.inputs.synthetic import synthetic
+from validation.reference import file
+from validation.reference.model import Reference
+
+HERE = Path(__file__).parent
+SIDE, CLASSES, FLOOR = 64, 12, 1e-3
+FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
+BUILT_WITH = {"product": "tensorrt-rtx", "version": "0.test", "sm": "89", "tf32": "off"}
+
+
+def _reference(precision: Precision, *, images: bool, quality_budget: float | None = None) -> Reference:
+    golden = synthetic(Preprocessing(image_size=SIDE))
+    logits = np.random.default_rng(7).standard_normal((len(golden), CLASSES))
+    judged = np.ones(len(golden), dtype=bool)
+    judged[golden.names.index("flat-black")] = False
+    return Reference(
+        golden=golden,
+        precision=precision,
+        logits=logits,
+        structure=logits,
+        judged=judged,
+        floors=dict.fromkeys(Kind, FLOOR),
+        structure_floors=dict.fromkeys(Kind, 1e-6),
+        constants={},
+        image_input=images,
+        quality_budget=quality_budget,
+    )
+
+
+def _written(
+    folder: Path, reference: Reference, artifact: Path, settings: dict[str, Any], stage: str, changes: dict[str, Any]
+) -> Path:
+    """The evidence and the manifest around an artifact that lies in `folder/ship`; `changes` go into the manifest."""
+    (folder / "evidence").mkdir()
+    file.save(reference, folder / "evidence")
+    shipped = artifact.with_name("runtime-settings.json")
+    write_json(shipped, settings)
+    precision = reference.precision
+    manifest = {
+        "schema": 1,
+        "vit_export": "0.0.test",
+        "status": "not_run",
+        "model": {
+            "name": "m0",
+            "image_size": SIDE,
+            "classes": CLASSES,
+            "batch": 1,
+            "inputs": [{"name": "image"}],
+            "outputs": [{"name": "logits"}],
+        },
+        "golden": {"sha256": reference.golden.sha256},
+        "reference": {
+            "path": "evidence/reference.safetensors",
+            "sha256": digest(folder / "evidence" / "reference.safetensors"),
+        },
+        "precision": {
+            "weights": precision.weights,
+            "activations": precision.activations,
+            "execution": precision.execution,
+        },
+        "settings": {"shipped": {"path": "ship/runtime-settings.json", "sha256": digest(shipped)}},
+        "stages": [
+            {"name": stage, "artifact": {"format": stage, "sha256": digest(artifact), "source_sha256": None}},
+        ],
+        "artifact": f"ship/{artifact.name}",
+        "coreml": None,
+        "tensorrt": None,
+        "devices": [],
+    }
+    write_json(folder / "manifest.json", {**manifest, **changes})
+    return folder
+
+
+def make_export(folder: Path, *, images: bool = True, precision: Precision = FP16, **changes: Any) -> Path:
+    """A Core ML folder as an export leaves it."""
+    package = folder / "ship" / "efficientvit_m0.mlpackage"
+    (package / "Data" / "weights").mkdir(parents=True)
+    (package / "Manifest.json").write_text("{}\n")
+    (package / "Data" / "weights" / "weight.bin").write_bytes(np.random.default_rng(8).bytes(1000))
+    coreml: dict[str, Any] = {
+        "input": "image" if images else "tensor",
+        "labels": None,
+        "metadata": {},
+        "neural_engine": None,
+    }
+    reference = _reference(precision, images=images)
+    return _written(folder, reference, package, {"compute_units": "ALL"}, "coreml", {"coreml": coreml, **changes})
+
+
+def make_engine(
+    folder: Path,
+    *,
+    batch: int | None = 1,
+    precision: Precision = FP16,
+    quality_budget: float | None = None,
+    product: str = "tensorrt-rtx",
+    **changes: Any,
+) -> Path:
+    """A TensorRT folder as an export leaves it; `batch` None: a dynamic one, with the profile 1 4 16."""
+    engine = folder / "ship" / "efficientvit_m0.engine"
+    engine.parent.mkdir(parents=True)
+    engine.write_bytes(b"an engine of " + product.encode())
+    engine.with_suffix(".onnx").write_bytes(b"a typed ONNX file")
+    model = {"name": "m0", "image_size": SIDE, "classes": CLASSES, "batch": "dynamic" if batch is None else batch}
+    ports = {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}
+    built_with = {**BUILT_WITH, "product": product}
+    tensorrt = {"sm": [89], "profile": [1, 4, 16], "calibration": None, "built_with": built_with}
+    reference = _reference(precision, images=False, quality_budget=quality_budget)
+    changes = {"model": {**model, **ports}, "tensorrt": tensorrt, **changes}
+    return _written(folder, reference, engine, built_with, "tensorrt", changes)
+
+
+@pytest.fixture
+def make() -> Callable[..., Path]:
+    return make_export
+
+
+@pytest.fixture
+def make_gpu() -> Callable[..., Path]:
+    return make_engine
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An export that takes images, with its kit."""
+    made = make_export(tmp_path / "m0-coreml-fp16")
+    write_kit(made)
+    return made
+
+
+@pytest.fixture
+def engine_folder(tmp_path: Path) -> Path:
+    """An engine of batch 1, with its kit."""
+    made = make_engine(tmp_path / "m0-tensorrt-fp16")
+    write_kit(made)
+    return made
+
+
+@dataclass
+class Device:
+    """A Mac that is none: runs a kit's script with the stand-in, in the way that `unit` and `noise` say.
+
+    `wrong`: the case, by its place in the kit, that a behaviour may single out. `logits`: what the artifact answers to
+    each golden image, in order; the reference's where it is None.
+    """
+
+    folder: Path
+    scratch: Path
+    noise: float = FLOOR
+    unit: dict[str, str] = field(default_factory=dict)
+    wrong: int = 0
+    logits: Any = None
+
+    script = "check_on_mac.py"
+    standin = HERE / "standin"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "kit" / "device-report.json"
+
+    @property
+    def predictions(self) -> list[str]:
+        """The compute unit of every prediction so far."""
+        return (self.scratch / "log").read_text().split()
+
+    def more(self) -> dict[str, Any]:
+        """What else the stand-in is told."""
+        return {}
+
+    def programs(self) -> Path:
+        """A folder with stand-ins for the system's programs."""
+        folder = self.scratch / "bin"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        data = self.folder / "kit" / "data"
+        cases = json.loads((data / "kit.json").read_text())["cases"]
+        reference = file.load(self.folder / "evidence")
+        rows = [reference.golden.names.index(case["name"].split(" in a batch")[0]) for case in cases]
+        digests = [hashlib.sha256((data / case["input"]).read_bytes()).hexdigest() for case in cases]
+        logits = reference.logits if self.logits is None else self.logits
+        np.savez(self.scratch / "table.npz", digests=np.array(digests), logits=logits[rows])
+        plan = {
+            "noise": self.noise,
+            "unit": self.unit,
+            "wrong": digests[self.wrong],
+            "log": str(self.scratch / "log"),
+            "table": str(self.scratch / "table.npz"),
+            **self.more(),
+        }
+        (self.scratch / "log").touch()
+        (self.scratch / "plan.json").write_text(json.dumps(plan))
+        environment = {
+            "PYTHONPATH": str(self.standin),
+            "STANDIN": str(self.scratch / "plan.json"),
+            "PATH": f"{self.programs()}{os.pathsep}{os.environ['PATH']}",
+        }
+        return subprocess.run(
+            [sys.executable, str(self.folder / "kit" / self.script), *arguments],
+            env={**os.environ, **environment},
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+
+@dataclass
+class GpuHost(Device):
+    """A GPU host that is none. The fields are those of the plan, standin_gpu/fake_gpu.py."""
+
+    batches: tuple[int, ...] = (1,)
+    gpus: int = 1
+    graph: str | None = None
+    missing: tuple[str, ...] = ()
+    real: bool = False
+
+    script = "check_on_gpu.py"
+    standin = HERE / "standin_gpu"
+
+    @property
+    def launches(self) -> list[tuple[str, int]]:
+        """Unit and batch of every run so far."""
+        lines = (self.scratch / "log").read_text().splitlines()
+        return [(unit, int(batch)) for unit, batch in (line.split() for line in lines)]
+
+    def more(self) -> dict[str, Any]:
+        engine = (self.folder / "kit" / "data" / "model.engine").read_bytes()
+        fields = {name: getattr(self, name) for name in ("batches", "gpus", "graph", "missing", "real")}
+        return {**fields, "shipped": hashlib.sha256(engine).hexdigest()}
+
+
+def _scratch(tmp_path: Path) -> Path:
+    scratch = tmp_path / "device"
+    scratch.mkdir()
+    return scratch
+
+
+@pytest.fixture
+def device(folder: Path, tmp_path: Path) -> Device:
+    return Device(folder, _scratch(tmp_path))
+
+
+@pytest.fixture
+def gpu_host(engine_folder: Path, tmp_path: Path) -> GpuHost:
+    return GpuHost(engine_folder, _scratch(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def healthy_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of every unit, not timed. The kit is the same bytes wherever it is made, so it is any such folder's report."""
+    base = tmp_path_factory.mktemp("healthy")
+    made = make_export(base / "m0-coreml-fp16")
+    write_kit(made)
+    healthy = Device(made, base)
+    assert healthy.run("--no-time").returncode == 0
+    return healthy.report.read_text()
+
+
+@pytest.fixture(scope="session")
+def healthy_gpu_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same of an engine: RTX's shipped, ENTERPRISE's rebuilt."""
+    base = tmp_path_factory.mktemp("healthy-gpu")
+    made = make_engine(base / "m0-tensorrt-fp16")
+    write_kit(made)
+    healthy = GpuHost(made, base)
+    ran = healthy.run("--no-time")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return healthy.report.read_text()

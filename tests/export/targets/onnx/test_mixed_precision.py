@@ -1,0 +1,258 @@
+"""int8 over its budget: the layers that cost the most stay in float32, as few as it takes, by name, and no others."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from efficientvit.errors import ArtifactChanged
+from efficientvit.spec import model_spec
+from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
+from efficientvit.weights.seeded import seeded
+from export.commands.verify import verify
+from export.folder.exported import open_exported
+from export.pipeline import run as pipeline
+from export.pipeline.outcome import Outcome
+from export.progress import Silent
+from export.request.evaluation import Evaluation
+from export.request.request import Request
+from export.targets.onnx.float_layers import leave_in_float
+from export.targets.onnx.int8_options import Int8Options
+from export.targets.onnx.mixed_precision import _fewest
+from runtimes.artifact import Dtype, digest
+from runtimes.onnx.qdq import activation_quantisers, layers, left_out, not_left_out
+from runtimes.onnx.runtime import OnnxRuntime
+from tests.export.pipeline.eval_folder import write_eval_folder
+from validation.judge import judge
+from validation.verdict import Rejected, VerifiedArtifact
+
+ROOT = Path(__file__).parents[4]
+SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+SPOILT = "stage1.block1.ffn1.branch"
+OUTLIER = f"{SPOILT}.project/Conv"
+
+
+def _with_an_outlier(path: Path) -> Path:
+    """The same function, of which one hidden channel is a thousand times larger, and read a thousand times smaller.
+
+    Float arithmetic doesn't mind. One range for the whole tensor leaves the other channels a quarter of an integer.
+    """
+    model = seeded(model_spec("m0", 64))
+    branch = model.get_submodule(SPOILT)
+    expand, project = branch.get_submodule("expand"), branch.get_submodule("project")
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            expand.get_parameter(f"norm.{name}")[3] *= 1000
+        project.get_parameter("conv.weight")[:, 3] /= 1000
+    save_checkpoint(model, path)
+    return path
+
+
+def _export(weights: str, out: Path, **options: Any) -> Outcome:
+    request = Request(
+        models=("m0",),
+        targets=("onnx",),
+        precision="int8",
+        weights=weights,
+        image_size=64,
+        calibrate="golden",
+        out=out,
+        time=False,
+        **options,
+    )
+    (outcome,) = pipeline.run(request, Silent())
+    return outcome
+
+
+@dataclass(frozen=True)
+class Made:
+    """The export of a checkpoint whose int8 is over its budget."""
+
+    checkpoint: Path
+    outcome: Outcome
+
+    @property
+    def folder(self) -> Path:
+        assert self.outcome.folder is not None
+        return self.outcome.folder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("outlier")
+    checkpoint = _with_an_outlier(folder / "outlier.safetensors")
+    return Made(checkpoint, _export(str(checkpoint), folder / "out"))
+
+
+def test_the_layer_that_reads_the_outlier_stays_in_float32(made: Made) -> None:
+    final = made.outcome.final
+    assert isinstance(final, VerifiedArtifact)
+    left = final.artifact.precision.float_layers
+    assert OUTLIER in left
+    assert len(left) <= 4
+    model = onnx.load(made.folder / "ship" / "efficientvit_m0.onnx")
+    held = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for layer in left:
+        if layer.endswith("/Conv"):
+            name = f"{layer.removesuffix('/Conv')}.weight"
+            assert held[name] == onnx.TensorProto.FLOAT
+            assert f"{name}_quantized" not in held
+    assert len([name for name in held if name.endswith("weight_quantized")]) == 129 - len(left)
+
+
+def test_nobody_can_overlook_it(made: Made) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(made.manifest)
+    left = made.manifest["precision"]["float_layers"]
+    assert OUTLIER in left
+    stage = made.manifest["stages"][-1]
+    (note,) = [note for note in stage["artifact"]["notes"] if "float32" in note]
+    assert note.startswith(f"{len(left)} of 153 layers left in float32")
+    assert ", ".join(left) in note
+    assert ", ".join(left) in stage["verdict"]["gates"]["operators"]["warning"]
+    page = (made.folder / "report.html").read_text(encoding="utf-8")
+    assert f"<b>Not all of it is int8</b>: {len(left)} layers" in page
+    assert ", ".join(left) in page
+
+
+def test_the_folder_gives_the_same_verdict_with_and_without_the_weights(made: Made) -> None:
+    for weights in (None, str(made.checkpoint)):
+        verification = verify(made.folder, weights)
+        assert isinstance(verification.verdict, VerifiedArtifact)
+        assert verification.verdict.artifact.precision.float_layers == tuple(made.manifest["precision"]["float_layers"])
+
+
+def _forged(made: Made, folder: Path, *more: str) -> Path:
+    """Another layer in float32, and a manifest with the digest of that file, but not with the layer's name."""
+    shutil.copytree(made.folder, folder)
+    path = folder / "ship" / "efficientvit_m0.onnx"
+    model = onnx.load(path)
+    source = onnx.ModelProto()
+    weight = f"{more[0].removesuffix('/Conv')}.weight"
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    scale = held[f"{weight}_scale"].reshape(-1, 1, 1, 1)
+    value = (held[f"{weight}_quantized"].astype(np.float32) * scale).astype(np.float32)
+    source.graph.initializer.append(onnx.numpy_helper.from_array(value, weight))
+    leave_in_float(model, source, more)
+    onnx.save(model, path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["stages"][-1]["artifact"]["sha256"] = digest(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_another_layer_without_its_quantisers_is_rejected(made: Made, tmp_path: Path) -> None:
+    folder = _forged(made, tmp_path / "forged", "stem.conv2/Conv")
+    verdict = verify(folder).verdict
+    assert isinstance(verdict, Rejected)
+    over = {str(gate.gate): gate.detail for gate in verdict.report.gates if not gate.passed}
+    assert over["operators"] == "1 x Conv not quantised"
+    assert "stem.conv2.weight" in over["constants"]
+
+
+def test_a_name_that_is_added_to_the_manifest_excuses_nothing(made: Made, tmp_path: Path) -> None:
+    """The reference in the folder is of another precision."""
+    folder = _forged(made, tmp_path / "forged", "stem.conv2/Conv")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["precision"]["float_layers"] = sorted([*manifest["precision"]["float_layers"], "stem.conv2/Conv"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for weights in (None, str(made.checkpoint)):
+        with pytest.raises(ArtifactChanged, match="the precision in"):
+            verify(folder, weights)
+
+
+def test_a_declared_layer_that_is_quantised_is_rejected(made: Made) -> None:
+    """By the operators gate, where manifest and reference agree on it."""
+    exported = open_exported(made.folder)
+    artifact = exported.artifact
+    more = replace(artifact.precision, float_layers=(*artifact.precision.float_layers, "stem.conv2/Conv"))
+    reference = replace(exported.reference, precision=more)
+    verdict = judge(replace(artifact, precision=more), reference, OnnxRuntime())
+    assert isinstance(verdict, Rejected)
+    assert "stem.conv2/Conv quantised, declared float32" in verdict.reason
+
+
+def test_all_int8_is_rejected_and_by_accuracy_too(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
+    labelled = write_eval_folder(tmp_path / "eval", load_checkpoint(made.checkpoint, "m0").model, 24)
+    outcome = _export(
+        str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True), evaluation=Evaluation(labelled)
+    )
+    assert isinstance(outcome.final, Rejected)
+    assert [gate.gate for gate in outcome.final.report.gates if not gate.passed] == ["quality", "accuracy"]
+    assert outcome.final.artifact.precision.float_layers == ()
+
+
+@dataclass
+class _Needs:
+    """Enough where all of these layers are in float32; counts how often it was asked."""
+
+    names: frozenset[str]
+    asked: int = 0
+
+    def __call__(self, layers: Any) -> bool:
+        self.asked += 1
+        return self.names <= set(layers)
+
+
+@pytest.mark.parametrize("needed", [("l0",), ("l3",), ("l0", "l5"), ("l2", "l3", "l9"), ("l39",)])
+def test_no_layer_is_left_that_need_not_be(needed: tuple[str, ...]) -> None:
+    ranked = [f"l{number}" for number in range(40)]
+    needs = _Needs(frozenset(needed))
+    chosen = _fewest(ranked, needs)
+    assert chosen is not None
+    assert set(needed) <= set(chosen)
+    assert needs.asked <= 2 * 6 + 16
+    if needed != ("l39",):  # of more than sixteen, not each is tried again
+        assert sorted(chosen) == sorted(needed)
+
+
+def test_where_no_number_is_enough_there_is_none() -> None:
+    needs = _Needs(frozenset({"elsewhere"}))
+    assert _fewest([f"l{number}" for number in range(20)], needs) is None
+    assert needs.asked == 6
+
+
+def test_reduced_range(tmp_path: Path) -> None:
+    """Weights in 7 bits, the addends in 8; bit for bit our own; the folder says so by name and precision."""
+    outcome = _export("seeded", tmp_path / "out", int8=Int8Options(reduce_range=True), quality_budget=0.5)
+    final = outcome.final
+    assert isinstance(final, VerifiedArtifact)
+    assert outcome.slug == "m0-64-onnx-int8-reduced-untrained"
+    assert final.artifact.precision.weights is Dtype.INT7
+    assert outcome.folder is not None
+    manifest = json.loads((outcome.folder / "manifest.json").read_text())
+    jsonschema.Draft202012Validator(SCHEMA).validate(manifest)
+    assert manifest["precision"]["weights"] == "int7"
+    model = onnx.load(outcome.folder / "ship" / "efficientvit_m0.onnx")
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    weights = [value for name, value in held.items() if name.endswith("weight_quantized")]
+    assert len(weights) == 129
+    assert all(np.abs(value.astype(int)).max() == 64 for value in weights)
+    addends = [value for name, value in held.items() if name.endswith("_quantized") and ".bias." in name]
+    assert max(value.max() for value in addends) == 255
+    assert isinstance(verify(outcome.folder, "seeded", 0.5).verdict, VerifiedArtifact)
+
+
+def test_all_layers_in_float32_leave_no_activation_quantised(made: Made) -> None:
+    model = onnx.load(made.folder / "ship" / "efficientvit_m0.onnx")
+    names = layers(model)
+    assert len(names) == 153
+    weights = [f"{name.rpartition('/')[0]}.weight" for name in names if "/MatMul" not in name]
+    source = onnx.ModelProto()
+    source.graph.initializer.extend(onnx.numpy_helper.from_array(np.zeros(1, np.float32), name) for name in weights)
+    leave_in_float(model, source, names)
+    assert not list(activation_quantisers(model))
+    assert not_left_out(model, names) == set()
+    assert left_out(model, depthwise=True, declared=names[1:]) == {"Conv": 1}

@@ -1,0 +1,89 @@
+"""An int8 IR: made, verified, attested, and verified again from the folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from export.selftest.faults.openvino.quantized import range_by_an_ulp
+from runtimes.openvino.runtime import import_openvino
+
+ROOT = Path(__file__).parents[4]
+FOLDER = "m0-96-openvino-int8-untrained"
+
+
+@pytest.fixture
+def made(exported_int8_ir: Any) -> Path:
+    assert exported_int8_ir.ran.code == 0, exported_int8_ir.ran.err
+    folder: Path = exported_int8_ir.out / FOLDER
+    return folder
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "copied" / FOLDER))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
+
+
+def test_it_passes_every_gate_in_integers(made: Path) -> None:
+    manifest = _manifest(made)
+    schema = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(manifest)
+    spent = {"weights": "int8", "activations": "symmetric8", "execution": "int8", "float_layers": []}
+    assert manifest["precision"] == spent
+    assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "trace", "simplify", "quantize", "openvino"]
+    verdict = manifest["stages"][-1]["verdict"]
+    assert (verdict["status"], verdict["evidence"]) == ("verified", "native")
+    gates = verdict["gates"]
+    for gate in ("interface", "operators", "constants", "structure", "ranges", "execution", "quality"):
+        assert gates[gate]["worst"] <= gates[gate]["budget"], gate
+    assert gates["precision"] is None
+
+
+def test_the_arithmetic_is_asked_for_and_attested(made: Path) -> None:
+    settings = json.loads((made / "ship" / "runtime-settings.json").read_text())
+    assert settings["INFERENCE_PRECISION_HINT"] == "f32"
+    effective = _manifest(made)["settings"]["effective"]
+    assert effective["precision"] == "int8"
+    assert effective["settings"]["INFERENCE_PRECISION_HINT"] == "f32"
+    assert effective["settings"]["kernels"].lower().count("_i8") >= 2
+    assert effective["settings"]["kernels in floats"] == "none"
+
+
+def test_no_quantiser_has_a_zero_point_and_attention_biases_are_floats(made: Path) -> None:
+    model = import_openvino().Core().read_model(made / "ship" / "efficientvit_m0.xml")
+    kinds = {op.get_type_name() for op in model.get_ops()}
+    assert "Subtract" not in kinds
+    softmaxes = [op for op in model.get_ops() if op.get_type_name() == "Softmax"]
+    assert len(softmaxes) > 10
+    for softmax in softmaxes:
+        addend = softmax.input_value(0).get_node().input_value(1).get_node()
+        assert (addend.get_type_name(), addend.get_element_type().to_dtype()) == ("Constant", np.float32)
+
+
+def test_the_folder_and_the_weights_give_the_same_verdict(made: Path, command: Any) -> None:
+    assert command("verify", str(made)).code == 0
+    assert command("verify", str(made), "-w", "seeded").code == 0
+
+
+def test_a_range_that_was_changed_afterwards_is_not_timed_nor_passed(copied: Path, command: Any) -> None:
+    range_by_an_ulp(copied / "ship" / "efficientvit_m0.xml", np.random.default_rng(0))
+    done = command("verify", str(copied))
+    assert done.code != 0
+    assert "sha256" in done.err
+
+
+def test_explain_and_diff_take_the_folder(made: Path, command: Any) -> None:
+    explained = command("explain", str(made), "--json")
+    assert explained.code == 0
+    assert len(json.loads(explained.out)["layers"]) > 100
+    same = command("diff", str(made), str(made), "--no-time")
+    assert same.code == 0, same.err

@@ -1,0 +1,76 @@
+"""Saved PyTorch programs: eager is the module, compiled is told apart, and what is no program is refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from efficientvit.errors import BadInput, StageFailed
+from efficientvit.model import EfficientViT
+from efficientvit.spec import model_spec
+from efficientvit.weights.seeded import seeded
+from export.bench.torch_export import to_torch
+from runtimes.artifact import Artifact, Dtype, digest
+from runtimes.pytorch.exported_program import TorchProgram
+from runtimes.runtime import Array, Evidence, Mode
+
+
+@pytest.fixture
+def program(module: EfficientViT, images: Array, tmp_path: Path) -> Artifact:
+    return to_torch(module, module.spec, len(images), tmp_path / "m.pt2")
+
+
+def test_eager_gives_the_modules_logits(program: Artifact, images: Array, expected: Array) -> None:
+    runtime = TorchProgram()
+    assert runtime.evidence is Evidence.NATIVE
+    assert runtime.unavailable() is None
+    before = torch.get_num_threads()
+    with runtime.open(program, threads=before + 1) as session:
+        assert np.allclose(session(images), expected, atol=1e-5)
+        assert session.attestation.runtime == "torch"
+        assert session.attestation.precision is Dtype.FP32
+        assert session.attestation.threads == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_another_batch_than_it_was_saved_for_is_refused(program: Artifact, images: Array) -> None:
+    with TorchProgram().open(program) as session, pytest.raises(BadInput, match="don't fit"):
+        session(images[:1])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+@pytest.mark.filterwarnings("ignore")  # of inductor's own
+def test_compiled_attests_itself_and_its_oracle_is_eager(images: Array, tmp_path: Path) -> None:
+    """Of a model with one block a stage and one head: compiling takes as long as there are operators."""
+    module = seeded(replace(model_spec("m0", 64, 10), depths=(1, 1, 1), heads=(1, 1, 1)))
+    program = to_torch(module, module.spec, len(images), tmp_path / "small.pt2")
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(images)).numpy()
+    runtime = TorchProgram(compiled=True)
+    with runtime.open(program) as session:
+        assert np.allclose(session(images), expected, atol=1e-5)
+        assert session.attestation.runtime == "torch.compile"
+        assert session.attestation.settings["backend"] == "inductor"
+        assert session.attestation.settings["freezing"] == "True"
+        assert session.attestation.settings["cpp_wrapper"] == "True"
+    with runtime.open(program, Mode.ORACLE) as session:
+        assert session.attestation.runtime == "torch"
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    reason = TorchProgram(compiled=True).unavailable()
+    assert reason is not None
+    assert "no 'no-such-compiler'" in reason
+    assert TorchProgram().unavailable() is None
+
+
+def test_a_file_that_is_no_program_is_refused(program: Artifact, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pt2"
+    broken.write_bytes(program.path.read_bytes()[:1000])
+    spoilt = replace(program, path=broken, sha256=digest(broken))
+    with pytest.raises(StageFailed, match="broken"), TorchProgram().open(spoilt):
+        pass

@@ -1,0 +1,108 @@
+"""A folder of labelled images: which class a folder is, what is read, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientvit.errors import BadLabelledSet
+from efficientvit.images.preprocessing import Preprocessing
+from validation.inputs.labelled_images import BY_INDEX, BY_LABEL, BY_ORDER, classes_of, labelled_images
+from validation.inputs.photos import photos
+
+CONTRACT = Preprocessing(image_size=32)
+LABELS = ("great white shark", "tench", "goldfish")
+
+
+def _write(folder: Path, *names: str) -> Path:
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels", "found", "how"),
+    [
+        (["0", "2"], (), {"0": 0, "2": 2}, BY_INDEX),
+        (["00", "01"], LABELS, {"00": 0, "01": 1}, BY_INDEX),
+        (["Great_White_Shark", "tench"], LABELS, {"Great_White_Shark": 0, "tench": 1}, BY_LABEL),
+        (["n01440764", "n01443537", "n01484850"], LABELS, {"n01440764": 0, "n01443537": 1, "n01484850": 2}, BY_ORDER),
+        (["b", "c", "a"], (), {"a": 0, "b": 1, "c": 2}, BY_ORDER),
+        (["0", "1"], ("0", "1", "2"), {"0": 0, "1": 1}, BY_INDEX),  # both readings, and they agree
+    ],
+)
+def test_a_folder_is_a_class(folders: list[str], labels: tuple[str, ...], found: dict[str, int], how: str) -> None:
+    assert classes_of(folders, 3, labels) == (found, how)
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels", "why"),
+    [
+        (["1", "2", "3"], (), "there is no class 3: indices go from 0"),
+        (["1", "01"], (), "1 and 01 both mean class 1"),
+        (["tench", "Tench"], LABELS, "both mean class 1"),
+        (["tench", "trout"], LABELS, "trout is not"),
+        (["0", "tench"], LABELS, "some are"),
+        (["0", "1", "cat"], (), "cat is not"),
+        (["a", "b"], (), "their number is not that of the classes"),
+        (["n01440764"], LABELS, "their number is not that of the classes"),
+        (["0", "1"], ("1", "0", "2"), "they mean different classes"),
+    ],
+)
+def test_a_folder_that_could_be_anything_is_refused(folders: list[str], labels: tuple[str, ...], why: str) -> None:
+    with pytest.raises(BadLabelledSet, match=why) as caught:
+        classes_of(folders, 3, labels)
+    assert caught.value.expected is not None
+    assert str(len(folders)) in str(caught.value.got)
+    assert caught.value.next_step is not None
+
+
+def test_images_go_the_way_of_golden_photos(tmp_path: Path) -> None:
+    folder = _write(tmp_path, "1/b.png", "1/deep/a.png", "0/c.png")
+    (folder / "labels.txt").write_text("beside the classes, and so passed over")
+    (folder / ".git").mkdir()
+    images = labelled_images(folder, CONTRACT, 3)
+    assert images.names == ("0/c.png", "1/b.png", "1/deep/a.png")
+    assert images.classes.tolist() == [0, 1, 1]
+    golden = photos(folder / "1", CONTRACT)
+    assert [np.array_equal(images.pixels[row], golden.members[row - 1].data) for row in (1, 2)] == [True, True]
+
+
+def test_a_file_that_is_no_image(tmp_path: Path) -> None:
+    folder = _write(tmp_path, "0/a.png", "1/b.png")
+    (folder / "1" / "notes.jpg").write_text("no image")
+    with pytest.raises(BadLabelledSet, match=r"1/notes\.jpg") as caught:
+        labelled_images(folder, CONTRACT, 2)
+    assert "--skip-bad-photos" in str(caught.value)
+    images = labelled_images(folder, CONTRACT, 2, skip_bad=True)
+    assert (images.names, images.skipped) == (("0/a.png", "1/b.png"), ("1/notes.jpg",))
+
+
+def test_a_folder_with_nothing_to_use(tmp_path: Path) -> None:
+    with pytest.raises(BadLabelledSet, match="no folder"):
+        labelled_images(tmp_path / "nowhere", CONTRACT, 2)
+    with pytest.raises(BadLabelledSet, match="no sub-folders"):
+        labelled_images(_write(tmp_path / "flat", "a.png"), CONTRACT, 2)
+    for name in ("0", "1"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    with pytest.raises(BadLabelledSet, match="empty"):
+        labelled_images(tmp_path / "empty", CONTRACT, 2)
+    (tmp_path / "empty" / "0" / "a.png").write_text("no image")
+    with pytest.raises(BadLabelledSet, match="no usable image"):
+        labelled_images(tmp_path / "empty", CONTRACT, 2, skip_bad=True)
+
+
+def test_every_class_folder_counts_though_it_be_empty(tmp_path: Path) -> None:
+    """Or the others would move up: `c` is the third class with or without images of the second."""
+    folder = _write(tmp_path, "a/x.png", "c/y.png")
+    (folder / "b").mkdir()
+    assert labelled_images(folder, CONTRACT, 3).classes.tolist() == [0, 2]
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    labelled_images(_write(tmp_path, "0/a.png", "1/b.png"), CONTRACT, 2, step=said.append)
+    assert said == ["--eval: reading image 1 of 2"]

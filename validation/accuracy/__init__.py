@@ -1,0 +1,1 @@
+"""Top-1 on labeled images, and whether a loss is real."""

@@ -1,0 +1,1 @@
+"""Which layer of a rejected artifact is at fault, and why."""

@@ -1,0 +1,62 @@
+"""Which layer of a quantised artifact executes wrongly when fed the right inputs, or was calibrated wrongly."""
+
+import numpy as np
+
+from runtimes.artifact import Artifact, Format
+from runtimes.onnx.graph import load_onnx
+from runtimes.openvino.fake_quantize import makers_of_quantised
+from runtimes.tensorrt.evaluated import typed_onnx
+from validation.blame.ranking import SHOWN, Blame, LayerError, Suspect
+from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
+from validation.int8.layerwise import layer_deviations
+from validation.int8.ranges import calibrated_ranges
+from validation.reference.model import ReferenceModel
+
+_IMAGES = 4
+
+
+def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
+    """The first layers, in the network's order, that leave the oracle's integers although they were fed its inputs."""
+    batch = artifact.batch or 1
+    judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
+    rows = np.resize(judged, -(-_IMAGES // batch) * batch)
+    layers, modules = [], modules_of_quantised(artifact)
+    for deviation in layer_deviations(artifact, model.golden.images[rows]):
+        error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
+        kind, module = "quantised" if deviation.integer else "layer", modules.get(deviation.tensor, "")
+        nowhere = float("nan")
+        layers.append(LayerError(deviation.tensor, kind, module, error, limit, error <= limit, nowhere, nowhere))
+    wrong = [layer for layer in layers if not layer.passed][:SHOWN]
+    return Blame(
+        tuple(Suspect(layer.module, None, layer, "fed the oracle's inputs it gives something else") for layer in wrong),
+        tuple(layers),
+        None if wrong else "every layer that was fed the oracle's inputs is within its limit",
+    )
+
+
+def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
+    """Activations whose quantisers saturate, or waste their integers, the worst first."""
+    modules = modules_of_quantised(artifact)
+    reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
+    ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
+    suspects = []
+    for tensor in sorted(ratios, key=lambda name: -ratios[name])[:SHOWN]:
+        calibrated, largest = reached[tensor]
+        if ratios[tensor] <= RANGE_FACTOR:
+            break
+        does = "saturates" if largest > calibrated else "wastes its integers"
+        error = LayerError(
+            tensor, "quantiser", modules.get(tensor, ""), ratios[tensor], RANGE_FACTOR, False, -largest, largest
+        )
+        suspects.append(
+            Suspect(error.module, None, error, f"{does}: calibrated to {calibrated:.4g}, reaches {largest:.4g}")
+        )
+    return Blame(tuple(suspects))
+
+
+def modules_of_quantised(artifact: Artifact) -> dict[str, str]:
+    """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
+    if artifact.format is Format.OPENVINO:
+        return makers_of_quantised(artifact.path)
+    nodes = load_onnx(typed_onnx(artifact)).graph.node
+    return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

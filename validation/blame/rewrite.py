@@ -1,0 +1,80 @@
+"""Which rewrite from the trained to the deploy form is wrong, and in which module. Everything in float64."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientvit.deploy import rewrites
+from efficientvit.deploy.image_input import divided_by_std
+from efficientvit.model import EfficientViT
+from runtimes.artifact import Dtype
+from runtimes.layers import Layers
+from validation.blame.capture import capture
+from validation.blame.matching import Right, RightTensor, matched
+from validation.blame.ranking import Blame, rank
+from validation.gates.rewrite import EXACT
+from validation.metrics import relative_error
+from validation.reference.model import ReferenceModel
+
+_FLOOR = EXACT / 10
+_FACTOR = 10.0
+_IMAGES = 2
+
+
+def blame_rewrite(model: ReferenceModel, *, image_input: bool = False) -> Blame:
+    """The first rewrite after which the logits are off, and the modules whose tensors the form before it has not.
+
+    Where every rewrite is right by itself, what is exported is compared with what they make.
+    """
+    rows = [row for row in range(len(model.golden)) if model.judged[row]][:_IMAGES]
+    if not rows:
+        return Blame((), note="there is no golden image on which the model is well conditioned")
+    images = model.images[rows].double()
+    before, name = model.exact, "trained"
+    for after, step in _forms(model.exact):
+        if not _is_right(after, images, model.logits[rows]):
+            return _compared(before, after, images, f"rewrite '{step}' changes the logits")
+        before, name = after, step
+    last = model.rewritten
+    if not _is_right(last, images, model.logits[rows]):
+        return _compared(before, last, images, f"the deploy form is not what the rewrites up to '{name}' make")
+    if image_input:
+        std = model.golden.preprocessing.std
+        behind = divided_by_std(last, std)
+        scaled = images * torch.tensor(std, dtype=images.dtype).reshape(1, 3, 1, 1)
+        if not _is_right(behind, scaled, model.logits[rows]):
+            return _compared(last, behind, scaled, "the first convolution behind an image input is not divided by std")
+    return Blame((), note="every rewrite is exact; float32 alone makes the difference")
+
+
+@torch.no_grad()
+def _forms(trained: EfficientViT) -> Iterator[tuple[EfficientViT, str]]:
+    """The model after each rewrite, one upon the other."""
+    form = copy.deepcopy(trained)
+    for rewrite in rewrites.REWRITES:
+        form = rewrite(copy.deepcopy(form))
+        yield form, getattr(rewrite, "__name__", "rewrite")
+
+
+@torch.no_grad()
+def _is_right(form: EfficientViT, images: Tensor, logits: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:
+    return bool(relative_error(form(images).numpy(), logits).max() <= EXACT)
+
+
+def _compared(before: EfficientViT, after: EfficientViT, images: Tensor, note: str) -> Blame:
+    tensors = (RightTensor(each.layer, (each.value.numpy(),), _FLOOR, each.place) for each in capture(before, images))
+    right = Right(tuple(tensors), {})
+    seen = capture(after, images)[1:]  # without the input
+    layers = tuple(
+        replace(each.layer, name=f"{each.layer.name}/{each.layer.kind}_{each.layer.gives[0]}") for each in seen
+    )
+    values: Sequence[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]] = [
+        {each.layer.gives[0]: each.value.numpy() for each in seen}
+    ]
+    opened = Layers(layers, layers[-1].gives[0], lambda _: values[0])
+    blamed = rank(opened, matched(layers, values, right, _FACTOR), {}, right, Dtype.FP32)
+    return replace(blamed, note=note)

@@ -1,0 +1,95 @@
+"""The ways in which a device runs an artifact, by format, and what each may deviate from the float64 reference.
+
+Core ML has its compute units. An engine has the products of NVIDIA's that can run what it was built from: an engine is
+locked to its product, its version and its GPUs, so that one product's says nothing for the other's.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from runtimes.artifact import Dtype, Format
+from runtimes.runtime import Attestation
+from runtimes.tensorrt.api import ENTERPRISE, RTX
+from validation.devices.cases import budget_of, costs_of_ignoring
+from validation.inputs.golden_set import Kind
+from validation.reference.model import Floors, Reference
+
+
+class Unit(StrEnum):
+    """`MLComputeUnits`, by coremltools' names: what Core ML may choose from, operation by operation."""
+
+    CPU_ONLY = "CPU_ONLY"
+    CPU_AND_GPU = "CPU_AND_GPU"
+    CPU_AND_NE = "CPU_AND_NE"
+    ALL = "ALL"
+
+
+class EngineUnit(StrEnum):
+    """TensorRT for RTX, which builds ahead of time; enterprise TensorRT, which builds on the host that runs it."""
+
+    RTX = "RTX"
+    ENTERPRISE = "ENTERPRISE"
+
+
+PRODUCTS: Mapping[str, str] = {EngineUnit.RTX: RTX, EngineUnit.ENTERPRISE: ENTERPRISE}
+"""By unit, the product as manifests name it."""
+
+FACTORS: Mapping[Format, Mapping[str, float]] = {
+    Format.COREML: {str(unit): 4.0 for unit in Unit},
+    Format.ENGINE: {str(unit): 4.0 for unit in EngineUnit},
+}
+"""Budget over floor, by format and unit. Provisional: nothing was measured on Apple's hardware, or on a GPU.
+
+The floor rounds every weight and every intermediate result, but adds up in float32. Units that also add up in fp16
+are expected at about twice that, and the gate of a healthy runtime stands at twice what it is expected at.
+"""
+
+
+def unit_budgets(file_format: Format, reference: Reference, kinds: Sequence[Kind]) -> Mapping[str, Floors]:
+    """What each unit may deviate, by kind of input: a relative error.
+
+    Quantised activations have no noise floor. There the quality budget holds for all images together, and this is what
+    it would let through alone: one image may not cost what an answer costs that ignores the image.
+    """
+    if reference.precision.quantised:
+        return dict.fromkeys(FACTORS[file_format], costs_of_ignoring(reference, kinds))
+    return {unit: budget_of(reference.floors, kinds, factor) for unit, factor in FACTORS[file_format].items()}
+
+
+def factor_of(attestation: Attestation) -> float | None:
+    """Budget over floor of the unit that ran; None where a runtime is no device's."""
+    if attestation.runtime == "coreml":
+        return FACTORS[Format.COREML][attestation.settings["compute_units"]]
+    if attestation.runtime == "tensorrt":
+        (unit,) = (unit for unit, product in PRODUCTS.items() if product == attestation.settings["product"])
+        return FACTORS[Format.ENGINE][unit]
+    return None
+
+
+def precision_note(file_format: Format, reference: Reference) -> str | None:
+    """What there is to know about the budgets; None where they are four noise floors and no more."""
+    return _engine_note(reference) if file_format is Format.ENGINE else _coreml_note(reference)
+
+
+def _coreml_note(reference: Reference) -> str | None:
+    if reference.precision.activations is not Dtype.FP32:
+        return None
+    return (
+        "a float32 package: every unit is held to float32's budgets, because Core ML takes the types of an ML program "
+        "as the least precision. The Neural Engine computes in fp16 only, so it should leave such operations to the "
+        "other units; a unit that computes them in fp16 all the same is rejected"
+    )
+
+
+def _engine_note(reference: Reference) -> str:
+    if reference.precision.quantised:
+        return (
+            "an int8 engine is compared with the trained model itself, quantisation included, because integers that "
+            "tip over have no noise floor: the root mean square of all errors is held to the quality budget, and no "
+            "single image may cost what an answer costs that ignores the image. That an engine is within it says that "
+            "it is good enough, not that every kernel computes as the network says"
+        )
+    provisional = "the budgets are four noise floors, and provisional: nothing was measured on a GPU"
+    if reference.precision.activations is not Dtype.FP32:
+        return provisional
+    return f"{provisional}. TF32 is switched off when an engine is built, so that float32's budgets hold"

@@ -1,0 +1,1 @@
+"""Files and models that this project did not make."""

@@ -1,0 +1,1 @@
+"""The gates: what is compared, and by which budget."""

@@ -1,0 +1,44 @@
+"""Gates of the first stage, trained form to deploy form, which makes no file."""
+
+import numpy as np
+import torch
+
+from efficientvit.deploy.image_input import divided_by_std
+from validation.gates.result import Gate, GateResult
+from validation.inputs.golden_set import Kind
+from validation.metrics import relative_error
+from validation.reference.emulation import evaluate
+from validation.reference.model import ReferenceModel
+
+EXACT = 1e-12
+"""Rewrites are identities of real arithmetic: in float64 nothing but rounding moves the logits."""
+
+FLOOR_RATIO = 1.5
+"""How much worse the deploy form may do in float32 than the trained form, or a rewrite costs accuracy."""
+
+
+def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tuple[GateResult, GateResult]:
+    """Structure: float64 against float64 on the ordinary judged inputs. Precision: float32 error against error.
+
+    With `image_input` it is the form behind an 8-bit image that must be exact.
+    """
+    model, images = reference.rewritten, reference.images.double()
+    if image_input:
+        std = reference.golden.preprocessing.std
+        model, images = divided_by_std(model, std), images * torch.tensor(std, dtype=images.dtype).reshape(1, 3, 1, 1)
+    exact = evaluate(model, images).numpy()
+    ordinary = reference.judged & (np.array(reference.golden.kinds) != Kind.AMPLIFIED)
+    errors = np.where(ordinary, relative_error(exact, reference.logits), 0.0)
+    row = int(np.where(np.isnan(errors), np.inf, errors).argmax())
+    structure = GateResult(
+        Gate.STRUCTURE,
+        float(errors[row]),
+        EXACT,
+        None,
+        reference.golden.kinds[row],
+        f"deploy form in float64, worst on {reference.golden.names[row]}",
+    )
+    deploy, trained = reference.float32_cost
+    detail = f"float32 error typically {deploy / trained:.2f} x the trained form's"
+    precision = GateResult(Gate.PRECISION, deploy, FLOOR_RATIO * trained, trained, None, detail)
+    return structure, precision

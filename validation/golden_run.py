@@ -1,0 +1,106 @@
+"""Run an opened artifact on the golden inputs, in batches of distinct images, and watch its tensors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import StageFailed
+from runtimes.runtime import Images, Session
+from validation.gates.result import Outputs, Peak
+from validation.inputs.golden_set import Kind
+from validation.reference.model import Reference
+
+_Rows = NDArray[np.intp]
+
+
+@dataclass(slots=True)
+class Peaks:
+    """The largest magnitudes seen, of calls with ordinary images alone and of those with an amplified one."""
+
+    ordinary: Peak | None = None
+    amplified: Peak | None = None
+
+    def see(self, session: Session, reference: Reference, rows: _Rows) -> None:
+        """Take in what the last call of `session`, on these golden images, showed of its tensors."""
+        if not session.peaks:
+            return
+        # An infinite value is the first of its kind, the others follow from it.
+        tensor = max(session.peaks, key=session.peaks.__getitem__)
+        amplified = [row for row in rows if reference.golden.kinds[row] is Kind.AMPLIFIED]
+        peak = Peak(tensor, session.peaks[tensor], reference.golden.names[(amplified or list(rows))[0]])
+        if amplified:
+            self.amplified = max(self.amplified or peak, peak, key=lambda p: p.value)
+        else:
+            self.ordinary = max(self.ordinary or peak, peak, key=lambda p: p.value)
+
+
+@dataclass(slots=True)
+class Run:
+    """Logits of all golden images in batches of one size; NaN where the artifact cannot be fed the image."""
+
+    outputs: Outputs
+    fed: NDArray[np.bool_]
+    peaks: Peaks = field(default_factory=Peaks)
+
+
+def run_golden(session: Session, reference: Reference, batch: int) -> Run:
+    """Run `session` on every golden image that it can take.
+
+    An artifact with an image input is given 8-bit images as such, one by one, and what has no pixels (noise,
+    amplified images) behind that input, where the runtime offers a way in.
+
+    Raises:
+        StageFailed: the session returns another shape than (batch, classes).
+    """
+    count, classes = reference.logits.shape
+    run = Run(Outputs(batch, np.full((count, classes), np.nan, np.float32)), np.zeros(count, bool))
+    inputs = reference.inputs
+    for rows in _batches(reference, batch):
+        images: Images = inputs[rows]
+        if reference.image_input:
+            (row,) = rows
+            if reference.golden.members[row].has_pixels:
+                images = reference.golden.members[row].data[None]
+            elif not session.takes_tensors:
+                continue
+        answer = session(images)
+        if answer.shape != (batch, classes):
+            raise StageFailed(
+                "the artifact returns logits of the wrong shape",
+                expected=f"({batch}, {classes})",
+                got=str(answer.shape),
+                next_step="the graph's output is not the classifier's",
+            )
+        run.outputs.logits[rows] = answer
+        run.fed[rows] = True
+        run.peaks.see(session, reference, rows)
+    return run
+
+
+def _batches(reference: Reference, batch: int) -> Iterator[_Rows]:
+    """Batches of distinct images in a shuffled order: copies would hide a mixed-up batch, and order an off-by-one.
+
+    Amplified images come last, in a batch filled up with others, so that what they do to a tensor's magnitude is
+    not laid on ordinary ones. Each group's last batch is filled up with the first ordinary images.
+    """
+    amplified = np.array([kind is Kind.AMPLIFIED for kind in reference.golden.kinds])
+    order = shuffled(len(amplified), batch)
+    ordinary, last = order[~amplified[order]], order[amplified[order]]
+    for group in (ordinary, last):
+        yield from in_batches(group, ordinary if len(ordinary) else group, batch)
+
+
+def shuffled(count: int, batch: int) -> _Rows:
+    """The numbers below `count`, in an order that depends on nothing but the batch size; alone, in their own."""
+    if batch == 1:
+        return np.arange(count)
+    return np.random.Generator(np.random.PCG64(batch)).permutation(count)
+
+
+def in_batches(rows: _Rows, filling: _Rows, batch: int) -> Iterator[_Rows]:
+    """`rows` in batches, the last filled up with the first of `filling`."""
+    filled = np.concatenate([rows, filling])
+    for start in range(0, len(rows), batch):
+        yield np.take(filled, range(start, start + batch), mode="wrap")

@@ -1,0 +1,1 @@
+"""What artifacts are fed: golden images, photos, labeled images."""

@@ -1,0 +1,106 @@
+"""Golden inputs from the user's photographs."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import BadGoldenSet, BadImage
+from efficientvit.images.preprocessing import Preprocessing, load_rgb, to_uint8
+from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
+
+LARGEST_COUNT = 1000
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+
+def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -> GoldenSet:
+    """Every file in the folder and the folders below it, through the preprocessing contract, sorted by path.
+
+    Each is named by its path in the folder, with `/`. What a file is, its content decides, not its suffix: a
+    list of labels beside the photographs is a file that is no image. Only hidden files and folders (a leading
+    dot) and those that Windows leaves behind (Thumbs.db, desktop.ini) are passed over in silence. Links to
+    folders are not followed. With `skip_bad` a file that is no usable image is left out and named in the
+    set's `skipped`.
+
+    Raises:
+        BadGoldenSet: the folder is missing, unreadable, empty or has more than `LARGEST_COUNT` files; or a
+            file is no usable image (without `skip_bad`), or all are.
+    """
+    what = f"the golden folder {folder}"
+    skipped: list[str] | None = [] if skip_bad else None
+    files = files_below(folder, what, LARGEST_COUNT)
+    members = [GoldenImage(name, Kind.PHOTO, pixels) for name, pixels in decoded(files, what, preprocessing, skipped)]
+    if not members:
+        raise BadGoldenSet(
+            f"the golden folder {folder} holds no usable image",
+            expected="at least one",
+            got=f"{len(skipped or ())} files that are none: {', '.join((skipped or [])[:5])}",
+        )
+    return GoldenSet(tuple(members), preprocessing, tuple(skipped or ()))
+
+
+def decoded(
+    files: Iterable[tuple[str, Path]],
+    what: str,
+    preprocessing: Preprocessing,
+    skipped: list[str] | None,
+    how_to_skip: str = "say that bad files are to be skipped",
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(name, (S, S, 3) uint8) of each file; one that is no image goes to `skipped`, where there is such a list.
+
+    `what` they lie in, for a message.
+
+    Raises:
+        BadGoldenSet: a file is no usable image, and there is no such list.
+    """
+    for name, file in files:
+        try:
+            pixels = to_uint8(load_rgb(file, preprocessing), preprocessing)
+        except BadImage as error:
+            if skipped is None:
+                raise BadGoldenSet(
+                    f"{what} holds a file that cannot be used: {name}",
+                    expected=error.expected,
+                    got=error.what if error.got is None else f"{error.what}: {error.got}",
+                    next_step=f"take the file away, or {how_to_skip}",
+                ) from error
+            skipped.append(name)
+        else:
+            yield name, pixels
+
+
+def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:
+    """(name, file), sorted by name: the order in which a file system lists them says nothing.
+
+    `what` it is, for a message. Hidden files and folders and what Windows leaves behind are passed over.
+
+    Raises:
+        BadGoldenSet: the folder is missing or unreadable, or has no file, or more than `most`.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise BadGoldenSet(f"{what} cannot be read", got=str(error)) from error
+
+    if not folder.is_dir():
+        raise BadGoldenSet(
+            f"{what} cannot be used",
+            expected="a folder of photographs",
+            got="a file" if folder.exists() else "nothing of that name",
+        )
+    found = []
+    for parent, below, names in os.walk(folder, onerror=unreadable):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
+                file = Path(parent, name)
+                found.append((file.relative_to(folder).as_posix(), file))
+    if not 0 < len(found) <= most:
+        raise BadGoldenSet(
+            f"{what} {'has too many files' if found else 'is empty'}",
+            expected=f"1 to {most} images",
+            got=f"{len(found)}",
+            next_step="a few dozen photographs of the kind that the model will see are enough",
+        )
+    return sorted(found)

@@ -1,0 +1,1 @@
+"""What only quantized artifacts are asked: ranges, and layer-wise execution."""

@@ -1,0 +1,1 @@
+"""What artifacts are compared with: the reference logits, noise floors and budgets."""

@@ -1,4 +1,4 @@
-"""A labelled data set without a network: grey patches of scikit-image's photographs; the class is the photograph.
+"""A labeled data set without a network: gray patches of scikit-image's photographs; the class is the photograph.
 
 Each photograph is cut into horizontal bands: of every three, two are for training and calibration and one is for
 evaluation, so that no pixel is in both. The patches are small, noisy and turned up or down in contrast, and many show
@@ -35,7 +35,7 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-"""Files of the scikit-image wheel, whose README.txt beside them gives their sources and licences."""
+"""Files of the scikit-image wheel, whose README.txt beside them gives their sources and licenses."""
 
 BAND, OF_THREE = 72, 3
 SIDE = 48

@@ -57,24 +57,24 @@ def main(out: Path, steps: int) -> None:
     model = build(model_spec("m0", SIZE, len(PHOTOGRAPHS)))
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": _DECAY}, {"params": rest, "weight_decay": 0.0}], lr=_RATE
     )
 
     def schedule(step: int) -> float:
         return min((step + 1) / _WARM_UP, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
-    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (Preprocessing().mean, Preprocessing().std))
     images, labels = evaluation_set(50)
     start = time.monotonic()
     model.train()
     for step, (batch, targets) in enumerate(training_batches(SIZE, BATCH, steps, seed=1)):
         loss = functional.cross_entropy(model((batch - mean) / std), targets, label_smoothing=_SMOOTHING)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         rate.step()
         if step % 250 == 249:
             now = accuracy(model, images, labels)

@@ -59,7 +59,7 @@ def _has_bias(module: nn.Module) -> bool:
 
 
 def scaled_layer(model: EfficientViT, rng: Rng) -> Change:
-    """All weights of a convolution times 1 + m: a normalisation or a scale that is off."""
+    """All weights of a convolution times 1 + m: a normalization or a scale that is off."""
     weight = _weight(_pick(rng, _modules(model, nn.Conv2d)))
     return lambda m: _set(weight, weight * (1 + m))
 
@@ -141,9 +141,9 @@ def _effects(
     right = model.rewritten(images).numpy()
     found = []
     for place, magnitude in enumerate(magnitudes):
-        spoilt = copy.deepcopy(model.rewritten)
-        kind(spoilt, np.random.default_rng([7, place]))(magnitude)
-        found.append(float(relative_error(spoilt(images).numpy(), right).max()))
+        spoiled = copy.deepcopy(model.rewritten)
+        kind(spoiled, np.random.default_rng([7, place]))(magnitude)
+        found.append(float(relative_error(spoiled(images).numpy(), right).max()))
     return np.array(found)
 
 

@@ -85,8 +85,8 @@ class BadGoldenSet(BadInput):
     """A golden folder or file cannot be used."""
 
 
-class BadLabelledSet(BadInput):
-    """A folder of labelled images cannot be used: `--eval`."""
+class BadLabeledSet(BadInput):
+    """A folder of labeled images cannot be used: `--eval`."""
 
 
 class BadOutput(BadInput):

@@ -64,11 +64,11 @@ class EfficientViT(nn.Module):
         self.head: nn.Module = Classifier(spec.dims[2], spec.classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of a batch of normalised images."""
+        """Logits of a batch of normalized images."""
         y: Tensor = self.head(self.stage3(self.stage2(self.stage1(self.stem(image)))))
         return y
 
 
 def build(spec: ModelSpec) -> EfficientViT:
-    """The model of `spec` in eval mode with PyTorch's default initialisation; load weights before use."""
+    """The model of `spec` in eval mode with PyTorch's default initialization; load weights before use."""
     return EfficientViT(spec).eval()

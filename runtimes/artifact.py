@@ -61,7 +61,7 @@ PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype
 class Precision:
     """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it.
 
-    `float_layers`: where activations are quantised, the layers that are left in float32 all the same, by the names of
+    `float_layers`: where activations are quantized, the layers that are left in float32 all the same, by the names of
     their nodes in the ONNX file, sorted.
     """
 
@@ -96,13 +96,13 @@ class Precision:
         return frozenset(f"{name.rpartition('/')[0]}.weight" for name in self.float_layers)
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """Activations are rounded to integers between the layers (Q/DQ), as weights are."""
         return self.activations in (Dtype.INT8, Dtype.UINT8, Dtype.SYMMETRIC8)
 
     @property
-    def quantised_depthwise(self) -> bool:
-        """Depthwise convolutions are quantised as the dense ones are: for CPUs, not for TensorRT."""
+    def quantized_depthwise(self) -> bool:
+        """Depthwise convolutions are quantized as the dense ones are: for CPUs, not for TensorRT."""
         return self.activations in (Dtype.UINT8, Dtype.SYMMETRIC8)
 
     @property
@@ -113,16 +113,16 @@ class Precision:
     @property
     def decoded(self) -> Dtype:
         """What stored weights are once decoded: compressed ones come as the activations are typed."""
-        if self.quantised:
+        if self.quantized:
             return Dtype.FP32
         return Dtype.FP16 if self.weights.compressed else self.weights
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What an app feeds and gets. By default a normalised tensor and logits.
+    """What an app feeds and gets. By default a normalized tensor and logits.
 
-    `image_input`: 8-bit RGB in place of the tensor, normalised by the artifact itself. `labels`: the classes' names,
+    `image_input`: 8-bit RGB in place of the tensor, normalized by the artifact itself. `labels`: the classes' names,
     in order, where the artifact gives the label and the probabilities beside the logits. `metadata`: what the file
     says of itself, key and value, sorted.
     """

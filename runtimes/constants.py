@@ -50,14 +50,14 @@ def _onnx(artifact: Artifact) -> Iterator[Constant]:
 
 
 def _openvino(artifact: Artifact) -> Iterator[Constant]:
-    from runtimes.openvino.fake_quantize import FAKE, RANGE, quantiser_of, scaled_weights
+    from runtimes.openvino.fake_quantize import FAKE, RANGE, quantizer_of, scaled_weights
 
     model = import_openvino().Core().read_model(artifact.path)
     scales = {scale.get_friendly_name(): integers for _, integers, scale in scaled_weights(model)}
     for operation in model.get_ops():
         kind, name = operation.get_type_name(), operation.get_friendly_name()
         if kind == FAKE:  # its limits as one constant, by the tensor's name: the converter only numbers them
-            fake = quantiser_of(operation)
+            fake = quantizer_of(operation)
             yield f"{fake.tensor}{RANGE}", np.array([fake.low, fake.high, *fake.back], np.float32)
         elif kind != "Constant" or _unit_scale(operation) or _is_limit(operation):
             continue
@@ -70,7 +70,7 @@ def _openvino(artifact: Artifact) -> Iterator[Constant]:
 
 
 def _is_limit(constant: Any) -> bool:
-    """Nothing but quantisers reads it, and each says it."""
+    """Nothing but quantizers reads it, and each says it."""
     readers = list(constant.output(0).get_target_inputs())
     return bool(readers) and all(
         port.get_node().get_type_name() == "FakeQuantize" and port.get_index() > 0 for port in readers
@@ -78,7 +78,7 @@ def _is_limit(constant: Any) -> bool:
 
 
 def _unit_scale(constant: Any) -> bool:
-    """The factor 1 that OpenVINO puts into the attention that it recognises: ours is in the query's weights."""
+    """The factor 1 that OpenVINO puts into the attention that it recognizes: ours is in the query's weights."""
     readers = list(constant.output(0).get_target_inputs())
     if constant.data.size != 1 or float(constant.data.reshape(-1)[0]) != 1 or len(readers) != 1:
         return False
@@ -100,7 +100,7 @@ def _network(artifact: Artifact) -> Iterator[Constant]:
     from runtimes.tensorrt.evaluated import load_network
 
     program = load_network(artifact)
-    # A quantiser's zero point is an operand of its own, and has to be zero wherever it is evaluated.
+    # A quantizer's zero point is an operand of its own, and has to be zero wherever it is evaluated.
     zeros = {operation.inputs["zero"] for operation in program.operations if "zero" in operation.inputs}
     for name, constant in program.constants.items():
         if isinstance(constant.value, np.ndarray) and name not in zeros:

@@ -25,7 +25,7 @@ class Foreign:
 
 
 def open_foreign(path: Path, model: str, classes: int) -> Foreign:
-    """Recognise what the file at `path` takes and gives: batch, image size, layout, precision.
+    """Recognize what the file at `path` takes and gives: batch, image size, layout, precision.
 
     Raises:
         BadInput: no file of a format that can be judged, or not one image in and `classes` scores out.
@@ -95,7 +95,7 @@ def _precision(artifact: Artifact) -> Precision:
     """By what most of the file's numbers are stored as.
 
     Raises:
-        BadInput: activations are quantised, whose execution is another question than parity.
+        BadInput: activations are quantized, whose execution is another question than parity.
     """
     from runtimes.constants import read_constants
 
@@ -105,10 +105,10 @@ def _precision(artifact: Artifact) -> Precision:
     most = max(stored, key=stored.__getitem__, default="float32")
     if most in ("int8", "uint8"):
         raise BadInput(
-            f"{artifact.path.name} is quantised",
+            f"{artifact.path.name} is quantized",
             expected="weights in float32 or float16, or a Core ML package with compressed weights",
             got=f"mostly {most}",
-            next_step="judge the file that it was quantised from; `vit-export m2 -p int8` makes a verified one",
+            next_step="judge the file that it was quantized from; `vit-export m2 -p int8` makes a verified one",
         )
     if artifact.format is Format.COREML and _is_compressed(artifact):
         return Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)

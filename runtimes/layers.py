@@ -1,6 +1,6 @@
 """The layers of an artifact, one by one, with what each gives while it runs: from the saved file, for every format.
 
-In Mode.ORACLE everything is in float32 arithmetic and without the quantisers between the layers, as the structure gate
+In Mode.ORACLE everything is in float32 arithmetic and without the quantizers between the layers, as the structure gate
 runs it; in the other modes as the file types it. Showing a tensor keeps a runtime from fusing over it, so what is seen
 here is the file's own graph, not the kernels that a shipped session would choose.
 """
@@ -77,13 +77,13 @@ def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 
     import onnx
 
-    from runtimes.onnx.qdq import is_quantised, without_quantisers
+    from runtimes.onnx.qdq import is_quantized, without_quantizers
     from runtimes.onnx.tensors import OnnxTensors
     from runtimes.onnx.widen import widened
 
     model = load_onnx(artifact.path)
     if mode is Mode.ORACLE:
-        model = without_quantisers(model) if is_quantised(model) else widened(model)
+        model = without_quantizers(model) if is_quantized(model) else widened(model)
     with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
         tensors = OnnxTensors(model)
     constant = {tensor.name for tensor in model.graph.initializer}
@@ -106,14 +106,14 @@ def _onnx(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 
 
 def _openvino(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
-    from runtimes.openvino.fake_quantize import without_quantisers
+    from runtimes.openvino.fake_quantize import without_quantizers
 
     openvino = import_openvino()
     with refused_by("OpenVINO", artifact.path.name, [RuntimeError]):
         core = openvino.Core()
         model = core.read_model(artifact.path)
-        if mode is Mode.ORACLE and artifact.precision.quantised:
-            without_quantisers(model)
+        if mode is Mode.ORACLE and artifact.precision.quantized:
+            without_quantizers(model)
         constant: dict[str, str] = {}
         layers: list[Layer] = []
         shown: list[Any] = []
@@ -187,12 +187,12 @@ def _coreml(artifact: Artifact, mode: Mode, output: str | None) -> Layers:
 def _network(artifact: Artifact, mode: Mode, _: str | None) -> Layers:
     import torch
 
-    from runtimes.tensorrt.evaluated import load_network, without_quantisers
+    from runtimes.tensorrt.evaluated import load_network, without_quantizers
     from runtimes.tensorrt.operators import LAYERS
 
     program = load_network(artifact)
     if mode is Mode.ORACLE:
-        program = without_quantisers(program)
+        program = without_quantizers(program)
     (image,), (logits,) = program.inputs, program.outputs
 
     def feed(images: Images) -> dict[str, Any]:

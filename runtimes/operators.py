@@ -76,7 +76,7 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     """How often each operation occurs that has no business in an artifact of ours, or each form of a constant.
 
     Of Core ML packages, where each kind decides on which of a phone's compute units it can run, and from which version
-    on; of int8, where an operator that lost its quantisers is as right as before, and computes in float32, and which
+    on; of int8, where an operator that lost its quantizers is as right as before, and computes in float32, and which
     may be so only where the artifact's precision names it; and of what TensorRT parsed, where each tensor has the type
     that was asked for.
     """
@@ -84,19 +84,19 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
     if artifact.format is Format.OPENVINO:
-        return _of_openvino(artifact) if artifact.precision.quantised else found
-    if artifact.precision.quantised:
-        from runtimes.onnx.qdq import left_out, not_left_out, unlike_their_quantiser
+        return _of_openvino(artifact) if artifact.precision.quantized else found
+    if artifact.precision.quantized:
+        from runtimes.onnx.qdq import left_out, not_left_out, unlike_their_quantizer
         from runtimes.tensorrt.evaluated import typed_onnx
 
         typed = load_onnx(typed_onnx(artifact))
         declared = artifact.precision.float_layers
         moved = artifact.precision.activations is Dtype.SYMMETRIC8
-        lost = left_out(typed, depthwise=artifact.precision.quantised_depthwise, moved=moved, declared=declared)
-        found.update({f"{kind} not quantised": count for kind, count in lost.items()})
-        found.update(f"{name} quantised, declared float32" for name in not_left_out(typed, declared))
-        if other := unlike_their_quantiser(typed):
-            found["DequantizeLinear unlike its quantiser"] = other
+        lost = left_out(typed, depthwise=artifact.precision.quantized_depthwise, moved=moved, declared=declared)
+        found.update({f"{kind} not quantized": count for kind, count in lost.items()})
+        found.update(f"{name} quantized, declared float32" for name in not_left_out(typed, declared))
+        if other := unlike_their_quantizer(typed):
+            found["DequantizeLinear unlike its quantizer"] = other
     if artifact.format in (Format.NETWORK, Format.ENGINE):
         from runtimes.tensorrt.evaluated import load_network
 
@@ -112,7 +112,7 @@ def _of_openvino(artifact: Artifact) -> Mapping[str, int]:
     from runtimes.openvino.fake_quantize import FAKE, left_out, not_ours
 
     model = import_openvino().Core().read_model(artifact.path)
-    found = Counter({f"{kind} not quantised": count for kind, count in left_out(model).items()})
+    found = Counter({f"{kind} not quantized": count for kind, count in left_out(model).items()})
     if other := not_ours(model):
         found[f"{FAKE} unlike the others"] = other
     return found

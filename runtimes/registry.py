@@ -31,9 +31,9 @@ def native_runtime(artifact_format: Format) -> Runtime:
 def runtime_for(artifact_format: Format, *, ships: bool = True) -> Runtime:
     """The first runtime that can judge this format here; where none can, the first, which then says why not.
 
-    `ships` False: an ONNX file that is another runtime's to optimise, judged by what it says.
+    `ships` False: an ONNX file that is another runtime's to optimize, judged by what it says.
     """
     if artifact_format is Format.ONNX and not ships:
-        return OnnxRuntime(optimised=False)
+        return OnnxRuntime(optimized=False)
     choices = RUNTIMES[artifact_format]
     return next((runtime for runtime in choices if runtime.unavailable() is None), choices[0])

@@ -13,7 +13,7 @@ from runtimes.artifact import Artifact, Dtype
 
 Array = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]
-"""(B, 3, H, W) float32, normalised; or (B, H, W, 3) uint8 R G B, for an artifact that takes images."""
+"""(B, 3, H, W) float32, normalized; or (B, H, W, 3) uint8 R G B, for an artifact that takes images."""
 
 Answer = tuple[str, Mapping[str, float]]
 """A classifier's own words on one image: the label, and the probability of each."""
@@ -39,7 +39,7 @@ class Evidence(StrEnum):
 class Mode(StrEnum):
     """How to run an artifact.
 
-    ORACLE: graph optimisations off where the runtime can, float32 arithmetic: what the file *says*.
+    ORACLE: graph optimizations off where the runtime can, float32 arithmetic: what the file *says*.
     SHIPPED: the settings that ship beside the file: what an app that follows us gets.
     DEFAULTS: nothing set: what an app that doesn't gets, on a host like this one.
     """
@@ -84,7 +84,7 @@ class Session(Protocol):
         ...
 
     def __call__(self, images: Images, /) -> Array:
-        """Images -> (B, classes) float32 logits, synchronised on return.
+        """Images -> (B, classes) float32 logits, synchronized on return.
 
         A tensor goes to the network itself: for an artifact that takes images, behind its image input, where the
         values are (pixel / 255 - mean), not yet divided by std.

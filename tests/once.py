@@ -47,7 +47,7 @@ def measured_once(of: Callable[[Artifact], bool] = lambda _: True) -> Iterator[p
 
 
 def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
-    """A file that was not spoilt is judged once: its verdict is a matter of its bytes and the reference."""
+    """A file that was not spoiled is judged once: its verdict is a matter of its bytes and the reference."""
     known: dict[tuple[Any, ...], tuple[reference.Reference, Verdict]] = {}
 
     def judged(artifact: Artifact, against: reference.Reference, runtime: Any, **options: Any) -> Verdict:

@@ -30,7 +30,7 @@ from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, Ve
 DYNAMIC_BATCHES = (1, 3, 8)
 """The batch sizes at which a dynamic artifact is judged."""
 
-_LABELLED_IMAGES = 4
+_LABELED_IMAGES = 4
 _TAUGHT_IMAGES = 4
 
 
@@ -41,13 +41,13 @@ def judge(
     *,
     defaults: bool = False,
     ane_budget: float | None = None,
-    labelled: AccuracyTest | None = None,
+    labeled: AccuracyTest | None = None,
 ) -> Verdict:
     """The verdict on `artifact`: every gate that applies to it, at every batch size that it takes.
 
     With `defaults` the precision gate is tried once more under the runtime's own settings and reported beside
     the verdict. With `ane_budget` at least that share of a Core ML package's work must be fit for the Neural Engine.
-    With `labelled` its accuracy on those images is measured, and held to their budget. A runtime that this host hasn't
+    With `labeled` its accuracy on those images is measured, and held to their budget. A runtime that this host hasn't
     gives `NotRun`.
 
     Raises:
@@ -61,7 +61,7 @@ def judge(
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     try:
-        report = _report(artifact, reference, runtime, labelled, defaults=defaults, ane_budget=ane_budget)
+        report = _report(artifact, reference, runtime, labeled, defaults=defaults, ane_budget=ane_budget)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
@@ -118,7 +118,7 @@ def _report(
     artifact: Artifact,
     reference: Reference,
     runtime: Runtime,
-    labelled: AccuracyTest | None,
+    labeled: AccuracyTest | None,
     *,
     defaults: bool,
     ane_budget: float | None,
@@ -142,15 +142,15 @@ def _report(
         gates.constants_gate(audit(read_constants(artifact), reference.constants)),
         gates.structure_gate(judged, oracle.outputs),
         *_overflow(artifact, oracle.peaks),
-        *(quantised_gates(artifact, judged) if artifact.precision.quantised else ()),
+        *(quantized_gates(artifact, judged) if artifact.precision.quantized else ()),
     ]
-    if not artifact.precision.quantised:
+    if not artifact.precision.quantized:
         results.append(gates.precision_gate(judged, shipped.outputs, factor))
     if artifact.interface.labels:
         results.append(gates.labels_gate(artifact.interface.labels, shipped.answers))
     if reference.quality_budget is not None:
         results.append(gates.quality_gate(judged, shipped.outputs[0]))
-    accuracy = None if labelled is None else labelled.of(artifact, runtime, gates.error_allowed(judged))
+    accuracy = None if labeled is None else labeled.of(artifact, runtime, gates.error_allowed(judged))
     if accuracy is not None:
         results.append(gates.accuracy_gate(accuracy))
     if ane_budget is not None:
@@ -162,7 +162,7 @@ def _report(
         beside = DefaultsCheck(
             plain.attestation,
             gates.quality_gate(fed, plain.outputs[0])
-            if artifact.precision.quantised
+            if artifact.precision.quantized
             else gates.precision_gate(fed, plain.outputs, factor),
         )
     return Report(
@@ -179,9 +179,9 @@ def _report(
 
 
 def within_quality(
-    artifact: Artifact, reference: Reference, runtime: Runtime, labelled: AccuracyTest | None = None
+    artifact: Artifact, reference: Reference, runtime: Runtime, labeled: AccuracyTest | None = None
 ) -> bool:
-    """The quality gate, and accuracy where there are labelled images, and nothing else: no verdict.
+    """The quality gate, and accuracy where there are labeled images, and nothing else: no verdict.
 
     Raises:
         StageFailed: the runtime refuses the file.
@@ -189,10 +189,10 @@ def within_quality(
     run = tried(artifact, runtime, Mode.SHIPPED, reference, (artifact.batch or DYNAMIC_BATCHES[0],))
     if not gates.quality_gate(reference.only(run.fed), run.outputs[0]).passed:
         return False
-    if labelled is None:
+    if labeled is None:
         return True
     # Not the interval's lenient end: whoever looks for the least that passes would always end up there.
-    found = labelled.of(artifact, runtime, gates.error_allowed(reference))
+    found = labeled.of(artifact, runtime, gates.error_allowed(reference))
     return found.drop <= found.budget and gates.accuracy_gate(found).passed
 
 
@@ -233,15 +233,15 @@ def tried(artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference
     """
     with runtime.open(artifact, mode) as session:
         runs = [run_golden(session, reference, batch) for batch in batches]
-        labelled = bool(artifact.interface.labels) and mode is Mode.SHIPPED
-        answers = _answers(session, reference, runs[0]) if labelled else ()
+        labeled = bool(artifact.interface.labels) and mode is Mode.SHIPPED
+        answers = _answers(session, reference, runs[0]) if labeled else ()
         return Tried(session.attestation, runs, answers)
 
 
 def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str, Answer, Float64]]:
     golden = reference.golden
     rows = [row for row, member in enumerate(golden.members) if member.has_pixels and reference.judged[row]]
-    chosen = rows[:: max(1, len(rows) // _LABELLED_IMAGES)][:_LABELLED_IMAGES]
+    chosen = rows[:: max(1, len(rows) // _LABELED_IMAGES)][:_LABELED_IMAGES]
     return [
         (
             golden.names[row],
@@ -252,7 +252,7 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
     ]
 
 
-def quantised_gates(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
+def quantized_gates(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
     """Of int8 files: the ranges, but for a network's; how the layers execute where the file or its network ships."""
     rows = reference.golden.ordinary_rows
     judged = [row for row in rows if reference.judged[row]]

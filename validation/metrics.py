@@ -11,7 +11,7 @@ from efficientvit.errors import VitExportError
 Float64 = NDArray[np.float64]
 
 
-def _centred_norm(reference: Float64) -> Float64:
+def _centered_norm(reference: Float64) -> Float64:
     """(n,) ‖y - mean(y)‖₂ of each row: the denominator, so that a constant shift of the logits can't flatter."""
     norm: Float64 = np.linalg.norm(reference - reference.mean(axis=1, keepdims=True), axis=1)
     if not np.isfinite(norm).all():
@@ -38,7 +38,7 @@ def relative_error(logits: NDArray[Any], reference: Float64) -> Float64:
         VitExportError: an image on which the reference's logits are constant.
     """
     difference = logits.astype(np.float64) - reference
-    error: Float64 = np.linalg.norm(difference, axis=1) / _centred_norm(reference)
+    error: Float64 = np.linalg.norm(difference, axis=1) / _centered_norm(reference)
     return error
 
 
@@ -52,8 +52,8 @@ def root_mean_square(errors: Float64) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def centred_cosine(logits: NDArray[Any], reference: Float64) -> Float64:
-    """(n,): cosine of the angle between the centred logits."""
+def centered_cosine(logits: NDArray[Any], reference: Float64) -> Float64:
+    """(n,): cosine of the angle between the centered logits."""
     y = logits.astype(np.float64)
     y = y - y.mean(axis=1, keepdims=True)
     r = reference - reference.mean(axis=1, keepdims=True)
@@ -93,7 +93,7 @@ def most_explained(reference: Float64, budget: NDArray[np.float64]) -> Float64:
 
     An error vector of norm d moves the difference of two logits by at most sqrt(2)·d.
     """
-    most: Float64 = np.sqrt(2) * budget * _centred_norm(reference)
+    most: Float64 = np.sqrt(2) * budget * _centered_norm(reference)
     return most
 
 

@@ -1,6 +1,6 @@
 """Can parity on this checkpoint fail at all? Measured before anything is compared.
 
-On a freshly initialised EfficientViT all of attention can be wrong without moving a logit; a model whose
+On a freshly initialized EfficientViT all of attention can be wrong without moving a logit; a model whose
 logits hardly depend on the image lets an artifact pass that ignores it. Parity there would be vacuous.
 """
 

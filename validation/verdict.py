@@ -22,7 +22,7 @@ class DefaultsCheck:
 class Report:
     """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run.
 
-    `outputs`: its logits on the golden images, as it ships. `accuracy`: on labelled images, where there were any.
+    `outputs`: its logits on the golden images, as it ships. `accuracy`: on labeled images, where there were any.
     """
 
     artifact_sha256: str

@@ -1,9 +1,9 @@
 """Weights in 8, 6 or 4 bits: which tensors, and the values that are left of them.
 
 Core ML has two forms: int8 with one scale for each output channel, and a palette of 2^bits values for each tensor, both
-for large weights only and decoded to fp16. Where activations are quantised as well (Q/DQ), weights are int8 with a
+for large weights only and decoded to fp16. Where activations are quantized as well (Q/DQ), weights are int8 with a
 float32 scale for each output channel: the dense ones for TensorRT, all of them for CPUs, whose attention biases are
-quantised too, to unsigned 8 bits like the activations that they are added to. What is computed here is what the file
+quantized too, to unsigned 8 bits like the activations that they are added to. What is computed here is what the file
 must hold and decode to, bit for bit.
 """
 
@@ -34,7 +34,7 @@ def compressible(model: nn.Module) -> Iterator[str]:
     """Names of the tensors that may be compressed: large weights of dense convolutions and of the classifier.
 
     Not the biases, not the attention biases (they enter the softmax as they are), and not the depthwise weights: a
-    small share of the bytes, with the absorbed residual's 1 on the centre tap, which no palette spends values on well.
+    small share of the bytes, with the absorbed residual's 1 on the center tap, which no palette spends values on well.
     """
     for name, module in model.named_modules():
         dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
@@ -42,7 +42,7 @@ def compressible(model: nn.Module) -> Iterator[str]:
             yield f"{name}.weight"
 
 
-def quantisable(model: nn.Module, *, depthwise: bool = False) -> Iterator[str]:
+def quantizable(model: nn.Module, *, depthwise: bool = False) -> Iterator[str]:
     """Names of the weights that are int8 where activations are too: of linear layers and convolutions."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and (depthwise or module.groups == 1)):
@@ -50,13 +50,13 @@ def quantisable(model: nn.Module, *, depthwise: bool = False) -> Iterator[str]:
 
 
 def addends(model: nn.Module) -> Iterator[str]:
-    """Names of the attention biases: what is added to an activation and has to be quantised as one."""
+    """Names of the attention biases: what is added to an activation and has to be quantized as one."""
     for name, module in model.named_modules():
         if isinstance(module, StaticAttention):
             yield from (f"{name}.bias.{head}" for head in range(len(module.bias)))
 
 
-def quantised(weight: NDArray[np.float32], largest: int = LARGEST) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantized(weight: NDArray[np.float32], largest: int = LARGEST) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """(out, ...) -> int8 of the same shape, -largest to largest, and the scale (out,) of each output channel.
 
     As ONNX Runtime's `quantize_static` computes it: symmetric, round half to even. A channel of zeros has scale 1.
@@ -82,7 +82,7 @@ def affine(value: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.fl
     return integers, np.array(scale), np.array(zero)
 
 
-def dequantised(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+def dequantized(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
     """What DequantizeLinear makes of them."""
     result: NDArray[np.float32] = values.astype(np.float32) * _along(scale, values)
     return result
@@ -100,9 +100,9 @@ def int8(weight: Half) -> Half:
     axes = tuple(range(1, weight.ndim))
     peak = np.abs(weight).max(axis=axes, keepdims=True)
     scale: Half = (peak - -peak) / np.float16(254)
-    quantised = np.clip(np.round(weight / np.where(scale > 0, scale, np.float16(1))), -127, 127)
+    quantized = np.clip(np.round(weight / np.where(scale > 0, scale, np.float16(1))), -127, 127)
     # By way of integers, which have no negative zero.
-    result: Half = (quantised.astype(np.int8).astype(np.float32) * scale).astype(np.float16)
+    result: Half = (quantized.astype(np.int8).astype(np.float32) * scale).astype(np.float16)
     return result
 
 
@@ -110,7 +110,7 @@ def palette(weight: Half, bits: int) -> tuple[Half, NDArray[np.uint8]]:
     """The 2^bits values (sorted, fewer where the tensor has fewer) and each weight's index, in the weight's shape.
 
     Lloyd's k-means in one dimension: sorted, each cluster is an interval, so that one step is a search and a
-    difference of prefix sums. It starts where many centres are best: their density goes with the cube root of the
+    difference of prefix sums. It starts where many centers are best: their density goes with the cube root of the
     values' (Panter and Dite, Proc. IRE 1951). Deterministic.
     """
     distinct = np.unique(weight)
@@ -120,22 +120,22 @@ def palette(weight: Half, bits: int) -> tuple[Half, NDArray[np.uint8]]:
     sums = np.concatenate(([0.0], np.cumsum(values)))
     counts, edges = np.histogram(values, _BINS)
     share = np.concatenate(([0.0], np.cumsum(np.cbrt(counts))))
-    centres = np.interp((np.arange(2**bits) + 0.5) / 2**bits * share[-1], share, edges)
+    centers = np.interp((np.arange(2**bits) + 0.5) / 2**bits * share[-1], share, edges)
     for _ in range(_ITERATIONS):
-        inner = np.searchsorted(values, (centres[1:] + centres[:-1]) / 2)
+        inner = np.searchsorted(values, (centers[1:] + centers[:-1]) / 2)
         bounds = np.concatenate(([0], inner, [len(values)]))
         counts = np.diff(bounds)
         means = np.diff(sums[bounds])[counts > 0] / counts[counts > 0]
-        if len(means) == len(centres) and np.array_equal(means, centres):
+        if len(means) == len(centers) and np.array_equal(means, centers):
             break
-        centres = means
-    entries = np.unique(centres.astype(np.float16))
+        centers = means
+    entries = np.unique(centers.astype(np.float16))
     wide = entries.astype(np.float64)
     indices = np.searchsorted((wide[1:] + wide[:-1]) / 2, weight.astype(np.float64))
     return entries, indices.astype(np.uint8)
 
 
-def palettised(weight: Half, bits: int) -> Half:
+def palettized(weight: Half, bits: int) -> Half:
     """The values that a palette leaves of a tensor, in its shape."""
     entries, indices = palette(weight, bits)
     return entries[indices]

@@ -1,4 +1,4 @@
-"""The deploy form behind an 8-bit image: the normalisation as part of the model, exactly.
+"""The deploy form behind an 8-bit image: the normalization as part of the model, exactly.
 
 (p / 255 - mean) / std, then a convolution, is p · scale + bias, then the same convolution with its weights divided by
 std, channel by channel: the zero padding stands behind the bias, where it means what it meant. Folding the mean into

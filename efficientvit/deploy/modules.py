@@ -73,7 +73,7 @@ class TokenAttention(StaticAttention):
     """`StaticAttention` whose products give tokens before channels, (B, N, C).
 
     The parameters are the same, so that an artifact of either holds the same constants. A runtime that convolves
-    channels-last has q, k, v and the result lying so already, and its optimiser drops the transposes around them.
+    channels-last has q, k, v and the result lying so already, and its optimizer drops the transposes around them.
     """
 
     def __init__(self, attention: StaticAttention) -> None:

@@ -5,7 +5,7 @@ of them in float64 and rounds the constants once. They are identities of real ar
 logits move by rounding alone. In order:
 
     fold_norms                   BatchNorm into the convolution or linear layer before or after it
-    absorb_depthwise_residuals   x + depthwise(x): 1 on the centre tap
+    absorb_depthwise_residuals   x + depthwise(x): 1 on the center tap
     fold_query_scale             key_dim^-1/2 = 1/4 into the query's depthwise convolution, bit-exact
     drop_key_bias                softmax over the keys ignores what is the same for every key
     static_attention             constant bias matrices, static shapes, separate q/k/v, no transpose of the scores
@@ -97,7 +97,7 @@ def fold_norms(model: EfficientViT) -> EfficientViT:
 
 @torch.no_grad()
 def absorb_depthwise_residuals(model: EfficientViT) -> EfficientViT:
-    """x + conv(x) = conv'(x), where conv' has 1 more on its centre tap. Needs folded norms."""
+    """x + conv(x) = conv'(x), where conv' has 1 more on its center tap. Needs folded norms."""
 
     def absorbed(module: nn.Module) -> nn.Module:
         assert isinstance(module, Residual)

@@ -32,10 +32,10 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
     """The picture in the file, as (H, W, 3) uint8.
 
     - EXIF orientation is applied. (timm and torchvision ignore it; a viewer, a phone and Core ML don't.)
-    - Grey, palette and 1-bit pictures are expanded. Of 16-bit samples the high byte is kept, in grey
-      pictures as in coloured ones, where Pillow does it; 12-bit grey is scaled likewise.
+    - Gray, palette and 1-bit pictures are expanded. Of 16-bit samples the high byte is kept, in gray
+      pictures as in colored ones, where Pillow does it; 12-bit gray is scaled likewise.
     - CMYK, YCbCr and Lab are converted by Pillow's fixed formulas.
-    - Transparency (RGBA, LA, a palette's or a key colour's) is composited on `background`.
+    - Transparency (RGBA, LA, a palette's or a key color's) is composited on `background`.
     - Of an animation or a multi-page file, the first frame counts.
     - An embedded ICC profile is ignored, as timm and torchvision do.
     - Warnings about damaged metadata are passed over: only pixels count here.
@@ -80,7 +80,7 @@ def _decode(image: "Image", path: Path, background: tuple[int, int, int]) -> "Rg
 
 
 def _eight_bit(picture: "Image", source: "Image", path: Path) -> "Image":
-    """Deep grey as 8-bit grey, with its transparent key as alpha. `source` still knows the file's format."""
+    """Deep gray as 8-bit gray, with its transparent key as alpha. `source` still knows the file's format."""
     import numpy as np
     from PIL import Image
 
@@ -92,10 +92,10 @@ def _eight_bit(picture: "Image", source: "Image", path: Path) -> "Image":
     high = (samples >> (tags.get(_TIFF_BITS, (16,))[0] - 8)).astype(np.uint8)
     if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
         high = 255 - high
-    grey = Image.fromarray(high)
+    gray = Image.fromarray(high)
     if (key := source.info.get("transparency")) is not None:
-        grey.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
-    return grey
+        gray.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
+    return gray
 
 
 def _bad(path: Path, what: str, got: str | None = None) -> BadImage:

@@ -1,9 +1,9 @@
 """The preprocessing contract: the one way from an image file to the model's input tensor.
 
-    file ── load_rgb ──▶ (H, W, 3) uint8 ── to_uint8 ──▶ (S, S, 3) uint8 ── normalise ──▶ (3, S, S) float32
+    file ── load_rgb ──▶ (H, W, 3) uint8 ── to_uint8 ──▶ (S, S, 3) uint8 ── normalize ──▶ (3, S, S) float32
 
 `to_tensor` is the last two steps, and equals timm's evaluation transform bit for bit. What an app has to
-reproduce is `to_uint8` and `normalise`; `Preprocessing.to_json` is what it is told. Imports nothing heavy.
+reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` is what it is told. Imports nothing heavy.
 """
 
 import math
@@ -131,7 +131,7 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
     return np.array(image.crop((left, top, left + side, top + side)))
 
 
-def normalise(pixels: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]":
+def normalize(pixels: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]":
     """(..., S, S, 3) uint8 -> (..., 3, S, S) float32: (pixel / 255 - mean) / std, each step in float32.
 
     A folded form (pixel * scale + bias) rounds differently, and is not bit-equal to timm's.
@@ -152,7 +152,7 @@ def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]"
     Raises:
         BadImage: as `to_uint8`.
     """
-    return normalise(to_uint8(rgb, preprocessing), preprocessing)
+    return normalize(to_uint8(rgb, preprocessing), preprocessing)
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:

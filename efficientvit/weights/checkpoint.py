@@ -25,7 +25,7 @@ from efficientvit.weights.architecture import (
     trained_size,
     windows_of,
 )
-from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognise, to_own, wrapper_prefix
+from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own, wrapper_prefix
 from efficientvit.weights.safe_reader import WeightFile, read_weight_file
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -152,7 +152,7 @@ def _in_own_names(path: Path, file: WeightFile) -> tuple[Layout, dict[str, Tenso
         prefix = wrapper_prefix(name)
         copies.setdefault(prefix, {})[name.removeprefix(prefix)] = tensor
     # One file may carry the model and its running average side by side, as `model.` and `model_ema.`.
-    models = sorted((prefix for prefix in copies if recognise(copies[prefix])), key=lambda p: ("ema" in p, p))
+    models = sorted((prefix for prefix in copies if recognize(copies[prefix])), key=lambda p: ("ema" in p, p))
     if not models:
         raise _foreign(path, list(file.tensors))
     chosen = models[0]
@@ -162,7 +162,7 @@ def _in_own_names(path: Path, file: WeightFile) -> tuple[Layout, dict[str, Tenso
         notes.append(f"other copies of the model were not used: {', '.join(map(repr, models[1:]))}")
     strangers = {name: t for prefix in copies.keys() - models for name, t in copies[prefix].items()}
     tensors = {**strangers, **copies[chosen]}
-    layout = recognise(copies[chosen])
+    layout = recognize(copies[chosen])
     assert layout is not None
     renamed = {name: own for name, own in to_own(tensors, layout).items() if not is_ignored(name)}
     doubled = [own for own, count in Counter(renamed.values()).items() if count > 1]

@@ -69,7 +69,7 @@ _PARTS = {
 _PART = re.compile(r"(?<![^.])(?:" + "|".join(re.escape(part) for part in _PARTS) + ")")
 
 
-def recognise(names: Iterable[str]) -> Layout | None:
+def recognize(names: Iterable[str]) -> Layout | None:
     """The layout that most of the attention's names follow; None when it is not this family."""
     names = list(names)
     counts = {layout: sum(1 for n in names if pattern.match(n)) for layout, pattern in _SIGNATURES.items()}

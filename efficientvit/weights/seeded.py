@@ -1,6 +1,6 @@
 """Deterministic weights that need no network and on which a parity check is able to fail.
 
-A freshly initialised EfficientViT has a BatchNorm scale of zero at the end of every residual branch and
+A freshly initialized EfficientViT has a BatchNorm scale of zero at the end of every residual branch and
 zero attention biases: all of attention can be wrong without moving a logit. Unscaled random weights push
 the logits to 1e5 and saturate the softmax. So here:
 
@@ -67,22 +67,22 @@ def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]
     frequency[0, 0] = 1 / size
     # Channels share most of their structure, as in photographs.
     luminance = np.fft.rfft2(rng.standard_normal((size, size))) / frequency
-    colour = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequency
-    image = np.fft.irfft2(luminance + 0.5 * colour, s=(size, size), axes=(1, 2))
+    color = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequency
+    image = np.fft.irfft2(luminance + 0.5 * color, s=(size, size), axes=(1, 2))
     return np.asarray((image - image.mean()) / image.std())
 
 
 def _high_contrast(rng: np.random.Generator, size: int) -> list[NDArray[np.float64]]:
-    """(3, size, size) each: square waves, mosaics of saturated colours, stripes of every width."""
+    """(3, size, size) each: square waves, mosaics of saturated colors, stripes of every width."""
     y, x = np.indices((size, size))
-    grey = (x + y, x, y, x // 3, y // 5, x // 24 + y // 40)
-    colour = [np.stack([x // rng.integers(1, 9) + y // rng.integers(1, 9) for _ in range(3)]) for _ in range(4)]
+    gray = (x + y, x, y, x // 3, y // 5, x // 24 + y // 40)
+    color = [np.stack([x // rng.integers(1, 9) + y // rng.integers(1, 9) for _ in range(3)]) for _ in range(4)]
     # Slanting stripes that narrow to one pixel, offset between the channels: the hardest of all.
     chirps = [
         np.stack([(x * x + size * (rng.integers(-4, 5) * y // 4 + rng.integers(8))) // (2 * size) for _ in range(3)])
         for _ in range(8)
     ]
-    waves = [np.broadcast_to(wave % 2, (3, size, size)) for wave in (*grey, *colour, *chirps)]
+    waves = [np.broadcast_to(wave % 2, (3, size, size)) for wave in (*gray, *color, *chirps)]
     for cells in (5, 9, 14, 30):
         cell = np.arange(size) * cells // size
         waves.append(rng.integers(0, 2, (3, cells, cells))[:, cell[:, None], cell[None, :]])
@@ -91,7 +91,7 @@ def _high_contrast(rng: np.random.Generator, size: int) -> list[NDArray[np.float
 
 
 def _extremes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(3, 1, 1) each: black and white after the ImageNet normalisation."""
+    """(3, 1, 1) each: black and white after the ImageNet normalization."""
     mean, std = np.array(IMAGENET_MEAN)[:, None, None], np.array(IMAGENET_STD)[:, None, None]
     return -mean / std, (1 - mean) / std
 

@@ -100,7 +100,7 @@ def baselines(
                 continue
             step(f"{name}-{target}-{precision}: judging")
             reference, runtime = model.at(artifact.precision), native_runtime(artifact.format)
-            if artifact.precision.quantised and not floats_pass():
+            if artifact.precision.quantized and not floats_pass():
                 reason = "the float32 file that it is made of is rejected"
                 found.append(Baseline(name, target, precision, NotRun(artifact, reason, "mend that one")))
                 continue
@@ -165,21 +165,21 @@ def _made(
     yield "onnx", "fp32", simplified
     with tempfile.TemporaryDirectory() as ranges:
 
-        def quantised(target: str) -> Artifact:
+        def quantized(target: str) -> Artifact:
             (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage == "quantize")
             out = folder / f"{name}-{target}-int8.onnx"
             return quantize.quantize(simplified, out, golden.images, made, Path(ranges))
 
         if "onnx" in targets:
             step(f"{name}: int8")
-            yield "onnx", "int8", quantised("onnx")
+            yield "onnx", "int8", quantized("onnx")
         if "openvino" in targets:
             for precision in ("fp32", "bf16"):
                 made = TARGETS["openvino"].precisions[precision][-1][1]
                 out = folder / f"{name}-{precision}.xml"
                 yield "openvino", precision, convert.to_openvino(simplified, out, made)
             step(f"{name}: int8 for OpenVINO")
-            source = quantised("openvino")
+            source = quantized("openvino")
             yield "openvino", "int8", convert.to_openvino(source, folder / f"{name}-int8.xml", source.precision)
 
 
@@ -215,7 +215,7 @@ def _named(model: Any) -> Any:
 
 
 def _seeded(name: str, golden: GoldenSet) -> "nn.Module":
-    """timm's model with random weights, its normalisations calibrated: no hub is asked for trained ones.
+    """timm's model with random weights, its normalizations calibrated: no hub is asked for trained ones.
 
     Latency does not depend on them, and a comparison of quality is none without training anyway.
     """

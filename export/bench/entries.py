@@ -86,7 +86,7 @@ class Judged:
 
 
 @dataclass(slots=True)
-class Judgements:
+class Judgments:
     """Of one model: every file that was made, and what is to be said beside them."""
 
     model: str
@@ -127,12 +127,12 @@ def contestants(
 
 def judge_files(
     request: BenchRequest, cache: Cache | None, name: str, progress: Progress, beside: Beside | None = None
-) -> Iterator[Judgements]:
+) -> Iterator[Judgments]:
     """All files of one model, ours or timm's, for every batch. `beside`: in a process that others work beside."""
     if beside is not None and request.pytorch and hasattr(os, "setpriority"):
         # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
-    found = Judgements(name)
+    found = Judgments(name)
     with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
         if name in BASELINES:
             _baseline(request, found, progress.step)
@@ -145,7 +145,7 @@ def judge_files(
     yield found
 
 
-def _ours(outcome: Outcome, batch: int, found: Judgements) -> None:
+def _ours(outcome: Outcome, batch: int, found: Judgments) -> None:
     """What `vit-export` makes."""
     found.code = worst([found.code, outcome.code(Evidence.NATIVE)])
     final, job = outcome.final, outcome.job
@@ -158,7 +158,7 @@ def _ours(outcome: Outcome, batch: int, found: Judgements) -> None:
     found.judged.append(Judged(job.model, job.target.name, job.precision, batch, verified))
 
 
-def _stock(request: BenchRequest, found: Judgements, step: Step) -> None:
+def _stock(request: BenchRequest, found: Judgments, step: Step) -> None:
     """timm's EfficientViT with the same weights: one reference for all batches."""
     model = found.model
     step(f"{model}: weights and reference for timm's own")
@@ -185,7 +185,7 @@ def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceMo
     return weights, reference, check.vacuous
 
 
-def _baseline(request: BenchRequest, found: Judgements, step: Step) -> None:
+def _baseline(request: BenchRequest, found: Judgments, step: Step) -> None:
     """A model that the paper compares itself with; its weights are always random."""
     found.untrained = True
     made: tuple[Baseline, ...] = ()
@@ -233,7 +233,7 @@ class InPyTorch:
                 self.notes.append(f"{spec.name}, {PYTORCH}, batch {batch}, was not timed: {reason}")
 
 
-def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgements], pytorch: InPyTorch) -> Field:
+def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgments], pytorch: InPyTorch) -> Field:
     """In the order of the models, whoever was ready first."""
     by_model = {each.model: each for each in found}
     result = Field()

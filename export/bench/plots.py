@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
-_COLOURS = {"onnx": SERIES[0], "openvino": SERIES[1], PYTORCH: SERIES[2]}
+_COLORS = {"onnx": SERIES[0], "openvino": SERIES[1], PYTORCH: SERIES[2]}
 _MARKS = {STOCK: "X", "fp32": "o", "fp16": "s", "bf16": "D", "int8": "^", "eager": "P", "compiled": "v"}
 _DASHES = {STOCK: ":", "fp16": "--", "int8": "-."}
 _TARGETS = {"onnx": "ONNX", "openvino": "OpenVINO", PYTORCH: "PyTorch"}
@@ -56,7 +56,7 @@ def _name_heights(axes: "Axes", heights: Mapping[str, float]) -> None:
 
 def _line(axes: "Axes", rows: Rows) -> None:
     target, precision = rows[0]["target"], rows[0]["precision"]
-    style: dict[str, Any] = {"color": _COLOURS[target], "marker": _MARKS[precision], "markersize": 6, "linewidth": 1.1}
+    style: dict[str, Any] = {"color": _COLORS[target], "marker": _MARKS[precision], "markersize": 6, "linewidth": 1.1}
     family = sorted((row for row in rows if row["model"] in MODELS), key=lambda row: str(row["model"]))
     others = [row for row in rows if row["model"] not in MODELS]
     style["label"], dashes = series_name(target, precision), _DASHES.get(precision, "-")
@@ -88,7 +88,7 @@ def throughput(rows: Rows) -> str:
                  == (target, precision)}  # fmt: skip
         at = [place for place in places if models[place] in found]
         if at:
-            axes.plot(at, [found[models[place]] for place in at], color=_COLOURS[target], marker=_MARKS[precision],
+            axes.plot(at, [found[models[place]] for place in at], color=_COLORS[target], marker=_MARKS[precision],
                       linewidth=1.2, label=f"here, {series_name(target, precision)}")  # fmt: skip
     best = [max(row["images_per_s"] for row in own if row["model"] == name) for name in models]
     axes.plot(places, best, color=INK, marker="*", markersize=9, linewidth=1.2, label="here, fastest that passed")
@@ -114,7 +114,7 @@ def relative(rows: Rows) -> str:
     for axes, model in zip(panels, models, strict=False):
         for number, batch in enumerate(batches):
             bars = [
-                (place + (len(batches) - 1 - 2 * number) * thick / 2, row["speedup"], _COLOURS[form[0]])
+                (place + (len(batches) - 1 - 2 * number) * thick / 2, row["speedup"], _COLORS[form[0]])
                 for place, form in enumerate(forms)
                 for row in shown
                 if (row["model"], row["batch"], (row["target"], row["precision"])) == (model, batch, form)

@@ -40,7 +40,7 @@ class PyTorch:
     def judged(
         self, module: "nn.Module", spec: ModelSpec, batch: int, reference: "Reference", out: Path, step: Step
     ) -> Iterator[tuple[str, Runtime, Verdict]]:
-        """Save `module`, its normalisations folded, in `out`, and judge it each way.
+        """Save `module`, its normalizations folded, in `out`, and judge it each way.
 
         Raises:
             StageFailed: it cannot be traced.

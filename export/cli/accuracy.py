@@ -1,4 +1,4 @@
-"""Accuracy on labelled images, on a terminal."""
+"""Accuracy on labeled images, on a terminal."""
 
 from collections.abc import Mapping
 from typing import Any

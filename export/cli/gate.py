@@ -66,8 +66,8 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
 @click.option(
     "--range",
     "image_range",
-    type=click.Choice(["normalised", "unit", "bytes"]),
-    help="What FILE takes: images normalised by mean and std, or 0 to 1, or 0 to 255. [default: what fits best]",
+    type=click.Choice(["normalized", "unit", "bytes"]),
+    help="What FILE takes: images normalized by mean and std, or 0 to 1, or 0 to 255. [default: what fits best]",
 )
 @click.option(
     "--output",
@@ -78,8 +78,8 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
     help="What FILE gives.",
 )
 @click.option("--golden", type=_FOLDER, metavar="DIR", help="Photos to judge on, beside the synthetic images.")
-@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
-@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalization. [default: ImageNet's]")
+@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalization. [default: ImageNet's]")
 @click.option(
     "--require",
     type=click.Choice(["native", "reference"]),
@@ -92,7 +92,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).
 
     FILE is an ONNX file, an OpenVINO IR (.xml) or a Core ML package (.mlpackage). Its batch, size, layout, range of
-    values and precision are recognised and printed. The gates and budgets are those of an export of ours. What can't be
+    values and precision are recognized and printed. The gates and budgets are those of an export of ours. What can't be
     asked of a stranger is said: weights that can't be traced to the checkpoint, and the structure of rounded weights.
 
     \b

@@ -130,8 +130,8 @@ def cli() -> None:
     type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
     help="Of the resize. [default: bicubic]",
 )
-@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
-@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalisation. [default: ImageNet's]")
+@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Of the normalization. [default: ImageNet's]")
+@click.option("--std", type=float, nargs=3, metavar="R G B", help="Of the normalization. [default: ImageNet's]")
 @click.option(
     "-o",
     "--out",
@@ -152,7 +152,7 @@ def cli() -> None:
     "--input",
     "image_or_tensor",
     type=click.Choice(["image", "tensor"]),
-    help="Core ML: 8-bit RGB image, normalised by the package, or a normalised tensor. [default: image]",
+    help="Core ML: 8-bit RGB image, normalized by the package, or a normalized tensor. [default: image]",
 )
 @click.option(
     "--labels",
@@ -184,7 +184,7 @@ def cli() -> None:
     help="Core ML: reject where less of the work is fit for the Neural Engine (by a heuristic), e.g. 0.95.",
 )
 @click.option("--author", metavar="TEXT", help="Core ML: the author in the package's metadata.")
-@click.option("--license", "license_", metavar="TEXT", help="Core ML: the licence in the package's metadata.")
+@click.option("--license", "license_", metavar="TEXT", help="Core ML: the license in the package's metadata.")
 @click.option(
     "--sm",
     multiple=True,

@@ -11,7 +11,7 @@ _EVAL = click.option(
     "eval_folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Labelled images, a sub-folder for each class (index or label): accuracy beside the reference's, a gate.",
+    help="Labeled images, a sub-folder for each class (index or label): accuracy beside the reference's, a gate.",
 )
 _BUDGET = click.option(
     "--accuracy-budget",

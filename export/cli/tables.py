@@ -76,10 +76,10 @@ def _gates(screen: Console, report: Report) -> None:
 
 
 def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
-    """The verdict on somebody else's file: what was recognised, every gate, what could not be asked, and the blame."""
+    """The verdict on somebody else's file: what was recognized, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
-    how = "recognised" if found.taken.recognised else "as asked"
+    how = "recognized" if found.taken.recognized else "as asked"
     screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
     screen.print(
         Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")

@@ -113,7 +113,7 @@ class _Pair:
             yield Finding("interface", "; ".join(old), "; ".join(new), worse=True)
 
     def _accuracy(self) -> Iterator[Finding]:
-        """What was measured of both on labelled images, where a fall is more than noise: they are not paired here."""
+        """What was measured of both on labeled images, where a fall is more than noise: they are not paired here."""
         before, after = (each.manifest.get("accuracy") for each in (self.old, self.new))
         if before is None and after is None:
             return

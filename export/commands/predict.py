@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import Unavailable
 from efficientvit.images.labels import IMAGENET_CLASSES, imagenet
-from efficientvit.images.preprocessing import load_rgb, normalise, to_uint8
+from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
@@ -67,7 +67,7 @@ class Predictor:
         artifact = self.exported.artifact
         images: Images = pixels[None]
         if not artifact.interface.image_input:
-            images = np.asarray(normalise(pixels[None], self.exported.reference.golden.preprocessing))
+            images = np.asarray(normalize(pixels[None], self.exported.reference.golden.preprocessing))
         if artifact.interface.labels:
             _, probabilities = session.classify(images)
             return _best(tuple(probabilities), np.array(list(probabilities.values())))

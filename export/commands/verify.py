@@ -81,7 +81,7 @@ def verify(
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
-    `quality_budget`: what compressed weights may cost, where that was another than the default. `asked`: labelled
+    `quality_budget`: what compressed weights may cost, where that was another than the default. `asked`: labeled
     images, on which the weights answer too, named by `weights` or by the manifest; `labels` as `--labels` has them.
 
     Raises:
@@ -106,11 +106,11 @@ def verify(
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
     runtime = runtime_for(artifact.format)
-    labelled = None
+    labeled = None
     if asked is not None and runtime.unavailable() is None:
-        labelled = _labelled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
+        labeled = _labeled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
     step(f"judging {artifact.path.name}")
-    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labelled=labelled)
+    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labeled=labeled)
     if vacuous and isinstance(verdict, VerifiedArtifact | Built):
         verdict = NotRun(
             artifact,
@@ -119,7 +119,7 @@ def verify(
             report=verdict.report,
         )
     measured = verdict.report is not None and verdict.report.accuracy is not None
-    skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labelled images (--eval DIR)",)
+    skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labeled images (--eval DIR)",)
     return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)
 
 
@@ -158,15 +158,15 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
     return loaded, reference.with_constants(own), check
 
 
-def _labelled(
+def _labeled(
     exported: Exported, option: str | None, asked: Evaluation, labels: str | None, *, skip_bad: bool, step: Step
 ) -> AccuracyTest:
-    """The labelled images, and the answers of the weights that the manifest is about.
+    """The labeled images, and the answers of the weights that the manifest is about.
 
     Raises:
         BadOption: they are somebody's file, and were not named; or the labels are not this model's.
         ArtifactChanged: the weights are not the manifest's.
-        BadLabelledSet: the folder cannot be used.
+        BadLabeledSet: the folder cannot be used.
     """
     if asked.budget is None and (recorded := exported.manifest.get("accuracy")) is not None:
         asked = replace(asked, budget=float(recorded["budget_points"]))

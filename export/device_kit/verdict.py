@@ -34,7 +34,7 @@ class PictureVerdict:
 
 @dataclass(frozen=True, slots=True)
 class QualityVerdict:
-    """Root mean square of all errors of a quantised artifact, probes included."""
+    """Root mean square of all errors of a quantized artifact, probes included."""
 
     error: float
     budget: float

@@ -295,7 +295,7 @@ def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
         "input": {**_port(foreign.image), "layout": "NHWC" if foreign.channels_last else "NCHW"},
         "output": _port(foreign.output),
         "range": found.taken.range,
-        "range_recognised": found.taken.recognised,
+        "range_recognized": found.taken.recognized,
         "scores": found.taken.scores,
         "precision": artifact.precision.to_json(),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},

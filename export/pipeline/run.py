@@ -121,7 +121,7 @@ class _Bench:
         shop: Workshop,
         cache: Cache | None,
         log: Path,
-        labelled: "AccuracyTest | None",
+        labeled: "AccuracyTest | None",
     ) -> None:
         self._request = request
         self._weights = weights
@@ -133,7 +133,7 @@ class _Bench:
         self._memo = evaluations(cache)
         self._ahead: dict[tuple[str, int], _Made | VitExportError] = {}
         self._told: list[StageResult] = []
-        self._labelled = labelled
+        self._labeled = labeled
         self._rewrites: dict[bool, Rewrite] = {}
         self._shared: dict[tuple[str, int | None, int, bool], StageResult] = {}
 
@@ -157,9 +157,9 @@ class _Bench:
             if job.coreml is not None:  # only now is the number of classes known
                 job.coreml.labels_for(weights.model.spec.classes, job.batch)
         preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
-        labelled = None
+        labeled = None
         if request.evaluation is not None:
-            labelled = accuracy_test(
+            labeled = accuracy_test(
                 request.evaluation,
                 weights,
                 preprocessing,
@@ -171,7 +171,7 @@ class _Bench:
         reference = ReferenceModel(weights.model, golden, request.quality_budget)
         shop = Workshop(weights, reference, scratch / model)
         log = scratch / f"{model}.log"
-        bench = cls(request, weights, reference, shop, cache, log, labelled)
+        bench = cls(request, weights, reference, shop, cache, log, labeled)
         if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
             bench.make_ahead(jobs[0], progress)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
@@ -268,12 +268,12 @@ class _Bench:
     def _stage(
         self, name: str, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
     ) -> StageResult:
-        # What ships is judged on labelled images too; what is on the way to something else isn't.
-        key = (name, job.batch, job.opset, last and self._labelled is not None)
+        # What ships is judged on labeled images too; what is on the way to something else isn't.
+        key = (name, job.batch, job.opset, last and self._labeled is not None)
         if name in SHARED and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
-        if source is not None and source.precision.quantised:  # what was left in float32 stays so
+        if source is not None and source.precision.quantized:  # what was left in float32 stays so
             precision = replace(precision, float_layers=source.precision.float_layers)
         made = self._ahead.pop((name, id(job)), None) or self._make(name, job, precision, source)
         if isinstance(made, VitExportError):
@@ -305,14 +305,14 @@ class _Bench:
         self, name: str, job: Job, rejected: Verdict, source: Artifact, progress: Progress, *, last: bool
     ) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""
-        reference, labelled = self._reference_for(rejected.artifact), self._labelled if last else None
+        reference, labeled = self._reference_for(rejected.artifact), self._labeled if last else None
         runtime = runtime_for(source.format)
         return fall_back(
             rejected,
             source,
             self._shop.calibration_images(job),
             self._shop.path("float_layers", job, job.target.suffix),
-            holds=lambda artifact: within_quality(artifact, reference, runtime, labelled),
+            holds=lambda artifact: within_quality(artifact, reference, runtime, labeled),
             judged=lambda artifact: self._judged(name, job, artifact, None, last=last),
             step=lambda text: progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
         )
@@ -329,9 +329,9 @@ class _Bench:
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
-        labelled = self._labelled if ships else None
+        labeled = self._labeled if ships else None
         defaults = last and self._request.defaults
-        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labelled=labelled)
+        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""

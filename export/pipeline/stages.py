@@ -50,13 +50,13 @@ class Workshop:
             self._programs[batch] = trace.capture(tokens_before_channels(self.deploy), batch)
         return self._programs[batch]
 
-    def coreml_program(self, job: Job, *, labelled: bool) -> "ExportedProgram":
+    def coreml_program(self, job: Job, *, labeled: bool) -> "ExportedProgram":
         """The captured program of a Core ML package, without the preprocessing that its image input brings."""
         assert job.batch is not None, "a request for a dynamic batch is refused before"
-        key = (job.batch, job.image_input, labelled)
+        key = (job.batch, job.image_input, labeled)
         if key not in self._coreml_programs:
             deploy = self.coreml_deploy(job)
-            self._coreml_programs[key] = to_coreml.capture_for_coreml(deploy, job.batch, labelled=labelled)
+            self._coreml_programs[key] = to_coreml.capture_for_coreml(deploy, job.batch, labeled=labeled)
         return self._coreml_programs[key]
 
     def coreml_deploy(self, job: Job) -> "EfficientViT":
@@ -151,7 +151,7 @@ def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifac
     assert job.batch is not None and job.coreml is not None
     interface = shop.interface(job, made)
     return to_coreml.to_coreml(
-        shop.coreml_program(job, labelled=bool(interface.labels)),
+        shop.coreml_program(job, labeled=bool(interface.labels)),
         shop.deploy.spec,
         shop.path(stage, job, ".mlpackage"),
         batch=job.batch,

@@ -14,8 +14,8 @@ def chain(names: Sequence[str], errors: Sequence[float], budgets: Sequence[float
     lowest = min([error for error in errors if error > 0] + list(budgets)) / 3
     axes.hlines(places, lowest, budgets, color=QUIET, linewidth=5, alpha=0.5)
     for place, error, budget in zip(places, errors, budgets, strict=True):
-        colour = GOOD if error <= budget else BAD
-        axes.plot([max(error, lowest)], [place], "o", color=colour, markersize=7)
+        color = GOOD if error <= budget else BAD
+        axes.plot([max(error, lowest)], [place], "o", color=color, markersize=7)
         axes.plot([budget], [place], "|", color=INK, markersize=11, markeredgewidth=1.6)
     axes.set_xscale("log")
     axes.set_yticks(places, names)

@@ -1,4 +1,4 @@
-"""Plots as SVG that takes its colours from the page around it: light, dark and printed."""
+"""Plots as SVG that takes its colors from the page around it: light, dark and printed."""
 
 import io
 import re
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Written into the SVG in the place of colours, and replaced by what the page's style says.
+# Written into the SVG in the place of colors, and replaced by what the page's style says.
 INK, GOOD, BAD, QUIET = "#010101", "#020202", "#030303", "#040404"
 SERIES = ("#050505", "#060606", "#070707")
-"""Told apart by people who see few colours too; marks of different shape go with them."""
+"""Told apart by people who see few colors too; marks of different shape go with them."""
 
 _STYLE = {INK: "currentColor", GOOD: "var(--good)", BAD: "var(--bad)", QUIET: "var(--quiet)"} | {
     placeholder: f"var(--series{number})" for number, placeholder in enumerate(SERIES, 1)

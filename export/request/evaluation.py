@@ -1,11 +1,11 @@
-"""`--eval DIR` and `--accuracy-budget POINTS`: accuracy on labelled images, of the reference and of every artifact."""
+"""`--eval DIR` and `--accuracy-budget POINTS`: accuracy on labeled images, of the reference and of every artifact."""
 
 import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.errors import BadLabelledSet, BadOption
+from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.labels import find_labels
 from efficientvit.images.preprocessing import Preprocessing
 from export.step import Step
@@ -21,7 +21,7 @@ class Evaluation:
 
     Raises:
         BadOption: the budget is none.
-        BadLabelledSet: the folder is none.
+        BadLabeledSet: the folder is none.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class Evaluation:
                 next_step="leave it out for half a point",
             )
         if not self.folder.is_dir():
-            raise BadLabelledSet(
+            raise BadLabeledSet(
                 f"--eval names no folder: {self.folder}",
                 expected="a folder with a sub-folder of images for each class",
                 got="a file" if self.folder.exists() else "nothing of that name",
@@ -48,7 +48,7 @@ def evaluation(folder: Path | None, budget: float | None, **beside: object) -> E
 
     Raises:
         BadOption: a budget without images, or one that is none.
-        BadLabelledSet: the folder is none.
+        BadLabeledSet: the folder is none.
     """
     if folder is not None:
         return Evaluation(folder, budget)
@@ -56,7 +56,7 @@ def evaluation(folder: Path | None, budget: float | None, **beside: object) -> E
         if given is not None and given is not False:
             option = f"--{name.replace('_', '-')}"
             raise BadOption(
-                f"{option} is for labelled images",
+                f"{option} is for labeled images",
                 expected="--eval DIR with it",
                 got="no --eval",
                 next_step=f"name a folder with a sub-folder of images for each class, or leave {option} out",
@@ -79,17 +79,17 @@ def accuracy_test(
 
     Raises:
         BadOption: the labels are not this model's.
-        BadLabelledSet: the folder cannot be used.
+        BadLabeledSet: the folder cannot be used.
     """
     from validation.accuracy.top1 import AccuracyTest
-    from validation.inputs.labelled_images import labelled_images
+    from validation.inputs.labeled_images import labeled_images
 
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes)
-    images = labelled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
+    images = labeled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
     test = AccuracyTest(images, copy.deepcopy(weights.model).double(), asked.budget, step)
     if weights.trained and test.guessed:
-        raise BadLabelledSet(
+        raise BadLabeledSet(
             f"on {asked.folder} the model itself is right no more often than by guessing",
             expected="images whose sub-folders are the model's classes",
             got=f"sub-folders taken by {images.matched_by}",

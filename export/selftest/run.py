@@ -1,6 +1,6 @@
 """`vit-export selftest`: the gates, tried on faults that are planted in artifacts of the user's own weights.
 
-Every artifact is made by the real stages, judged healthy, then spoilt in one way at a time and judged again: by the
+Every artifact is made by the real stages, judged healthy, then spoiled in one way at a time and judged again: by the
 same gates, on one image of each kind. What is right about the blame is found without the model: the layers that give
 something else than in the healthy file although they read the same.
 """
@@ -64,7 +64,7 @@ FORMS = (
     ("openvino", "int8"),
     ("coreml", "fp16"),
 )
-"""Targets and variants that are spoilt; Core ML's compressed forms only on request, they take long to make."""
+"""Targets and variants that are spoiled; Core ML's compressed forms only on request, they take long to make."""
 
 _COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
 _NOWHERE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
@@ -225,11 +225,11 @@ class _Bench:
         for fault in rewrite_faults.FAULTS:
             step(f"rewrite: {fault.plant.__name__}")
             places: list[str] = []
-            spoilt = copy.copy(model)
-            spoilt.rewritten = self._planted(fault, places)
-            error = _structure_error(spoilt)
-            seen = tuple(str(gate.gate) for gate in rewrite_gates(spoilt) if not gate.passed)
-            blamed = _names(blame_rewrite(spoilt), places[0]) if seen else None
+            spoiled = copy.copy(model)
+            spoiled.rewritten = self._planted(fault, places)
+            error = _structure_error(spoiled)
+            seen = tuple(str(gate.gate) for gate in rewrite_gates(spoiled) if not gate.passed)
+            blamed = _names(blame_rewrite(spoiled), places[0]) if seen else None
             name = fault.plant.__name__
             yield Detection(name, first_line(fault.plant), "torch", "float64", "rewrite", seen, blamed, error / EXACT)
 
@@ -255,11 +255,11 @@ class _Bench:
             made = stages[fault.stage]
             assert made.artifact is not None
             try:
-                spoilt = self._spoilt(made.artifact, fault)
+                spoiled = self._spoiled(made.artifact, fault)
             except _NOWHERE as error:  # this model has no place for it, such as windows that are not padded
                 self.unplanted.append(f"{fault}: {type(error).__name__} {error}")
                 continue
-            yield self._detection(fault, made, spoilt)
+            yield self._detection(fault, made, spoiled)
 
     def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
         """Every stage's healthy artifact; the stages that others share are made and judged once."""
@@ -300,30 +300,30 @@ class _Bench:
     def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[gates.GateResult]) -> Blame:
         return blame_artifact(artifact, self._reference, failed, source=source)
 
-    def _spoilt(self, artifact: Artifact, fault: FileFault) -> Artifact:
-        folder = self._scratch / "spoilt"
+    def _spoiled(self, artifact: Artifact, fault: FileFault) -> Artifact:
+        folder = self._scratch / "spoiled"
         shutil.rmtree(folder, ignore_errors=True)
         path = artifact.copied_to(folder)
         fault.plant(path, self._rng(str(fault)))
         return replace(artifact, path=path, sha256=digest(path))
 
-    def _detection(self, fault: FileFault, made: Healthy, spoilt: Artifact) -> Detection:
+    def _detection(self, fault: FileFault, made: Healthy, spoiled: Artifact) -> Detection:
         found: tuple[str, ...]
         blamed: bool | None = None
         effect: float | None = None
         try:
-            verdict = self._verdict(spoilt, made.source)
+            verdict = self._verdict(spoiled, made.source)
         except (StageFailed, BrokenArtifact) as error:  # the runtime refuses the file: a failed stage, exit 4
             found = (type(error).__name__,)
         else:
             failed = [gate for gate in verdict.report.gates if not gate.passed] if verdict.report else []
             found = tuple(str(gate.gate) for gate in failed)
             if not failed or {gate.gate for gate in failed} & _WITH_LAYERS:
-                images = self._images(spoilt)
+                images = self._images(spoiled)
                 assert made.artifact is not None
-                truth, effect = _changes(made.artifact, spoilt, images, self._budget(spoilt))
+                truth, effect = _changes(made.artifact, spoiled, images, self._budget(spoiled))
                 if truth is not None and verdict.report is not None and failed:
-                    blamed = truth.named_by(self._blamed(spoilt, made.source, verdict.report.gates))
+                    blamed = truth.named_by(self._blamed(spoiled, made.source, verdict.report.gates))
         return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, found, blamed, effect)
 
     def inputs(self, step: Step) -> Iterator[Detection]:
@@ -371,17 +371,17 @@ _WITH_LAYERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Truth:
-    """Where a file was spoilt: `layers`, by name, and `constants` that are not as they were."""
+    """Where a file was spoiled: `layers`, by name, and `constants` that are not as they were."""
 
     layers: frozenset[str]
     constants: frozenset[str]
 
     def named_by(self, blame: Blame) -> bool:
-        """One of the first suspects is the layer, reads the constant, or is the constant; or is its quantiser."""
+        """One of the first suspects is the layer, reads the constant, or is the constant; or is its quantizer."""
         for suspect in blame.suspects[:_BLAMED]:
             layer = suspect.layer.name if suspect.layer else ""
             held = {(suspect.constant or "").replace(".", "_")}
-            if suspect.layer and suspect.layer.kind == "quantiser":
+            if suspect.layer and suspect.layer.kind == "quantizer":
                 held |= {f"{layer}{end}".replace(".", "_") for end in ("_scale", "_zero_point", "_range")}
             if layer in self.layers or held & self.constants:
                 return True
@@ -389,19 +389,19 @@ class _Truth:
 
 
 def _changes(
-    healthy: Artifact, spoilt: Artifact, images: Sequence[Images], budget: float
+    healthy: Artifact, spoiled: Artifact, images: Sequence[Images], budget: float
 ) -> tuple[_Truth | None, float | None]:
     """Where the two files part, and how far their logits do, over `budget`. None where one can't be run.
 
     A layer that lost its place is missed by those that read it: they count as well.
     """
-    one, other = ({n.replace(".", "_"): v for n, v in read_constants(each)} for each in (healthy, spoilt))
+    one, other = ({n.replace(".", "_"): v for n, v in read_constants(each)} for each in (healthy, spoiled))
     constants = frozenset(name for name, value in other.items() if not _same(one.get(name), value))
     names: set[str] = set()
     effect = 0.0
     try:
         for image in images:
-            with _opened(healthy, image) as (known, before), _opened(spoilt, image) as (layers, after):
+            with _opened(healthy, image) as (known, before), _opened(spoiled, image) as (layers, after):
                 names |= _origins({layer.name: layer for layer in known.layers}, layers.layers, before, after)
                 error = relative_error(after[layers.output], before[known.output].astype(np.float64))
                 effect = max(effect, float(error[0]) / budget)
@@ -425,8 +425,8 @@ def _origins(known: Mapping[str, Layer], layers: Sequence[Layer], before: Values
             if wrong.isdisjoint(layer.reads):
                 first.append(layer)
             wrong.update(layer.gives)
-    spoilt = {tensor for layer in first for tensor in layer.gives}
-    return {layer.name for layer in first} | {layer.name for layer in layers if spoilt.intersection(layer.reads)}
+    spoiled = {tensor for layer in first for tensor in layer.gives}
+    return {layer.name for layer in first} | {layer.name for layer in layers if spoiled.intersection(layer.reads)}
 
 
 @contextmanager
@@ -442,7 +442,7 @@ def _same(one: "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None", other
 
 
 def _names(blame: Blame, place: str) -> bool | None:
-    """Whether the module that the plant says it spoilt is among the first suspects', or is right above or below.
+    """Whether the module that the plant says it spoiled is among the first suspects', or is right above or below.
 
     None of a plant in all of the model, which has no place. Windows that fill their grid lose a level of names in the
     deploy form.

@@ -150,7 +150,7 @@ def _lut_to_sparse(
 def _sparse_blockwise_shift_scale(
     data_mask: Tensor, nonzero_data: Tensor, scale: Tensor, offset: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """iOS 18: the mask and the values of a sparse tensor whose values are quantised."""
+    """iOS 18: the mask and the values of a sparse tensor whose values are quantized."""
     dense = _blockwise_shift_scale(_sparse_to_dense(nonzero_data, data_mask), scale, offset)
     return data_mask, dense[data_mask != 0]
 

@@ -107,7 +107,7 @@ def behind_preprocessing(program: Program, image: str) -> str:
             given in program.constants for given in readers[0].names()
         ):
             raise BrokenArtifact(
-                f"the image input '{image}' is not normalised as an image input is",
+                f"the image input '{image}' is not normalized as an image input is",
                 expected="one scale, then one bias",
                 got=", ".join(reader.kind for reader in readers) or "nothing that reads it",
             )

@@ -158,7 +158,7 @@ def _batch_norm(
     epsilon: Tensor | float = 1e-5,
 ) -> Tensor:
     if x.dim() < 3 or x.shape[1] != mean.numel():
-        raise BadOperand(f"normalisation of {tuple(x.shape)} by {mean.numel()} means")
+        raise BadOperand(f"normalization of {tuple(x.shape)} by {mean.numel()} means")
     return functional.batch_norm(x, mean, variance, gamma, beta, training=False, eps=float(epsilon))
 
 
@@ -171,7 +171,7 @@ def _layer_norm(
 ) -> Tensor:
     over = tuple(range(x.dim())) if axes is None else tuple(axis % x.dim() for axis in axes)
     if over != tuple(range(x.dim() - len(over), x.dim())):
-        raise BadOperand(f"normalisation over axes {over} of {x.dim()}")
+        raise BadOperand(f"normalization over axes {over} of {x.dim()}")
     return functional.layer_norm(x, x.shape[-len(over) :], gamma, beta, float(epsilon))
 
 
@@ -186,7 +186,7 @@ def _upsample_bilinear(
     align_corners: bool = True,
     half_pixel_centers: bool | None = None,
 ) -> Tensor:
-    """As in torch: half-pixel centres where the corners are not aligned."""
+    """As in torch: half-pixel centers where the corners are not aligned."""
     if half_pixel_centers is not None and half_pixel_centers == align_corners:
         raise BadOperand(f"align_corners {align_corners} with half_pixel_centers {half_pixel_centers}")
     size = [int(x.shape[2] * float(scale_factor_height)), int(x.shape[3] * float(scale_factor_width))]

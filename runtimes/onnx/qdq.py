@@ -1,4 +1,4 @@
-"""The quantisers of an int8 ONNX file: where they stand, and the file without those between its operators.
+"""The quantizers of an int8 ONNX file: where they stand, and the file without those between its operators.
 
 Without them the file is its structure and its decoded weights in float32 arithmetic, and a fault in either stands out
 a thousandfold that would drown in the rounding of activations.
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 DENSE = ("Conv", "Gemm", "MatMul")
 """What is called a layer here: what multiplies."""
 
@@ -20,7 +20,7 @@ MOVES = ("Reshape", "Transpose", "Split")
 
 
 @dataclass(frozen=True, slots=True)
-class Quantiser:
+class Quantizer:
     """One between two operators: of the tensor `tensor`, by `scale` (one for the whole tensor) about `zero`.
 
     `least`, `most`: the integers that it gives.
@@ -53,13 +53,13 @@ class Quantiser:
         return np.float32(self.least - self.zero) * unit, np.float32(self.most - self.zero) * unit
 
 
-def is_quantised(model: Any) -> bool:
-    """There is a quantiser in the graph."""
-    return any(node.op_type in _QUANTISERS for node in model.graph.node)
+def is_quantized(model: Any) -> bool:
+    """There is a quantizer in the graph."""
+    return any(node.op_type in _QUANTIZERS for node in model.graph.node)
 
 
-def activation_quantisers(model: Any) -> Iterator[Quantiser]:
-    """Those between operators; weights are stored quantised and have none."""
+def activation_quantizers(model: Any) -> Iterator[Quantizer]:
+    """Those between operators; weights are stored quantized and have none."""
     import onnx
 
     held = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -67,7 +67,7 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
         if node.op_type == "QuantizeLinear" and node.input[1] in held:
             scale, zero = (np.asarray(onnx.numpy_helper.to_array(held[name])) for name in node.input[1:3])
             limits = np.iinfo(zero.dtype)
-            yield Quantiser(
+            yield Quantizer(
                 node.input[0],
                 node.input[1],
                 float(scale.reshape(-1)[0]) if scale.size == 1 else np.nan,
@@ -81,10 +81,10 @@ def activation_quantisers(model: Any) -> Iterator[Quantiser]:
 def left_out(
     model: Any, *, depthwise: bool = False, moved: bool = False, declared: Collection[str] = ()
 ) -> Counter[str]:
-    """Kinds of the operators that read anything not dequantised though they are to be quantised, and how many.
+    """Kinds of the operators that read anything not dequantized though they are to be quantized, and how many.
 
     Those are matrix products and convolutions; where `depthwise`, the depthwise ones too. What was only moved since it
-    was dequantised is as good as dequantised where `moved`. The nodes that are `declared` are to be left out, each
+    was dequantized is as good as dequantized where `moved`. The nodes that are `declared` are to be left out, each
     once.
     """
     awaited = Counter(set(declared))
@@ -98,22 +98,22 @@ def left_out(
 
 
 def not_left_out(model: Any, declared: Collection[str]) -> set[str]:
-    """Those of `declared` that are quantised all the same, or not there."""
+    """Those of `declared` that are quantized all the same, or not there."""
     return set(declared) - {node.name for node in _in_float(model)}
 
 
 def _in_float(model: Any, *, moved: bool = False) -> Iterator[Any]:
-    """The nodes that multiply anything that was not dequantised, or, where `moved`, dequantised and then moved."""
-    dequantised: set[str] = set()
+    """The nodes that multiply anything that was not dequantized, or, where `moved`, dequantized and then moved."""
+    dequantized: set[str] = set()
     for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" or (moved and node.op_type in MOVES and node.input[0] in dequantised):
-            dequantised.update(node.output)
+        if node.op_type == "DequantizeLinear" or (moved and node.op_type in MOVES and node.input[0] in dequantized):
+            dequantized.update(node.output)
     for node in model.graph.node:
-        if node.op_type in DENSE and not dequantised.issuperset(node.input[:2]):
+        if node.op_type in DENSE and not dequantized.issuperset(node.input[:2]):
             yield node
 
 
-def unlike_their_quantiser(model: Any) -> int:
+def unlike_their_quantizer(model: Any) -> int:
     """How many go back to floating point by another scale or zero point than they came from it."""
     import onnx
 
@@ -139,8 +139,8 @@ def layers(model: Any) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type in DENSE]
 
 
-def without_quantisers(model: Any) -> Any:
-    """Change an onnx.ModelProto in place: operators read what was to be quantised. Weights stay. Returns it."""
+def without_quantizers(model: Any) -> Any:
+    """Change an onnx.ModelProto in place: operators read what was to be quantized. Weights stay. Returns it."""
     held = {tensor.name for tensor in model.graph.initializer}
     instead: dict[str, str] = {}
 
@@ -152,11 +152,11 @@ def without_quantisers(model: Any) -> Any:
     kept = []
     for node in model.graph.node:
         first = resolved(node.input[0]) if node.input else ""
-        if node.op_type in _QUANTISERS:
+        if node.op_type in _QUANTIZERS:
             if first not in held:
                 instead[node.output[0]] = first
                 continue
-            held.add(node.output[0])  # still a constant, for the quantiser that reads it
+            held.add(node.output[0])  # still a constant, for the quantizer that reads it
         for index, name in enumerate(node.input):
             node.input[index] = resolved(name)
         kept.append(node)

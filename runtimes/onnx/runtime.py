@@ -16,7 +16,7 @@ from runtimes.artifact import Artifact, Dtype
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.onnx.graph import load_onnx
-from runtimes.onnx.qdq import is_quantised, without_quantisers
+from runtimes.onnx.qdq import is_quantized, without_quantizers
 from runtimes.onnx.widen import widened
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession, refused_by
@@ -41,26 +41,26 @@ class OnnxRuntime:
     """Runs ONNX files on ONNX Runtime's CPU provider.
 
     Args:
-        optimised: False for a file that is made for another runtime: its graph optimisations are off in every mode.
+        optimized: False for a file that is made for another runtime: its graph optimizations are off in every mode.
     """
 
     name = "onnxruntime"
     evidence = Evidence.NATIVE
 
-    def __init__(self, *, optimised: bool = True) -> None:
-        self._optimised = optimised
+    def __init__(self, *, optimized: bool = True) -> None:
+        self._optimized = optimized
 
     def unavailable(self) -> str | None:
         """None: the package comes with every install of this project, unless someone removed it."""
         return in_one_sentence(missing(*_NEEDS))
 
     def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
-        """The same for every file: all graph optimisations, one operator at a time, no spinning."""
-        return dict(_SHIPPED if self._optimised else _ORACLE)
+        """The same for every file: all graph optimizations, one operator at a time, no spinning."""
+        return dict(_SHIPPED if self._optimized else _ORACLE)
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
-        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without graph optimisations.
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without graph optimizations.
 
         Raises:
             Unavailable: onnxruntime is not installed.
@@ -68,13 +68,13 @@ class OnnxRuntime:
         """
         if (error := missing(*_NEEDS)) is not None:
             raise error
-        with closing(_session(artifact.path, mode, threads, optimised=self._optimised)) as session:
+        with closing(_session(artifact.path, mode, threads, optimized=self._optimized)) as session:
             yield session
 
 
-def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSession:
+def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSession:
     errors = own_errors()
-    session = _opened(_source(path, mode), path.name, mode, threads, optimised=optimised)
+    session = _opened(_source(path, mode), path.name, mode, threads, optimized=optimized)
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
@@ -96,22 +96,22 @@ def _session(path: Path, mode: Mode, threads: int, *, optimised: bool) -> OpenSe
 
 def shipped_session(model: bytes, threads: int = 1) -> Any:
     """ONNX Runtime's own session on a model in memory, with the settings that ship."""
-    return _opened(model, "the file, taken apart,", Mode.SHIPPED, threads, optimised=True)
+    return _opened(model, "the file, taken apart,", Mode.SHIPPED, threads, optimized=True)
 
 
 def oracle_session(model: bytes, threads: int = 1) -> Any:
-    """The same with its optimisations off: quantisers are computed as they stand, and it opens several times faster."""
-    return _opened(model, "the file", Mode.ORACLE, threads, optimised=False)
+    """The same with its optimizations off: quantizers are computed as they stand, and it opens several times faster."""
+    return _opened(model, "the file", Mode.ORACLE, threads, optimized=False)
 
 
-def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimised: bool) -> Any:
+def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimized: bool) -> Any:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
     onnxruntime.disable_telemetry_events()
     with refused_by("ONNX Runtime", what, own_errors()):
         return onnxruntime.InferenceSession(
-            source, _options(onnxruntime, mode, threads, optimised=optimised), providers=["CPUExecutionProvider"]
+            source, _options(onnxruntime, mode, threads, optimized=optimized), providers=["CPUExecutionProvider"]
         )
 
 
@@ -129,15 +129,15 @@ def _source(path: Path, mode: Mode) -> Path | bytes:
         return path
 
     model = load_onnx(path)
-    return bytes((without_quantisers(model) if is_quantised(model) else widened(model)).SerializeToString())
+    return bytes((without_quantizers(model) if is_quantized(model) else widened(model)).SerializeToString())
 
 
-def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimised: bool) -> Any:
+def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimized: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     if mode is Mode.DEFAULTS:
         return options
-    settings = _ORACLE if mode is Mode.ORACLE or not optimised else _SHIPPED
+    settings = _ORACLE if mode is Mode.ORACLE or not optimized else _SHIPPED
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings["graph_optimization_level"])
     options.execution_mode = getattr(onnxruntime.ExecutionMode, settings["execution_mode"])
     options.inter_op_num_threads = settings["inter_op_num_threads"]

@@ -1,4 +1,4 @@
-"""A Q/DQ file taken apart: each stretch between two quantisers with inputs and outputs of its own.
+"""A Q/DQ file taken apart: each stretch between two quantizers with inputs and outputs of its own.
 
 Fed the right integers, a stretch can be wrong by its own doing alone; and what ONNX Runtime fuses, it fuses within one.
 """
@@ -14,7 +14,7 @@ _FED = ".fed"
 
 
 class OnnxApart:
-    """The stretches of a Q/DQ file, with the optimisations and kernels that the file ships with.
+    """The stretches of a Q/DQ file, with the optimizations and kernels that the file ships with.
 
     Args:
         model: an onnx.ModelProto; it is changed.
@@ -50,7 +50,7 @@ def _take_apart(model: Any) -> tuple[str, ...]:
     outputs = {output.name for output in graph.output}
     for name, kind in kinds.items():
         if f"{name}{_FED}" in read:
-            # With its shape, or the layout would not be optimised as in the whole.
+            # With its shape, or the layout would not be optimized as in the whole.
             fed = onnx.helper.make_tensor_value_info(f"{name}{_FED}", kind, None)
             fed.type.tensor_type.shape.CopyFrom(shapes[name])
             graph.input.append(fed)

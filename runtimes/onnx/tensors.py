@@ -1,4 +1,4 @@
-"""Every tensor of an ONNX file while it runs, from ONNX Runtime with its optimisations off."""
+"""Every tensor of an ONNX file while it runs, from ONNX Runtime with its optimizations off."""
 
 from pathlib import Path
 from typing import Any

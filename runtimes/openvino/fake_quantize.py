@@ -1,4 +1,4 @@
-"""The quantisers of an int8 IR: where they stand, and the IR without those between its operators.
+"""The quantizers of an int8 IR: where they stand, and the IR without those between its operators.
 
 OpenVINO's converter makes one FakeQuantize of each Q/DQ pair, which rounds floats within a range of floats, and leaves
 a ReLU to the range behind it that starts at zero. Weights stay integers, each with a Multiply by its channels' scales.
@@ -17,7 +17,7 @@ from runtimes.openvino.runtime import import_openvino
 
 FAKE = "FakeQuantize"
 RANGE = "_range"
-"""What the four limits of a quantiser are called, behind its tensor's name."""
+"""What the four limits of a quantizer are called, behind its tensor's name."""
 
 _BACK = "_DequantizeLinear"
 _WITHOUT_BIAS = "/WithoutBiases"
@@ -28,7 +28,7 @@ _MOVES = ("Reshape", "Transpose", "Split", "VariadicSplit", "StridedSlice", "Sli
 
 
 @dataclass(frozen=True, slots=True)
-class FakeQuantiser:
+class FakeQuantizer:
     """One between two operators: of the tensor `tensor`, from `low` to `high`; `back`: the limits it decodes to."""
 
     tensor: str
@@ -65,10 +65,10 @@ class FakeQuantiser:
     @property
     def ours(self) -> bool:
         """256 levels with zero among them and no zero point, decoded to the limits that they were taken from."""
-        return self.levels == 256 and self.back == (self.low, self.high) and self._centred
+        return self.levels == 256 and self.back == (self.low, self.high) and self._centered
 
     @property
-    def _centred(self) -> bool:
+    def _centered(self) -> bool:
         unit = self.scale
         return bool(unit > 0 and abs(np.float64(self.low) - self.least * np.float64(unit)) < 1e-3 * unit)
 
@@ -77,11 +77,11 @@ class FakeQuantiser:
         return values.astype(self.dtype)
 
 
-def quantiser_of(fake: Any) -> FakeQuantiser:
+def quantizer_of(fake: Any) -> FakeQuantizer:
     """What a FakeQuantize operation says; limits that differ by channel, which none of ours has, are NaN."""
     name = fake.get_friendly_name().removesuffix(_BACK)
     low, high, *back = (_limit(fake.input_value(index).get_node()) for index in range(1, 5))
-    return FakeQuantiser(name, low, high, (back[0], back[1]), int(fake.get_attributes()["levels"]))
+    return FakeQuantizer(name, low, high, (back[0], back[1]), int(fake.get_attributes()["levels"]))
 
 
 def _limit(constant: Any) -> np.float32:
@@ -107,20 +107,20 @@ def scaled_weights(model: Any) -> Iterator[tuple[Any, Any, Any]]:
                 yield op, integers, scale
 
 
-def makers_of_quantised(path: Path) -> dict[str, str]:
+def makers_of_quantized(path: Path) -> dict[str, str]:
     """Tensor -> what an IR calls the module that makes it: the part before the last slash of the operation's name."""
     model = import_openvino().Core().read_model(path)
-    makers = {quantiser_of(fake).tensor: fake.input_value(0).get_node().get_friendly_name() for fake in fakes(model)}
+    makers = {quantizer_of(fake).tensor: fake.input_value(0).get_node().get_friendly_name() for fake in fakes(model)}
     return {
         tensor: maker.removesuffix(_WITHOUT_BIAS).rsplit("/", 1)[0] for tensor, maker in makers.items() if "/" in maker
     }
 
 
 def left_out(model: Any) -> Counter[str]:
-    """Kinds of the matrix products and convolutions that read anything in floats though they are to be quantised."""
+    """Kinds of the matrix products and convolutions that read anything in floats though they are to be quantized."""
     weights = {op.get_friendly_name() for op, _, _ in scaled_weights(model)}
 
-    def quantised(port: Any) -> bool:
+    def quantized(port: Any) -> bool:
         node = port.get_node()
         while node.get_type_name() in _MOVES:
             node = node.input_value(0).get_node()
@@ -129,7 +129,7 @@ def left_out(model: Any) -> Counter[str]:
     return Counter(
         op.get_type_name()
         for op in model.get_ordered_ops()
-        if op.get_type_name() in PRODUCTS and not all(quantised(op.input_value(index)) for index in range(2))
+        if op.get_type_name() in PRODUCTS and not all(quantized(op.input_value(index)) for index in range(2))
     )
 
 
@@ -146,29 +146,29 @@ def readers_of(node: Any, kinds: Collection[str]) -> list[str]:
 
 
 def not_ours(model: Any) -> int:
-    """How many quantisers round to other integers than ours, or decode them to something else."""
-    return sum(not quantiser_of(fake).ours for fake in fakes(model))
+    """How many quantizers round to other integers than ours, or decode them to something else."""
+    return sum(not quantizer_of(fake).ours for fake in fakes(model))
 
 
-def without_quantisers(model: Any) -> dict[str, Any]:
-    """Change an openvino.Model in place: operators read what was to be quantised, weights are decoded.
+def without_quantizers(model: Any) -> dict[str, Any]:
+    """Change an openvino.Model in place: operators read what was to be quantized, weights are decoded.
 
-    What starts at zero stays as a ReLU. Returns the output that each quantised tensor now comes from, by its name.
+    What starts at zero stays as a ReLU. Returns the output that each quantized tensor now comes from, by its name.
     """
     opset = _opset()
     bare: dict[str, Any] = {}
     for fake in fakes(model):
-        quantiser, source = quantiser_of(fake), fake.input_value(0)
-        output = source if quantiser.symmetric else _named(opset.relu(source), fake).output(0)
+        quantizer, source = quantizer_of(fake), fake.input_value(0)
+        output = source if quantizer.symmetric else _named(opset.relu(source), fake).output(0)
         fake.output(0).replace(output)
-        bare[quantiser.tensor] = output
+        bare[quantizer.tensor] = output
     _decode_weights(model)
     model.validate_nodes_and_infer_types()
     return bare
 
 
 def spelled_out(model: Any) -> dict[str, Any]:
-    """Change an openvino.Model in place: each quantiser becomes a division, a rounding and a product in float32.
+    """Change an openvino.Model in place: each quantizer becomes a division, a rounding and a product in float32.
 
     So nothing is left that OpenVINO could fuse into integer kernels. Returns the output with each tensor's integers, as
     floats, by its name.
@@ -176,12 +176,12 @@ def spelled_out(model: Any) -> dict[str, Any]:
     opset = _opset()
     rounded: dict[str, Any] = {}
     for fake in fakes(model):
-        quantiser = quantiser_of(fake)
-        least, unit = quantiser.least, opset.constant(quantiser.scale)
+        quantizer = quantizer_of(fake)
+        least, unit = quantizer.least, opset.constant(quantizer.scale)
         units = opset.round(opset.divide(fake.input_value(0), unit), "half_to_even")
-        within = opset.clamp(units, float(least), float(least + quantiser.levels - 1))
+        within = opset.clamp(units, float(least), float(least + quantizer.levels - 1))
         fake.output(0).replace(_named(opset.multiply(within, unit), fake).output(0))
-        rounded[quantiser.tensor] = within.output(0)
+        rounded[quantizer.tensor] = within.output(0)
     _decode_weights(model)
     model.validate_nodes_and_infer_types()
     return rounded

@@ -19,7 +19,7 @@ _TELEMETRY = "openvino_telemetry"
 _HINTS = {Dtype.FP32: "f32", Dtype.FP16: "f16", Dtype.BF16: "bf16"}
 # Names of OpenVINO's properties and their values as text, which every language binding takes. The plugin's
 # default lowers float32 to bfloat16 wherever the CPU can; the mode is set as well because on Arm it alone
-# keeps convolutions from "fast math". The plugin has no public switch for its graph optimisations.
+# keeps convolutions from "fast math". The plugin has no public switch for its graph optimizations.
 _FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
 _THREADS = "INFERENCE_NUM_THREADS"
@@ -73,7 +73,7 @@ class OpenVino:
         """One stream for latency, in the arithmetic that the artifact ships with.
 
         An IR cannot carry these itself: from `rt_info/runtime_options` the CPU plugin takes the precision of
-        caches and the group size of dynamic quantisation, not that of inference (`Config::applyRtInfo`).
+        caches and the group size of dynamic quantization, not that of inference (`Config::applyRtInfo`).
         """
         execution = artifact.precision.execution
         # Of int8 too: what is not in integers computes in the same arithmetic on every CPU, and bf16 won nothing there.
@@ -82,7 +82,7 @@ class OpenVino:
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
-        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without the quantisers between operators.
+        """A session on `artifact`; in Mode.ORACLE in float32 arithmetic and without the quantizers between operators.
 
         Raises:
             MissingExtra: openvino is not installed.
@@ -93,7 +93,7 @@ class OpenVino:
             settings = {**_LATENCY, **_FLOAT32, _THREADS: threads}
         elif mode is Mode.SHIPPED:
             settings = {**self.shipped_settings(artifact), _THREADS: threads}
-        bare = mode is Mode.ORACLE and artifact.precision.quantised
+        bare = mode is Mode.ORACLE and artifact.precision.quantized
         with closing(_session(artifact.path, settings, bare=bare)) as session:
             yield session
 
@@ -105,13 +105,13 @@ def compiled_as_shipped(model: Any, threads: int = 1) -> Any:
 
 
 def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:
-    from runtimes.openvino.fake_quantize import without_quantisers
+    from runtimes.openvino.fake_quantize import without_quantizers
 
     core = import_openvino().Core()
     with refused_by("OpenVINO", path.name, [RuntimeError]):
         model = core.read_model(path)
         if bare:
-            without_quantisers(model)
+            without_quantizers(model)
         compiled = core.compile_model(model, "CPU", settings)
     if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
         raise StageFailed(

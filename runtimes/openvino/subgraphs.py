@@ -1,6 +1,6 @@
-"""An int8 IR taken apart: each stretch between two quantisers with inputs and outputs of its own.
+"""An int8 IR taken apart: each stretch between two quantizers with inputs and outputs of its own.
 
-As `runtimes.onnx.subgraphs` does it with a Q/DQ file. OpenVINO fuses across some quantisers (an attention is one kernel
+As `runtimes.onnx.subgraphs` does it with a Q/DQ file. OpenVINO fuses across some quantizers (an attention is one kernel
 with two of them inside), so the IR is only cut where the whole, compiled as it ships, keeps its integers: behind the
 last operation of a fused layer. `other_kernels` tells which products still run in another kernel than in the whole.
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantiser_of, readers_of
+from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantizer_of, readers_of
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.session import refused_by
 
@@ -105,25 +105,25 @@ def _take_apart(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) 
     for fake in fakes(model):
         if fake.get_friendly_name() in inside:
             continue
-        quantiser, readers = quantiser_of(fake), list(fake.output(0).get_target_inputs())
-        offset = _OFFSET if quantiser.symmetric and _unsigned(fake, kernels) else 0
-        kind = openvino.Type(np.uint8 if offset else quantiser.dtype)
-        fed = opset.parameter(fake.get_output_partial_shape(0), kind, f"{quantiser.tensor}{_FED}")
-        fed.output(0).set_names({f"{quantiser.tensor}{_FED}"})
+        quantizer, readers = quantizer_of(fake), list(fake.output(0).get_target_inputs())
+        offset = _OFFSET if quantizer.symmetric and _unsigned(fake, kernels) else 0
+        kind = openvino.Type(np.uint8 if offset else quantizer.dtype)
+        fed = opset.parameter(fake.get_output_partial_shape(0), kind, f"{quantizer.tensor}{_FED}")
+        fed.output(0).set_names({f"{quantizer.tensor}{_FED}"})
         units = opset.convert(fed, "f32")
         units = opset.subtract(units, opset.constant(np.float32(offset))) if offset else units
-        back = opset.multiply(units, opset.constant(quantiser.scale))
+        back = opset.multiply(units, opset.constant(quantizer.scale))
         for reader in readers:
             reader.replace_source_output(back.output(0))
-        least = np.float32(quantiser.least + offset)
+        least = np.float32(quantizer.least + offset)
         rounded = opset.fake_quantize(
-            fake.input_value(0), quantiser.low, quantiser.high, least, least + np.float32(255), quantiser.levels
+            fake.input_value(0), quantizer.low, quantizer.high, least, least + np.float32(255), quantizer.levels
         )
         given = opset.convert(rounded, kind.get_type_name())
         given.set_friendly_name(fake.get_friendly_name())
         inputs.append(fed)
         outputs.append(opset.result(given))
-        offsets[quantiser.tensor] = offset
+        offsets[quantizer.tensor] = offset
     model.add_parameters(inputs)
     model.add_results(outputs)
     model.validate_nodes_and_infer_types()

@@ -147,7 +147,7 @@ def sized(dims: Any) -> list[int] | None:
 
 
 def block_shape(layer: Any) -> list[int] | None:
-    """Of a quantiser in blocks; only some versions have it, and it raises where there are no blocks."""
+    """Of a quantizer in blocks; only some versions have it, and it raises where there are no blocks."""
     try:
         return sized(layer.block_shape) or None
     except (AttributeError, RuntimeError):

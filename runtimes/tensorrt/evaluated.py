@@ -1,7 +1,7 @@
 """A TensorRT network as its importer understood a typed ONNX file, evaluated in PyTorch, without a GPU.
 
 REFERENCE evidence: it covers the importer, the weights and the typing; not the builder's fusions, nor the kernels.
-Mode.ORACLE computes in float32 whatever the network declares, and without the quantisers between the layers; the other
+Mode.ORACLE computes in float32 whatever the network declares, and without the quantizers between the layers; the other
 modes round every tensor to the type that the network declares for it.
 """
 
@@ -75,7 +75,7 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     using = product()
     program = load_network(artifact)
     evaluator = Evaluator(
-        without_quantisers(program) if oracle else program,
+        without_quantizers(program) if oracle else program,
         Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED,
         language=LAYERS,
     )
@@ -105,8 +105,8 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     return OpenSession(attestation, shape, run, peaks=peaks)
 
 
-def without_quantisers(program: Program) -> Program:
-    """The same without the quantisers between the layers: the structure, and the decoded weights, in any arithmetic."""
+def without_quantizers(program: Program) -> Program:
+    """The same without the quantizers between the layers: the structure, and the decoded weights, in any arithmetic."""
     instead: dict[str, str] = {}
     kept: list[Operation] = []
     constant = set(program.constants)

@@ -229,7 +229,7 @@ def _identity(x: Tensor) -> Tensor:
 def _normalization(x: Tensor, scale: Tensor, bias: Tensor, axes: Ints, epsilon: float) -> Tensor:
     over = _ints(axes)
     if over != list(range(x.dim() - len(over), x.dim())):
-        raise BadOperand(f"normalisation over axes {over} of {x.dim()}")
+        raise BadOperand(f"normalization over axes {over} of {x.dim()}")
     return functional.layer_norm(x, x.shape[-len(over) :], None, None, epsilon) * scale + bias
 
 

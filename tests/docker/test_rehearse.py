@@ -11,19 +11,19 @@ DOCKERFILE = r"""
 ARG BASE=debian:12.1
 FROM ${BASE} AS first
 ARG BASE
-ARG COLOUR=red
+ARG COLOR=red
 ENV BIN=/opt/bin QUOTED="two words"
 ENV PATH=$BIN:$PATH
 WORKDIR /src
 RUN --mount=type=cache,target=/cache \
     # a comment between two lines
-    echo "$COLOUR" \
+    echo "$COLOR" \
     && echo done
 
 from debian:12.2
-copy --from=first /src/${COLOUR}thing /there
+copy --from=first /src/${COLOR}thing /there
 USER 7:8
-LABEL colour="${COLOUR}" base=$BASE
+LABEL color="${COLOR}" base=$BASE
 ENTRYPOINT ["a", "b"]
 CMD []
 """
@@ -68,21 +68,21 @@ def test_variables_are_those_of_the_stage(dockerfile: Path) -> None:
     assert first.env["QUOTED"] == "two words"
     assert "BIN" not in second.env
     assert [(s.instruction, s.value) for s in second.steps] == [("COPY", "--from=first /src/thing /there")]
-    assert second.labels == {"colour": "", "base": ""}
+    assert second.labels == {"color": "", "base": ""}
 
 
 def test_a_command_is_left_to_its_shell_with_arguments_in_its_environment(dockerfile: Path) -> None:
-    (first, _) = read(dockerfile, {"COLOUR": "blue", "BASE": "debian:11"})
+    (first, _) = read(dockerfile, {"COLOR": "blue", "BASE": "debian:11"})
     command = first.steps[-1]
-    assert " ".join(command.value.split()) == '--mount=type=cache,target=/cache echo "$COLOUR" && echo done'
-    assert (command.env["COLOUR"], command.env["BASE"], command.env["BIN"]) == ("blue", "debian:11", "/opt/bin")
+    assert " ".join(command.value.split()) == '--mount=type=cache,target=/cache echo "$COLOR" && echo done'
+    assert (command.env["COLOR"], command.env["BASE"], command.env["BIN"]) == ("blue", "debian:11", "/opt/bin")
     assert (first.image, command.workdir, command.user) == ("debian:11", "/src", "0:0")
 
 
 def test_an_argument_is_known_from_where_it_is_declared(dockerfile: Path) -> None:
-    dockerfile.write_text("FROM a:1.0\nRUN one\nARG COLOUR=red\nRUN two\n", encoding="utf-8")
+    dockerfile.write_text("FROM a:1.0\nRUN one\nARG COLOR=red\nRUN two\n", encoding="utf-8")
     (only,) = read(dockerfile)
-    assert [command.env.get("COLOUR") for command in only.steps] == [None, "red"]
+    assert [command.env.get("COLOR") for command in only.steps] == [None, "red"]
 
 
 def test_what_cannot_be_carried_out_is_refused(dockerfile: Path) -> None:

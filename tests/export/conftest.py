@@ -78,7 +78,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """An engine with quantised activations, calibrated on the golden images, as JSON."""
+    """An engine with quantized activations, calibrated on the golden images, as JSON."""
     options = ["-t", "tensorrt", "-p", "int8", "--calibrate", "golden", "--sm", "89"]
     return _once(tmp_path_factory, "int8", [*TINY, *options, "--json"])
 
@@ -97,11 +97,11 @@ def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
     from export.targets.onnx.trace import write_onnx
     from runtimes.artifact import Artifact, Format
     from runtimes.onnx.graph import load_onnx
-    from runtimes.onnx.qdq import without_quantisers
+    from runtimes.onnx.qdq import without_quantizers
 
     plain = tmp_path / "plain.onnx"
     (path,) = exported_unsigned.out.glob("*/ship/*.onnx")
-    write_onnx(without_quantisers(load_onnx(path)), plain)
+    write_onnx(without_quantizers(load_onnx(path)), plain)
     return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", 64), made_by="simplify")
 
 

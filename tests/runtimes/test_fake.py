@@ -73,9 +73,9 @@ def test_images_are_checked_as_by_a_real_runtime(artifact: Artifact, images: Arr
 def test_the_faults(artifact: Artifact, images: Array) -> None:
     right = healthy(images)
 
-    spoilt = answer(not_a_number(healthy, 1), artifact, images)
-    assert np.isnan(spoilt[0, 1])
-    assert np.isnan(spoilt).sum() == 1
+    spoiled = answer(not_a_number(healthy, 1), artifact, images)
+    assert np.isnan(spoiled[0, 1])
+    assert np.isnan(spoiled).sum() == 1
 
     assert np.array_equal(answer(reversed_batch(healthy), artifact, images), right[::-1])
     assert np.array_equal(answer(reversed_batch(healthy), artifact, images[:1]), right[:1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import VitExportError
-from validation.metrics import centred_cosine, kl_divergence, relative_error, snr_db, top1_agreement
+from validation.metrics import centered_cosine, kl_divergence, relative_error, snr_db, top1_agreement
 
 RIGHT = np.array([[3.0, 1.0, -1.0], [0.0, 2.0, 1.0]])
 
@@ -44,8 +44,8 @@ def test_float32_logits_are_compared_in_float64() -> None:
 
 
 def test_cosine_divergence_and_signal_to_noise() -> None:
-    assert centred_cosine(2 * RIGHT + 7, RIGHT) == pytest.approx([1, 1])
-    assert centred_cosine(-RIGHT, RIGHT) == pytest.approx([-1, -1])
+    assert centered_cosine(2 * RIGHT + 7, RIGHT) == pytest.approx([1, 1])
+    assert centered_cosine(-RIGHT, RIGHT) == pytest.approx([-1, -1])
     assert kl_divergence(RIGHT + 5, RIGHT) == pytest.approx([0, 0], abs=1e-12)
     p, q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
     expected = float((p * np.log(p / q)).sum())

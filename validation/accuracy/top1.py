@@ -1,4 +1,4 @@
-"""Accuracy on labelled images: the trained form's and the artifact's, image by image, and whether the loss is real.
+"""Accuracy on labeled images: the trained form's and the artifact's, image by image, and whether the loss is real.
 
 Both see the same images, so what counts is the pairs on which they part: `lost` (the reference is right, the artifact
 wrong) and `gained`. The drop is their difference over all images; its interval is Tango's score interval for a paired
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from efficientvit.errors import StageFailed
-from efficientvit.images.preprocessing import normalise
+from efficientvit.images.preprocessing import normalize
 from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence, Images, Mode, Runtime
-from validation.inputs.labelled_images import LabelledImages
+from validation.inputs.labeled_images import LabeledImages
 from validation.metrics import most_explained
 from validation.reference.emulation import evaluate
 
@@ -110,11 +110,11 @@ def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
 
 
 class AccuracyTest:
-    """The labelled images with the trained form's answers to them, which every artifact of a model is held against."""
+    """The labeled images with the trained form's answers to them, which every artifact of a model is held against."""
 
     def __init__(
         self,
-        images: LabelledImages,
+        images: LabeledImages,
         trained: nn.Module,
         budget: float | None = None,
         step: Callable[[str], None] = lambda _: None,
@@ -125,7 +125,7 @@ class AccuracyTest:
         self._step = step
         parts = []
         for rows in self._batches(_BATCH, "the reference"):
-            inputs = torch.tensor(normalise(images.pixels[rows], images.preprocessing)).double()
+            inputs = torch.tensor(normalize(images.pixels[rows], images.preprocessing)).double()
             parts.append(evaluate(trained, inputs).numpy())
         self.logits: NDArray[np.float64] = np.concatenate(parts)[: len(images)]
 
@@ -142,7 +142,7 @@ class AccuracyTest:
         with runtime.open(artifact, Mode.SHIPPED) as session:
             for rows in self._batches(batch, f"{artifact.path.name} in {runtime.name}"):
                 pixels = images.pixels[rows]
-                feed: Images = pixels if artifact.interface.image_input else normalise(pixels, images.preprocessing)
+                feed: Images = pixels if artifact.interface.image_input else normalize(pixels, images.preprocessing)
                 answer = session(feed)
                 if answer.shape != (len(rows), classes):
                     raise StageFailed(

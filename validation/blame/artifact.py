@@ -16,7 +16,7 @@ from runtimes.layers import open_layers
 from runtimes.openvino.fake_quantize import RANGE
 from runtimes.runtime import Array, Images, Mode
 from validation.blame.causes import cause_of_constant
-from validation.blame.int8 import blame_execution, blame_ranges, modules_of_quantised
+from validation.blame.int8 import blame_execution, blame_ranges, modules_of_quantized
 from validation.blame.matching import matched
 from validation.blame.model_tensors import right_tensors
 from validation.blame.ranking import Blame, rank
@@ -58,9 +58,9 @@ def blame_artifact(
 ) -> Blame:
     """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors.
 
-    `feed`: of a file that somebody else's tool made, normalised NCHW images -> what it takes; its constants can't be
+    `feed`: of a file that somebody else's tool made, normalized NCHW images -> what it takes; its constants can't be
     held to ours, and it may be of the trained form. `output`: its scores, by name. `source`: what it was made of,
-    which says what calibration found if it is quantised.
+    which says what calibration found if it is quantized.
     """
     failed = {gate.gate for gate in gates if not gate.passed}
     if Gate.RANGES in failed:
@@ -71,7 +71,7 @@ def blame_artifact(
         )
     if failed == {Gate.EXECUTION}:  # with the constants or the structure wrong too, those say more
         return blame_execution(artifact, model)
-    mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantised else Mode.ORACLE
+    mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantized else Mode.ORACLE
     try:
         wrong = _wrong_constants(artifact, model, source) if feed is None else {}
         with open_layers(artifact, mode, output=output) as opened:
@@ -83,7 +83,7 @@ def blame_artifact(
         )
     except VitExportError as error:
         return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
-    if artifact.precision.quantised:
+    if artifact.precision.quantized:
         right = replace(right, modules={**_of_calibration(artifact), **right.modules})
     found = matched(opened.layers, values, right, LAYER_FACTOR[mode])
     return rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
@@ -124,7 +124,7 @@ def _calls(
 
 def _of_calibration(artifact: Artifact) -> dict[str, str]:
     """The module whose tensor it is about, by the name of each constant that calibration found."""
-    modules = modules_of_quantised(artifact)
+    modules = modules_of_quantized(artifact)
     return {f"{name}{end}": module for name, module in modules.items() for end in (RANGE, "_scale", "_zero_point")}
 
 

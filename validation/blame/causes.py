@@ -95,7 +95,7 @@ def cause_of_values(values: Sequence[Float64], expected: Sequence[Float64] | Non
     if any(value.size != right.size for value, right in zip(values, expected, strict=True)):
         return None
     pairs = [_Pair(value, right.reshape(value.shape)) for value, right in zip(values, expected, strict=True)]
-    for explain in (_clipped, _rectified, _reordered, _scaled, _normalised, _shifted, _channels, _constant, _border):
+    for explain in (_clipped, _rectified, _reordered, _scaled, _normalized, _shifted, _channels, _constant, _border):
         if (said := explain(pairs)) is not None:
             return said
     return None
@@ -175,7 +175,7 @@ def _scaled(pairs: _Pairs) -> str | None:
     return f"scaled by {known[0]:.6g}: a scale is missing, doubled or wrong"
 
 
-def _normalised(pairs: _Pairs) -> str | None:
+def _normalized(pairs: _Pairs) -> str | None:
     """A softmax sums to 1 along the axis that it is of."""
 
     def axes(value: Float64) -> set[int]:
@@ -224,7 +224,7 @@ def _channels(pairs: _Pairs) -> str | None:
         if (spread <= 0.01 * np.abs(difference[wrong].mean(axis=1))).all():
             how = "by a constant each: biases are wrong or stale"
         elif all(_factor(a[i], b[i]) is not None for i in wrong):
-            how = "by a factor each: a normalisation or its scale is wrong"
+            how = "by a factor each: a normalization or its scale is wrong"
     if len(wrong) <= _FEW * len(b):
         some = ", ".join(map(str, wrong[:_NAMED])) + (" …" if len(wrong) > _NAMED else "")
         return f"{len(wrong)} of {len(b)} channels are off ({some}){f', {how}' if how else ''}"

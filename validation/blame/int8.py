@@ -1,10 +1,10 @@
-"""Which layer of a quantised artifact executes wrongly when fed the right inputs, or was calibrated wrongly."""
+"""Which layer of a quantized artifact executes wrongly when fed the right inputs, or was calibrated wrongly."""
 
 import numpy as np
 
 from runtimes.artifact import Artifact, Format
 from runtimes.onnx.graph import load_onnx
-from runtimes.openvino.fake_quantize import makers_of_quantised
+from runtimes.openvino.fake_quantize import makers_of_quantized
 from runtimes.tensorrt.evaluated import typed_onnx
 from validation.blame.ranking import SHOWN, Blame, LayerError, Suspect
 from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
@@ -20,10 +20,10 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     batch = artifact.batch or 1
     judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
-    layers, modules = [], modules_of_quantised(artifact)
+    layers, modules = [], modules_of_quantized(artifact)
     for deviation in layer_deviations(artifact, model.golden.images[rows]):
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
-        kind, module = "quantised" if deviation.integer else "layer", modules.get(deviation.tensor, "")
+        kind, module = "quantized" if deviation.integer else "layer", modules.get(deviation.tensor, "")
         nowhere = float("nan")
         layers.append(LayerError(deviation.tensor, kind, module, error, limit, error <= limit, nowhere, nowhere))
     wrong = [layer for layer in layers if not layer.passed][:SHOWN]
@@ -35,8 +35,8 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 
 def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
-    """Activations whose quantisers saturate, or waste their integers, the worst first."""
-    modules = modules_of_quantised(artifact)
+    """Activations whose quantizers saturate, or waste their integers, the worst first."""
+    modules = modules_of_quantized(artifact)
     reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
     ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
     suspects = []
@@ -46,7 +46,7 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
             break
         does = "saturates" if largest > calibrated else "wastes its integers"
         error = LayerError(
-            tensor, "quantiser", modules.get(tensor, ""), ratios[tensor], RANGE_FACTOR, False, -largest, largest
+            tensor, "quantizer", modules.get(tensor, ""), ratios[tensor], RANGE_FACTOR, False, -largest, largest
         )
         suspects.append(
             Suspect(error.module, None, error, f"{does}: calibrated to {calibrated:.4g}, reaches {largest:.4g}")
@@ -54,9 +54,9 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     return Blame(tuple(suspects))
 
 
-def modules_of_quantised(artifact: Artifact) -> dict[str, str]:
+def modules_of_quantized(artifact: Artifact) -> dict[str, str]:
     """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
     if artifact.format is Format.OPENVINO:
-        return makers_of_quantised(artifact.path)
+        return makers_of_quantized(artifact.path)
     nodes = load_onnx(typed_onnx(artifact)).graph.node
     return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

@@ -30,7 +30,7 @@ def right_tensors(
     With `trained` also of the trained form, of which somebody else's file may be. In Mode.ORACLE floors are of float32
     arithmetic, else of the precision's own.
     """
-    activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantised else precision.rounding
+    activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantized else precision.rounding
     inputs = torch.tensor(network_inputs(model.golden, image_input=image_input))
     stored = model.stored(precision, image_input=image_input)
     parts = [inputs[list(rows)] for rows in calls]

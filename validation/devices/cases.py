@@ -98,8 +98,8 @@ def runs_of(cases: Sequence[Case]) -> tuple[tuple[int, ...], ...]:
 
 
 def answers_of(reference: Reference) -> Float64:
-    """(n, classes): what a device is compared with. Quantised activations leave nothing else than the trained form."""
-    return reference.logits if reference.precision.quantised else reference.executed
+    """(n, classes): what a device is compared with. Quantized activations leave nothing else than the trained form."""
+    return reference.logits if reference.precision.quantized else reference.executed
 
 
 def kinds_of(cases: Sequence[Case]) -> tuple[Kind, ...]:

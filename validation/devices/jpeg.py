@@ -23,7 +23,7 @@ JPEG_FACTOR = 2.0
 """Budget over the worst of the plausible resizers. Provisional: Apple's own has not been measured."""
 
 RESIZERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
-_QUALITY, _SUBSAMPLING = 95, 0  # 4:4:4: decoders differ in how they bring halved colour back to size
+_QUALITY, _SUBSAMPLING = 95, 0  # 4:4:4: decoders differ in how they bring halved color back to size
 _WIDTH, _HEIGHT = 20 / 7, 16 / 7  # of S: 640 x 512 at 224, well above the short side before the crop
 _TRIED = 3
 
@@ -109,7 +109,7 @@ def _wrong(
     squeezed, whole = (replace(preprocessing, crop=crop, resize=side) for crop in ("squash", "center"))
     mistakes = {
         "the whole picture squeezed (.scaleFill)": to_uint8(rgb, squeezed),
-        "the largest centred square (.centerCrop)": to_uint8(rgb, whole),
+        "the largest centered square (.centerCrop)": to_uint8(rgb, whole),
         "blue and red swapped": right[..., ::-1],
     }
     # What is a mistake under one contract may be what another one asks for.

@@ -48,10 +48,10 @@ are expected at about twice that, and the gate of a healthy runtime stands at tw
 def unit_budgets(file_format: Format, reference: Reference, kinds: Sequence[Kind]) -> Mapping[str, Floors]:
     """What each unit may deviate, by kind of input: a relative error.
 
-    Quantised activations have no noise floor. There the quality budget holds for all images together, and this is what
+    Quantized activations have no noise floor. There the quality budget holds for all images together, and this is what
     it would let through alone: one image may not cost what an answer costs that ignores the image.
     """
-    if reference.precision.quantised:
+    if reference.precision.quantized:
         return dict.fromkeys(FACTORS[file_format], costs_of_ignoring(reference, kinds))
     return {unit: budget_of(reference.floors, kinds, factor) for unit, factor in FACTORS[file_format].items()}
 
@@ -82,9 +82,9 @@ def _coreml_note(reference: Reference) -> str | None:
 
 
 def _engine_note(reference: Reference) -> str:
-    if reference.precision.quantised:
+    if reference.precision.quantized:
         return (
-            "an int8 engine is compared with the trained model itself, quantisation included, because integers that "
+            "an int8 engine is compared with the trained model itself, quantization included, because integers that "
             "tip over have no noise floor: the root mean square of all errors is held to the quality budget, and no "
             "single image may cost what an answer costs that ignores the image. That an engine is within it says that "
             "it is good enough, not that every kernel computes as the network says"

@@ -39,9 +39,9 @@ _FAR_BETTER = 0.2
 
 
 class Range(StrEnum):
-    """What an image's values are: normalised by mean and std, or 0 to 1, or 0 to 255."""
+    """What an image's values are: normalized by mean and std, or 0 to 1, or 0 to 255."""
 
-    NORMALISED = "normalised"
+    NORMALIZED = "normalized"
     UNIT = "unit"
     BYTES = "bytes"
 
@@ -55,11 +55,11 @@ class Scores(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How the file is fed, and what it gives. `recognised`: by trying, nobody said so."""
+    """How the file is fed, and what it gives. `recognized`: by trying, nobody said so."""
 
     range: Range
     scores: Scores
-    recognised: bool
+    recognized: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def judge_foreign(
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=reason)
     with open_layers(artifact, Mode.ORACLE, output=foreign.output.name) as opened:
         oracle = _fed(foreign, lambda images: opened.run(images)[opened.output])
-        taken = _recognised(oracle, model, image_range, artifact.batch)
+        taken = _recognized(oracle, model, image_range, artifact.batch)
         as_oracle = _runs(oracle, foreign, model, taken)
     if taken.scores is not scores:
         return _wrong_scores(foreign, taken, scores, runtime.evidence)
@@ -107,12 +107,12 @@ def judge_foreign(
 
 
 def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray[np.float32]], Array]:
-    """Normalised images -> the same in the range that the file takes."""
+    """Normalized images -> the same in the range that the file takes."""
     preprocessing = model.golden.preprocessing
     std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (preprocessing.std, preprocessing.mean))
 
     def fed(images: NDArray[np.float32]) -> Array:
-        if image_range is Range.NORMALISED:
+        if image_range is Range.NORMALIZED:
             return images
         unit = images.astype(np.float64) * std + mean
         return (unit * (255.0 if image_range is Range.BYTES else 1.0)).astype(np.float32)
@@ -126,7 +126,7 @@ def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
 
 
 def network_input(foreign: Foreign, model: ReferenceModel, taken: Taken) -> Callable[[Array], Array]:
-    """Normalised NCHW images -> what the file itself takes."""
+    """Normalized NCHW images -> what the file itself takes."""
     feed, turned = network_feed(model, taken.range), laid_out(foreign)
     return lambda images: turned(feed(images))
 
@@ -141,11 +141,11 @@ def _fed(foreign: Foreign, run: Callable[[Array], NDArray[np.generic]]) -> _Run:
     return answer
 
 
-def _recognised(run: _Run, model: ReferenceModel, asked: Range | None, batch: int | None) -> Taken:
+def _recognized(run: _Run, model: ReferenceModel, asked: Range | None, batch: int | None) -> Taken:
     """The range on which the answers are nearest to the model's, and whether they are probabilities."""
     rows = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // 3)][:3], max(batch or 1, 1))]
-    best: tuple[float, Range, Scores] | None = None  # normalised, unless another fits far better
+    best: tuple[float, Range, Scores] | None = None  # normalized, unless another fits far better
     for candidate in (asked,) if asked else tuple(Range):
         with np.errstate(all="ignore"):
             answer = run(network_feed(model, candidate)(model.golden.images[rows]))

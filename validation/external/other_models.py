@@ -14,7 +14,7 @@ from runtimes.operators import unexpected_operators
 from runtimes.runtime import Mode, Runtime
 from validation.gates import result as gates
 from validation.inputs.golden_set import GoldenSet
-from validation.judge import in_another_arithmetic, quantised_gates, tried
+from validation.judge import in_another_arithmetic, quantized_gates, tried
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import as_executed, evaluate
 from validation.reference.model import (
@@ -52,7 +52,7 @@ class BaselineModel:
     def _measured(self, precision: Precision) -> Reference:
         exact, golden = self._exact, self.golden
         judged = relative_error(self._single[0], exact) <= WELL_CONDITIONED
-        rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
+        rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized
         rough = self._single
         if rounded_too:
             rough = evaluations(as_executed(self.module, precision), self._images, precision)
@@ -65,7 +65,7 @@ class BaselineModel:
             floors=pooled(rough, exact, judged, golden, narrowest(precision)),
             structure_floors=pooled(self._single, exact, judged, golden, Dtype.FP32),
             constants={},
-            quality_budget=default_quality_budget(exact, judged, golden) if precision.quantised else None,
+            quality_budget=default_quality_budget(exact, judged, golden) if precision.quantized else None,
         )
 
 
@@ -80,8 +80,8 @@ def judge_baseline(artifact: Artifact, reference: Reference, runtime: Runtime) -
     batches = (artifact.batch or 1,)
     shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
     results = [gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers)]
-    if artifact.precision.quantised:
-        results += [*quantised_gates(artifact, reference), gates.quality_gate(reference, shipped.outputs[0])]
+    if artifact.precision.quantized:
+        results += [*quantized_gates(artifact, reference), gates.quality_gate(reference, shipped.outputs[0])]
     else:
         oracle = tried(artifact, runtime, Mode.ORACLE, reference, batches)
         results.append(gates.structure_gate(reference, oracle.outputs))

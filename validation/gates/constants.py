@@ -54,7 +54,7 @@ def _is_structure(value: NDArray[Any]) -> bool:
 
 
 def _is_zero_point(name: str, value: NDArray[Any]) -> bool:
-    """Of a symmetric quantiser, or of what is never negative: zeros, the structure gate's business."""
+    """Of a symmetric quantizer, or of what is never negative: zeros, the structure gate's business."""
     return name.endswith("_zero_point") and not value.any()
 
 

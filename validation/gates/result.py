@@ -25,7 +25,7 @@ from validation.int8.layerwise import LayerDeviation
 from validation.metrics import (
     Agreement,
     Float64,
-    centred_cosine,
+    centered_cosine,
     kl_divergence,
     relative_error,
     root_mean_square,
@@ -42,13 +42,13 @@ PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
 
 
 LARGEST_OFF = 1e-3
-"""Of a quantised layer's outputs, fed the oracle's inputs: the share that may be more than one unit away."""
+"""Of a quantized layer's outputs, fed the oracle's inputs: the share that may be more than one unit away."""
 
 LARGEST_UNSEEN = 1 / 4
 """Of an IR's products: the share that may run in another kernel when it is taken apart, and so are not seen."""
 
 LARGEST_ROUNDING = 1e-5
-"""Of a floating-point tensor between quantised layers, fed the oracle's inputs: relative to its largest value."""
+"""Of a floating-point tensor between quantized layers, fed the oracle's inputs: relative to its largest value."""
 
 RANGE_FACTOR = 8.0
 """A calibrated range may be this many times wider or narrower than what the golden images reach."""
@@ -141,7 +141,7 @@ def structure_budget(reference: Reference, kind: Kind) -> float:
 def precision_budget(reference: Reference, kind: Kind) -> float:
     """What the precision that ships may deviate from the float64 reference."""
     precision = reference.precision
-    dtypes = (precision.decoded, precision.decoded if precision.quantised else precision.rounding)
+    dtypes = (precision.decoded, precision.decoded if precision.quantized else precision.rounding)
     return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * reference.floors[kind]
 
 
@@ -180,7 +180,7 @@ def unreadable(error: VitExportError) -> GateResult:
 
 
 def operators_gate(unexpected: Mapping[str, int], float_layers: Sequence[str] = ()) -> GateResult:
-    """Nothing but the operations that this family is lowered to, and quantised where they are to be.
+    """Nothing but the operations that this family is lowered to, and quantized where they are to be.
 
     `float_layers`: those of an int8 file that were left in float32 by intent, which nobody should overlook.
     """
@@ -245,7 +245,7 @@ def overflow_gate(ordinary: Peak, amplified: Peak | None) -> GateResult:
 def execution_gate(
     deviations: Sequence[LayerDeviation], other_kernels: Sequence[str] = (), products: int = 0
 ) -> GateResult:
-    """Each quantised layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded.
+    """Each quantized layer on the oracle's own inputs: integers within one unit, but for a share; floats rounded.
 
     `other_kernels`: products that, taken apart, ran in another kernel than they do in the whole, which was not seen;
     `products`: how many there are in all.
@@ -259,7 +259,7 @@ def execution_gate(
     worst = max(deviations, key=over)
     integers = sum(layer.integer for layer in deviations)
     what = f"{worst.off:.2%} over one unit" if worst.integer else f"off by {worst.worst:.1e}"
-    detail = f"worst '{worst.tensor}': {what}; {integers} quantised and {len(deviations) - integers} other tensors"
+    detail = f"worst '{worst.tensor}': {what}; {integers} quantized and {len(deviations) - integers} other tensors"
     some = ", ".join(other_kernels[:3]) + (" …" if len(other_kernels) > 3 else "")
     if len(other_kernels) > LARGEST_UNSEEN * products:
         detail = f"{len(other_kernels)} of {products} layers ran in another kernel when taken apart: {some}"
@@ -282,7 +282,7 @@ def ranges_gate(reached: Mapping[str, tuple[float, float]]) -> GateResult:
     Calibration is on other images, so a range need not be exact; one that is far off clips, or wastes its integers.
     """
     if not reached:
-        return GateResult(Gate.RANGES, float("nan"), RANGE_FACTOR, None, None, "no quantised activation")
+        return GateResult(Gate.RANGES, float("nan"), RANGE_FACTOR, None, None, "no quantized activation")
     worst = max(reached, key=lambda tensor: range_ratio(reached[tensor]))
     calibrated, largest = reached[worst]
     detail = f"'{worst}' is calibrated to {calibrated:.4g} and reaches {largest:.4g}; {len(reached)} tensors"
@@ -334,12 +334,12 @@ def quality_gate(reference: Reference, run: Outputs) -> GateResult:
 
 
 def accuracy_gate(found: Accuracy) -> GateResult:
-    """Top-1 on labelled images: rejected where the drop is over its budget beyond what sampling noise explains.
+    """Top-1 on labeled images: rejected where the drop is over its budget beyond what sampling noise explains.
 
     `worst` is the least drop in percentage points that the images allow for, the lower end of the interval.
     """
     if found.not_finite:
-        detail = f"the logits of {found.not_finite} of {found.images} labelled images are no numbers"
+        detail = f"the logits of {found.not_finite} of {found.images} labeled images are no numbers"
         return GateResult(Gate.ACCURACY, float("nan"), found.budget, None, None, detail)
     low, high = found.interval
     detail = (
@@ -431,6 +431,6 @@ def _worst_of(
         floor=floor,
         budget=budget,
         max_abs=float(np.abs(logits - right).max()),
-        cosine=float(centred_cosine(logits, right).min()),
+        cosine=float(centered_cosine(logits, right).min()),
         kl_nats=float(kl_divergence(logits, right).max()),
     )

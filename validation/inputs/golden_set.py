@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadOption
-from efficientvit.images.preprocessing import Preprocessing, normalise
+from efficientvit.images.preprocessing import Preprocessing, normalize
 
 LARGEST_FACTOR = 10.0
 
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 class GoldenImage:
     """One input, held as what it was made as: an image's pixels, or values that no 8-bit image has.
 
-    `data`: (S, S, 3) uint8 R G B, resized and cropped; or (3, S, S) float32, normalised (noise). Made
+    `data`: (S, S, 3) uint8 R G B, resized and cropped; or (3, S, S) float32, normalized (noise). Made
     read-only, in C order.
 
     Raises:
@@ -71,7 +71,7 @@ class GoldenImage:
 class GoldenSet:
     """Golden inputs in a fixed order. Two sets with one `sha256` are the same inputs.
 
-    `skipped`: the files that `photos` was told to pass over. `images`: (n, 3, S, S) float32, normalised,
+    `skipped`: the files that `photos` was told to pass over. `images`: (n, 3, S, S) float32, normalized,
     read-only, derived from the members (`torch.tensor(...)` copies it; `torch.from_numpy` would warn).
 
     Raises:
@@ -100,7 +100,7 @@ class GoldenSet:
         object.__setattr__(self, "images", images)
 
     def _tensor(self, member: GoldenImage) -> NDArray[np.float32]:
-        return normalise(member.data, self.preprocessing) if member.has_pixels else member.data
+        return normalize(member.data, self.preprocessing) if member.has_pixels else member.data
 
     def __len__(self) -> int:
         return len(self.members)

@@ -1,4 +1,4 @@
-"""Labelled images: a folder with a sub-folder for each class, as `--eval` takes it."""
+"""Labeled images: a folder with a sub-folder for each class, as `--eval` takes it."""
 
 import tempfile
 from collections import Counter
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BadGoldenSet, BadLabelledSet
+from efficientvit.errors import BadGoldenSet, BadLabeledSet
 from efficientvit.images.preprocessing import Preprocessing
 from validation.inputs.photos import decoded, files_below
 
@@ -24,7 +24,7 @@ Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledImages:
+class LabeledImages:
     """Images and their classes: `pixels` (n, S, S, 3) uint8 through the contract's resize and crop, `classes` (n,).
 
     `names` are paths in the folder; `matched_by` is how folders became classes; `skipped` are the files that are no
@@ -43,7 +43,7 @@ class LabelledImages:
         return len(self.names)
 
 
-def labelled_images(
+def labeled_images(
     folder: Path,
     preprocessing: Preprocessing,
     classes: int,
@@ -51,7 +51,7 @@ def labelled_images(
     *,
     skip_bad: bool = False,
     step: Step = lambda _: None,
-) -> LabelledImages:
+) -> LabeledImages:
     """Every image below `folder`, whose sub-folders are classes: `classes_of` says which.
 
     Each is decoded once, into a temporary file that is gone with the process: 150 kB an image at 224 pixels. Files
@@ -59,7 +59,7 @@ def labelled_images(
     photos: an error, or, with `skip_bad`, left out and named.
 
     Raises:
-        BadLabelledSet: no such folder, no sub-folders, names that cannot be told to be this model's classes, a file
+        BadLabeledSet: no such folder, no sub-folders, names that cannot be told to be this model's classes, a file
             that is no image (without `skip_bad`), or no image at all.
     """
     folders = _folders(folder)
@@ -76,7 +76,7 @@ def labelled_images(
                 names.append(name)
                 found.append(by_folder[name.split("/", 1)[0]])
             if not names:
-                raise BadLabelledSet(
+                raise BadLabeledSet(
                     f"{what} holds no usable image",
                     expected="images in its sub-folders",
                     got=f"{len(skipped)} files that are none" if skipped else "no file in any sub-folder",
@@ -85,15 +85,15 @@ def labelled_images(
             side = preprocessing.image_size
             stored = np.memmap(store, np.uint8, "r", shape=(len(names), side, side, 3))
     except BadGoldenSet as error:  # the same faults, of another folder
-        raise BadLabelledSet(error.what, expected=error.expected, got=error.got, next_step=error.next_step) from error
+        raise BadLabeledSet(error.what, expected=error.expected, got=error.got, next_step=error.next_step) from error
     except OSError as error:
-        raise BadLabelledSet(
+        raise BadLabeledSet(
             f"the images of {folder} cannot be kept while they are used",
             expected=f"room for them in {tempfile.gettempdir()}",
             got=str(error),
             next_step="set TMPDIR to a folder with more room, or pass fewer images",
         ) from error
-    return LabelledImages(
+    return LabeledImages(
         folder, preprocessing, tuple(names), stored, np.array(found, np.intp), matched_by, tuple(skipped or ())
     )
 
@@ -112,7 +112,7 @@ def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ())
     as classes. (WordNet ids sort in ImageNet's order.) Labels are compared without case, `_` as a space.
 
     Raises:
-        BadLabelledSet: the names say nothing, two things, or the same class twice.
+        BadLabeledSet: the names say nothing, two things, or the same class twice.
     """
     by_label: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -142,9 +142,9 @@ def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ())
     return {name: index for index, name in enumerate(sorted(folders))}, BY_ORDER
 
 
-def _unclear(why: str, folders: Sequence[str], classes: int) -> BadLabelledSet:
+def _unclear(why: str, folders: Sequence[str], classes: int) -> BadLabeledSet:
     some = ", ".join(sorted(folders)[:_SHOWN]) + (", …" if len(folders) > _SHOWN else "")
-    return BadLabelledSet(
+    return BadLabeledSet(
         f"the folders of --eval do not say which classes they are: {why}",
         expected=f"class indices 0 to {classes - 1}, or labels of the model, or a folder for each of {classes} classes",
         got=f"{len(folders)} folders: {some}",
@@ -161,13 +161,13 @@ def _folders(folder: Path) -> list[str]:
     try:
         found = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     except OSError as error:
-        raise BadLabelledSet(
+        raise BadLabeledSet(
             f"--eval names no folder that can be read: {folder}",
             expected="a folder with a sub-folder of images for each class",
             got=error.strerror or str(error),
         ) from error
     if not found:
-        raise BadLabelledSet(
+        raise BadLabeledSet(
             f"the folder {folder} of --eval has no sub-folders",
             expected="a sub-folder of images for each class",
             got="files alone, or nothing",

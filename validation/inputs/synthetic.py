@@ -10,11 +10,11 @@ from efficientvit.images.preprocessing import Preprocessing
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
 
 Pixels = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 _CONTRASTS = (12.0, 28.0, 44.0, 60.0, 80.0)  # standard deviation of the brightness, in 8-bit units
 _NOISE, _AMPLIFIED = 4, 2
-_FLAT: dict[str, Colour] = {"black": (0, 0, 0), "grey": (128, 128, 128), "colour": (200, 60, 25)}
+_FLAT: dict[str, Color] = {"black": (0, 0, 0), "gray": (128, 128, 128), "color": (200, 60, 25)}
 _SATURATED: Pixels = np.array([(r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255)], dtype=np.uint8)
 
 
@@ -43,13 +43,13 @@ def synthetic(preprocessing: Preprocessing, seed: int = 0) -> GoldenSet:
     members = [
         *(natural(i, contrast) for i, contrast in enumerate(_CONTRASTS)),
         *(noise(Kind.NOISE, i) for i in range(_NOISE)),
-        *(GoldenImage(f"flat-{name}", Kind.FLAT, _flat(side, colour)) for name, colour in _FLAT.items()),
+        *(GoldenImage(f"flat-{name}", Kind.FLAT, _flat(side, color)) for name, color in _FLAT.items()),
         GoldenImage("pattern-checkerboard", Kind.PATTERN, _checkerboard(side)),
         GoldenImage("pattern-stripes", Kind.PATTERN, _stripes(side)),
         GoldenImage("pattern-blocks", Kind.PATTERN, _blocks(side, _stream(seed, Kind.PATTERN, 0))),
         GoldenImage("pattern-gradient", Kind.PATTERN, _gradient(side)),
         GoldenImage("impulse-black", Kind.IMPULSE, _impulse(side, "black", (255, 240, 120), (0.31, 0.67))),
-        GoldenImage("impulse-grey", Kind.IMPULSE, _impulse(side, "grey", (255, 40, 215), (0.83, 0.45))),
+        GoldenImage("impulse-gray", Kind.IMPULSE, _impulse(side, "gray", (255, 40, 215), (0.83, 0.45))),
         *(noise(Kind.AMPLIFIED, i) for i in range(_AMPLIFIED)),
     ]
     return GoldenSet(tuple(members), preprocessing)
@@ -61,9 +61,9 @@ def _stream(seed: int, kind: Kind, index: int) -> np.random.Generator:
 
 
 def _natural(side: int, contrast: float, stream: np.random.Generator) -> Pixels:
-    """A coloured field with the 1/f amplitude spectrum of natural images (Field, JOSA A 1987).
+    """A colored field with the 1/f amplitude spectrum of natural images (Field, JOSA A 1987).
 
-    Its channels are correlated, as in photographs: mostly brightness, a third as much colour.
+    Its channels are correlated, as in photographs: mostly brightness, a third as much color.
     """
     rows, columns = np.fft.fftfreq(side)[:, None, None], np.fft.rfftfreq(side)[None, :, None]
     frequency = np.hypot(rows, columns)
@@ -75,12 +75,12 @@ def _natural(side: int, contrast: float, stream: np.random.Generator) -> Pixels:
     return _to_bytes(brightness)
 
 
-def _flat(side: int, colour: Colour) -> Pixels:
-    return np.full((side, side, 3), colour, dtype=np.uint8)
+def _flat(side: int, color: Color) -> Pixels:
+    return np.full((side, side, 3), color, dtype=np.uint8)
 
 
 def _checkerboard(side: int) -> Pixels:
-    """Squares of one pixel, in opposite colours that differ, in hue or phase, in four unequal quarters."""
+    """Squares of one pixel, in opposite colors that differ, in hue or phase, in four unequal quarters."""
     y, x = np.indices((side, side))
     quarter = 1 + 2 * (y >= side * 5 // 8) + (x >= side * 3 // 8)  # 1..4: blue, green, cyan, red
     pixels: Pixels = _SATURATED[np.where((x + y) % 2 == 0, quarter, 7 - quarter)]
@@ -96,10 +96,10 @@ def _stripes(side: int) -> Pixels:
 
 
 def _blocks(side: int, stream: np.random.Generator) -> Pixels:
-    """An 11 x 11 mosaic of the eight saturated colours; its edges fall on no patch or window border."""
+    """An 11 x 11 mosaic of the eight saturated colors; its edges fall on no patch or window border."""
     cell = np.arange(side) * 11 // side
-    colours = stream.integers(len(_SATURATED), size=(11, 11))
-    pixels: Pixels = _SATURATED[colours[cell[:, None], cell[None, :]]]
+    colors = stream.integers(len(_SATURATED), size=(11, 11))
+    pixels: Pixels = _SATURATED[colors[cell[:, None], cell[None, :]]]
     return pixels
 
 
@@ -109,7 +109,7 @@ def _gradient(side: int) -> Pixels:
     return _to_bytes(255 * np.stack([x, 1 - y, ((x + y) / 2) ** 2], axis=-1))
 
 
-def _impulse(side: int, ground: str, peak: Colour, at: tuple[float, float]) -> Pixels:
+def _impulse(side: int, ground: str, peak: Color, at: tuple[float, float]) -> Pixels:
     """One pixel, at a share of the height and width that no flip or transposition maps onto itself."""
     pixels = _flat(side, _FLAT[ground])
     pixels[int(at[0] * side), int(at[1] * side)] = peak

@@ -1,9 +1,9 @@
-"""A quantised network, layer by layer, each fed what the oracle computed: what the layer itself makes of it.
+"""A quantized network, layer by layer, each fed what the oracle computed: what the layer itself makes of it.
 
 End to end even two right evaluations of one Q/DQ graph part ways: a rounding tie tips an integer over, and the next
 layers carry it on. Fed the oracle's own inputs, a layer can only be off by its own doing. The oracle is ONNX Runtime
-with its optimisations off, on the typed ONNX file; what is compared with it is a network that TensorRT parsed, or the
-same file with ONNX Runtime's optimisations on, taken apart between its quantisers. Of an IR it is the IR's own graph
+with its optimizations off, on the typed ONNX file; what is compared with it is a network that TensorRT parsed, or the
+same file with ONNX Runtime's optimizations on, taken apart between its quantizers. Of an IR it is the IR's own graph
 with each rounding spelled out, in float32; what is compared is the IR as it ships, taken apart in the same way.
 """
 

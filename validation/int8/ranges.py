@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from runtimes.artifact import Artifact, Dtype, Format, Precision
 from runtimes.constants import read_constants
 from runtimes.onnx.graph import load_onnx
-from runtimes.onnx.qdq import activation_quantisers, without_quantisers
+from runtimes.onnx.qdq import activation_quantizers, without_quantizers
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.openvino.fake_quantize import RANGE
 from runtimes.openvino.tensors import BareOpenVino
@@ -21,11 +21,11 @@ from validation.reference.model import Reference
 
 
 class Calibrated(Protocol):
-    """A quantiser between two operators, in whichever format."""
+    """A quantizer between two operators, in whichever format."""
 
     @property
     def tensor(self) -> str:
-        """What it quantises."""
+        """What it quantizes."""
         ...
 
     @property
@@ -40,14 +40,14 @@ class Calibrated(Protocol):
 
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:
-    """Tensor -> (what its quantiser represents, what it reaches on the images in float32), as lengths.
+    """Tensor -> (what its quantizer represents, what it reaches on the images in float32), as lengths.
 
-    Of a symmetric quantiser these are largest magnitudes. Of one with a zero point they are the lengths of what the two
+    Of a symmetric quantizer these are largest magnitudes. Of one with a zero point they are the lengths of what the two
     ranges share and of what they span together, the larger one last where values are clipped.
     """
-    quantisers, reached = (_openvino if artifact.format is Format.OPENVINO else _onnx)(artifact, images)
+    quantizers, reached = (_openvino if artifact.format is Format.OPENVINO else _onnx)(artifact, images)
     nowhere = (float("nan"), float("nan"))
-    return {quantiser.tensor: _lengths(quantiser, reached.get(quantiser.tensor, nowhere)) for quantiser in quantisers}
+    return {quantizer.tensor: _lengths(quantizer, reached.get(quantizer.tensor, nowhere)) for quantizer in quantizers}
 
 
 _Extremes = Mapping[str, tuple[float, float]]
@@ -55,22 +55,22 @@ _Extremes = Mapping[str, tuple[float, float]]
 
 def _onnx(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
     model = load_onnx(artifact.path)
-    quantisers = list(activation_quantisers(model))
-    reached = OnnxTensors(without_quantisers(model)).extremes(images, artifact.batch or 1)
+    quantizers = list(activation_quantizers(model))
+    reached = OnnxTensors(without_quantizers(model)).extremes(images, artifact.batch or 1)
     reached[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
-    return quantisers, reached
+    return quantizers, reached
 
 
 def _openvino(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
     bare = BareOpenVino(artifact.path)
-    return bare.quantisers, extremes(bare, images, artifact.batch or 1)
+    return bare.quantizers, extremes(bare, images, artifact.batch or 1)
 
 
-def _lengths(quantiser: Calibrated, reached: tuple[float, float]) -> tuple[float, float]:
-    low, high = quantiser.range
+def _lengths(quantizer: Calibrated, reached: tuple[float, float]) -> tuple[float, float]:
+    low, high = quantizer.range
     if not np.isfinite([low, high, *reached]).all():
         return float("nan"), float("nan")
-    if quantiser.symmetric:
+    if quantizer.symmetric:
         return high, max(-reached[0], reached[1])
     shared = min(high, reached[1]) - max(low, reached[0])
     spanned = max(high, reached[1]) - min(low, reached[0])
@@ -83,41 +83,41 @@ def _lengths(quantiser: Calibrated, reached: tuple[float, float]) -> tuple[float
 
 
 def with_calibration(reference: Reference, artifact: Artifact, source: Artifact | None = None) -> Reference:
-    """Of a quantised artifact the reference with what calibration found, which is its own to say, or its source's."""
-    if not artifact.precision.quantised:
+    """Of a quantized artifact the reference with what calibration found, which is its own to say, or its source's."""
+    if not artifact.precision.quantized:
         return reference
-    quantised = source if source is not None and source.precision.quantised else None
-    return reference.with_constants(calibration_digests(artifact, quantised))
+    quantized = source if source is not None and source.precision.quantized else None
+    return reference.with_constants(calibration_digests(artifact, quantized))
 
 
 def is_calibrated(name: str, precision: Precision) -> bool:
-    """Of a quantised artifact's constants, what only calibration knows: scales, and zero points where it has any."""
+    """Of a quantized artifact's constants, what only calibration knows: scales, and zero points where it has any."""
     if name.endswith("_zero_point"):
         return precision.activations is Dtype.UINT8
-    return precision.quantised and name.endswith(("_scale", RANGE))
+    return precision.quantized and name.endswith(("_scale", RANGE))
 
 
 def calibration_digests(artifact: Artifact, source: Artifact | None = None) -> Mapping[str, str]:
     """Name -> digest of every activation's scale and zero point, or its limits: what must still be held, bit for bit.
 
-    As found in `source`, where the artifact was made of a quantised one; else as it says itself.
+    As found in `source`, where the artifact was made of a quantized one; else as it says itself.
     """
     if artifact.format is not Format.OPENVINO:
         return digests(_scales(source or artifact))
     if source is None:
         return digests((name, value) for name, value in read_constants(artifact) if name.endswith(RANGE))
-    quantisers = activation_quantisers(load_onnx(source.path))
-    return digests((f"{each.tensor}{RANGE}", np.array([*each.limits, *each.limits], np.float32)) for each in quantisers)
+    quantizers = activation_quantizers(load_onnx(source.path))
+    return digests((f"{each.tensor}{RANGE}", np.array([*each.limits, *each.limits], np.float32)) for each in quantizers)
 
 
 def _scales(artifact: Artifact) -> Iterator[tuple[str, NDArray[Any]]]:
     import onnx
 
     model = load_onnx(typed_onnx(artifact))
-    quantisers = list(activation_quantisers(model))
-    names = {each.scale_name for each in quantisers}
+    quantizers = list(activation_quantizers(model))
+    names = {each.scale_name for each in quantizers}
     if artifact.precision.activations is Dtype.UINT8:  # elsewhere a zero point is zero, or wrong
-        names |= {each.zero_name for each in quantisers}
+        names |= {each.zero_name for each in quantizers}
     for tensor in model.graph.initializer:
         if tensor.name in names:
             yield tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))

@@ -22,11 +22,11 @@ from efficientvit.deploy.compression import (
     addends,
     affine,
     compressible,
-    dequantised,
+    dequantized,
     int8,
-    palettised,
-    quantisable,
-    quantised,
+    palettized,
+    quantizable,
+    quantized,
 )
 from runtimes.artifact import PALETTE_BITS, Dtype, Precision
 from validation.reference.memo import remembered
@@ -50,12 +50,12 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
     for tensor in (*result.parameters(), *result.buffers()):
         if tensor.is_floating_point():
             tensor.copy_(rounded(tensor, precision.decoded))
-    if precision.quantised:
-        for name in quantisable(result, depthwise=precision.quantised_depthwise):
+    if precision.quantized:
+        for name in quantizable(result, depthwise=precision.quantized_depthwise):
             if name not in precision.float_weights:
                 weight = result.get_parameter(name)
-                stored = quantised(weight.numpy().astype(np.float32), largest_integer(precision.weights))
-                weight.copy_(torch.tensor(dequantised(*stored)))
+                stored = quantized(weight.numpy().astype(np.float32), largest_integer(precision.weights))
+                weight.copy_(torch.tensor(dequantized(*stored)))
         for name in addends(result) if precision.activations is Dtype.UINT8 else ():
             bias = result.get_parameter(name)
             integers, scale, zero = affine(bias.numpy().astype(np.float32))
@@ -68,7 +68,7 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
 
 
 def largest_integer(weights: Dtype) -> int:
-    """Of weights beside quantised activations."""
+    """Of weights beside quantized activations."""
     return REDUCED if weights is Dtype.INT7 else LARGEST
 
 
@@ -81,7 +81,7 @@ def as_executed(stored: _Model, precision: Precision) -> _Model:
 
 def compressed(weight: Half, dtype: Dtype) -> Half:
     """What a tensor decodes to from int8 or from a palette."""
-    return int8(weight) if dtype is Dtype.INT8 else palettised(weight, PALETTE_BITS[dtype])
+    return int8(weight) if dtype is Dtype.INT8 else palettized(weight, PALETTE_BITS[dtype])
 
 
 class _RoundResults(TorchDispatchMode):

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efficientvit.deploy.compression import addends, affine, quantisable, quantised
+from efficientvit.deploy.compression import addends, affine, quantizable, quantized
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
 from efficientvit.images.preprocessing import Preprocessing
@@ -191,8 +191,8 @@ class ReferenceModel:
 
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
-        if precision.quantised:
-            held = quantised_constants(self.image_deploy if image_input else self.deploy, precision)
+        if precision.quantized:
+            held = quantized_constants(self.image_deploy if image_input else self.deploy, precision)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.given.preprocessing) if image_input else ())]
@@ -202,8 +202,8 @@ class ReferenceModel:
         stored = self.stored(precision, image_input=image_input)
         known = precision.weights is Dtype.FP32 and not image_input
         single = self._single if known else evaluations(stored, images, Precision())
-        # What quantised activations cost is the quality gate's business: integers tip over, there is no such floor.
-        rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantised
+        # What quantized activations cost is the quality gate's business: integers tip over, there is no such floor.
+        rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized
         run = evaluations(as_executed(stored, precision), images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
         compressed = precision.weights.compressed
@@ -239,7 +239,7 @@ class ReferenceModel:
 
 
 def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
-    """(n, 3, S, S): the normalised images, or, behind an image input, before their division by std."""
+    """(n, 3, S, S): the normalized images, or, behind an image input, before their division by std."""
     if not image_input:
         return golden.images
     std = np.array(golden.preprocessing.std).reshape(1, 3, 1, 1)
@@ -259,7 +259,7 @@ def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: i
 
 def narrowest(precision: Precision) -> Dtype:
     """The coarser of weights and arithmetic; int8, which has a budget of its own, counts as what it decodes to."""
-    if precision.quantised:
+    if precision.quantized:
         return precision.decoded
     return max(precision.decoded, precision.rounding, key=_UNIT_ROUNDOFF.__getitem__)
 
@@ -299,18 +299,18 @@ def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray
     return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
 
 
-def quantised_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
+def quantized_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
     """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
 
-    Among activations with zero points the attention biases have one too. By the names that ONNX Runtime's quantiser
+    Among activations with zero points the attention biases have one too. By the names that ONNX Runtime's quantizer
     gives them.
     """
-    weights = set(quantisable(deploy, depthwise=precision.quantised_depthwise)) - precision.float_weights
+    weights = set(quantizable(deploy, depthwise=precision.quantized_depthwise)) - precision.float_weights
     biases = set(addends(deploy) if precision.activations is Dtype.UINT8 else ())
     result: list[tuple[str, NDArray[Any]]] = []
     for name, value in deploy_constants(deploy, Dtype.FP32):
         if name in weights:
-            integers, scale = quantised(value.astype(np.float32), largest_integer(precision.weights))
+            integers, scale = quantized(value.astype(np.float32), largest_integer(precision.weights))
             result += [(f"{name}_quantized", integers), (f"{name}_scale", scale)]
         elif name in biases:
             stored, scale, zero = affine(value.astype(np.float32))

@@ -116,7 +116,7 @@ def judged(kit: Record, unit: str, outputs: list[Any]) -> Record:
 
 
 def relative_error(logits: Any, reference: Any) -> float:
-    """The distance of the logits, over the norm of the reference's, centred; NaN stays NaN."""
+    """The distance of the logits, over the norm of the reference's, centered; NaN stays NaN."""
     y, right = logits.astype(np.float64), reference.astype(np.float64)
     with np.errstate(all="ignore"):
         return float(np.linalg.norm(y - right) / np.linalg.norm(right - right.mean()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.images.preprocessing import Preprocessing, normalise, to_uint8
+from efficientvit.images.preprocessing import Preprocessing, normalize, to_uint8
 from export.selftest.faults.fault import Rng, first_line
 from runtimes.runtime import Array
 
@@ -14,7 +14,7 @@ Rgb = NDArray[np.uint8]
 """(height, width, 3)."""
 
 Feed = Callable[[Rgb, Preprocessing, Rng], Array]
-"""A photo -> what the model is fed, (3, S, S), normalised."""
+"""A photo -> what the model is fed, (3, S, S), normalized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def photo(side: int, seed: int = 0) -> Rgb:
 
 def right(pixels: Rgb, preprocessing: Preprocessing) -> Array:
     """As it should be."""
-    prepared: Array = normalise(to_uint8(pixels, preprocessing), preprocessing)
+    prepared: Array = normalize(to_uint8(pixels, preprocessing), preprocessing)
     return prepared
 
 
@@ -58,7 +58,7 @@ def no_antialias(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
 
 
 def crop_off_by_one(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
-    """Cropped one pixel beside the centre."""
+    """Cropped one pixel beside the center."""
     axis = int(rng.integers(1, 3))
     return np.ascontiguousarray(np.roll(right(pixels, preprocessing), 1, axis))
 
@@ -82,7 +82,7 @@ def average_std(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     return right(pixels, replace(preprocessing, std=(mean, mean, mean)))
 
 
-def not_normalised(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
+def not_normalized(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Values of 0 to 1, as they come out of a tensor conversion."""
     del rng
     return right(pixels, replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
@@ -90,5 +90,5 @@ def not_normalised(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array
 
 FAULTS = tuple(
     InputFault(feed.__name__, first_line(feed), feed)
-    for feed in (bilinear, no_antialias, crop_off_by_one, wrapped, blue_first, average_std, not_normalised)
+    for feed in (bilinear, no_antialias, crop_off_by_one, wrapped, blue_first, average_std, not_normalized)
 )

@@ -83,8 +83,8 @@ def forgotten_residual(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
-def residual_beside_the_centre(model: EfficientViT, rng: Rng) -> str:
-    """A depthwise residual on the tap next to the centre."""
+def residual_beside_the_center(model: EfficientViT, rng: Rng) -> str:
+    """A depthwise residual on the tap next to the center."""
     name, conv = _pick(model, nn.Conv2d, rng, "depthwise2")
     conv.weight[:, 0, 1, 1] -= 1
     conv.weight[:, 0, 1, 2] += 1
@@ -154,7 +154,7 @@ class _OverTheQueries(StaticAttention):
 
 
 def wrong_softmax(model: EfficientViT, rng: Rng) -> str:
-    """One attention normalised over the queries."""
+    """One attention normalized over the queries."""
     name, attention = _pick(model, StaticAttention, rng)
     attention.__class__ = _OverTheQueries
     return name
@@ -211,7 +211,7 @@ FAULTS = (
     RewriteFault(shifted_bias),
     RewriteFault(missing_scale),
     RewriteFault(forgotten_residual),
-    RewriteFault(residual_beside_the_centre),
+    RewriteFault(residual_beside_the_center),
     RewriteFault(flipped_kernel),
     RewriteFault(lost_projection_bias),
     RewriteFault(transposed_windows),

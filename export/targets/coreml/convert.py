@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from efficientvit.spec import ModelSpec
 
 
-def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labelled: bool) -> "ExportedProgram":
-    """The program of (batch, 3, S, S) -> logits, and with `labelled` their softmax beside them."""
+def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> "ExportedProgram":
+    """The program of (batch, 3, S, S) -> logits, and with `labeled` their softmax beside them."""
     import torch
 
     size = deploy.spec.image_size
-    network = _with_softmax(deploy) if labelled else deploy
+    network = _with_softmax(deploy) if labeled else deploy
     exported = torch.export.export(network, (torch.zeros(batch, 3, size, size),))
     # Without this coremltools refuses the program: its dialect is TRAINING.
     program: ExportedProgram = exported.run_decompositions({})

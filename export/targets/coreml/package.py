@@ -136,7 +136,7 @@ def _write_metadata(metadata: Any, said: dict[str, str]) -> None:
 
 
 def _descriptions(interface: Interface) -> dict[str, str]:
-    image = "RGB image, resized and cropped as the preprocessing in the metadata says; normalised by the model itself"
+    image = "RGB image, resized and cropped as the preprocessing in the metadata says; normalized by the model itself"
     tensor = "(pixel / 255 - mean) / std, RGB, channels first, as the preprocessing in the metadata says"
     return {
         INPUT: image if interface.image_input else tensor,

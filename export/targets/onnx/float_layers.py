@@ -18,26 +18,26 @@ from runtimes.onnx.qdq import DENSE
 _FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"
 
 
-def with_float_layers(quantised: Artifact, source: Artifact, names: Collection[str], out: Path) -> Artifact:
-    """Write `quantised` with the layers `names` as `source`, from which it was made, has them; names are of nodes."""
+def with_float_layers(quantized: Artifact, source: Artifact, names: Collection[str], out: Path) -> Artifact:
+    """Write `quantized` with the layers `names` as `source`, from which it was made, has them; names are of nodes."""
     import onnx
 
-    layers = tuple(sorted({*quantised.precision.float_layers, *names}))
-    model, floats = onnx.load(quantised.path), onnx.load(source.path)
+    layers = tuple(sorted({*quantized.precision.float_layers, *names}))
+    model, floats = onnx.load(quantized.path), onnx.load(source.path)
     leave_in_float(model, floats, layers)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
     made = Artifact.on_disk(
         out,
-        quantised.format,
-        quantised.model,
-        made_by=quantised.made_by,
-        batch=quantised.batch,
-        precision=replace(quantised.precision, float_layers=layers),
+        quantized.format,
+        quantized.model,
+        made_by=quantized.made_by,
+        batch=quantized.batch,
+        precision=replace(quantized.precision, float_layers=layers),
         source=source,
-        tools=quantised.tools,
+        tools=quantized.tools,
     )
-    return replace(made, notes=quantised.notes)
+    return replace(made, notes=quantized.notes)
 
 
 def leave_in_float(model: Any, source: Any, names: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 A file that passes with a stated list is of more use on the day of a release than a rejection; so the list stands in the
 stage's notes, in the manifest's precision and as a warning of the operators gate, and no other layer may be without its
-quantisers. `--all-int8` asks for the rejection.
+quantizers. `--all-int8` asks for the rejection.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ def fall_back(
     Args:
         rejected: what `can_fall_back`.
         source: the float32 file that it was made of.
-        images: (n, 3, S, S) float32, normalised.
+        images: (n, 3, S, S) float32, normalized.
         out: the new file; other files beside it are overwritten.
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.
@@ -64,28 +64,28 @@ def fall_back(
         known: the layers that it took at another batch, taken as they are where they are enough here; of none, the
             search there was in vain and is not made again.
     """
-    quantised = rejected.artifact
+    quantized = rejected.artifact
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f"tried-{out.name}")
-    count = len(layers(load_onnx(quantised.path)))
+    count = len(layers(load_onnx(quantized.path)))
     most = int(count * LARGEST_SHARE)
 
     def enough(names: Sequence[str]) -> bool:
         step(f"trying it with {len(names)} of {count} layers in float32")
-        return holds(with_float_layers(quantised, source, names, scratch))
+        return holds(with_float_layers(quantized, source, names, scratch))
 
     chosen: list[str] | None = None
     if known and enough(known):
         chosen = list(known)
     elif known != ():
-        ranked = [each.layer for each in sensitivities(quantised, source, images, step)]
+        ranked = [each.layer for each in sensitivities(quantized, source, images, step)]
         chosen = _fewest(ranked[:most], enough)
     scratch.unlink(missing_ok=True)
     if chosen is None:
         note = f"nor is it within its budget with the {most} of {count} layers in float32 that cost the most"
         note += ", as another batch showed" if known == () else ""
-        return replace(rejected, artifact=replace(quantised, notes=(*quantised.notes, note)))
-    made = with_float_layers(quantised, source, chosen, out)
+        return replace(rejected, artifact=replace(quantized, notes=(*quantized.notes, note)))
+    made = with_float_layers(quantized, source, chosen, out)
     names = ", ".join(made.precision.float_layers)
     note = f"{len(chosen)} of {count} layers left in float32, or it would be over its budget: {names}"
     return judged(replace(made, notes=(*made.notes, note)))

@@ -1,4 +1,4 @@
-"""What is done to the pairs that ONNX Runtime's quantiser writes: some are taken out, some become symmetric."""
+"""What is done to the pairs that ONNX Runtime's quantizer writes: some are taken out, some become symmetric."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from runtimes.onnx.qdq import DENSE, MOVES
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A quantiser with its dequantisers, the node before them (None for an input) and those behind.
+    """A quantizer with its dequantizers, the node before them (None for an input) and those behind.
 
-    `repeated`: what it reads was only moved since it was dequantised by the same scale and zero point.
+    `repeated`: what it reads was only moved since it was dequantized by the same scale and zero point.
     """
 
     forth: Any
@@ -86,12 +86,12 @@ def without_zero_points(model: Any) -> None:
     import onnx
 
     held = {tensor.name: tensor for tensor in model.graph.initializer}
-    quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] not in held]
-    for scale_name, zero_name in {(node.input[1], node.input[2]) for node in quantisers}:
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] not in held]
+    for scale_name, zero_name in {(node.input[1], node.input[2]) for node in quantizers}:
         scale, zero = (onnx.numpy_helper.to_array(held[name]) for name in (scale_name, zero_name))
         if zero.dtype != np.uint8 or not zero.any():
             continue
         most = np.float32(max(int(zero), 255 - int(zero)))
         held[scale_name].CopyFrom(onnx.numpy_helper.from_array(scale * most / np.float32(127), scale_name))
         held[zero_name].CopyFrom(onnx.numpy_helper.from_array(np.zeros_like(zero, np.int8), zero_name))
-    del model.graph.value_info[:]  # the types of what was quantised are others now
+    del model.graph.value_info[:]  # the types of what was quantized are others now

@@ -1,11 +1,11 @@
-"""Stage `quantize`: the ONNX file with explicit Q/DQ pairs, calibrated on images, by ONNX Runtime's own quantiser.
+"""Stage `quantize`: the ONNX file with explicit Q/DQ pairs, calibrated on images, by ONNX Runtime's own quantizer.
 
 Weights are int8 with a scale for each output channel, biases stay float32 (a runtime that wants integers makes them
 itself), ranges are percentiles and not largest values (docs/numerics.md). Beyond that TensorRT, ONNX Runtime and
 OpenVINO want different files:
 
     INT8         int8 activations, and pairs around matrix products and dense convolutions alone. Depthwise
-                 convolutions stay float32: their absorbed residual (a 1 on the centre tap) leaves the other weights few
+                 convolutions stay float32: their absorbed residual (a 1 on the center tap) leaves the other weights few
                  of the integers.
     UINT8        uint8 activations with a zero point, for which ONNX Runtime has its fast kernels on x86, and pairs
                  around everything, so that between two convolutions nothing goes back to float32.
@@ -37,7 +37,7 @@ _OVERRIDES = "TensorQuantOverrides"
 
 
 def quantize(source: Artifact, out: Path, images: Array, precision: Precision, ranges: Path | None = None) -> Artifact:
-    """Calibrate on (n, 3, S, S) normalised float32 `images` and write the Q/DQ file for this precision.
+    """Calibrate on (n, 3, S, S) normalized float32 `images` and write the Q/DQ file for this precision.
 
     The layers that it names as `float_layers` stay in float32 (`float_layers.py`); INT7 weights are int8 in a reduced
     range. `ranges`: a folder for what calibration finds, where another form of the same source finds it again.
@@ -93,7 +93,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
         source=source,
         tools=versions("onnxruntime", "onnx"),
     )
-    depthwise = "" if precision.quantised_depthwise else "; depthwise convolutions stay float32"
+    depthwise = "" if precision.quantized_depthwise else "; depthwise convolutions stay float32"
     notes = [f"calibrated on {len(images)} images{depthwise}"]
     if activations is Dtype.UINT8 and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
         notes.append(note)
@@ -158,7 +158,7 @@ def _unsigned() -> Mapping[str, Any]:
 
 
 def _added(model: Any) -> list[str]:
-    """Constants that are quantised like activations: the attention biases."""
+    """Constants that are quantized like activations: the attention biases."""
     held = {tensor.name for tensor in model.graph.initializer}
     return [name for node in model.graph.node if node.op_type == "Add" for name in node.input if name in held]
 
@@ -187,7 +187,7 @@ def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:
 
 
 def _tidy(model: Any, source: Any) -> None:
-    """The quantiser names itself as the producer and leaves its own notes."""
+    """The quantizer names itself as the producer and leaves its own notes."""
     model.producer_name, model.producer_version = source.producer_name, source.producer_version
     model.ir_version = source.ir_version
     model.doc_string = ""

@@ -27,10 +27,10 @@ class Sensitivity:
     gain: float
 
 
-def sensitivities(quantised: Artifact, source: Artifact, images: Array, step: Step) -> tuple[Sensitivity, ...]:
+def sensitivities(quantized: Artifact, source: Artifact, images: Array, step: Step) -> tuple[Sensitivity, ...]:
     """Every layer of the file, the costliest first: one evaluation for each, against `source`, on a few `images`.
 
-    By ONNX Runtime with its optimisations off, which ranks them as well and opens a file in a fraction of the time.
+    By ONNX Runtime with its optimizations off, which ranks them as well and opens a file in a fraction of the time.
 
     Raises:
         StageFailed: ONNX Runtime refuses a file.
@@ -38,14 +38,14 @@ def sensitivities(quantised: Artifact, source: Artifact, images: Array, step: St
     import onnx
 
     some = images[np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))]
-    model, floats = load_onnx(quantised.path), load_onnx(source.path)
+    model, floats = load_onnx(quantized.path), load_onnx(source.path)
     right = _logits(floats, some, source.batch or 1).astype(np.float64)
 
     def error(*in_float: str) -> float:
         tried = onnx.ModelProto()
         tried.CopyFrom(model)
         leave_in_float(tried, floats, in_float)
-        return root_mean_square(relative_error(_logits(tried, some, quantised.batch or 1), right))
+        return root_mean_square(relative_error(_logits(tried, some, quantized.batch or 1), right))
 
     whole, names, found = error(), layers(model), []
     for number, name in enumerate(names, 1):

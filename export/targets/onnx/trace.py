@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from efficientvit.model import EfficientViT
 
-_EXAMPLE_BATCH = 2  # torch.export specialises on 0 and 1
+_EXAMPLE_BATCH = 2  # torch.export specializes on 0 and 1
 
 
 def capture(deploy: "EfficientViT", batch: int | None) -> "ExportedProgram":
@@ -73,7 +73,7 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
 
 
 def write_onnx(proto: "onnx.ModelProto", out: Path) -> None:
-    """Serialise deterministically."""
+    """Serialize deterministically."""
     out.write_bytes(proto.SerializeToString(deterministic=True))
 
 

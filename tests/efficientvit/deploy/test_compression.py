@@ -13,8 +13,8 @@ from efficientvit.deploy.compression import (
     compressible,
     int8,
     palette,
-    palettised,
-    quantisable,
+    palettized,
+    quantizable,
 )
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.spec import model_spec
@@ -49,18 +49,18 @@ def test_a_palette_is_the_nearest_entry_for_every_weight(seed: int, bits: int) -
     chosen = np.abs(entries[indices].astype(np.float64) - weight)
     best = np.abs(entries.astype(np.float64)[:, None] - weight.reshape(1, -1)).min(axis=0).reshape(weight.shape)
     assert np.array_equal(chosen, best)
-    assert np.array_equal(palettised(weight, bits), entries[indices])
+    assert np.array_equal(palettized(weight, bits), entries[indices])
 
 
 @pytest.mark.parametrize("bits", [8, 6, 4])
 def test_a_palette_of_few_values_is_exact(bits: int) -> None:
     weight = np.tile(np.array([-0.5, 0.0, 0.25, 1.0], np.float16), 64).reshape(4, 64)
-    assert np.array_equal(palettised(weight, bits), weight)
+    assert np.array_equal(palettized(weight, bits), weight)
 
 
 def test_a_larger_palette_is_a_smaller_error() -> None:
     weight = _weight(0, (64, 64))
-    errors = [float(np.square(palettised(weight, bits).astype(np.float64) - weight).mean()) for bits in (4, 6, 8)]
+    errors = [float(np.square(palettized(weight, bits).astype(np.float64) - weight).mean()) for bits in (4, 6, 8)]
     assert errors[0] > 8 * errors[1] > 64 * errors[2]
 
 
@@ -102,11 +102,11 @@ def test_a_constant_of_zeros_stays_zero() -> None:
     assert zero.item() == 0
 
 
-def test_what_is_quantised_for_cpus_is_every_weight_and_every_attention_bias() -> None:
+def test_what_is_quantized_for_cpus_is_every_weight_and_every_attention_bias() -> None:
     deploy = to_deploy(seeded(model_spec("m0", 128)))
     weights = {name for name in deploy.state_dict() if name.endswith(".weight")}
-    assert set(quantisable(deploy, depthwise=True)) == weights
-    assert set(quantisable(deploy)) < weights
+    assert set(quantizable(deploy, depthwise=True)) == weights
+    assert set(quantizable(deploy)) < weights
     heads = [name for name in deploy.state_dict() if name.rsplit(".", 1)[-1].isdigit()]
     assert list(addends(deploy)) == heads
     assert len(heads) == 24

@@ -1,4 +1,4 @@
-"""The normalisation as part of the model: exact where the common recipes are not."""
+"""The normalization as part of the model: exact where the common recipes are not."""
 
 import numpy as np
 import torch

@@ -43,8 +43,8 @@ def _deviation(model: EfficientViT, other: EfficientViT) -> float:
     """Worst relative error of `other` against `model` in float64, over a natural image and noise."""
     images = _images(model.spec.image_size)
     right, mine = copy.deepcopy(model).double()(images), other(images)
-    centred = right - right.mean(dim=1, keepdim=True)
-    return float(((mine - right).norm(dim=1) / centred.norm(dim=1)).max())
+    centered = right - right.mean(dim=1, keepdim=True)
+    return float(((mine - right).norm(dim=1) / centered.norm(dim=1)).max())
 
 
 NEEDS: dict[Rewrite, tuple[Rewrite, ...]] = {

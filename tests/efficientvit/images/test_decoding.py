@@ -15,63 +15,63 @@ from efficientvit.errors import BadImage
 from efficientvit.images.decoding import MAX_PIXELS, read_rgb
 
 WHITE = (255, 255, 255)
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 
-RAMP: Grey = np.add.outer(np.arange(5) * 20, np.arange(7) * 3).astype(np.uint8)
-COLOURS = np.stack([RAMP, 255 - RAMP, RAMP[::-1]], axis=-1)
-
-
-def grey_rgb(grey: Grey) -> Grey:
-    return np.repeat(grey[..., None], 3, axis=-1)
+RAMP: Gray = np.add.outer(np.arange(5) * 20, np.arange(7) * 3).astype(np.uint8)
+COLORS = np.stack([RAMP, 255 - RAMP, RAMP[::-1]], axis=-1)
 
 
-def write_png(path: Path, size: tuple[int, int], depth: int, colour_type: int, raw: bytes, *extra: bytes) -> Path:
+def gray_rgb(gray: Gray) -> Gray:
+    return np.repeat(gray[..., None], 3, axis=-1)
+
+
+def write_png(path: Path, size: tuple[int, int], depth: int, color_type: int, raw: bytes, *extra: bytes) -> Path:
     """A PNG such as Pillow does not write, from its unfiltered rows and its extra chunks."""
 
     def chunk(tag: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
 
-    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *size, depth, color_type, 0, 0, 0)
     ancillary = b"".join(chunk(data[:4], data[4:]) for data in extra)
     body = chunk(b"IHDR", header) + ancillary + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     return path
 
 
-def test_plain_colour_is_left_alone(tmp_path: Path) -> None:
+def test_plain_color_is_left_alone(tmp_path: Path) -> None:
     for suffix in ("png", "bmp", "ppm", "tif"):
-        file = tmp_path / f"colours.{suffix}"
-        Image.fromarray(COLOURS).save(file)
+        file = tmp_path / f"colors.{suffix}"
+        Image.fromarray(COLORS).save(file)
         rgb = read_rgb(file, WHITE)
         assert rgb.dtype == np.uint8
         assert rgb.flags.writeable
-        np.testing.assert_array_equal(rgb, COLOURS)
+        np.testing.assert_array_equal(rgb, COLORS)
 
 
 def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
-    Image.fromarray(COLOURS).save(tmp_path / "colours.png")
-    file = (tmp_path / "colours.png").rename(tmp_path / "colours.jpg")
-    np.testing.assert_array_equal(read_rgb(file, WHITE), COLOURS)
+    Image.fromarray(COLORS).save(tmp_path / "colors.png")
+    file = (tmp_path / "colors.png").rename(tmp_path / "colors.jpg")
+    np.testing.assert_array_equal(read_rgb(file, WHITE), COLORS)
 
 
-def test_grey_and_one_bit_are_expanded(tmp_path: Path) -> None:
-    Image.fromarray(RAMP).save(tmp_path / "grey.png")
+def test_gray_and_one_bit_are_expanded(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "gray.png")
     Image.fromarray(RAMP > 50).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "grey.png", WHITE), grey_rgb(RAMP))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "gray.png", WHITE), gray_rgb(RAMP))
     np.testing.assert_array_equal(
-        read_rgb(tmp_path / "bits.png", WHITE), grey_rgb(np.where(RAMP > 50, 255, 0).astype(np.uint8))
+        read_rgb(tmp_path / "bits.png", WHITE), gray_rgb(np.where(RAMP > 50, 255, 0).astype(np.uint8))
     )
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
-def test_deep_grey_is_scaled(tmp_path: Path, suffix: str) -> None:
+def test_deep_gray_is_scaled(tmp_path: Path, suffix: str) -> None:
     deep = RAMP.astype(np.uint16) * 257
     file = tmp_path / f"deep.{suffix}"
     Image.fromarray(deep).save(file)
-    np.testing.assert_array_equal(read_rgb(file, WHITE), grey_rgb(RAMP))
+    np.testing.assert_array_equal(read_rgb(file, WHITE), gray_rgb(RAMP))
 
 
-def test_deep_grey_with_a_transparent_key(tmp_path: Path) -> None:
+def test_deep_gray_with_a_transparent_key(tmp_path: Path) -> None:
     file = write_png(tmp_path / "key.png", (2, 1), 16, 0, b"\0\x01\x02\x80\x00", b"tRNS\x01\x02")
     np.testing.assert_array_equal(read_rgb(file, (9, 8, 7)), [[[9, 8, 7], [128, 128, 128]]])
 
@@ -101,24 +101,24 @@ def test_samples_without_a_defined_white_are_refused(tmp_path: Path, mode: str) 
 
 
 def test_palette(tmp_path: Path) -> None:
-    picture = Image.fromarray(COLOURS).quantize(16)
+    picture = Image.fromarray(COLORS).quantize(16)
     picture.save(tmp_path / "palette.png")
     np.testing.assert_array_equal(read_rgb(tmp_path / "palette.png", WHITE), np.array(picture.convert("RGB")))
 
 
 def test_cmyk(tmp_path: Path) -> None:
-    picture = Image.fromarray(COLOURS).convert("CMYK")
+    picture = Image.fromarray(COLORS).convert("CMYK")
     picture.save(tmp_path / "cmyk.tif")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "cmyk.tif", WHITE), COLOURS)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "cmyk.tif", WHITE), COLORS)
 
 
 def test_alpha_is_composited_on_the_background(tmp_path: Path) -> None:
     alpha = np.full_like(RAMP, 128)
     alpha[0], alpha[1] = 0, 255
-    Image.fromarray(np.dstack([COLOURS, alpha])).save(tmp_path / "rgba.png")
+    Image.fromarray(np.dstack([COLORS, alpha])).save(tmp_path / "rgba.png")
     Image.fromarray(np.dstack([RAMP, alpha])).save(tmp_path / "la.png")
 
-    for name, opaque in (("rgba", COLOURS), ("la", grey_rgb(RAMP))):
+    for name, opaque in (("rgba", COLORS), ("la", gray_rgb(RAMP))):
         rgb = read_rgb(tmp_path / f"{name}.png", (10, 200, 30))
         np.testing.assert_array_equal(rgb[0], np.broadcast_to((10, 200, 30), (7, 3)))
         np.testing.assert_array_equal(rgb[1], opaque[1])
@@ -137,18 +137,18 @@ def test_a_transparent_palette_entry(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_counts(tmp_path: Path) -> None:
-    frames = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[::-1].copy())]
+    frames = [Image.fromarray(COLORS), Image.fromarray(COLORS[::-1].copy())]
     for suffix in ("png", "tif"):
         file = tmp_path / f"frames.{suffix}"
         frames[0].save(file, save_all=True, append_images=frames[1:])
-        np.testing.assert_array_equal(read_rgb(file, WHITE), COLOURS)
+        np.testing.assert_array_equal(read_rgb(file, WHITE), COLORS)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str, mode: str) -> None:
-    upright = COLOURS if mode == "RGB" else grey_rgb(RAMP)
+    upright = COLORS if mode == "RGB" else gray_rgb(RAMP)
     # What the camera stored, so that turning it by the orientation gives the upright picture.
     undo = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     tag = {
@@ -176,24 +176,24 @@ def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str, mode: s
     assert np.abs(rgb.astype(int) - upright).max() <= (4 if suffix == "jpg" else 0)
 
 
-def test_deep_grey_is_turned_too(tmp_path: Path) -> None:
+def test_deep_gray_is_turned_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = tmp_path / "deep.png"
     Image.fromarray(RAMP.astype(np.uint16) * 257).save(file, exif=exif)
-    np.testing.assert_array_equal(read_rgb(file, WHITE), np.rot90(grey_rgb(RAMP), -1))
+    np.testing.assert_array_equal(read_rgb(file, WHITE), np.rot90(gray_rgb(RAMP), -1))
 
 
 def test_an_icc_profile_changes_nothing(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    Image.fromarray(COLOURS).save(tmp_path / "profile.png", icc_profile=profile)
-    np.testing.assert_array_equal(read_rgb(tmp_path / "profile.png", WHITE), COLOURS)
+    Image.fromarray(COLORS).save(tmp_path / "profile.png", icc_profile=profile)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "profile.png", WHITE), COLORS)
 
 
 def test_damaged_metadata_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "exif.png"
-    Image.fromarray(COLOURS).save(file, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
-    np.testing.assert_array_equal(read_rgb(file, WHITE), COLOURS)
+    Image.fromarray(COLORS).save(file, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    np.testing.assert_array_equal(read_rgb(file, WHITE), COLORS)
 
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "figure.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n")
     (tmp_path / "folder.png").mkdir()
-    Image.fromarray(COLOURS).save(tmp_path / "photo.ico")  # Pillow could; it is not stated
+    Image.fromarray(COLORS).save(tmp_path / "photo.ico")  # Pillow could; it is not stated
     write_png(tmp_path / "zero.png", (0, 3), 8, 0, b"\0\0\0")
     for name in (
         "notes.jpg",
@@ -247,7 +247,7 @@ def test_damaged_files_give_pixels_or_bad_image(tmp_path: Path) -> None:
     seeds = []
     for suffix in ("jpg", "png", "webp", "gif", "bmp", "tif", "ppm"):
         file = tmp_path / f"seed.{suffix}"
-        Image.fromarray(COLOURS).save(file)
+        Image.fromarray(COLORS).save(file)
         seeds.append(file.read_bytes())
     file = tmp_path / "damaged"
     for _ in range(500):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from efficientvit.errors import BadImage, BadOption
 from efficientvit.images.decoding import MAX_PIXELS
-from efficientvit.images.preprocessing import INTERPOLATIONS, Preprocessing, load_rgb, normalise, to_tensor, to_uint8
+from efficientvit.images.preprocessing import INTERPOLATIONS, Preprocessing, load_rgb, normalize, to_tensor, to_uint8
 
 PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "motorcycle_left.png")
 Rgb = NDArray[np.uint8]
@@ -90,16 +90,16 @@ def test_no_resize_where_the_short_side_fits() -> None:
     np.testing.assert_array_equal(pixels, rgb[38:262, 16:240])
 
 
-def test_the_tensor_is_the_normalised_pixels() -> None:
+def test_the_tensor_is_the_normalized_pixels() -> None:
     preprocessing = Preprocessing()
     rgb = photo("chelsea.png")
     pixels = to_uint8(rgb, preprocessing)
 
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(normalise(pixels, preprocessing), to_tensor(rgb, preprocessing))
+    np.testing.assert_array_equal(normalize(pixels, preprocessing), to_tensor(rgb, preprocessing))
     batch = np.stack([pixels, pixels[::-1]])
-    np.testing.assert_array_equal(normalise(batch, preprocessing)[1], normalise(batch[1], preprocessing))
+    np.testing.assert_array_equal(normalize(batch, preprocessing)[1], normalize(batch[1], preprocessing))
 
 
 @pytest.mark.parametrize(("size", "resize"), [(224, 256), (160, 182), (208, 237), (512, 585)])
@@ -155,7 +155,7 @@ def test_json_round_trip(
         {"image_size": True},
         {"resize": 223},
         {"interpolation": "cubic"},
-        {"crop": "centre"},
+        {"crop": "center"},
         {"mean": [0.5, 0.5]},
         {"mean": [0.5, 0.5, float("nan")]},
         {"mean": "rgb"},

@@ -20,7 +20,6 @@ from efficientvit.model import EfficientViT, build
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.checkpoint import load_checkpoint, resize_bias_table, save_checkpoint
 from efficientvit.weights.keymaps import Layout
-from efficientvit.weights.safe_reader import file_digest
 
 State = dict[str, Tensor]
 GoldenState = Callable[[str, str], State]
@@ -31,7 +30,7 @@ STEM = "patch_embed.0.c.weight"
 
 @pytest.fixture
 def m0(golden_state: GoldenState) -> State:
-    """The authors' M0, to be spoilt."""
+    """The authors' M0, to be spoiled."""
     return golden_state("official", "m0")
 
 
@@ -69,7 +68,7 @@ def test_golden_logits(
 def test_live_timm(model: str, size: int, written: Written) -> None:
     torch.manual_seed(0)
     reference = timm.create_model(f"efficientvit_{model}", img_size=size)
-    # As initialised, a BatchNorm scale of zero ends every branch: nothing would be compared.
+    # As initialized, a BatchNorm scale of zero ends every branch: nothing would be compared.
     with torch.no_grad():
         for name, tensor in reference.state_dict().items():
             if name.endswith("bn.weight"):
@@ -402,10 +401,10 @@ def test_damage_never_escapes_as_another_error(m0: State, written: Written) -> N
         path = written(small, name)
         content = path.read_bytes()
         for _ in range(100):
-            spoilt = bytearray(content)
+            spoiled = bytearray(content)
             for at in rng.integers(0, len(content), 20):
-                spoilt[at] = rng.integers(256)
-            path.write_bytes(spoilt)
+                spoiled[at] = rng.integers(256)
+            path.write_bytes(spoiled)
             refused(path)  # at the least it is another model
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from efficientvit.model import build
 from efficientvit.spec import MODELS, model_spec
-from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognise, to_own, wrapper_prefix
+from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own, wrapper_prefix
 
 GoldenShapes = Callable[[str, str], dict[str, tuple[int, ...]]]
 
@@ -28,15 +28,15 @@ def test_every_name_and_shape_has_its_one_place(layout: Layout, model: str, gold
 @pytest.mark.parametrize("model", MODELS)
 def test_layouts_are_told_apart(model: str, golden_shapes: GoldenShapes) -> None:
     own = build(model_spec(model)).state_dict()
-    assert recognise(own) is Layout.OWN
-    assert recognise(golden_shapes("official", model)) is Layout.OFFICIAL
-    assert recognise(golden_shapes("timm", model)) is Layout.TIMM
+    assert recognize(own) is Layout.OWN
+    assert recognize(golden_shapes("official", model)) is Layout.OFFICIAL
+    assert recognize(golden_shapes("timm", model)) is Layout.TIMM
     assert dict(to_own(own, Layout.OWN)) == {name: name for name in own}
 
 
 def test_other_architectures_are_not_ours() -> None:
-    assert recognise([]) is None
-    assert recognise(["stages.0.blocks.0.conv_dw.weight", "head.fc.weight", "stem.0.weight"]) is None
+    assert recognize([]) is None
+    assert recognize(["stages.0.blocks.0.conv_dw.weight", "head.fc.weight", "stem.0.weight"]) is None
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_int8_for_openvino_is_made_by_the_same_stages_and_gates(tmp_path: Path) 
     assert report.attestation.settings["kernels in floats"] == "none"
 
 
-def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> None:
+def test_a_spoiled_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> None:
     """One weight tensor off by a thousandth."""
     verdict = made["fp32"].verdict
     assert isinstance(verdict, VerifiedArtifact)
@@ -64,8 +64,8 @@ def test_a_spoilt_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) -> 
     weight.CopyFrom(numpy_helper.from_array(value, weight.name))
     onnx.save(model, path)
     reference = prepared(NAME).at(verdict.artifact.precision)
-    spoilt = replace(verdict.artifact, path=path, sha256=digest(path))
-    assert isinstance(judge_baseline(spoilt, reference, OnnxRuntime()), Rejected)
+    spoiled = replace(verdict.artifact, path=path, sha256=digest(path))
+    assert isinstance(judge_baseline(spoiled, reference, OnnxRuntime()), Rejected)
 
 
 def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[str, Baseline], tmp_path: Path) -> None:

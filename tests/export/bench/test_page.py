@@ -95,7 +95,7 @@ def test_it_needs_no_network_and_no_file_beside_it() -> None:
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
-    assert "#0" not in page.split("</style>", 1)[1].replace('href="#', "")  # every colour is the page's own
+    assert "#0" not in page.split("</style>", 1)[1].replace('href="#', "")  # every color is the page's own
 
 
 def test_what_comes_from_outside_is_escaped() -> None:

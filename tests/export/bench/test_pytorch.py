@@ -11,7 +11,7 @@ import torch
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import find_weights
 from export.bench import entries
-from export.bench.entries import InPyTorch, Judgements, gathered
+from export.bench.entries import InPyTorch, Judgments, gathered
 from export.bench.pytorch import PyTorch
 from export.bench.request import BenchRequest
 from export.bench.timm_export import stock_model
@@ -76,7 +76,7 @@ def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, batches=(2,), out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
-    field = gathered(request, ["m0"], [Judgements("m0")], own)
+    field = gathered(request, ["m0"], [Judgments("m0")], own)
     (candidate,) = field.candidates
     assert (candidate.target, candidate.precision, field.notes) == ("pytorch", "eager", [])
     (timing,) = in_turns([candidate.contestant], rounds=1)
@@ -90,7 +90,7 @@ def test_one_weight_off_is_rejected_and_not_timed(tmp_path: Path, monkeypatch: p
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
-    field = gathered(request, ["m0"], [Judgements("m0")], own)
+    field = gathered(request, ["m0"], [Judgments("m0")], own)
     assert field.candidates == []
     (note,) = field.notes
     assert note.startswith("m0, pytorch in eager, batch 1, was not timed: structure gate: ")
@@ -101,11 +101,11 @@ def test_compiled_is_judged_by_what_its_kernels_answer(
     reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compiler that spoils the program is found out although the program itself is right."""
-    spoilt = copy.deepcopy(_with_one_weight_off())
+    spoiled = copy.deepcopy(_with_one_weight_off())
 
     def compiled(_: Any, **options: Any) -> Any:
         assert options == {"options": {"freezing": True, "cpp_wrapper": True}}
-        return spoilt
+        return spoiled
 
     monkeypatch.setattr(torch, "compile", compiled)
     spec = find_weights("seeded", "m0", SIZE).model.spec

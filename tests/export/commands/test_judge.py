@@ -1,4 +1,4 @@
-"""Files that other tools made of timm's model, by the real exporters: the healthy pass, the spoilt are refused."""
+"""Files that other tools made of timm's model, by the real exporters: the healthy pass, the spoiled are refused."""
 
 import json
 import shutil
@@ -177,7 +177,7 @@ def one_thread() -> Iterator[None]:
 def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], checkpoint: Path) -> None:
     result = judged(made(tool), checkpoint)
     assert result.code(Evidence.REFERENCE) is Exit.OK, result.found.verdict
-    assert result.found.taken.range is Range.NORMALISED
+    assert result.found.taken.range is Range.NORMALIZED
     assert result.blame is None
     assert (result.found.verdict.report.evidence is Evidence.NATIVE) == (tool != "Core ML")
     traced = next(gate for gate in result.found.verdict.report.gates if gate.gate is Gate.CONSTANTS)
@@ -185,7 +185,7 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
     assert "within rounding" in traced.detail
 
 
-NORMALISE = [("Sub", MEAN), ("Div", STD)]
+NORMALIZE = [("Sub", MEAN), ("Div", STD)]
 
 
 def test_half_precision_ports_are_fed_and_probabilities_in_half_refused(
@@ -210,13 +210,13 @@ def test_half_precision_ports_are_fed_and_probabilities_in_half_refused(
         assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
 
 
-def test_layout_and_range_are_recognised(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
-    before = [("Transpose", [0, 3, 1, 2]), ("Div", [255.0]), *NORMALISE]
+def test_layout_and_range_are_recognized(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
+    before = [("Transpose", [0, 3, 1, 2]), ("Div", [255.0]), *NORMALIZE]
     result = judged(wrapped(made("torch.onnx, dynamo"), tmp_path / "nhwc.onnx", before), checkpoint)
     assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
     assert result.foreign.channels_last
     assert result.found.taken.range is Range.BYTES
-    assert result.found.taken.recognised
+    assert result.found.taken.recognized
 
 
 def test_the_wrong_std_baked_in_is_refused_and_blamed(
@@ -250,7 +250,7 @@ def test_another_checkpoint_is_refused(made: Callable[[str], Path]) -> None:
     assert result.blame.suspects[0].module == "stem.conv1"
 
 
-def test_training_mode_is_refused_and_its_first_normalisation_blamed(
+def test_training_mode_is_refused_and_its_first_normalization_blamed(
     made: Callable[[str], Path], checkpoint: Path
 ) -> None:
     result = judged(made("torch.onnx, training"), checkpoint)
@@ -314,7 +314,7 @@ def test_the_command(
     printed = capsys.readouterr()
     assert stopped.value.code == Exit.OK
     found = json.loads(printed.out)
-    assert (found["status"], found["range"], found["scores"]) == ("verified", "normalised", "logits")
+    assert (found["status"], found["range"], found["scores"]) == ("verified", "normalized", "logits")
     assert found["gates"]["structure"]["passed"]
     assert "verified" in printed.err
     monkeypatch.setattr(sys, "argv", [*command, "--range", "unit"])

@@ -139,7 +139,7 @@ def _append(file: Path) -> None:
 
 
 def _other_label(file: Path) -> None:
-    file.write_text(file.read_text().replace("tabby", "the neighbours' cat"))
+    file.write_text(file.read_text().replace("tabby", "the neighbors' cat"))
 
 
 @pytest.mark.parametrize(

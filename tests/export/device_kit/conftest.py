@@ -161,7 +161,7 @@ def engine_folder(tmp_path: Path) -> Path:
 class Device:
     """A Mac that is none: runs a kit's script with the stand-in, in the way that `unit` and `noise` say.
 
-    `wrong`: the case, by its place in the kit, that a behaviour may single out. `logits`: what the artifact answers to
+    `wrong`: the case, by its place in the kit, that a behavior may single out. `logits`: what the artifact answers to
     each golden image, in order; the reference's where it is None.
     """
 

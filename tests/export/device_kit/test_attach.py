@@ -104,11 +104,11 @@ def test_a_manifest_without_devices_gets_them(make: Any, tmp_path: Path, device:
     assert [entry["unit"] for entry in manifest_of(old)["devices"]] == ["ALL"]
 
 
-@pytest.mark.parametrize(("behaviour", "worst"), [("wrong", None), ("nan", "nan")])
+@pytest.mark.parametrize(("behavior", "worst"), [("wrong", None), ("nan", "nan")])
 def test_an_honest_rejection_is_recorded_and_exits_1(
-    behaviour: str, worst: str | None, folder: Path, device: Any
+    behavior: str, worst: str | None, folder: Path, device: Any
 ) -> None:
-    device.unit = {"CPU_AND_NE": behaviour}
+    device.unit = {"CPU_AND_NE": behavior}
     assert device.run("--no-time").returncode == 1
     attached = attach(folder, device.report)
     assert int(attached.code) == 1

@@ -83,7 +83,7 @@ def test_a_kit_is_complete_and_every_file_is_under_a_digest(engine_folder: Path)
     assert engine["units"]["ENTERPRISE"] == {"product": "tensorrt", "module": "tensorrt", "shipped": False}
 
 
-def test_the_inputs_are_normalised_tensors_of_every_ordinary_kind(engine_folder: Path) -> None:
+def test_the_inputs_are_normalized_tensors_of_every_ordinary_kind(engine_folder: Path) -> None:
     record, golden = record_of(engine_folder), file.load(engine_folder / "evidence").golden
     assert {case["kind"] for case in record["cases"]} == set(Kind) - {Kind.AMPLIFIED, Kind.PHOTO}
     for case in record["cases"]:
@@ -168,9 +168,9 @@ def test_a_batch_is_timed_as_one(make_gpu: Any, tmp_path: Path, gpu_host: Any) -
     }  # natural, noise and pattern; flat and impulse: 2x2
 
 
-@pytest.mark.parametrize("behaviour", ["wrong", "nan"])
-def test_an_honest_rejection_is_recorded_and_exits_1(behaviour: str, engine_folder: Path, gpu_host: Any) -> None:
-    gpu_host.unit = {"ENTERPRISE": behaviour}
+@pytest.mark.parametrize("behavior", ["wrong", "nan"])
+def test_an_honest_rejection_is_recorded_and_exits_1(behavior: str, engine_folder: Path, gpu_host: Any) -> None:
+    gpu_host.unit = {"ENTERPRISE": behavior}
     assert gpu_host.run("--no-time").returncode == 1
     assert int(attach(engine_folder, gpu_host.report).code) == 1
     by_unit = {entry["unit"]: entry for entry in devices_of(engine_folder)}

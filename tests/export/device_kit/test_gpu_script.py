@@ -77,9 +77,9 @@ def test_the_report_is_bound_to_engine_and_kit_and_says_what_ran(gpu_host: Any) 
     assert not (gpu_host.folder / "kit" / "rebuilt-RTX.engine").exists()
 
 
-@pytest.mark.parametrize(("behaviour", "says"), [("wrong", ">"), ("nan", "nan >"), ("silent", "nan >")])
-def test_a_unit_over_its_budget_is_rejected_and_not_timed(behaviour: str, says: str, gpu_host: Any) -> None:
-    gpu_host.unit = {"ENTERPRISE": behaviour}
+@pytest.mark.parametrize(("behavior", "says"), [("wrong", ">"), ("nan", "nan >"), ("silent", "nan >")])
+def test_a_unit_over_its_budget_is_rejected_and_not_timed(behavior: str, says: str, gpu_host: Any) -> None:
+    gpu_host.unit = {"ENTERPRISE": behavior}
     ran = gpu_host.run("--unit", "ENTERPRISE")
     assert ran.returncode == 1, said(ran)
     unit = units_of(gpu_host)["ENTERPRISE"]
@@ -118,14 +118,14 @@ def test_a_process_that_ends_takes_no_other_unit_with_it(gpu_host: Any) -> None:
     assert units["ENTERPRISE"]["status"] == "passed"
 
 
-@pytest.mark.parametrize(("behaviour", "says"), [
+@pytest.mark.parametrize(("behavior", "says"), [
     ("short", "gives logits of shape (1, 11), where 12 an image are expected"),
     ("unbuildable", "could not build the engine: there is no kernel for it"),
 ])  # fmt: skip
 def test_an_engine_that_is_no_classifier_or_none_at_all_crashes_with_a_reason(
-    behaviour: str, says: str, gpu_host: Any
+    behavior: str, says: str, gpu_host: Any
 ) -> None:
-    gpu_host.unit = {"ENTERPRISE": behaviour}
+    gpu_host.unit = {"ENTERPRISE": behavior}
     assert gpu_host.run("--no-time", "--unit", "ENTERPRISE").returncode == 4
     unit = units_of(gpu_host)["ENTERPRISE"]
     assert unit["status"] == "crashed"

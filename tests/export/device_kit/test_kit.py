@@ -177,7 +177,7 @@ def test_which_artifacts_have_a_kit(file_format: Format, batch: int | None, expe
 
 
 def tiny_logits(pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """A model that sees coarse structure and colour: means over a grid, mixed by fixed weights."""
+    """A model that sees coarse structure and color: means over a grid, mixed by fixed weights."""
     cells = pixels.reshape(len(pixels), 4, 16, 4, 16, 3).mean(axis=(2, 4)).reshape(len(pixels), -1) / 255
     weights = np.random.default_rng(3).standard_normal((cells.shape[1], CLASSES))
     mixed: NDArray[np.floating] = (cells - 0.5) @ weights
@@ -242,7 +242,7 @@ def _spoil_json(folder: Path) -> None:
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 
-SPOILT: dict[str, Callable[[Path], object]] = {
+SPOILED: dict[str, Callable[[Path], object]] = {
     "generous budgets": _spoil_json,
     "no kit": lambda folder: shutil.rmtree(folder / "kit"),
     "another input": lambda folder: (folder / "kit" / "data" / "golden" / "000.bin").write_bytes(bytes(64 * 64 * 3)),
@@ -251,9 +251,9 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
+@pytest.mark.parametrize("what", SPOILED)
 def test_a_kit_that_is_not_the_folders_is_told(what: str, folder: Path, tmp_path: Path) -> None:
-    SPOILT[what](folder)
+    SPOILED[what](folder)
     with pytest.raises(ArtifactChanged, match="not the kit"):
         carry(folder, tmp_path / "stick")
     assert not (tmp_path / "stick").exists()

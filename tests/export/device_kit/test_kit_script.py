@@ -55,9 +55,9 @@ def test_every_unit_runs_and_the_report_is_bound_to_package_and_kit(device: Any)
     assert report["device"]["model"]
 
 
-@pytest.mark.parametrize(("behaviour", "says"), [("wrong", ">"), ("nan", "nan >")])
-def test_a_unit_over_its_budget_is_rejected_and_not_timed(behaviour: str, says: str, device: Any) -> None:
-    device.unit = {"CPU_AND_NE": behaviour}
+@pytest.mark.parametrize(("behavior", "says"), [("wrong", ">"), ("nan", "nan >")])
+def test_a_unit_over_its_budget_is_rejected_and_not_timed(behavior: str, says: str, device: Any) -> None:
+    device.unit = {"CPU_AND_NE": behavior}
     ran = device.run("--unit", "CPU_AND_NE")
     assert ran.returncode == 1, ran.stdout + ran.stderr
     unit = units_of(device)["CPU_AND_NE"]
@@ -74,9 +74,9 @@ def test_noise_above_the_budget_is_rejected(device: Any) -> None:
     assert device.run("--unit", "ALL", "--no-time").returncode == 1
 
 
-@pytest.mark.parametrize(("behaviour", "says"), [("abort", "SIGKILL"), ("short", "11 logits, where 12 are expected")])
-def test_a_unit_that_ends_its_process_takes_no_other_with_it(behaviour: str, says: str, device: Any) -> None:
-    device.unit = {"CPU_AND_NE": behaviour}
+@pytest.mark.parametrize(("behavior", "says"), [("abort", "SIGKILL"), ("short", "11 logits, where 12 are expected")])
+def test_a_unit_that_ends_its_process_takes_no_other_with_it(behavior: str, says: str, device: Any) -> None:
+    device.unit = {"CPU_AND_NE": behavior}
     ran = device.run("--no-time")
     assert ran.returncode == 4, ran.stdout + ran.stderr
     units = units_of(device)

@@ -1,4 +1,4 @@
-"""Labelled images for a model that was never trained: each is of the class that the model gives it."""
+"""Labeled images for a model that was never trained: each is of the class that the model gives it."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from efficientvit.errors import BadLabelledSet, BadOption
+from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
@@ -33,11 +33,11 @@ IMAGES = 24
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_eval_folder(tmp_path_factory.mktemp("eval"), seeded(model_spec("m0", 64)), IMAGES)
 
 
-def _run(out: Path, labelled: Path, *targets: str, **options: Any) -> dict[str, Outcome]:
+def _run(out: Path, labeled: Path, *targets: str, **options: Any) -> dict[str, Outcome]:
     request = Request(
         models=("m0",),
         targets=targets,
@@ -46,17 +46,17 @@ def _run(out: Path, labelled: Path, *targets: str, **options: Any) -> dict[str, 
         out=out,
         time=False,
         kit=False,
-        evaluation=Evaluation(labelled),
+        evaluation=Evaluation(labeled),
         **options,
     )
     return {outcome.job.target.name: outcome for outcome in pipeline.run(request, Silent())}
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory, labelled: Path) -> dict[str, Outcome]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory, labeled: Path) -> dict[str, Outcome]:
     out = tmp_path_factory.mktemp("exports")
     # OpenVINO before ONNX: what is on the way to the one is what ships of the other.
-    return _run(out, labelled, "openvino", "onnx", "coreml", "tensorrt")
+    return _run(out, labeled, "openvino", "onnx", "coreml", "tensorrt")
 
 
 def _manifest(outcome: Outcome) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_the_report_has_it(outcomes: dict[str, Outcome]) -> None:
     folder = outcomes["onnx"].folder
     assert folder is not None
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "<h2>Accuracy on labelled images</h2>" in page
+    assert "<h2>Accuracy on labeled images</h2>" in page
     assert f"On {IMAGES} images of" in page
     assert '<td class="n">100.00</td>' in page
     assert "parity with the checkpoint says nothing of it" not in page
@@ -107,7 +107,7 @@ def _rows_swapped(path: Path) -> None:
 
 
 def test_a_classifier_with_swapped_rows_is_rejected(
-    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def simplify(shop: Workshop, job: Any, made: Precision, source: Artifact | None) -> Artifact:
         healthy = STAGES["simplify"](shop, job, made, source)
@@ -116,7 +116,7 @@ def test_a_classifier_with_swapped_rows_is_rejected(
 
     monkeypatch.setattr(pipeline, "STAGES", {**stages.STAGES, "simplify": simplify})
     monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
-    outcome = _run(tmp_path, labelled, "onnx")["onnx"]
+    outcome = _run(tmp_path, labeled, "onnx")["onnx"]
     assert isinstance(outcome.final, Rejected)
     assert "accuracy gate: top-1 0.00% against 100.00%" in outcome.final.reason
     accuracy = _manifest(outcome)["accuracy"]
@@ -124,22 +124,22 @@ def test_a_classifier_with_swapped_rows_is_rejected(
     assert all(flip["outside_margin"] for flip in accuracy["flips"])
 
 
-def test_a_folder_is_verified_on_labelled_images(outcomes: dict[str, Outcome], labelled: Path, command: Any) -> None:
+def test_a_folder_is_verified_on_labeled_images(outcomes: dict[str, Outcome], labeled: Path, command: Any) -> None:
     folder = outcomes["onnx"].folder
-    ran = command("verify", str(folder), "--eval", str(labelled), "--json", "--junit", "verdict.xml")
+    ran = command("verify", str(folder), "--eval", str(labeled), "--json", "--junit", "verdict.xml")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
     assert found["accuracy"]["agree"] == IMAGES
     assert found["gates"]["accuracy"]["passed"]
     assert found["not_repeated"] == []
     without = command("verify", str(folder), "--json")
-    assert json.loads(without.out)["not_repeated"] == ["accuracy on labelled images (--eval DIR)"]
+    assert json.loads(without.out)["not_repeated"] == ["accuracy on labeled images (--eval DIR)"]
     assert "not checked again: accuracy" in without.err
     assert "accuracy: top-1 100.00%, reference 100.00%; top-5 100.00%" in ran.err
 
 
 def test_whose_weights_the_manifest_cannot_give_have_to_be_named(
-    outcomes: dict[str, Outcome], labelled: Path, tmp_path: Path
+    outcomes: dict[str, Outcome], labeled: Path, tmp_path: Path
 ) -> None:
     import shutil
 
@@ -152,13 +152,13 @@ def test_whose_weights_the_manifest_cannot_give_have_to_be_named(
     manifest["weights"]["source"] = "best.pth"
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BadOption, match="weights that only you have"):
-        verify(copy, asked=Evaluation(labelled))
+        verify(copy, asked=Evaluation(labeled))
 
 
 @pytest.mark.parametrize(
     ("folder", "budget", "why"),
     [
-        (None, 0.5, "--accuracy-budget is for labelled images"),
+        (None, 0.5, "--accuracy-budget is for labeled images"),
         (Path(), -1.0, "in percentage points"),
         (Path(), float("nan"), "in percentage points"),
         (Path("nowhere"), None, "names no folder"),
@@ -166,7 +166,7 @@ def test_whose_weights_the_manifest_cannot_give_have_to_be_named(
     ],
 )
 def test_what_makes_no_sense_is_refused(folder: Path | None, budget: float | None, why: str) -> None:
-    with pytest.raises((BadOption, BadLabelledSet), match=why) as caught:
+    with pytest.raises((BadOption, BadLabeledSet), match=why) as caught:
         evaluation(folder, budget)
     assert caught.value.expected is not None
 
@@ -182,7 +182,7 @@ def test_options_beside_it_need_it() -> None:
     [
         (["--eval", "nowhere"], "--eval names no folder: nowhere"),
         (["--eval", "unclear"], "their number is not that of the classes"),
-        (["--accuracy-budget", "1"], "--accuracy-budget is for labelled images"),
+        (["--accuracy-budget", "1"], "--accuracy-budget is for labeled images"),
         (["--reduce-range"], "--reduce-range is for int8 files of ONNX Runtime"),
         (["--all-int8"], "--all-int8 is for int8 files of ONNX Runtime"),
     ],
@@ -196,27 +196,27 @@ def test_the_command_line_exits_2(arguments: list[str], why: str, command: Any, 
     assert not (tmp_path / "exports").exists() or not list((tmp_path / "exports").iterdir())
 
 
-def test_labels_say_what_folders_are_for_every_target(labelled: Path) -> None:
+def test_labels_say_what_folders_are_for_every_target(labeled: Path) -> None:
     """`--labels` is Core ML's, and of `--eval`; alone with ONNX it would change nothing."""
     from export.targets.coreml.options import CoreMlOptions
 
     options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "coreml": CoreMlOptions(labels="imagenet")}
-    assert len(Request(**options, evaluation=Evaluation(labelled)).jobs()) == 1
+    assert len(Request(**options, evaluation=Evaluation(labeled)).jobs()) == 1
     with pytest.raises(BadOption, match="options for Core ML packages"):
         Request(**options).jobs()
 
 
-def test_folders_that_are_not_the_model_s_classes_are_refused(tmp_path: Path, labelled: Path) -> None:
+def test_folders_that_are_not_the_model_s_classes_are_refused(tmp_path: Path, labeled: Path) -> None:
     """Counted from 1 in place of 0, say: the reference is never right, and nothing could be lost."""
     weights = tmp_path / "trained.safetensors"
     save_checkpoint(seeded(model_spec("m0", 64)), weights)
     shifted = tmp_path / "eval"
-    for folder in labelled.iterdir():
+    for folder in labeled.iterdir():
         shutil.copytree(folder, shifted / str((int(folder.name) + 1) % 1000))
     loaded = find_weights(str(weights), "m0", 64)
     preprocessing = Preprocessing(image_size=64)
-    with pytest.raises(BadLabelledSet, match="no more often than by guessing"):
+    with pytest.raises(BadLabeledSet, match="no more often than by guessing"):
         accuracy_test(Evaluation(shifted), loaded, preprocessing, None, skip_bad=False, step=lambda _: None)
     assert not accuracy_test(
-        Evaluation(labelled), loaded, preprocessing, None, skip_bad=False, step=lambda _: None
+        Evaluation(labeled), loaded, preprocessing, None, skip_bad=False, step=lambda _: None
     ).guessed

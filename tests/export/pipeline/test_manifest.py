@@ -90,8 +90,8 @@ def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
 
 def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:
     manifest = _manifest(next(exported.out.iterdir()))
-    for spoilt in ({**manifest, "surplus": 1}, {k: v for k, v in manifest.items() if k != "golden"}):
-        assert not VALIDATOR.is_valid(spoilt)
+    for spoiled in ({**manifest, "surplus": 1}, {k: v for k, v in manifest.items() if k != "golden"}):
+        assert not VALIDATOR.is_valid(spoiled)
 
 
 def test_verified_and_not_run(exported: Any) -> None:
@@ -118,15 +118,15 @@ def test_built(exported: Any, exported_int8: Any) -> None:
         assert manifest["tensorrt"]["built_with"]["product"] == "tensorrt-rtx"
         assert (manifest["calibration"] is None) is (manifest["precision"]["activations"] != "int8")
         assert manifest["timing"]["measured"] is False
-    (_, quantize, quantised, _) = manifest["stages"][-4:]
+    (_, quantize, quantized, _) = manifest["stages"][-4:]
     assert quantize["verdict"]["gates"]["ranges"]["passed"]
-    assert quantised["verdict"]["gates"]["execution"]["passed"]
-    assert quantised["verdict"]["gates"]["precision"] is None
+    assert quantized["verdict"]["gates"]["execution"]["passed"]
+    assert quantized["verdict"]["gates"]["precision"] is None
 
 
 @pytest.mark.parametrize("status", ["rejected", "failed"])
 def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoilt(shop: Any, job: Any, precision: Any, source: Any) -> Any:
+    def spoiled(shop: Any, job: Any, precision: Any, source: Any) -> Any:
         import onnx
 
         artifact = STAGES["trace"](shop, job, precision, source)
@@ -139,7 +139,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
         onnx.save(model, artifact.path)
         return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
 
-    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoilt})
+    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoiled})
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
     (outcome,) = pipeline.run(request, Silent())
     assert outcome.folder is not None

@@ -150,17 +150,17 @@ def test_side_by_side_then_from_the_cache(command: Command, tmp_path: Path) -> N
     assert ship
     assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in ship)
 
-    # A file that was spoilt where it lies is put right; with another image to check on, files stay and verdicts go.
-    spoilt = tmp_path / "b" / next(iter(same)) / "ship" / "efficientvit_m0.onnx"
-    spoilt.write_bytes(b"spoilt")
+    # A file that was spoiled where it lies is put right; with another image to check on, files stay and verdicts go.
+    spoiled = tmp_path / "b" / next(iter(same)) / "ship" / "efficientvit_m0.onnx"
+    spoiled.write_bytes(b"spoiled")
     assert command(*BOTH, "-o", "b", XDG_CACHE_HOME=cache).code == 0
-    assert spoilt.read_bytes() == (tmp_path / "a" / spoilt.relative_to(tmp_path / "b")).read_bytes()
+    assert spoiled.read_bytes() == (tmp_path / "a" / spoiled.relative_to(tmp_path / "b")).read_bytes()
     other = command(*BOTH, "-o", "c", "--mean", "0.5", "0.5", "0.5", XDG_CACHE_HOME=cache)
     assert other.code == 0, other.err
     others = _manifests(other.out)
     stages = {(slug, stage["name"]): stage["cached"] for slug, each in others.items() for stage in each["stages"]}
     assert stages["m0-64-onnx-fp32-untrained", "trace"] is True
-    assert stages["m0-64-coreml-fp16-untrained", "twin"] is False  # the package normalises: its bytes are others
+    assert stages["m0-64-coreml-fp16-untrained", "twin"] is False  # the package normalizes: its bytes are others
     assert all(each["checked_before"] is None for each in others.values())
 
 

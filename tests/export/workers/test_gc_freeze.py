@@ -39,7 +39,7 @@ def counted(program, *args, **named):
 Program.validate = counted
 spec = model_spec("m0", 64)
 to_coreml.to_coreml(
-    to_coreml.capture_for_coreml(to_deploy(seeded(spec)), 1, labelled=False), spec, out, batch=1,
+    to_coreml.capture_for_coreml(to_deploy(seeded(spec)), 1, labeled=False), spec, out, batch=1,
     activations=Dtype.FP16, interface=Interface(), preprocessing=Preprocessing(image_size=64), ios=16, made_by="coreml",
 )
 print("validated", times)

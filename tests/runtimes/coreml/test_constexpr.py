@@ -116,7 +116,7 @@ class Form:
 AFFINE, BLOCKS = "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale"
 TABLE, SPARSE = "constexpr_lut_to_dense", "constexpr_sparse_to_dense"
 SPARSE_TABLE, SPARSE_BLOCKS = "constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale"
-QUANTISED = {16: (AFFINE,), 18: (BLOCKS,)}
+QUANTIZED = {16: (AFFINE,), 18: (BLOCKS,)}
 HALF_SPARSE: dict[str, Any] = {"target_sparsity": 0.5}
 PER_TENSOR: dict[str, Any] = {"mode": "linear_symmetric", "dtype": "int8", "granularity": "per_tensor"}
 
@@ -124,7 +124,7 @@ FORMS: dict[str, Form] = {
     **{
         f"{mode}-{dtype}-{granularity}": Form(
             [partial(_linear, mode=mode, dtype=dtype, granularity=granularity)],
-            QUANTISED,
+            QUANTIZED,
             wide=mode == "linear",
         )
         for mode, dtype, granularity in (
@@ -317,7 +317,7 @@ def test_indices_of_any_width_are_unpacked(bits: int, vector: int, handmade: Any
 
 
 def test_vectors_of_a_sparse_tensor_are_filled_in(handmade: Any, read_by_coremltools: Any) -> None:
-    """coremltools' palettiser cannot make them of a sparse tensor, but its program can hold them."""
+    """coremltools' palettizer cannot make them of a sparse tensor, but its program can hold them."""
     rng = np.random.default_rng(0)
     mask = rng.integers(0, 2, (3, 5)).astype(np.uint8)
     operands = {
@@ -522,14 +522,14 @@ def test_an_operation_or_operand_that_is_not_known_is_refused_by_name(kind: str,
 
 
 @pytest.fixture
-def spoilt(handmade: Any, tmp_path: Path) -> Callable[[Callable[[Any], object]], Path]:
+def spoiled(handmade: Any, tmp_path: Path) -> Callable[[Callable[[Any], object]], Path]:
     """A package of one table, its block of operations changed."""
     table = np.arange(4, dtype=np.float32).reshape(1, 1, 4, 1)
     operands = {"indices": _mil(2, np.array([[0, 1, 2], [3, 2, 1]])), "lut": table}
 
     def changed(plant: Callable[[Any], object]) -> Path:
         source = handmade("constexpr_lut_to_dense", (2, 3), 18, operands)
-        path = Path(shutil.copytree(source, tmp_path / "spoilt.mlpackage"))
+        path = Path(shutil.copytree(source, tmp_path / "spoiled.mlpackage"))
         model = load_model(path)
         (function,) = model.mlProgram.functions.values()
         plant(function.block_specializations[function.opset])
@@ -544,41 +544,41 @@ def _operation(block: Any, kind: str) -> Any:
     return found
 
 
-def test_a_healthy_table_is_read(spoilt: Any) -> None:
-    constant = load_program(spoilt(lambda block: None)).constants["small"]
+def test_a_healthy_table_is_read(spoiled: Any) -> None:
+    constant = load_program(spoiled(lambda block: None)).constants["small"]
     assert np.array_equal(constant.value, np.array([[0, 1, 2], [3, 2, 1]], np.float32))
     assert constant.stored == TABLE
 
 
-def test_a_shape_other_than_the_declared_one_is_refused(spoilt: Any) -> None:
+def test_a_shape_other_than_the_declared_one_is_refused(spoiled: Any) -> None:
     def plant(block: Any) -> None:
         _operation(block, TABLE).outputs[0].type.tensorType.dimensions[1].constant.size = 2
 
     with pytest.raises(BrokenArtifact, match=r"(?s)'small' decodes to fp32 \(2, 3\), not fp32 \(2, 2\)"):
-        load_program(spoilt(plant))
+        load_program(spoiled(plant))
 
 
-def test_a_type_other_than_the_declared_one_is_refused(spoilt: Any) -> None:
+def test_a_type_other_than_the_declared_one_is_refused(spoiled: Any) -> None:
     def plant(block: Any) -> None:
         _operation(block, TABLE).outputs[0].type.tensorType.dataType = 10  # FLOAT16
 
     with pytest.raises(BrokenArtifact, match=r"(?s)'small' decodes to fp32 \(2, 3\), not fp16 \(2, 3\)"):
-        load_program(spoilt(plant))
+        load_program(spoiled(plant))
 
 
-def test_a_table_that_is_computed_is_refused(spoilt: Any) -> None:
+def test_a_table_that_is_computed_is_refused(spoiled: Any) -> None:
     def plant(block: Any) -> None:
         _operation(block, TABLE).inputs["lut"].arguments[0].name = "x"
 
     with pytest.raises(BrokenArtifact, match=f"(?s){TABLE} 'small' reads 'x', which is no constant"):
-        load_program(spoilt(plant))
+        load_program(spoiled(plant))
 
 
-def test_another_number_of_outputs_is_refused(spoilt: Any) -> None:
+def test_another_number_of_outputs_is_refused(spoiled: Any) -> None:
     def plant(block: Any) -> None:
         operation = _operation(block, TABLE)
         operation.outputs.add().CopyFrom(operation.outputs[0])
         operation.outputs[1].name = "mask"
 
     with pytest.raises(BrokenArtifact, match=f"(?s){TABLE} 'small' has 2 outputs, not 1"):
-        load_program(spoilt(plant))
+        load_program(spoiled(plant))

@@ -47,8 +47,8 @@ def healthy(save: Any) -> Path:
 
 @pytest.fixture
 def package(healthy: Path, tmp_path: Path) -> Path:
-    """A copy of the healthy package, to be spoilt."""
-    return Path(shutil.copytree(healthy, tmp_path / "spoilt.mlpackage"))
+    """A copy of the healthy package, to be spoiled."""
+    return Path(shutil.copytree(healthy, tmp_path / "spoiled.mlpackage"))
 
 
 class Block:
@@ -312,9 +312,9 @@ FAULTS: tuple[tuple[Plant, str], ...] = (
     (_no_such_file, "the weights 'other.bin' of the package cannot be read"),
     (_off_the_grid, "constant 'c_weight_0' in weight.bin cannot be read.*offset 65"),
     (_beyond_the_end, "constant 'c_weight_0' in weight.bin cannot be read.*offset 6400"),
-    (_another_function, "spoilt.mlpackage is not a program of one function"),
-    (_another_opset, "spoilt.mlpackage is not a program of one function"),
-    (_no_program, "spoilt.mlpackage holds no ML program.*neuralNetwork"),
+    (_another_function, "spoiled.mlpackage is not a program of one function"),
+    (_another_opset, "spoiled.mlpackage is not a program of one function"),
+    (_no_program, "spoiled.mlpackage holds no ML program.*neuralNetwork"),
 )
 
 
@@ -387,7 +387,7 @@ def test_a_file_that_is_missing_is_refused_by_name(file: str, package: Path) -> 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"itemInfoEntries": {}, "rootModelIdentifier": "a"}'])
 def test_a_manifest_that_names_no_model_is_refused(text: str, package: Path) -> None:
     (package / "Manifest.json").write_text(text)
-    with pytest.raises(BrokenArtifact, match=r"spoilt\.mlpackage is no Core ML package that can be read"):
+    with pytest.raises(BrokenArtifact, match=r"spoiled\.mlpackage is no Core ML package that can be read"):
         load_program(package)
 
 
@@ -586,7 +586,7 @@ def test_the_network_is_what_stands_behind_one_scale_and_one_bias() -> None:
     ],
     ids=["bias first", "no bias", "scale alone", "read twice"],
 )
-def test_an_image_input_that_is_normalised_otherwise_is_refused(program: Program, got: str) -> None:
-    with pytest.raises(BrokenArtifact, match="the image input 'x' is not normalised as an image input is") as caught:
+def test_an_image_input_that_is_normalized_otherwise_is_refused(program: Program, got: str) -> None:
+    with pytest.raises(BrokenArtifact, match="the image input 'x' is not normalized as an image input is") as caught:
         behind_preprocessing(program, "x")
     assert caught.value.got == got

@@ -36,7 +36,7 @@ def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """A member of the family at its own size: smaller ones have no windows to partition."""
     deploy = to_deploy(seeded(model_spec(request.param)))
     artifact = to_coreml(
-        capture_for_coreml(deploy, 1, labelled=False),
+        capture_for_coreml(deploy, 1, labeled=False),
         deploy.spec,
         tmp_path_factory.mktemp(request.param) / "efficientvit.mlpackage",
         batch=1,

@@ -521,7 +521,7 @@ def test_classify_names_the_most_probable_class(data: st.DataObject) -> None:
 
 @FEW
 @given(st.data())
-def test_batch_normalisation_is_by_the_mean_and_variance_that_are_given(data: st.DataObject) -> None:
+def test_batch_normalization_is_by_the_mean_and_variance_that_are_given(data: st.DataObject) -> None:
     draw = Draw(data)
     shape = draw.shape(least=3)
     channels = shape[1]
@@ -541,7 +541,7 @@ def test_batch_normalisation_is_by_the_mean_and_variance_that_are_given(data: st
 
 @FEW
 @given(st.data())
-def test_normalisation_is_by_mean_and_variance_of_the_last_axes(data: st.DataObject) -> None:
+def test_normalization_is_by_mean_and_variance_of_the_last_axes(data: st.DataObject) -> None:
     inputs = _layer_norm(Draw(data))
     x = inputs["x"].astype(np.float64)
     axes = tuple(inputs["axes"])
@@ -597,7 +597,7 @@ REFUSED: tuple[tuple[str, Inputs, str], ...] = (
     ("cast", {"x": ROW, "dtype": "bool"}, "a cast to 'bool'"),
     ("concat", {"values": [ROW, ROW], "axis": 0, "interleave": True}, "interleave"),
     ("slice_by_index", {"x": ROW, "begin": [0, 3], "end": [1, 0], "stride": [1, -1]}, "a stride below 1"),
-    ("layer_norm", {"x": IMAGE, "axes": [1]}, "normalisation over axes (1,) of 4"),
+    ("layer_norm", {"x": IMAGE, "axes": [1]}, "normalization over axes (1,) of 4"),
     ("upsample_bilinear", {"x": IMAGE, "align_corners": True, "half_pixel_centers": True}, "half_pixel_centers True"),
     ("split", {"x": ROW, "axis": 1}, "neither num_splits nor split_sizes"),
     ("split", {"x": ROW, "axis": 1, "num_splits": 3}, "3 equal parts of 4"),

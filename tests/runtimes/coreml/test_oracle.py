@@ -68,7 +68,7 @@ def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     spec = model_spec(request.param, SIZES[request.param], None if FULL else 10)
     preprocessing = Preprocessing(image_size=spec.image_size)
     deploy = divided_by_std(to_deploy(seeded(spec)), preprocessing.std).float()
-    program = capture_for_coreml(deploy, 1, labelled=True)
+    program = capture_for_coreml(deploy, 1, labeled=True)
     interface = Interface(image_input=True, labels=tuple(f"class {i}" for i in range(spec.classes)))
     folder = tmp_path_factory.mktemp("packages")
     return {
@@ -284,9 +284,9 @@ BASELINES = (
 
 @torch.no_grad()
 def _baseline(name: str, images: torch.Tensor) -> nn.Module:
-    """Seeded, its normalisations calibrated on the images, or nothing of them would reach the logits.
+    """Seeded, its normalizations calibrated on the images, or nothing of them would reach the logits.
 
-    Not fully: behind normalisations that take all the scale out, float32 itself is no better than 1e-5.
+    Not fully: behind normalizations that take all the scale out, float32 itself is no better than 1e-5.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)

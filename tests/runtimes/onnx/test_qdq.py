@@ -1,4 +1,4 @@
-"""Where the quantisers of a Q/DQ file stand, and the file without those between its operators."""
+"""Where the quantizers of a Q/DQ file stand, and the file without those between its operators."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from runtimes.onnx.qdq import (
-    Quantiser,
-    activation_quantisers,
-    is_quantised,
+    Quantizer,
+    activation_quantizers,
+    is_quantized,
     left_out,
-    unlike_their_quantiser,
-    without_quantisers,
+    unlike_their_quantizer,
+    without_quantizers,
 )
-from tests.quantised_onnx import model_of, pair
+from tests.quantized_onnx import model_of, pair
 
 Array = NDArray[Any]
 
@@ -65,28 +65,28 @@ def _convolved(image: Array) -> Array:
     return result
 
 
-def test_the_quantisers_between_operators_are_listed() -> None:
-    assert list(activation_quantisers(_model(TWICE))) == [
-        Quantiser("image", "image_scale", 0.03125, "zero"),
-        Quantiser("r", "r_scale", 0.125, "zero"),
+def test_the_quantizers_between_operators_are_listed() -> None:
+    assert list(activation_quantizers(_model(TWICE))) == [
+        Quantizer("image", "image_scale", 0.03125, "zero"),
+        Quantizer("r", "r_scale", 0.125, "zero"),
     ]
 
 
 def test_a_scale_for_each_channel_of_an_activation_is_no_number() -> None:
     """TensorRT takes one for the tensor; what no number is compares as wrong."""
     model = _model(TWICE, r_scale=np.array([0.1, 0.2], np.float32))
-    (_, second) = activation_quantisers(model)
+    (_, second) = activation_quantizers(model)
     assert np.isnan(second.scale)
 
 
-def test_a_file_with_a_quantiser_is_quantised() -> None:
-    assert is_quantised(_model(TWICE))
-    assert is_quantised(_model([WEIGHTS]))
-    assert not is_quantised(_model([helper.make_node("Relu", ["image"], ["logits"])]))
+def test_a_file_with_a_quantizer_is_quantized() -> None:
+    assert is_quantized(_model(TWICE))
+    assert is_quantized(_model([WEIGHTS]))
+    assert not is_quantized(_model([helper.make_node("Relu", ["image"], ["logits"])]))
 
 
 def test_without_them_the_weights_stay_decoded_and_nothing_else_is_rounded() -> None:
-    with_them, model = _run(_model(TWICE)), without_quantisers(_model(TWICE))
+    with_them, model = _run(_model(TWICE)), without_quantizers(_model(TWICE))
     onnx.checker.check_model(model, full_check=True)
     exact = _convolved(np.maximum(_convolved(IMAGE), 0))
     np.testing.assert_allclose(_run(model), exact, rtol=1e-5)
@@ -102,20 +102,20 @@ def test_pairs_in_a_row_go_together() -> None:
         WEIGHTS,
         helper.make_node("Conv", ["back", "weight_dq"], ["logits"]),
     ]
-    np.testing.assert_allclose(_run(without_quantisers(_model(nodes))), _convolved(IMAGE), rtol=1e-5)
+    np.testing.assert_allclose(_run(without_quantizers(_model(nodes))), _convolved(IMAGE), rtol=1e-5)
 
 
-def test_one_tensor_quantised_for_two_readers() -> None:
+def test_one_tensor_quantized_for_two_readers() -> None:
     nodes = [
         *pair("image"),
         WEIGHTS,
         CONVOLUTION,
         helper.make_node("Add", ["c", "image_dq"], ["logits"]),
     ]
-    np.testing.assert_allclose(_run(without_quantisers(_model(nodes))), _convolved(IMAGE) + IMAGE, rtol=1e-5)
+    np.testing.assert_allclose(_run(without_quantizers(_model(nodes))), _convolved(IMAGE) + IMAGE, rtol=1e-5)
 
 
-def test_weights_that_are_quantised_in_the_graph_stay_as_they_are() -> None:
+def test_weights_that_are_quantized_in_the_graph_stay_as_they_are() -> None:
     """From a float constant: what they are rounded to is the weights' value."""
     nodes = [
         helper.make_node("QuantizeLinear", ["plain", "weight_scale", "zeros"], ["weight_q"], axis=0),
@@ -123,13 +123,13 @@ def test_weights_that_are_quantised_in_the_graph_stay_as_they_are() -> None:
         *pair("image"),
         helper.make_node("Conv", ["image_dq", "weight_dq"], ["logits"]),
     ]
-    model = without_quantisers(_model(nodes, plain=(DECODED + np.float32(0.05))))
+    model = without_quantizers(_model(nodes, plain=(DECODED + np.float32(0.05))))
     np.testing.assert_allclose(_run(model), _convolved(IMAGE), rtol=1e-5)
 
 
 def test_an_output_keeps_its_name() -> None:
     nodes = [*pair("image")[:1], helper.make_node("DequantizeLinear", ["image_q", "image_scale", "zero"], ["logits"])]
-    model = without_quantisers(_model(nodes))
+    model = without_quantizers(_model(nodes))
     onnx.checker.check_model(model, full_check=True)
     assert np.array_equal(_run(model), IMAGE)
 
@@ -155,24 +155,24 @@ def test_what_was_left_out_is_counted(nodes: list[onnx.NodeProto], found: dict[s
     assert left_out(model) == found
 
 
-def test_a_bias_need_not_be_quantised() -> None:
+def test_a_bias_need_not_be_quantized() -> None:
     nodes = [*pair("image"), WEIGHTS, helper.make_node("Conv", ["image_dq", "weight_dq", "bias"], ["logits"])]
     assert not left_out(_model(nodes, bias=np.zeros(2, np.float32)))
 
 
 def test_unsigned_ones_have_a_zero_point_and_a_range_about_it() -> None:
     zero = np.array(64, np.uint8)
-    (first, _) = activation_quantisers(_model(TWICE, zero=zero))
-    assert first == Quantiser("image", "image_scale", 0.03125, "zero", 64, 0, 255)
+    (first, _) = activation_quantizers(_model(TWICE, zero=zero))
+    assert first == Quantizer("image", "image_scale", 0.03125, "zero", 64, 0, 255)
     assert not first.symmetric
     assert first.range == (-64 * 0.03125, 191 * 0.03125)
-    assert Quantiser("r", "r_scale", 0.5).range == (-63.5, 63.5)
+    assert Quantizer("r", "r_scale", 0.5).range == (-63.5, 63.5)
 
 
-def test_a_dequantiser_goes_by_its_quantisers_operands() -> None:
-    assert unlike_their_quantiser(_model(TWICE)) == 0
+def test_a_dequantizer_goes_by_its_quantizers_operands() -> None:
+    assert unlike_their_quantizer(_model(TWICE)) == 0
     model = _model(TWICE)
     (inverse,) = [node for node in model.graph.node if node.output[0] == "r_dq"]
     inverse.input[1] = "image_scale"
-    assert unlike_their_quantiser(model) == 1
-    assert unlike_their_quantiser(_model(list(model.graph.node), image_scale=np.array(0.125, np.float32))) == 0
+    assert unlike_their_quantizer(model) == 1
+    assert unlike_their_quantizer(_model(list(model.graph.node), image_scale=np.array(0.125, np.float32))) == 0

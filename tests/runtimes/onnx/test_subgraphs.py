@@ -1,4 +1,4 @@
-"""A Q/DQ file taken apart between its quantisers."""
+"""A Q/DQ file taken apart between its quantizers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from onnx import helper
 
 from runtimes.onnx.subgraphs import OnnxApart
 from runtimes.onnx.tensors import OnnxTensors
-from tests.quantised_onnx import model_of, pair
+from tests.quantized_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype(np.float32)
 
@@ -51,7 +51,7 @@ def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str) -> None:
 
 def test_what_one_stretch_gets_wrong_does_not_reach_the_next() -> None:
     right = dict(OnnxTensors(_model())(IMAGE))
-    spoilt = {**right, "image": IMAGE, "image_q": np.zeros_like(right["image_q"])}
-    found = OnnxApart(_model())(spoilt)
+    spoiled = {**right, "image": IMAGE, "image_q": np.zeros_like(right["image_q"])}
+    found = OnnxApart(_model())(spoiled)
     assert (found["r_q"] != right["r_q"]).any()
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Every tensor of an ONNX file, as it is computed without any optimisation."""
+"""Every tensor of an ONNX file, as it is computed without any optimization."""
 
 from pathlib import Path
 

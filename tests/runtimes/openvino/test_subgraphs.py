@@ -1,4 +1,4 @@
-"""An int8 IR without its quantisers, with its roundings spelled out, and taken apart between them."""
+"""An int8 IR without its quantizers, with its roundings spelled out, and taken apart between them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,11 @@ from onnx import helper, numpy_helper
 
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.openvino import subgraphs
-from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantiser_of, readers_of, without_quantisers
+from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantizer_of, readers_of, without_quantizers
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.openvino.subgraphs import OpenVinoApart
 from runtimes.openvino.tensors import BareOpenVino, OpenVinoTensors
-from tests.quantised_onnx import model_of, pair
+from tests.quantized_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype(np.float32)
 UNIT = np.float32(0.03125)
@@ -71,8 +71,8 @@ def _read(path: Path) -> Any:
     return import_openvino().Core().read_model(path)
 
 
-def test_a_quantiser_says_its_range_and_its_integers(tmp_path: Path) -> None:
-    image, relu = map(quantiser_of, fakes(_read(_saved(tmp_path))))
+def test_a_quantizer_says_its_range_and_its_integers(tmp_path: Path) -> None:
+    image, relu = map(quantizer_of, fakes(_read(_saved(tmp_path))))
     assert (image.tensor, image.symmetric, image.scale, image.dtype) == ("image", True, UNIT, np.int8)
     assert (image.low, image.high) == (np.float32(-128) * UNIT, np.float32(127) * UNIT)
     assert (relu.tensor, relu.symmetric, relu.scale, relu.dtype) == ("r", False, np.float32(0.0625), np.uint8)
@@ -80,9 +80,9 @@ def test_a_quantiser_says_its_range_and_its_integers(tmp_path: Path) -> None:
     assert relu.ours
 
 
-def test_without_quantisers_it_is_the_graph_with_the_relu_and_decoded_weights(tmp_path: Path) -> None:
+def test_without_quantizers_it_is_the_graph_with_the_relu_and_decoded_weights(tmp_path: Path) -> None:
     model = _read(_saved(tmp_path))
-    without_quantisers(model)
+    without_quantizers(model)
     assert {op.get_type_name() for op in model.get_ops()} == {
         "Add", "Constant", "Convolution", "Parameter", "Relu", "Result",
     }  # fmt: skip

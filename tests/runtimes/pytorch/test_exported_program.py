@@ -71,6 +71,6 @@ def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_is_no_program_is_refused(program: Artifact, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt2"
     broken.write_bytes(program.path.read_bytes()[:1000])
-    spoilt = replace(program, path=broken, sha256=digest(broken))
-    with pytest.raises(StageFailed, match="broken"), TorchProgram().open(spoilt):
+    spoiled = replace(program, path=broken, sha256=digest(broken))
+    with pytest.raises(StageFailed, match="broken"), TorchProgram().open(spoiled):
         pass

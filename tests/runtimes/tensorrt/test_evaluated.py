@@ -30,7 +30,7 @@ from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.operators import count_operators, unexpected_operators
 from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
-from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantisers
+from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
 from runtimes.tensorrt.operators import LAYERS
 from validation.gates.constants import audit
 from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, ordinary, precision_budget
@@ -98,8 +98,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def _logits(artifact: Artifact, images: NDArray[np.float32], mode: Mode = Mode.SHIPPED) -> NDArray[np.float64]:
-    """One by one: of a network by the evaluator, of an ONNX file by ONNX Runtime with its optimisations off."""
-    runtime = TrtNetwork() if artifact.format is Format.NETWORK else OnnxRuntime(optimised=False)
+    """One by one: of a network by the evaluator, of an ONNX file by ONNX Runtime with its optimizations off."""
+    runtime = TrtNetwork() if artifact.format is Format.NETWORK else OnnxRuntime(optimized=False)
     with runtime.open(artifact, mode) as session:
         return np.concatenate([session(image[None]) for image in images]).astype(np.float64)
 
@@ -108,7 +108,7 @@ def _logits(artifact: Artifact, images: NDArray[np.float32], mode: Mode = Mode.S
 def test_every_constant_is_the_deploy_forms_bit_for_bit(form: str, made: Made) -> None:
     artifact = made.network(form)
     reference = made.reference.at(artifact.precision)
-    if artifact.precision.quantised:
+    if artifact.precision.quantized:
         reference = reference.with_constants(calibration_digests(made.typed(form)))
     found = audit(read_constants(artifact), reference.constants)
     assert not found.mismatches, str(found)
@@ -146,12 +146,12 @@ def test_int8_layers_do_what_onnx_runtime_does(made: Made) -> None:
 
 @pytest.mark.parametrize(("form", "mode"), [("fp32", Mode.SHIPPED), *((form, Mode.ORACLE) for form in FORMS)])
 def test_it_agrees_with_onnx_runtime_in_float32(form: str, mode: Mode, made: Made) -> None:
-    """Optimisations off: what the file says, by two readers of it."""
+    """Optimizations off: what the file says, by two readers of it."""
     network, typed = (_logits(artifact, made.images, mode) for artifact in (made.network(form), made.typed(form)))
     assert relative_error(network, typed).max() <= 1e-5
 
 
-def test_it_agrees_with_onnx_runtime_on_the_quantised_file(made: Made) -> None:
+def test_it_agrees_with_onnx_runtime_on_the_quantized_file(made: Made) -> None:
     """End to end a rounding tie may tip over, and the next layers carry it on as far as int8 itself is off.
 
     Rounding by rounding they are compared by the teacher, above.
@@ -224,9 +224,9 @@ def test_images_that_do_not_fit_are_refused(made: Made) -> None:
         session(made.images[:1, :, 1:])
 
 
-def test_without_its_quantisers_a_network_keeps_its_weights(made: Made) -> None:
+def test_without_its_quantizers_a_network_keeps_its_weights(made: Made) -> None:
     program = load_network(made.network("int8"))
-    bare = without_quantisers(program)
+    bare = without_quantizers(program)
     assert bare.outputs == program.outputs
     assert not any(operation.kind == "quantize" for operation in bare.operations)
     left = [operation for operation in bare.operations if operation.kind == "dequantize"]

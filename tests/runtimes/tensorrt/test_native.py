@@ -541,7 +541,7 @@ class Driver:
 @pytest.mark.parametrize(
     ("driver", "count"),
     [(Driver(0, 0, 2), 2), (Driver(0, 0, 0), 0), (Driver(100, 0, 2), 0), (Driver(0, 3, 2), 0), (None, 0)],
-    ids=["two", "none", "no device", "not initialised", "no driver"],
+    ids=["two", "none", "no device", "not initialized", "no driver"],
 )
 def test_gpus_are_counted_by_the_driver(driver: Driver | None, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(name: str) -> Driver:

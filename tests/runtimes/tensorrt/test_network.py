@@ -172,8 +172,8 @@ ATTRIBUTES: dict[str, tuple[Make, str]] = {
         "coordinate_transformation ResizeCoordinateTransformation.ALIGN_CORNERS",
     ),
     "a resize that ends at the edge": (_resize(exclude_outside=True), "exclude_outside True"),
-    "a quantiser in blocks": (_blocks, "blocks of [2, 1]"),
-    "normalisation in groups": (_groups, "2 groups"),
+    "a quantizer in blocks": (_blocks, "blocks of [2, 1]"),
+    "normalization in groups": (_groups, "2 groups"),
 }
 
 

@@ -713,7 +713,7 @@ def _alone(kind: str, shape: tuple[int, ...], dtype: str = "fp32", **operands: A
 X = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
 ONE = np.ones(1, np.float32)
 WHOLE_SLICE: dict[str, Any] = {"x": X, "start": [0, 0, 0, 0], "size": [1, 2, 3, 4], "stride": [1, 1, 1, 1]}
-QUANTISED: dict[str, Any] = {"x": X, "scale": ONE, "axis": 1}
+QUANTIZED: dict[str, Any] = {"x": X, "scale": ONE, "axis": 1}
 
 
 def _refused() -> Iterator[tuple[str, str, dict[str, Any], str]]:
@@ -728,9 +728,9 @@ def _refused() -> Iterator[tuple[str, str, dict[str, Any], str]]:
     yield "ranks", "matrix_multiply", {"x": X, "y": X[0], "first": "NONE", "second": "TRANSPOSE"}, "ranks 4 and 3"
     one = {"stride": [1], "before": [0], "after": [0], "dilation": [1], "groups": 1}
     yield "rank", "convolution", {"x": X[0], "kernel": np.ones((1, 2, 1), np.float32), **one}, "over 1 axes"
-    yield "zero point", "quantize", {**QUANTISED, "zero": np.array([3], np.int8)}, "not zero"
-    yield "one zero point", "dequantize", {**QUANTISED, "zero": np.array([0, 1], np.int8)}, "not zero"
-    yield "scales of another axis", "quantize", {**QUANTISED, "scale": np.ones(4, np.float32)}, "must match"
+    yield "zero point", "quantize", {**QUANTIZED, "zero": np.array([3], np.int8)}, "not zero"
+    yield "one zero point", "dequantize", {**QUANTIZED, "zero": np.array([0, 1], np.int8)}, "not zero"
+    yield "scales of another axis", "quantize", {**QUANTIZED, "scale": np.ones(4, np.float32)}, "must match"
     for what, key, value, says in (
         ("a start too late", "start", 2, "4 from 2 by 1 of 4"),
         ("a start too early", "start", -1, "4 from -1 by 1 of 4"),
@@ -760,7 +760,7 @@ def test_what_is_known_is_not_refused() -> None:
     """The healthy operands that the refusals above spoil."""
     assert _alone("slice", X.shape, **WHOLE_SLICE).tolist() == X.tolist()
     zeros = np.zeros(2, np.int8)
-    assert _alone("quantize", X.shape, "int8", **QUANTISED, zero=zeros).tolist() == X.tolist()
+    assert _alone("quantize", X.shape, "int8", **QUANTIZED, zero=zeros).tolist() == X.tolist()
 
 
 def test_an_attribute_that_is_not_known_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Accuracy on labelled images: the paired interval, the rule, and who is counted how."""
+"""Accuracy on labeled images: the paired interval, the rule, and who is counted how."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, revers
 from runtimes.runtime import Array, Evidence
 from validation.accuracy.top1 import BUDGET, Accuracy, AccuracyTest, Flip, _at_least, paired_interval
 from validation.gates.result import accuracy_gate
-from validation.inputs.labelled_images import LabelledImages, labelled_images
+from validation.inputs.labeled_images import LabeledImages, labeled_images
 
 CLASSES, EACH, SIZE = 7, 3, 16
 
 
 def _brute_force_score(lost: int, gained: int, images: int, drop: float) -> float:
-    """The score statistic by its definition: the likelihood maximised under lost - gained = drop, on a grid."""
+    """The score statistic by its definition: the likelihood maximized under lost - gained = drop, on a grid."""
     least = max(0.0, -drop)
     gains = np.linspace(least, (1 - drop) / 2, 2_000_001)[1:-1]
     losses, rest = gains + drop, 1 - 2 * gains - drop
@@ -100,7 +100,7 @@ def test_noise_alone_is_rejected_about_once_in_twenty_times(images: int, churn: 
 
 
 class _Means(nn.Module):
-    """Class k's logit is how near the image is to grey level k."""
+    """Class k's logit is how near the image is to gray level k."""
 
     def forward(self, images: Tensor) -> Tensor:
         levels = torch.linspace(-2, 2, CLASSES, dtype=images.dtype)
@@ -108,15 +108,15 @@ class _Means(nn.Module):
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> LabelledImages:
-    """Flat images, a grey level a class, in folders by index."""
+def images(tmp_path: Path) -> LabeledImages:
+    """Flat images, a gray level a class, in folders by index."""
     for label in range(CLASSES):
         for number in range(EACH):
             path = tmp_path / str(label) / f"{number}.png"
             path.parent.mkdir(exist_ok=True)
             level = int(np.clip(115 + 57 * (label * 4 / 6 - 2) + number, 0, 255))
             Image.new("RGB", (SIZE, SIZE), (level, level, level)).save(path)
-    return labelled_images(tmp_path, Preprocessing(image_size=SIZE), CLASSES)
+    return labeled_images(tmp_path, Preprocessing(image_size=SIZE), CLASSES)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def _artifact(tmp_path: Path, batch: int | None = 1) -> Artifact:
 
 @pytest.mark.parametrize("batch", [1, 4, None])
 def test_an_artifact_that_answers_as_the_reference_loses_nothing(
-    images: LabelledImages, right: Script, tmp_path: Path, batch: int | None
+    images: LabeledImages, right: Script, tmp_path: Path, batch: int | None
 ) -> None:
     test = AccuracyTest(images, _Means().double())
     found = test.of(_artifact(tmp_path, batch), FakeRuntime(right), 1e-6)
@@ -145,21 +145,21 @@ def test_an_artifact_that_answers_as_the_reference_loses_nothing(
     assert (found.lost, found.gained, found.drop) == ((), 0, 0.0)
 
 
-def test_a_mixed_up_batch_loses(images: LabelledImages, right: Script, tmp_path: Path) -> None:
+def test_a_mixed_up_batch_loses(images: LabeledImages, right: Script, tmp_path: Path) -> None:
     found = AccuracyTest(images, _Means().double()).of(_artifact(tmp_path, 8), FakeRuntime(reversed_batch(right)), 1e-6)
     assert found.drop > 50
     assert not accuracy_gate(found).passed
 
 
-def test_no_number_is_nobodys_class(images: LabelledImages, right: Script, tmp_path: Path) -> None:
+def test_no_number_is_nobodys_class(images: LabeledImages, right: Script, tmp_path: Path) -> None:
     test = AccuracyTest(images, _Means().double())
     found = test.of(_artifact(tmp_path), FakeRuntime(not_a_number(right, index=6)), 1.0)
     assert (found.artifact_top1, found.artifact_top5, found.agree) == (0, 0, 0)
     assert all(flip.given == -1 and flip.outside for flip in found.lost)
 
 
-def test_what_the_budget_cannot_explain_comes_first(images: LabelledImages, right: Script, tmp_path: Path) -> None:
-    """The last class is always a little too likely: its neighbours flip within the margin, the others stay."""
+def test_what_the_budget_cannot_explain_comes_first(images: LabeledImages, right: Script, tmp_path: Path) -> None:
+    """The last class is always a little too likely: its neighbors flip within the margin, the others stay."""
 
     def nudged(batch: Array) -> Array:
         logits = right(batch)
@@ -175,12 +175,12 @@ def test_what_the_budget_cannot_explain_comes_first(images: LabelledImages, righ
     assert {flip.given for flip in found.lost} == {6}
 
 
-def test_logits_of_another_shape(images: LabelledImages, right: Script, tmp_path: Path) -> None:
+def test_logits_of_another_shape(images: LabeledImages, right: Script, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="wrong shape"):
         AccuracyTest(images, _Means().double()).of(_artifact(tmp_path, 4), FakeRuntime(missing_row(right)), 0.1)
 
 
-def test_progress_is_told(images: LabelledImages, right: Script, tmp_path: Path) -> None:
+def test_progress_is_told(images: LabeledImages, right: Script, tmp_path: Path) -> None:
     said: list[str] = []
     AccuracyTest(images, _Means().double(), step=said.append).of(_artifact(tmp_path), FakeRuntime(right), 0.1)
     assert said[0] == "--eval: the reference, image 1 of 21"

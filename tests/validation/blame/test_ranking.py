@@ -81,7 +81,7 @@ def failing(*which: Gate) -> tuple[GateResult, ...]:
     return tuple(GateResult(gate, 1.0, 0.0, None, None, "") for gate in which)
 
 
-def spoilt(artifact: Artifact, folder: Path, change: Callable[[Path], object]) -> Artifact:
+def spoiled(artifact: Artifact, folder: Path, change: Callable[[Path], object]) -> Artifact:
     path = artifact.copied_to(folder)
     change(path)
     return replace(artifact, path=path, sha256=digest(path))
@@ -157,7 +157,7 @@ def test_a_fault_in_an_onnx_file_is_laid_on_its_layer(
     model: ReferenceModel,
     tmp_path: Path,
 ) -> None:
-    artifact = spoilt(healthy("onnx", precision), tmp_path, partial(_onnx, change))
+    artifact = spoiled(healthy("onnx", precision), tmp_path, partial(_onnx, change))
     found = blame_artifact(artifact, model, failing(Gate.STRUCTURE))
     first = found.suspects[0]
     assert first.module == module, found
@@ -180,7 +180,7 @@ def test_an_overflow_is_named_in_the_arithmetic_that_ships(
         proto.graph.node.insert(place, down)
         proto.graph.node.insert(place, up)
 
-    artifact = spoilt(healthy("onnx", "fp16"), tmp_path, partial(_onnx, scaled))
+    artifact = spoiled(healthy("onnx", "fp16"), tmp_path, partial(_onnx, scaled))
     found = blame_artifact(artifact, model, failing(Gate.PRECISION))
     layers = [suspect for suspect in found.suspects if suspect.layer and suspect.layer.name.endswith("/Up")]
     assert len(layers) == 1, found
@@ -194,7 +194,7 @@ def test_a_fault_in_an_ir(healthy: Callable[[str, str], Artifact], model: Refere
         old, new = 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"'
         path.write_text(text[:at] + text[at:].replace(old, new, 1))
 
-    found = blame_artifact(spoilt(healthy("openvino", "fp32"), tmp_path, pads), model, failing(Gate.STRUCTURE))
+    found = blame_artifact(spoiled(healthy("openvino", "fp32"), tmp_path, pads), model, failing(Gate.STRUCTURE))
     assert found.suspects[0].module == "stage1.block1.depthwise1"
     assert "shifted by" in (found.suspects[0].cause or "")
 
@@ -215,7 +215,7 @@ def test_a_fault_in_a_package(healthy: Callable[[str, str], Artifact], model: Re
         block.operations.remove(sigmoid)
         write_model(path, package)
 
-    artifact = spoilt(healthy("coreml", "fp16"), tmp_path, spoil)
+    artifact = spoiled(healthy("coreml", "fp16"), tmp_path, spoil)
     found = blame_artifact(artifact, model, failing(Gate.STRUCTURE))
     assert found.suspects[0].module == "stage2.downsample.merge.gate", found
     assert found.suspects[0].layer is not None
@@ -227,13 +227,13 @@ def test_a_range_that_saturates_is_named(
 ) -> None:
     def narrow(proto: onnx.ModelProto) -> None:
         relu = _node(proto, "stage2.block1.ffn1.branch", "Relu")
-        quantiser = next(n for n in proto.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == relu.output[0])
-        (scale,) = (t for t in proto.graph.initializer if t.name == quantiser.input[1])
+        quantizer = next(n for n in proto.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == relu.output[0])
+        (scale,) = (t for t in proto.graph.initializer if t.name == quantizer.input[1])
         value = numpy_helper.to_array(scale) / np.float32(20)
         scale.CopyFrom(numpy_helper.from_array(value, scale.name))
 
     artifact = healthy("tensorrt", "int8")
-    typed = spoilt(replace(artifact, format=Format.ONNX), tmp_path, partial(_onnx, narrow))
+    typed = spoiled(replace(artifact, format=Format.ONNX), tmp_path, partial(_onnx, narrow))
     found = blame_artifact(typed, model, failing(Gate.RANGES))
     assert len(found.suspects) == 1
     assert found.suspects[0].module == "stage2.block1.ffn1.branch.relu"

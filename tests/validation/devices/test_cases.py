@@ -143,22 +143,22 @@ def test_a_float32_package_is_explained(reference: Reference) -> None:
 @pytest.mark.parametrize("precision", [FP16, Precision(), INT8])
 def test_an_engines_budgets_are_never_unexplained(precision: Precision, reference: Reference) -> None:
     note = precision_note(Format.ENGINE, dataclasses.replace(reference, precision=precision)) or ""
-    assert ("provisional" in note) is not precision.quantised
-    assert ("quality budget" in note) is precision.quantised
+    assert ("provisional" in note) is not precision.quantized
+    assert ("quality budget" in note) is precision.quantized
     assert ("TF32" in note) is (precision == Precision())
 
 
-def test_a_quantised_image_may_not_cost_what_ignoring_it_costs(reference: Reference) -> None:
-    quantised = dataclasses.replace(reference, precision=INT8, quality_budget=0.3)
-    cases = cases_of(quantised, pixels_only=False)
-    budgets = unit_budgets(Format.ENGINE, quantised, kinds_of(cases))
+def test_a_quantized_image_may_not_cost_what_ignoring_it_costs(reference: Reference) -> None:
+    quantized = dataclasses.replace(reference, precision=INT8, quality_budget=0.3)
+    cases = cases_of(quantized, pixels_only=False)
+    budgets = unit_budgets(Format.ENGINE, quantized, kinds_of(cases))
     rows = [case.row for case in cases]
-    exact = quantised.logits[rows]
+    exact = quantized.logits[rows]
     ignoring = errors(np.broadcast_to(exact.mean(axis=0), exact.shape).astype(np.float32), exact)
     for case, error in zip(cases, ignoring, strict=True):
         assert 0 < budgets["RTX"][case.kind] <= error * (1 + 1e-6)
     assert budgets["RTX"] == budgets["ENTERPRISE"]
-    assert answers_of(quantised) is quantised.logits
+    assert answers_of(quantized) is quantized.logits
 
 
 def test_compressed_weights_are_compared_with_their_own_answers(reference: Reference) -> None:
@@ -223,7 +223,7 @@ def test_several_batch_sizes_are_cases_of_their_own(reference: Reference) -> Non
 
 
 def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """Sees means over a grid of four by four, in colour."""
+    """Sees means over a grid of four by four, in color."""
     cells = pixels.reshape(len(pixels), 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(len(pixels), -1) / 255
     logits: NDArray[np.floating] = (cells - 0.5) @ np.random.default_rng(3).standard_normal((cells.shape[1], CLASSES))
     return logits

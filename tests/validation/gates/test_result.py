@@ -107,7 +107,7 @@ def test_the_constants_gate_allows_nothing() -> None:
         assert result.gate is Gate.CONSTANTS
 
 
-def test_the_denominator_is_centred(reference: Reference) -> None:
+def test_the_denominator_is_centered(reference: Reference) -> None:
     """A large constant added to all logits of the reference must not make errors look small."""
     wrong = reference.logits + 0.01
     assert relative_error(wrong + 1e6, reference.logits + 1e6).max() == pytest.approx(

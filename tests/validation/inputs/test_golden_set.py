@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadGoldenSet, BadOption
-from efficientvit.images.preprocessing import Preprocessing, normalise
+from efficientvit.images.preprocessing import Preprocessing, normalize
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind, merge
 from validation.inputs.synthetic import synthetic
 
@@ -17,13 +17,13 @@ def flat(name: str, value: int = 7, side: int = 64) -> GoldenImage:
     return GoldenImage(name, Kind.FLAT, np.full((side, side, 3), value, np.uint8))
 
 
-def test_images_are_the_normalised_pixels_or_the_values() -> None:
+def test_images_are_the_normalized_pixels_or_the_values() -> None:
     golden = synthetic(SMALL)
 
     assert golden.images.shape == (20, 3, 64, 64)
     assert golden.images.dtype == np.float32
     for member, image in zip(golden.members, golden.images, strict=True):
-        expected = normalise(member.data, SMALL) if member.has_pixels else member.data
+        expected = normalize(member.data, SMALL) if member.has_pixels else member.data
         np.testing.assert_array_equal(image, expected)
 
 
@@ -58,7 +58,7 @@ def test_pixels() -> None:
     chosen = golden.with_pixels()
 
     assert set(chosen.unique_kinds) == {"natural", "flat", "pattern", "impulse"}
-    np.testing.assert_array_equal(normalise(chosen.pixels, SMALL), chosen.images)
+    np.testing.assert_array_equal(normalize(chosen.pixels, SMALL), chosen.images)
     with pytest.raises(BadGoldenSet, match="noise-0"):
         _ = golden.pixels
 

@@ -1,4 +1,4 @@
-"""A folder of labelled images: which class a folder is, what is read, and what is refused."""
+"""A folder of labeled images: which class a folder is, what is read, and what is refused."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientvit.errors import BadLabelledSet
+from efficientvit.errors import BadLabeledSet
 from efficientvit.images.preprocessing import Preprocessing
-from validation.inputs.labelled_images import BY_INDEX, BY_LABEL, BY_ORDER, classes_of, labelled_images
+from validation.inputs.labeled_images import BY_INDEX, BY_LABEL, BY_ORDER, classes_of, labeled_images
 from validation.inputs.photos import photos
 
 CONTRACT = Preprocessing(image_size=32)
@@ -53,7 +53,7 @@ def test_a_folder_is_a_class(folders: list[str], labels: tuple[str, ...], found:
     ],
 )
 def test_a_folder_that_could_be_anything_is_refused(folders: list[str], labels: tuple[str, ...], why: str) -> None:
-    with pytest.raises(BadLabelledSet, match=why) as caught:
+    with pytest.raises(BadLabeledSet, match=why) as caught:
         classes_of(folders, 3, labels)
     assert caught.value.expected is not None
     assert str(len(folders)) in str(caught.value.got)
@@ -64,7 +64,7 @@ def test_images_go_the_way_of_golden_photos(tmp_path: Path) -> None:
     folder = _write(tmp_path, "1/b.png", "1/deep/a.png", "0/c.png")
     (folder / "labels.txt").write_text("beside the classes, and so passed over")
     (folder / ".git").mkdir()
-    images = labelled_images(folder, CONTRACT, 3)
+    images = labeled_images(folder, CONTRACT, 3)
     assert images.names == ("0/c.png", "1/b.png", "1/deep/a.png")
     assert images.classes.tolist() == [0, 1, 1]
     golden = photos(folder / "1", CONTRACT)
@@ -74,35 +74,35 @@ def test_images_go_the_way_of_golden_photos(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     folder = _write(tmp_path, "0/a.png", "1/b.png")
     (folder / "1" / "notes.jpg").write_text("no image")
-    with pytest.raises(BadLabelledSet, match=r"1/notes\.jpg") as caught:
-        labelled_images(folder, CONTRACT, 2)
+    with pytest.raises(BadLabeledSet, match=r"1/notes\.jpg") as caught:
+        labeled_images(folder, CONTRACT, 2)
     assert "--skip-bad-photos" in str(caught.value)
-    images = labelled_images(folder, CONTRACT, 2, skip_bad=True)
+    images = labeled_images(folder, CONTRACT, 2, skip_bad=True)
     assert (images.names, images.skipped) == (("0/a.png", "1/b.png"), ("1/notes.jpg",))
 
 
 def test_a_folder_with_nothing_to_use(tmp_path: Path) -> None:
-    with pytest.raises(BadLabelledSet, match="no folder"):
-        labelled_images(tmp_path / "nowhere", CONTRACT, 2)
-    with pytest.raises(BadLabelledSet, match="no sub-folders"):
-        labelled_images(_write(tmp_path / "flat", "a.png"), CONTRACT, 2)
+    with pytest.raises(BadLabeledSet, match="no folder"):
+        labeled_images(tmp_path / "nowhere", CONTRACT, 2)
+    with pytest.raises(BadLabeledSet, match="no sub-folders"):
+        labeled_images(_write(tmp_path / "flat", "a.png"), CONTRACT, 2)
     for name in ("0", "1"):
         (tmp_path / "empty" / name).mkdir(parents=True)
-    with pytest.raises(BadLabelledSet, match="empty"):
-        labelled_images(tmp_path / "empty", CONTRACT, 2)
+    with pytest.raises(BadLabeledSet, match="empty"):
+        labeled_images(tmp_path / "empty", CONTRACT, 2)
     (tmp_path / "empty" / "0" / "a.png").write_text("no image")
-    with pytest.raises(BadLabelledSet, match="no usable image"):
-        labelled_images(tmp_path / "empty", CONTRACT, 2, skip_bad=True)
+    with pytest.raises(BadLabeledSet, match="no usable image"):
+        labeled_images(tmp_path / "empty", CONTRACT, 2, skip_bad=True)
 
 
 def test_every_class_folder_counts_though_it_be_empty(tmp_path: Path) -> None:
     """Or the others would move up: `c` is the third class with or without images of the second."""
     folder = _write(tmp_path, "a/x.png", "c/y.png")
     (folder / "b").mkdir()
-    assert labelled_images(folder, CONTRACT, 3).classes.tolist() == [0, 2]
+    assert labeled_images(folder, CONTRACT, 3).classes.tolist() == [0, 2]
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
     said: list[str] = []
-    labelled_images(_write(tmp_path, "0/a.png", "1/b.png"), CONTRACT, 2, step=said.append)
+    labeled_images(_write(tmp_path, "0/a.png", "1/b.png"), CONTRACT, 2, step=said.append)
     assert said == ["--eval: reading image 1 of 2"]

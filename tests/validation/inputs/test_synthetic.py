@@ -79,8 +79,8 @@ def test_no_rearrangement_goes_unseen(size: int, seed: int) -> None:
             assert enough, (kind, name)
         for order in CHANNELS:
             assert (images[:, order] != images).any(), (kind, order)
-    colour = golden.images[golden.names.index("flat-colour")]
-    assert all((colour[list(order)] != colour).any() for order in CHANNELS)
+    color = golden.images[golden.names.index("flat-color")]
+    assert all((color[list(order)] != color).any() for order in CHANNELS)
 
 
 def test_natural_images_have_a_1_over_f_spectrum_and_varied_contrast() -> None:

@@ -1,4 +1,4 @@
-"""A quantised network layer by layer, each on the oracle's own inputs: only the layer with the fault is off."""
+"""A quantized network layer by layer, each on the oracle's own inputs: only the layer with the fault is off."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,7 +56,7 @@ def _model(batch: int) -> onnx.ModelProto:
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
-        "quantised",
+        "quantized",
         [value("image", onnx.TensorProto.FLOAT, (batch, 2, 4, 4))],
         [value("logits", onnx.TensorProto.FLOAT, (batch, 3, 4, 4))],
         [numpy_helper.from_array(array, name) for name, array in held.items()],
@@ -97,12 +97,12 @@ def _with(monkeypatch: pytest.MonkeyPatch, network: Artifact, **constants: Any) 
         name: Constant(np.asarray(value, np.asarray(program.constants[name].value).dtype), program.constants[name].type)
         for name, value in constants.items()
     }
-    spoilt: Program = replace(program, constants={**program.constants, **changed})
-    monkeypatch.setattr(layerwise, "load_network", lambda _: spoilt)
+    spoiled: Program = replace(program, constants={**program.constants, **changed})
+    monkeypatch.setattr(layerwise, "load_network", lambda _: spoiled)
 
 
 def _scale_of(network: Artifact, tensor: str) -> str:
-    """The constant that a quantiser of the network reads."""
+    """The constant that a quantizer of the network reads."""
     (operation,) = [o for o in load_network(network).operations if o.name == tensor]
     name = operation.inputs["scale"]
     assert isinstance(name, str)
@@ -238,11 +238,11 @@ def _layer(integer: bool, off: float, worst: float) -> LayerDeviation:
         ([_layer(True, 1.01e-3, 2)], False, "over one unit"),
         ([_layer(False, 0, 1e-5)], True, "off by 1.0e-05"),
         ([_layer(False, 0, 1.01e-5)], False, "off by"),
-        ([_layer(True, 0, 0), _layer(False, 0, 0)], True, "1 quantised and 1 other"),
+        ([_layer(True, 0, 0), _layer(False, 0, 0)], True, "1 quantized and 1 other"),
         (
             [_layer(True, 5e-4, 2), _layer(False, 0, 2e-5), _layer(True, 0, 0)],
             False,
-            "off by 2.0e-05; 2 quantised and 1",
+            "off by 2.0e-05; 2 quantized and 1",
         ),
         ([], False, "no tensor to compare"),
     ],

@@ -9,11 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from efficientvit.digests import tensor_digest
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Dtype, Format, Precision
-from runtimes.onnx.qdq import Quantiser
-from efficientvit.digests import tensor_digest
-from validation.gates.constants import 
+from runtimes.onnx.qdq import Quantizer
 from validation.gates.result import RANGE_FACTOR, Gate, range_ratio, ranges_gate
 from validation.int8.ranges import _lengths, calibrated_ranges, calibration_digests, is_calibrated
 
@@ -44,7 +43,7 @@ def _artifact(folder: Path, batch: int | None = 1, **scales: NDArray[Any]) -> Ar
     value, shape = helper.make_tensor_value_info, ("batch" if batch is None else batch, 2, 4, 4)
     graph = helper.make_graph(
         nodes,
-        "quantised",
+        "quantized",
         [value("image", onnx.TensorProto.FLOAT, shape)],
         [value("logits", onnx.TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(array, name) for name, array in held.items()],
@@ -56,7 +55,7 @@ def _artifact(folder: Path, batch: int | None = 1, **scales: NDArray[Any]) -> Ar
 
 
 @pytest.mark.parametrize("batch", [1, 2, None])
-def test_a_range_is_set_beside_what_is_reached_without_quantisers(batch: int | None, tmp_path: Path) -> None:
+def test_a_range_is_set_beside_what_is_reached_without_quantizers(batch: int | None, tmp_path: Path) -> None:
     found = calibrated_ranges(_artifact(tmp_path, batch), IMAGES)
     reached = max(IMAGES[:, 0].max(), (-2 * IMAGES[:, 1]).max())
     assert set(found) == {"image", "r"}
@@ -72,7 +71,7 @@ def test_a_scale_for_each_channel_of_an_activation_fails(tmp_path: Path) -> None
 
 
 def test_the_scales_of_activations_bind_later_stages_bit_for_bit(tmp_path: Path) -> None:
-    """Those of weights are compared with our own quantisation."""
+    """Those of weights are compared with our own quantization."""
     before = calibration_digests(_artifact(tmp_path))
     assert before == {f"{tensor}_scale": tensor_digest(scale) for tensor, scale in SCALES.items()}
     after = calibration_digests(_artifact(tmp_path, r=np.nextafter(SCALES["r"], np.float32(1))))
@@ -112,7 +111,7 @@ def test_a_range_may_be_so_much_too_wide_or_too_narrow(reached: tuple[float, flo
     assert passed or "'odd'" in gate.detail
 
 
-def test_a_quantised_file_without_quantised_activations_fails() -> None:
+def test_a_quantized_file_without_quantized_activations_fails() -> None:
     assert not ranges_gate({}).passed
 
 
@@ -129,8 +128,8 @@ def test_a_quantised_file_without_quantised_activations_fails() -> None:
     ],
 )
 def test_with_a_zero_point_ranges_are_compared_by_what_they_share(low: float, high: float, ratio: float) -> None:
-    quantiser = Quantiser("r", "r_scale", 1 / 255, "zero", 0, 0, 255)
-    assert range_ratio(_lengths(quantiser, (low, high))) == pytest.approx(ratio)
+    quantizer = Quantizer("r", "r_scale", 1 / 255, "zero", 0, 0, 255)
+    assert range_ratio(_lengths(quantizer, (low, high))) == pytest.approx(ratio)
 
 
 def test_a_zero_point_is_calibrations_to_say_among_unsigned_activations_alone() -> None:

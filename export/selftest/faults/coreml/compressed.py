@@ -12,7 +12,7 @@ def _compressed(package: Package, rng: Rng) -> Any:
     return pick(rng, [o for o in package.block.operations if o.type.startswith("constexpr_")])
 
 
-def quantisation_scale(package: Package, rng: Rng) -> None:
+def quantization_scale(package: Package, rng: Rng) -> None:
     """The scale of one output channel off by a unit in the last place."""
     blob = package.blob(_compressed(package, rng).attributes["scale"])
     values = blob.values
@@ -28,7 +28,7 @@ def zero_point(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
-def quantised_value(package: Package, rng: Rng) -> None:
+def quantized_value(package: Package, rng: Rng) -> None:
     """One of the integers off by one."""
     blob = package.blob(_compressed(package, rng).attributes["quantized_data"])
     values = blob.values
@@ -36,7 +36,7 @@ def quantised_value(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
-def quantisation_axis(package: Package, rng: Rng) -> None:
+def quantization_axis(package: Package, rng: Rng) -> None:
     """Scales for the input channels, where there are as many."""
     square = [o for o in package.kind("constexpr_affine_dequantize") if len(set(shape(o.outputs[0])[:2])) == 1]
     pick(rng, square).attributes["axis"].immediateValue.tensor.ints.values[:] = [1]

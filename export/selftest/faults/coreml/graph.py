@@ -14,7 +14,7 @@ def _softmaxes(package: Package) -> list[Any]:
 
 
 def softmax_axis(package: Package, rng: Rng) -> None:
-    """An attention normalised over the queries: the sizes are equal, so nothing complains."""
+    """An attention normalized over the queries: the sizes are equal, so nothing complains."""
     giving(package, pick(rng, _softmaxes(package)), "axis", 2)
 
 

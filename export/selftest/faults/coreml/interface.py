@@ -61,7 +61,7 @@ def folded_mean(package: Package, rng: Rng) -> None:
     _image_constant(package, "image__biased__")[:] = [0, 0, 0]
 
 
-def normalised_twice(package: Package, rng: Rng) -> None:
+def normalized_twice(package: Package, rng: Rng) -> None:
     """Scale and bias once more, by the same constants."""
     del rng
     biased, scaled = package.maker("image__biased__"), package.maker("image__scaled__")
@@ -71,7 +71,7 @@ def normalised_twice(package: Package, rng: Rng) -> None:
     assert last.outputs[0].name == "biased_again"
 
 
-def normalised_never(package: Package, rng: Rng) -> None:
+def normalized_never(package: Package, rng: Rng) -> None:
     """The pixels as they are."""
     del rng
     for name in ("image__biased__", "image__scaled__"):
@@ -216,7 +216,7 @@ def additional_key(package: Package, rng: Rng) -> None:
 
 
 def other_field(package: Package, rng: Rng) -> None:
-    """Author, licence, version or description."""
+    """Author, license, version or description."""
     metadata = package.model.description.metadata
     name = pick(rng, ["author", "license", "versionString", "shortDescription"])
     setattr(metadata, name, f"{getattr(metadata, name)}.")

@@ -1,4 +1,4 @@
-"""A saved Core ML package, opened to be spoilt: its protobuf, and its weights byte by byte."""
+"""A saved Core ML package, opened to be spoiled: its protobuf, and its weights byte by byte."""
 
 import struct
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 class Package:
-    """A saved package, opened to be spoilt. `save` writes it back."""
+    """A saved package, opened to be spoiled. `save` writes it back."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -119,7 +119,7 @@ def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
 
 
 def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
-    """Two neighbouring classes change places."""
+    """Two neighboring classes change places."""
     count = int(initializers(model, "head.linear.bias")[0].dims[0])
     i = int(rng.integers(count - 1))
     order = np.arange(count)

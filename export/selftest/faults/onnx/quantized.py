@@ -40,7 +40,7 @@ def weight_scale_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
 
 
 def other_heads_integers(model: onnx.ModelProto, rng: Rng) -> None:
-    """The quantised attention bias of another head, with its own scale kept."""
+    """The quantized attention bias of another head, with its own scale kept."""
     biases = [tensor for tensor in initializers(model, "_quantized") if ".bias." in tensor.name]
     pairs = [(a, b) for i, a in enumerate(biases) for b in biases[:i] if a.dims == b.dims]
     one, other = pick(rng, pairs)
@@ -78,9 +78,9 @@ def zero_point_for_negatives(model: onnx.ModelProto, rng: Rng) -> None:
 
 
 def back_by_another_scale(model: onnx.ModelProto, rng: Rng) -> None:
-    """A dequantiser that reads another tensor's scale than its quantiser."""
-    quantised = {node.output[0] for node in nodes(model, "QuantizeLinear")}
-    inverses = [node for node in nodes(model, "DequantizeLinear") if node.input[0] in quantised]
+    """A dequantizer that reads another tensor's scale than its quantizer."""
+    quantized = {node.output[0] for node in nodes(model, "QuantizeLinear")}
+    inverses = [node for node in nodes(model, "DequantizeLinear") if node.input[0] in quantized]
     one = pick(rng, inverses)
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     others = [node for node in inverses if not np.array_equal(held[node.input[1]], held[one.input[1]])]
@@ -88,13 +88,13 @@ def back_by_another_scale(model: onnx.ModelProto, rng: Rng) -> None:
 
 
 def lost_pair(model: onnx.ModelProto, rng: Rng) -> None:
-    """A convolution that reads the tensor itself, past its quantiser: as right as before, and in float32."""
+    """A convolution that reads the tensor itself, past its quantizer: as right as before, and in float32."""
     makers = {node.output[0]: node for node in model.graph.node}
     reader = pick(rng, [node for node in nodes(model, "Conv") if node.input[0] in makers])
     reader.input[0] = makers[makers[reader.input[0]].input[0]].input[0]
 
 
 def lost_relu(model: onnx.ModelProto, rng: Rng) -> None:
-    """A ReLU left to its quantiser's range, which this runtime clips to and the next may not."""
+    """A ReLU left to its quantizer's range, which this runtime clips to and the next may not."""
     relu = pick(rng, nodes(model, "Relu"))
     relu.op_type = "Identity"

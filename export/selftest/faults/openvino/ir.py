@@ -5,7 +5,7 @@ from pathlib import Path
 
 from export.selftest.faults.coreml.package import pick
 from export.selftest.faults.fault import FileFault, Rng, first_line
-from export.selftest.faults.openvino.quantized import FAULTS as QUANTISED
+from export.selftest.faults.openvino.quantized import FAULTS as QUANTIZED
 from validation.gates.result import Gate
 
 
@@ -68,4 +68,4 @@ def _faults() -> tuple[FileFault, ...]:
     )
 
 
-FAULTS = (*_faults(), *QUANTISED)
+FAULTS = (*_faults(), *QUANTIZED)

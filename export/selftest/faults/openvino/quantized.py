@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from export.selftest.faults.coreml.package import pick
 from export.selftest.faults.fault import FileFault, Rng, first_line
-from runtimes.openvino.fake_quantize import fakes, quantiser_of, scaled_weights
+from runtimes.openvino.fake_quantize import fakes, quantizer_of, scaled_weights
 from runtimes.openvino.runtime import import_openvino
 from validation.gates.result import Gate
 
@@ -39,7 +39,7 @@ def _exchanged(constant: Any, value: NDArray[Any]) -> None:
 
 
 def _limits(fake: Any, low: np.float32, high: np.float32, places: tuple[int, ...] = (1, 2, 3, 4)) -> None:
-    """Another range for one quantiser."""
+    """Another range for one quantizer."""
     for place, value in zip((1, 2, 3, 4), (low, high, low, high), strict=True):
         if place in places:
             constant = fake.input_value(place).get_node()
@@ -85,13 +85,13 @@ def permuted_scales(path: Path, rng: Rng) -> None:
 
 
 def exchanged_ranges(path: Path, rng: Rng) -> None:
-    """Two quantisers that have each other's range."""
+    """Two quantizers that have each other's range."""
 
     def change(model: Any) -> None:
-        signed = [fake for fake in fakes(model) if quantiser_of(fake).symmetric]
+        signed = [fake for fake in fakes(model) if quantizer_of(fake).symmetric]
         one = pick(rng, signed)
-        other = pick(rng, [fake for fake in signed if quantiser_of(fake).high != quantiser_of(one).high])
-        first, second = quantiser_of(one), quantiser_of(other)
+        other = pick(rng, [fake for fake in signed if quantizer_of(fake).high != quantizer_of(one).high])
+        first, second = quantizer_of(one), quantizer_of(other)
         _limits(one, second.low, second.high)
         _limits(other, first.low, first.high)
 
@@ -114,28 +114,28 @@ def range_by_an_ulp(path: Path, rng: Rng) -> None:
 
 
 def _scaled(fake: Any, factor: np.float32) -> None:
-    quantiser = quantiser_of(fake)
-    _limits(fake, quantiser.low * factor, quantiser.high * factor)
+    quantizer = quantizer_of(fake)
+    _limits(fake, quantizer.low * factor, quantizer.high * factor)
 
 
 def moved_zero(path: Path, rng: Rng) -> None:
-    """A quantiser's zero point off by three: its range lies three units higher."""
+    """A quantizer's zero point off by three: its range lies three units higher."""
 
     def change(model: Any) -> None:
         fake = pick(rng, fakes(model))
-        quantiser = quantiser_of(fake)
-        _limits(fake, quantiser.low + 3 * quantiser.scale, quantiser.high + 3 * quantiser.scale)
+        quantizer = quantizer_of(fake)
+        _limits(fake, quantizer.low + 3 * quantizer.scale, quantizer.high + 3 * quantizer.scale)
 
     _edited(path, change)
 
 
 def back_by_another_range(path: Path, rng: Rng) -> None:
-    """A quantiser that decodes its integers to a range half as wide."""
+    """A quantizer that decodes its integers to a range half as wide."""
 
     def change(model: Any) -> None:
         fake = pick(rng, fakes(model))
-        quantiser = quantiser_of(fake)
-        _limits(fake, quantiser.low / 2, quantiser.high / 2, places=(3, 4))
+        quantizer = quantizer_of(fake)
+        _limits(fake, quantizer.low / 2, quantizer.high / 2, places=(3, 4))
 
     _edited(path, change)
 
@@ -144,15 +144,15 @@ def signed_relu(path: Path, rng: Rng) -> None:
     """A range from zero up made symmetric: the ReLU that was in it is gone."""
 
     def change(model: Any) -> None:
-        fake = pick(rng, [each for each in fakes(model) if quantiser_of(each).tensor.startswith("relu")])
-        high = quantiser_of(fake).high
+        fake = pick(rng, [each for each in fakes(model) if quantizer_of(each).tensor.startswith("relu")])
+        high = quantizer_of(fake).high
         _limits(fake, -high * np.float32(128 / 127), high)
 
     _edited(path, change)
 
 
-def lost_quantiser(path: Path, rng: Rng) -> None:
-    """A convolution that reads the tensor itself, past its quantiser: as right as before, and in float32."""
+def lost_quantizer(path: Path, rng: Rng) -> None:
+    """A convolution that reads the tensor itself, past its quantizer: as right as before, and in float32."""
 
     def change(model: Any) -> None:
         readers = [
@@ -213,7 +213,7 @@ FAULTS = tuple(
         (moved_zero, Gate.OPERATORS),
         (back_by_another_range, Gate.OPERATORS),
         (signed_relu, Gate.STRUCTURE),
-        (lost_quantiser, Gate.OPERATORS),
+        (lost_quantizer, Gate.OPERATORS),
         (decoded_weight, Gate.OPERATORS),
         (other_heads_bias, Gate.STRUCTURE),
     )

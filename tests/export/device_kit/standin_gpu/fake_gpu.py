@@ -93,22 +93,22 @@ class Answers:
     def __init__(self, unit: str) -> None:
         table = np.load(PLAN["table"])
         self._logits = dict(zip(table["digests"].tolist(), table["logits"], strict=True))
-        self._behaviour = PLAN["unit"].get(unit)
+        self._behavior = PLAN["unit"].get(unit)
         self._unit = unit
         self._runs = 0
-        self.classes = table["logits"].shape[1] - (self._behaviour == "short")
+        self.classes = table["logits"].shape[1] - (self._behavior == "short")
 
     def write(self, images: Any, logits: Any) -> None:
         """(batch, 3, S, S) -> (batch, classes)."""
         self._runs += 1
         with Path(PLAN["log"]).open("a") as log:
             log.write(f"{self._unit} {len(images)}\n")
-        if self._behaviour == "abort":
+        if self._behavior == "abort":
             os.kill(os.getpid(), 9)
-        if self._behaviour == "silent":
+        if self._behavior == "silent":
             return
         digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-        if self._behaviour == "mixed":
+        if self._behavior == "mixed":
             digests = digests[1:] + digests[:1]
         for row, digest in enumerate(digests):
             logits[row] = self._answer(digest)[: self.classes]
@@ -118,9 +118,9 @@ class Answers:
         noise = np.random.default_rng(int(digest[:8], 16)).standard_normal(logits.size)
         spread = np.linalg.norm(logits - logits.mean())
         logits += PLAN["noise"] * spread * noise / np.linalg.norm(noise)
-        drifted = self._behaviour == "drifts" and self._runs > 60
-        if drifted or (self._behaviour == "wrong" and digest == PLAN["wrong"]):
+        drifted = self._behavior == "drifts" and self._runs > 60
+        if drifted or (self._behavior == "wrong" and digest == PLAN["wrong"]):
             logits[0] += spread
-        if self._behaviour == "nan" or (self._behaviour == "nan once" and digest == PLAN["wrong"]):
+        if self._behavior == "nan" or (self._behavior == "nan once" and digest == PLAN["wrong"]):
             logits[0] = np.nan
         return logits

@@ -114,9 +114,9 @@ def measured() -> Iterator[None]:
 
 @pytest.fixture
 def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoil:
-    """Let the real pipeline make the healthy files, the one of `stage` spoilt by `plant`."""
+    """Let the real pipeline make the healthy files, the one of `stage` spoiled by `plant`."""
 
-    def spoilt(target: str, variant: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
+    def spoiled(target: str, variant: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
         def replayed(name: str) -> stages.Stage:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 healthy = forge.healthy(name, shop, job)
@@ -138,12 +138,12 @@ def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoi
 
         monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
 
-    return spoilt
+    return spoiled
 
 
 @pytest.fixture
 def run(spoil: Spoil, tmp_path: Path) -> Run:
-    """The outcome of the real pipeline with a file spoilt."""
+    """The outcome of the real pipeline with a file spoiled."""
 
     def runs(
         target: str, variant: str, stage: str | None = None, plant: Callable[[Path], object] | None = None

@@ -83,8 +83,8 @@ def test_planted_in_a_dynamic_batch(
     plant(model)
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    spoilt = Artifact.on_disk(path, healthy.format, healthy.model, made_by="trace", batch=None)
-    verdict = judge(spoilt, reference, OnnxRuntime())
+    spoiled = Artifact.on_disk(path, healthy.format, healthy.model, made_by="trace", batch=None)
+    verdict = judge(spoiled, reference, OnnxRuntime())
     assert isinstance(verdict, Rejected)
     assert [gate.gate for gate in verdict.report.gates if not gate.passed] == [Gate.STRUCTURE, Gate.PRECISION]
 
@@ -104,7 +104,7 @@ def test_a_batch_baked_in_does_not_pass_for_dynamic(dynamic: tuple[Artifact, Ref
         value.type.tensor_type.shape.dim[0].dim_value = 2
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    spoilt = replace(Artifact.on_disk(path, healthy.format, healthy.model, made_by="trace"), batch=None)
-    verdict = judge(spoilt, reference, OnnxRuntime())
+    spoiled = replace(Artifact.on_disk(path, healthy.format, healthy.model, made_by="trace"), batch=None)
+    verdict = judge(spoiled, reference, OnnxRuntime())
     assert isinstance(verdict, Rejected)
     assert [gate.gate for gate in verdict.report.gates if not gate.passed] == [Gate.INTERFACE]

@@ -162,7 +162,7 @@ def test_opening_and_saving_changes_nothing(run: Callable[..., Outcome]) -> None
 
 
 @pytest.mark.parametrize("variant", ["int8", "palette6"])
-def test_the_unspoilt_package_passes(variant: str, run: Callable[..., Outcome]) -> None:
+def test_the_unspoiled_package_passes(variant: str, run: Callable[..., Outcome]) -> None:
     assert run("coreml", variant).code(Evidence.REFERENCE) is Exit.OK
 
 

@@ -1,4 +1,4 @@
-"""No false alarm: what nobody spoilt passes, whatever the weights were drawn from."""
+"""No false alarm: what nobody spoiled passes, whatever the weights were drawn from."""
 
 import functools
 from pathlib import Path

@@ -26,7 +26,7 @@ from validation.reference import model as reference
 
 
 @pytest.fixture(scope="module")
-def unspoilt() -> Iterator[None]:
+def unspoiled() -> Iterator[None]:
     """The weights and what the self-check says of them are the same in every run: measure them once."""
     known: list[self_check.SelfCheck] = []
 
@@ -41,7 +41,7 @@ def unspoilt() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("unspoilt")
+@pytest.mark.usefixtures("unspoiled")
 @pytest.mark.parametrize("seed", [5])
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_planted_in_the_rewrites(

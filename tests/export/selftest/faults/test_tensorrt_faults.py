@@ -66,7 +66,7 @@ class Chain:
     made: dict[tuple[str, str], Artifact]
 
     def copied(self, key: tuple[str, str], folder: Path) -> Path:
-        """A copy of an artifact's files, to be spoilt, and of what lies beside it."""
+        """A copy of an artifact's files, to be spoiled, and of what lies beside it."""
         artifact = self.made[key]
         beside = artifact.path.with_name(LAYERS)
         for file in (*artifact.files(), *([beside] if beside.is_file() else [])):
@@ -151,7 +151,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """The real pipeline over the healthy chain's files, with the file of `stage` or the parsed network spoilt."""
+    """The real pipeline over the healthy chain's files, with the file of `stage` or the parsed network spoiled."""
 
     def runs(
         form: str, stage: str | None = None, plant: FilePlant | None = None, network: NetworkPlant | None = None
@@ -175,13 +175,13 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
 
             return made
 
-        def spoilt(artifact: Artifact) -> Program:
+        def spoiled(artifact: Artifact) -> Program:
             assert network is not None
             return network(load(artifact))
 
         monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
         for module in (evaluated, layerwise):
-            monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoilt))
+            monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoiled))
         request = Request(
             models=(MODEL,),
             targets=("tensorrt",),
@@ -334,24 +334,24 @@ def _is_activations(node: onnx.NodeProto) -> bool:
 
 
 def lost_pair(model: onnx.ModelProto, rng: Rng) -> None:
-    """The quantiser of an activation and its inverse are gone: as right as before, and in float32."""
+    """The quantizer of an activation and its inverse are gone: as right as before, and in float32."""
     inverse = _pick(rng, [node for node in model.graph.node if _is_activations(node)])
-    (quantiser,) = [node for node in model.graph.node if node.output[0] == inverse.input[0]]
+    (quantizer,) = [node for node in model.graph.node if node.output[0] == inverse.input[0]]
     for node in model.graph.node:
-        node.input[:] = [quantiser.input[0] if name == inverse.output[0] else name for name in node.input]
-    for node in (inverse, quantiser):
+        node.input[:] = [quantizer.input[0] if name == inverse.output[0] else name for name in node.input]
+    for node in (inverse, quantizer):
         model.graph.node.remove(node)
     for ending in ("_scale", "_zero_point"):
-        for tensor in [t for t in model.graph.initializer if t.name == quantiser.input[0] + ending]:
+        for tensor in [t for t in model.graph.initializer if t.name == quantizer.input[0] + ending]:
             model.graph.initializer.remove(tensor)
 
 
 def bypassed_pair(model: onnx.ModelProto, rng: Rng) -> None:
-    """One reader takes the tensor itself; the quantiser is there for the others."""
+    """One reader takes the tensor itself; the quantizer is there for the others."""
     inverses = {node.output[0]: node for node in model.graph.node if _is_activations(node)}
     reader = _pick(rng, [node for node in _nodes(model, "Conv") if node.input[0] in inverses])
-    (quantiser,) = [node for node in model.graph.node if node.output[0] == inverses[reader.input[0]].input[0]]
-    reader.input[0] = quantiser.input[0]
+    (quantizer,) = [node for node in model.graph.node if node.output[0] == inverses[reader.input[0]].input[0]]
+    reader.input[0] = quantizer.input[0]
 
 
 def asymmetric(model: onnx.ModelProto, rng: Rng) -> None:
@@ -362,7 +362,7 @@ def asymmetric(model: onnx.ModelProto, rng: Rng) -> None:
 
 
 def one_scale_for_all(model: onnx.ModelProto, rng: Rng) -> None:
-    """A weight with one scale for the tensor though each channel has its own, honestly quantised."""
+    """A weight with one scale for the tensor though each channel has its own, honestly quantized."""
     tensor = _pick(rng, _held(model, "expand.weight_quantized"))
     (scale,) = _held(model, tensor.name.removesuffix("_quantized") + "_scale")
     own = _value(scale).reshape(-1, 1, 1, 1)
@@ -510,7 +510,7 @@ def brain_detour(program: Program, rng: Rng) -> Program:
 
 
 def integer_declared_float(program: Program, rng: Rng) -> Program:
-    """A quantised tensor that the network says is float32."""
+    """A quantized tensor that the network says is float32."""
     operation = _pick(rng, _kind(program, "quantize"))
     return _with(program, operation, outputs=((operation.name, replace(_type(operation), dtype="fp32")),))
 
@@ -659,7 +659,7 @@ def altered_scale(program: Program, rng: Rng) -> Program:
 
 
 def another_scale(program: Program, rng: Rng) -> Program:
-    """A quantiser that reads another tensor's scale: the constants are as they should be."""
+    """A quantizer that reads another tensor's scale: the constants are as they should be."""
     found = _kind(program, "quantize")
     one, other = _pick(rng, [(a, b) for a in found for b in found if _far(program, a, b)])
     return _with(program, one, inputs={**one.inputs, "scale": other.inputs["scale"]})
@@ -670,8 +670,8 @@ def _far(program: Program, one: Operation, other: Operation) -> bool:
     return not 0.8 < ratio < 1.25
 
 
-def bypassed_quantiser(program: Program, rng: Rng) -> Program:
-    """A convolution that reads the tensor before its quantiser."""
+def bypassed_quantizer(program: Program, rng: Rng) -> Program:
+    """A convolution that reads the tensor before its quantizer."""
     by_name = {o.name: o for o in program.operations}
     found = [o for o in _kind(program, "convolution") if by_name.get(str(o.inputs["x"]), o).kind == "dequantize"]
     operation = _pick(rng, found)
@@ -680,7 +680,7 @@ def bypassed_quantiser(program: Program, rng: Rng) -> Program:
 
 
 def zero_point(program: Program, rng: Rng) -> Program:
-    """A quantiser whose zero is three."""
+    """A quantizer whose zero is three."""
     operation = _pick(rng, _kind(program, "quantize"))
     constants = {**program.constants, "three": Constant(np.array(3, np.int8), TensorType("int8", ()))}
     return _with(replace(program, constants=constants), operation, inputs={**operation.inputs, "zero": "three"})
@@ -738,7 +738,7 @@ NETWORK_FAULTS = (
     NetworkFault(kernel_bit, "fp16", Gate.CONSTANTS),
     NetworkFault(altered_scale, "int8", Gate.CONSTANTS),
     NetworkFault(another_scale, "int8", Gate.EXECUTION),
-    NetworkFault(bypassed_quantiser, "int8", Gate.EXECUTION),
+    NetworkFault(bypassed_quantizer, "int8", Gate.EXECUTION),
     NetworkFault(zero_point, "int8", Gate.INTERFACE),
     NetworkFault(unknown_layer, "fp16", Gate.INTERFACE),
     NetworkFault(renamed_output, "fp16", Gate.INTERFACE),

@@ -6,7 +6,7 @@ import pytest
 from coremltools.converters.mil import Builder
 from coremltools.optimize import coreml as optimize
 
-from efficientvit.deploy.compression import Half, palettised
+from efficientvit.deploy.compression import Half, palettized
 from export.targets.coreml.compress import palette_table
 from runtimes.coreml.mlpackage import load_program
 
@@ -48,4 +48,4 @@ def test_a_table_that_had_to_be_filled_up_is_saved_and_read_back(tmp_path: Path)
         for constant in load_program(tmp_path / "small.mlpackage").constants.values()
         if isinstance(constant.value, np.ndarray) and constant.value.shape == weight.shape
     ]
-    assert np.array_equal(held, palettised(weight, 8))
+    assert np.array_equal(held, palettized(weight, 8))

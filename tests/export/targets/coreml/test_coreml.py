@@ -115,7 +115,7 @@ def _pixels(jpegs: Path, size: int) -> list[Pixels]:
 
 
 def _right(trained: EfficientViT, pixels: list[Pixels]) -> NDArray[np.float64]:
-    """The trained form in float64, normalised by hand: nothing of what is tested has a part in it."""
+    """The trained form in float64, normalized by hand: nothing of what is tested has a part in it."""
     unit = torch.tensor(np.stack(pixels)).double().permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     model = EfficientViT(trained.spec).eval().double()
@@ -160,7 +160,7 @@ MEAN, STD = torch.tensor(IMAGENET_MEAN).double(), torch.tensor(IMAGENET_STD).dou
 MINUS_MEAN = [-mean for mean in IMAGENET_MEAN]
 
 
-class _NormalisedOnceMore(nn.Module):
+class _NormalizedOnceMore(nn.Module):
     mean: Tensor
     std: Tensor
 
@@ -176,15 +176,15 @@ class _NormalisedOnceMore(nn.Module):
 
 
 def _undivided(shop: Workshop) -> ExportedProgram:
-    return shop.coreml_program(_job(input="tensor"), labelled=False)
+    return shop.coreml_program(_job(input="tensor"), labeled=False)
 
 
 def _divided(shop: Workshop) -> ExportedProgram:
-    return shop.coreml_program(_job(), labelled=False)
+    return shop.coreml_program(_job(), labeled=False)
 
 
 def _captured(net: Any) -> ExportedProgram:
-    return convert.capture_for_coreml(net, 1, labelled=False)
+    return convert.capture_for_coreml(net, 1, labeled=False)
 
 
 @torch.no_grad()
@@ -232,8 +232,8 @@ RECIPES = {
         frozenset({Gate.INTERFACE}),
     ),
     "BGR weights": Wrong(_trained_on_bgr, _image(1 / 255, MINUS_MEAN), NUMBERS),
-    "normalised twice": Wrong(
-        lambda shop: _captured(_NormalisedOnceMore(shop.deploy).eval()), _image(1 / 255, MINUS_MEAN), NUMBERS
+    "normalized twice": Wrong(
+        lambda shop: _captured(_NormalizedOnceMore(shop.deploy).eval()), _image(1 / 255, MINUS_MEAN), NUMBERS
     ),
 }
 
@@ -262,7 +262,7 @@ def test_another_recipe_is_rejected(
 
 
 def _worst_db(artifact: Artifact, shop: Workshop, jpegs: Path) -> float:
-    """Over the photographs, fed as Core ML feeds them: in the order of colours that the package asks for."""
+    """Over the photographs, fed as Core ML feeds them: in the order of colors that the package asks for."""
     pixels = _pixels(jpegs, shop.deploy.spec.image_size)
     ((port,), _) = read_ports(artifact)
     evaluator = Evaluator(load_program(artifact.path), Arithmetic.FLOAT32, (OUTPUT,))

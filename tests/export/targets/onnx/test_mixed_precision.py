@@ -27,7 +27,7 @@ from export.targets.onnx.float_layers import leave_in_float
 from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.mixed_precision import _fewest
 from runtimes.artifact import Dtype, digest
-from runtimes.onnx.qdq import activation_quantisers, layers, left_out, not_left_out
+from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_out
 from runtimes.onnx.runtime import OnnxRuntime
 from tests.export.pipeline.eval_folder import write_eval_folder
 from validation.judge import judge
@@ -35,8 +35,8 @@ from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
-SPOILT = "stage1.block1.ffn1.branch"
-OUTLIER = f"{SPOILT}.project/Conv"
+SPOILED = "stage1.block1.ffn1.branch"
+OUTLIER = f"{SPOILED}.project/Conv"
 
 
 def _with_an_outlier(path: Path) -> Path:
@@ -45,7 +45,7 @@ def _with_an_outlier(path: Path) -> Path:
     Float arithmetic doesn't mind. One range for the whole tensor leaves the other channels a quarter of an integer.
     """
     model = seeded(model_spec("m0", 64))
-    branch = model.get_submodule(SPOILT)
+    branch = model.get_submodule(SPOILED)
     expand, project = branch.get_submodule("expand"), branch.get_submodule("project")
     with torch.no_grad():
         for name in ("weight", "bias"):
@@ -152,12 +152,12 @@ def _forged(made: Made, folder: Path, *more: str) -> Path:
     return folder
 
 
-def test_another_layer_without_its_quantisers_is_rejected(made: Made, tmp_path: Path) -> None:
+def test_another_layer_without_its_quantizers_is_rejected(made: Made, tmp_path: Path) -> None:
     folder = _forged(made, tmp_path / "forged", "stem.conv2/Conv")
     verdict = verify(folder).verdict
     assert isinstance(verdict, Rejected)
     over = {str(gate.gate): gate.detail for gate in verdict.report.gates if not gate.passed}
-    assert over["operators"] == "1 x Conv not quantised"
+    assert over["operators"] == "1 x Conv not quantized"
     assert "stem.conv2.weight" in over["constants"]
 
 
@@ -172,7 +172,7 @@ def test_a_name_that_is_added_to_the_manifest_excuses_nothing(made: Made, tmp_pa
             verify(folder, weights)
 
 
-def test_a_declared_layer_that_is_quantised_is_rejected(made: Made) -> None:
+def test_a_declared_layer_that_is_quantized_is_rejected(made: Made) -> None:
     """By the operators gate, where manifest and reference agree on it."""
     exported = open_exported(made.folder)
     artifact = exported.artifact
@@ -180,14 +180,14 @@ def test_a_declared_layer_that_is_quantised_is_rejected(made: Made) -> None:
     reference = replace(exported.reference, precision=more)
     verdict = judge(replace(artifact, precision=more), reference, OnnxRuntime())
     assert isinstance(verdict, Rejected)
-    assert "stem.conv2/Conv quantised, declared float32" in verdict.reason
+    assert "stem.conv2/Conv quantized, declared float32" in verdict.reason
 
 
 def test_all_int8_is_rejected_and_by_accuracy_too(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
-    labelled = write_eval_folder(tmp_path / "eval", load_checkpoint(made.checkpoint, "m0").model, 24)
+    labeled = write_eval_folder(tmp_path / "eval", load_checkpoint(made.checkpoint, "m0").model, 24)
     outcome = _export(
-        str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True), evaluation=Evaluation(labelled)
+        str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True), evaluation=Evaluation(labeled)
     )
     assert isinstance(outcome.final, Rejected)
     assert [gate.gate for gate in outcome.final.report.gates if not gate.passed] == ["quality", "accuracy"]
@@ -245,7 +245,7 @@ def test_reduced_range(tmp_path: Path) -> None:
     assert isinstance(verify(outcome.folder, "seeded", 0.5).verdict, VerifiedArtifact)
 
 
-def test_all_layers_in_float32_leave_no_activation_quantised(made: Made) -> None:
+def test_all_layers_in_float32_leave_no_activation_quantized(made: Made) -> None:
     model = onnx.load(made.folder / "ship" / "efficientvit_m0.onnx")
     names = layers(model)
     assert len(names) == 153
@@ -253,6 +253,6 @@ def test_all_layers_in_float32_leave_no_activation_quantised(made: Made) -> None
     source = onnx.ModelProto()
     source.graph.initializer.extend(onnx.numpy_helper.from_array(np.zeros(1, np.float32), name) for name in weights)
     leave_in_float(model, source, names)
-    assert not list(activation_quantisers(model))
+    assert not list(activation_quantizers(model))
     assert not_left_out(model, names) == set()
     assert left_out(model, depthwise=True, declared=names[1:]) == {"Conv": 1}

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
-from runtimes.onnx.qdq import activation_quantisers
+from runtimes.onnx.qdq import activation_quantizers
 from runtimes.onnx.tensors import OnnxTensors
-from tests.quantised_onnx import model_of, pair
+from tests.quantized_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).uniform(-1, 2, (1, 4, 2)).astype(np.float32)
 
@@ -37,28 +37,28 @@ def _model() -> onnx.ModelProto:
     return model_of(made, held, IMAGE.shape, (1, 2, 2))
 
 
-def _quantised(model: onnx.ModelProto) -> list[str]:
+def _quantized(model: onnx.ModelProto) -> list[str]:
     onnx.checker.check_model(model, full_check=True)
-    return [quantiser.tensor for quantiser in activation_quantisers(model)]
+    return [quantizer.tensor for quantizer in activation_quantizers(model)]
 
 
 def test_before_a_relu() -> None:
     model = _model()
     without_pairs(model, behind_each_relu_alone)
-    assert _quantised(model) == ["image", "moved", "product", "relu"]
+    assert _quantized(model) == ["image", "moved", "product", "relu"]
     assert "sum_scale" not in {tensor.name for tensor in model.graph.initializer}
 
 
 def test_what_would_round_twice() -> None:
     model = _model()
     without_pairs(model, rounded_once)
-    assert _quantised(model) == ["image"]
+    assert _quantized(model) == ["image"]
 
 
 def test_behind_a_move_nothing_changes() -> None:
     model = _model()
     without_pairs(model, lambda pair: pair.repeated)
-    assert _quantised(model) == ["image", "product", "sum", "relu"]
+    assert _quantized(model) == ["image", "product", "sum", "relu"]
     before, after = OnnxTensors(_model())(IMAGE), OnnxTensors(model)(IMAGE)
     np.testing.assert_array_equal(after["logits"], before["logits"])
 
@@ -66,9 +66,9 @@ def test_behind_a_move_nothing_changes() -> None:
 def test_ranges_become_symmetric_where_anything_is_negative() -> None:
     model = _model()
     without_zero_points(model)
-    assert len(_quantised(model)) == 5
-    found = {each.tensor: each for each in activation_quantisers(model)}
-    assert all(quantiser.zero == 0 for quantiser in found.values())
+    assert len(_quantized(model)) == 5
+    found = {each.tensor: each for each in activation_quantizers(model)}
+    assert all(quantizer.zero == 0 for quantizer in found.values())
     assert found["relu"].least == 0
     assert found["relu"].scale == np.float32(0.02)
     for tensor, zero in (("image", 85), ("product", 100), ("sum", 128)):

@@ -58,7 +58,7 @@ def test_the_arithmetic_is_asked_for_and_attested(made: Path) -> None:
     assert effective["settings"]["kernels in floats"] == "none"
 
 
-def test_no_quantiser_has_a_zero_point_and_attention_biases_are_floats(made: Path) -> None:
+def test_no_quantizer_has_a_zero_point_and_attention_biases_are_floats(made: Path) -> None:
     model = import_openvino().Core().read_model(made / "ship" / "efficientvit_m0.xml")
     kinds = {op.get_type_name() for op in model.get_ops()}
     assert "Subtract" not in kinds

@@ -307,7 +307,7 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-SPOILT: dict[str, Callable[[Path], object]] = {
+SPOILED: dict[str, Callable[[Path], object]] = {
     "one bit of the engine": lambda ship: _flip(ship / "efficientvit_m0.engine"),
     "one bit of the file beside it": lambda ship: _flip(ship / "efficientvit_m0.onnx"),
     "the file beside it is gone": lambda ship: (ship / "efficientvit_m0.onnx").unlink(),
@@ -317,13 +317,13 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
+@pytest.mark.parametrize("what", SPOILED)
 def test_an_edited_folder_is_refused(
     what: str, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made.folder("fp16"), folder)
-    SPOILT[what](folder / "ship")
+    SPOILED[what](folder / "ship")
     assert _vit_export(monkeypatch, "verify", folder) == 1
     assert "error" in capsys.readouterr().err
 
@@ -578,17 +578,17 @@ def test_a_builder_that_fails_in_the_pipeline_exits_with_4(tmp_path: Path, monke
 def test_a_node_that_the_parser_refuses_in_the_pipeline_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoilt(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
+    def spoiled(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
         assert source is not None
         model = onnx.load(source.path)
         node = next(node for node in model.graph.node if node.op_type == "Softmax")
         node.op_type, node.domain = "Unheard", "of.nobody"
         model.opset_import.append(helper.make_opsetid("of.nobody", 1))
-        path = tmp_path / "spoilt.onnx"
+        path = tmp_path / "spoiled.onnx"
         onnx.save(model, path)
         return STAGES["parse"](shop, job, precision, replace(source, path=path))
 
-    _replace_stages(monkeypatch, parse=spoilt)
+    _replace_stages(monkeypatch, parse=spoiled)
     outcome = _run("fp32", tmp_path / "out")
     assert isinstance(outcome.error, StageFailed)
     assert outcome.failed_stage == "parse"

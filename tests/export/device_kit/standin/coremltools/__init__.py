@@ -41,18 +41,18 @@ class MLModel:
         digest = hashlib.sha256(np.asarray(value).tobytes()).hexdigest()
         with Path(self._plan["log"]).open("a") as log:
             log.write(f"{self._unit}\n")
-        behaviour = self._plan["unit"].get(self._unit)
-        if behaviour == "abort":
+        behavior = self._plan["unit"].get(self._unit)
+        if behavior == "abort":
             os.kill(os.getpid(), signal.SIGKILL)
         logits = self._answers[digest].copy()
         noise = np.random.default_rng(int(digest[:8], 16)).standard_normal(logits.size)
         spread = np.linalg.norm(logits - logits.mean())
         logits += self._plan["noise"] * spread * noise / np.linalg.norm(noise)
-        if behaviour == "wrong" and digest == self._plan["wrong"]:
+        if behavior == "wrong" and digest == self._plan["wrong"]:
             logits[0] += spread
-        if behaviour == "nan":
+        if behavior == "nan":
             logits[0] = np.nan
-        if behaviour == "short":
+        if behavior == "short":
             logits = logits[1:]
         return {"logits": logits.astype(np.float32)[None], "classLabel": "one"}
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// The distance of the logits from the reference's, over the norm of the reference's, centred. NaN stays NaN.
+/// The distance of the logits from the reference's, over the norm of the reference's, centered. NaN stays NaN.
 func relativeError(_ logits: [Float], _ reference: [Float]) -> Double {
     guard logits.count == reference.count, !reference.isEmpty else { return .nan }
     let mean = reference.reduce(0.0) { $0 + Double($1) } / Double(reference.count)
@@ -8,9 +8,9 @@ func relativeError(_ logits: [Float], _ reference: [Float]) -> Double {
     var norm = 0.0
     for (got, right) in zip(logits, reference) {
         let difference = Double(got) - Double(right)
-        let centred = Double(right) - mean
+        let centered = Double(right) - mean
         distance += difference * difference
-        norm += centred * centred
+        norm += centered * centered
     }
     return distance.squareRoot() / norm.squareRoot()
 }

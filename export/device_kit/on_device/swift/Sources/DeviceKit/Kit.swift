@@ -29,7 +29,7 @@ public struct Kit: Decodable {
 
     public struct Input: Decodable {
         public let name: String
-        /// `image`: 8-bit R G B, (S, S, 3). `tensor`: normalised float32, (1, 3, S, S).
+        /// `image`: 8-bit R G B, (S, S, 3). `tensor`: normalized float32, (1, 3, S, S).
         public let kind: String
         public let shape: [Int]
     }

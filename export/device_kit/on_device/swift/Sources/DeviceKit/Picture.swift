@@ -6,7 +6,7 @@ import Vision
 
 /// The part of the picture that the model is meant to see, in pixels from the top left.
 ///
-/// The contract is: resize the short side to `resize`, then cut `imageSize` out of the centre. That is the centred
+/// The contract is: resize the short side to `resize`, then cut `imageSize` out of the center. That is the centered
 /// square of imageSize / resize of the short side, scaled to fill. Vision's `.centerCrop` takes the whole short side,
 /// `.scaleFill` the whole picture: neither is the contract.
 func seenPart(width: Int, height: Int, preprocessing: Kit.Preprocessing) -> CGRect {

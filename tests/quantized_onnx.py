@@ -1,4 +1,4 @@
-"""Small quantised ONNX models for tests: pairs of a quantiser and its inverse, and what holds them."""
+"""Small quantized ONNX models for tests: pairs of a quantizer and its inverse, and what holds them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ Shape = Sequence[int | str]
 
 
 def pair(tensor: str, scale: str | None = None, zero: str = "zero") -> list[onnx.NodeProto]:
-    """A quantiser and its inverse over `tensor`, whose result is `tensor_dq`; by default of a scale of its own."""
+    """A quantizer and its inverse over `tensor`, whose result is `tensor_dq`; by default of a scale of its own."""
     operands = [scale or f"{tensor}_scale", zero]
     return [
         helper.make_node("QuantizeLinear", [tensor, *operands], [f"{tensor}_q"]),
@@ -28,7 +28,7 @@ def model_of(
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
-        "quantised",
+        "quantized",
         [value("image", onnx.TensorProto.FLOAT, takes)],
         [value("logits", onnx.TensorProto.FLOAT, takes if gives is None else gives)],
         [numpy_helper.from_array(array, name) for name, array in held.items()],

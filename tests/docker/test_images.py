@@ -77,9 +77,8 @@ def test_what_is_copied_builds_the_whole_package(dockerfile: Path, tmp_path: Pat
     assert ran.returncode == 0, ran.stderr
     (wheel,) = tmp_path.glob("*.whl")
     built = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert built == {
-        path.as_posix() for path in context() if path.parts[0] in project()["tool"]["setuptools"]["packages"]
-    }
+    packages = project()["tool"]["importlinter"]["root_packages"]
+    assert built == {path.as_posix() for path in context() if path.parts[0] in packages}
 
 
 @each_image

@@ -136,7 +136,8 @@ def _write_metadata(metadata: Any, said: dict[str, str]) -> None:
 
 
 def _descriptions(interface: Interface) -> dict[str, str]:
-    image = "RGB image, resized and cropped as the preprocessing in the metadata says; normalized by the model itself"
+    # Part of what ships, and so spelled as in the packages that are out already.
+    image = "RGB image, resized and cropped as the preprocessing in the metadata says; normalised by the model itself"
     tensor = "(pixel / 255 - mean) / std, RGB, channels first, as the preprocessing in the metadata says"
     return {
         INPUT: image if interface.image_input else tensor,

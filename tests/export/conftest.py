@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,16 @@ def command(tmp_path: Path) -> Command:
 def command_process(tmp_path: Path) -> Command:
     """The same in a process of its own: for what no test could see otherwise, as each costs some seconds."""
     return lambda *arguments, **environment: in_a_process(arguments, tmp_path, **environment)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """The command line installs its own, which are no business of the next test's."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in signals]
+    yield
+    for number, handler in zip(signals, before, strict=True):
+        signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from efficientvit.attention import CascadedGroupAttention
 from efficientvit.model import EfficientViT
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import STRUCTURE_FACTOR, precision_budget
 from validation.gates.result import ordinary as ordinary_kinds
 from validation.inputs.golden_set import Kind

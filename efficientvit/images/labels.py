@@ -1,13 +1,19 @@
 """Class names: ImageNet's, or a file's with one name a line."""
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadOption
 
 IMAGENET, NONE = "imagenet", "none"
 IMAGENET_CLASSES = 1000
+TOP = 5
 
 Labels = tuple[str, ...]
 
@@ -66,3 +72,21 @@ def read_labels(path: Path) -> Labels:
             next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
         )
     return labels
+
+
+def class_names(classes: int) -> Labels:
+    """For an artifact without labels: ImageNet's where there are as many, else the classes' numbers."""
+    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
+
+
+def most_probable(logits: NDArray[Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """The `TOP` classes of (classes,) logits, each with its probability, the largest first."""
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max())
+    return largest(names, exponentials / exponentials.sum())
+
+
+def largest(names: Sequence[str], probabilities: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    """The `TOP` of (classes,) probabilities, each with its class's name."""
+    order = np.argsort(-probabilities, kind="stable")[:TOP]
+    return tuple((names[i], float(probabilities[i])) for i in order)

@@ -1,7 +1,6 @@
 """Checkpoints: the authors', timm's and our own, loaded strictly into the trained form."""
 
 import json
-import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from efficientvit.atomic_file import replace_file
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOutput
 from efficientvit.model import EfficientViT, build
@@ -122,12 +122,9 @@ def save_checkpoint(model: EfficientViT, path: Path, **metadata: str) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     payload = _with_sorted_header(save(tensors, about))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(payload)
-        partial.replace(path)
+        replace_file(path, lambda part: part.write_bytes(payload))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise BadOutput(
             f"cannot write '{path}'",
             got=str(error),

@@ -15,6 +15,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from efficientvit.atomic_file import replace_file
 from efficientvit.errors import DownloadFailed
 from efficientvit.spec import model_spec
 from efficientvit.weights.downloads import Download, Progress, SourceFailed, from_hub, from_release
@@ -127,18 +128,13 @@ def _verified(name: str, download: Download, next_step: str) -> PretrainedFile:
             next_step=f"try again; if it stays, something alters the download: {next_step}",
         )
     file = PretrainedFile(name, download.path, download.source, sha256, download.published_sha256 is not None)
-    _write(_receipt(name), json.dumps(asdict(file), default=str, indent=1))
+    text = json.dumps(asdict(file), default=str, indent=1)
+    replace_file(_receipt(name), lambda part: part.write_text(text))
     return file
 
 
 def _receipt(name: str) -> Path:
     return cache_folder() / f"{name}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _sha256(path: Path) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from efficientvit.atomic_file import replace_file
 from efficientvit.errors import Refused, VitExportError
 from export.commands.verify import Verification
 from export.exits import Exit
-from export.folder.atomic import replace_file, require_writable, writing
+from export.folder.atomic import require_writable, writing
 from validation.gates.result import GateResult
 from validation.verdict import VerifiedArtifact
 

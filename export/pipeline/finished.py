@@ -103,6 +103,8 @@ def find(cache: Cache, key: str, request: Request, job: Job) -> Finished | None:
     Raises:
         BadOutput: it cannot be written there.
     """
+    if not cache.has(_EXPORT, key):  # the output folder stays untouched
+        return None
     with folder.new_folder(request.out, f"cached-{key[:12]}") as partial:
         entry = cache.fetch(_EXPORT, key, partial)
         if entry is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from efficientvit.model import CascadedGroupAttention, EfficientViT
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import STRUCTURE_FACTOR, precision_budget
 from validation.gates.result import ordinary as ordinary_kinds
 from validation.inputs.golden_set import Kind

@@ -32,10 +32,10 @@ from export.step import Step
 from export.workers.exclusive import Beside
 from export.workers.gc_freeze import collector_at_rest
 from export.workers.pool import side_by_side
-from runtimes.artifact import Precision
 from runtimes.external import open_foreign
 from runtimes.host.packages import missing
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.precision import Precision
 from runtimes.registry import native_runtime
 from runtimes.runtime import Array, Evidence, Runtime
 from validation.external.judge import judge_foreign

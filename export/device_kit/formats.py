@@ -94,4 +94,4 @@ FORMS: Mapping[Format, KitForm] = {
 
 def has_kit(file_format: Format, batch: int | None) -> bool:
     """Core ML's devices are given one image at a time."""
-    return file_format in FORMS and (file_format is not Format.COREML or batch == 1)
+    return file_format in FORMS and (file_format != Format.COREML or batch == 1)

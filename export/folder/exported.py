@@ -9,8 +9,9 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.images.labels import read_labels
 from efficientvit.spec import model_spec
 from export.pipeline.manifest import SCHEMA
-from runtimes.artifact import Artifact, Format, Interface, Precision, digest
+from runtimes.artifact import Artifact, Format, Interface, digest
 from runtimes.interface import labels_digest
+from runtimes.precision import Precision
 from validation.reference import file as reference_file
 from validation.reference.model import Reference
 

@@ -150,7 +150,7 @@ def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> 
 
 def _tensorrt(options: TensorRtOptions, artifact: Artifact | None) -> dict[str, Any]:
     """`built_with` is what the engine says of itself when it is read back; null where none was built."""
-    engine = artifact is not None and artifact.format is Format.ENGINE
+    engine = artifact is not None and artifact.format == Format.ENGINE
     return {
         "sm": list(options.sm),
         "profile": list(options.profile),

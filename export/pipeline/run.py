@@ -35,11 +35,12 @@ from export.targets.tensorrt.build import LAYERS
 from export.workers import output_capture
 from export.workers.exclusive import Beside
 from export.workers.gc_freeze import collector_at_rest
-from runtimes.artifact import Artifact, Format, Precision, digest
+from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.neural_engine import readiness
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from runtimes.operators import count_operators
+from runtimes.precision import Precision
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence, Mode, Runtime
 from validation.blame.artifact import blame_artifact
@@ -242,7 +243,7 @@ class _Bench:
                 outcome.failed_stage, outcome.error = name, error
                 return
             outcome.stages.append(result)
-            if result.artifact.format is Format.COREML and not isinstance(result.verdict, Rejected):
+            if result.artifact.format == Format.COREML and not isinstance(result.verdict, Rejected):
                 outcome.readiness = readiness(result.artifact)
             if not any(result is told for told in self._told):  # one that two targets share is said once
                 self._told.append(result)
@@ -318,7 +319,7 @@ class _Bench:
         )
 
     def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
-        if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
+        if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
             match before:
                 case VerifiedArtifact():
                     return built(artifact, before)
@@ -328,7 +329,7 @@ class _Bench:
         runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
-        ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
+        ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
         labeled = self._labeled if ships else None
         defaults = last and self._request.defaults
         return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
@@ -416,7 +417,7 @@ class _Bench:
         if final is None or report is None or report.outputs is None:
             return ReportEvidence()
         layers = outcome.blame.layers if outcome.blame is not None else ()
-        if outcome.blame is None and final.artifact.format is not Format.ENGINE:
+        if outcome.blame is None and final.artifact.format != Format.ENGINE:
             layers = blame_artifact(final.artifact, self._reference, ()).layers
         return ReportEvidence(
             self._reference_for(final.artifact), report.outputs.logits, final.artifact.interface.labels, layers
@@ -426,7 +427,7 @@ class _Bench:
         """What checks it where it can be run; the picture of a Core ML kit gets its budget from the evaluator."""
         progress.step(f"{outcome.slug}: device kit")
         assert outcome.final is not None
-        if outcome.final.artifact.format is not Format.COREML:
+        if outcome.final.artifact.format != Format.COREML:
             write_kit(partial)
             return
         with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
@@ -442,7 +443,7 @@ class _Bench:
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
             (target / manifest.LABELS).write_text(text, encoding="utf-8")
-        if artifact.format is Format.ENGINE:
+        if artifact.format == Format.ENGINE:
             shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
         file.save(self._reference_for(artifact), evidence)
         return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / file.REFERENCE))

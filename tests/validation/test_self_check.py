@@ -11,7 +11,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import CascadedGroupAttention, ConvNorm, EfficientViT, Residual, build
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import Outputs, precision_gate
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from efficientvit.files import replace_file
 from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench
-from export.folder.atomic import replace_file, writing
+from export.folder.atomic import writing
 from export.pipeline.manifest import write_json
 
 

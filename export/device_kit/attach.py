@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import Refused
+from efficientvit.files import replace_file
 from export.device_kit.content import Content
 from export.device_kit.device_report import RAN, DeviceReport, UnitReport, read_report
 from export.device_kit.folder import open_for_kit
 from export.device_kit.kit import kit_of
 from export.device_kit.verdict import UnitVerdict, judge_unit
 from export.exits import Exit
-from export.folder.atomic import replace_file, writing
+from export.folder.atomic import writing
 from export.folder.exported import Exported
 from export.pipeline.manifest import write_json
 from runtimes.runtime import Evidence

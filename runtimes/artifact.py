@@ -1,13 +1,12 @@
 """What a stage makes: a file, two files or a package on disk, bound to its digest."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from efficientvit.digests import file_digest
+from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
 from runtimes.precision import Precision
@@ -155,9 +154,6 @@ def digest(path: Path) -> str:
     if files == [path]:
         return file_digest(path)
     root = path if path.is_dir() else path.parent
-    total = hashlib.sha256()
-    for file in files:
-        # An IR's name is its owner's choice; only the two files' roles are part of the digest.
-        name = file.suffix if root != path else file.relative_to(root).as_posix()
-        total.update(f"{name}\0{file_digest(file)}\n".encode())
-    return total.hexdigest()
+    # An IR's name is its owner's choice; only the two files' roles are part of the digest.
+    names = (file.suffix if root != path else file.relative_to(root).as_posix() for file in files)
+    return digest_of(zip(names, map(file_digest, files), strict=True))

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientvit.attention import CascadedGroupAttention
-from efficientvit.model import EfficientViT
+from efficientvit.model import CascadedGroupAttention, EfficientViT
 from runtimes.precision import Dtype, Precision
 from validation.gates.result import STRUCTURE_FACTOR, precision_budget
 from validation.gates.result import ordinary as ordinary_kinds

@@ -12,9 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from efficientvit.atomic_file import replace_file
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOutput
+from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import (

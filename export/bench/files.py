@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientvit.atomic_file import replace_file
+from efficientvit.files import replace_file
 from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from efficientvit.atomic_file import replace_file
 from efficientvit.errors import Refused, VitExportError
+from efficientvit.files import replace_file
 from export.commands.verify import Verification
 from export.exits import Exit
 from export.folder.atomic import require_writable, writing

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.atomic_file import replace_file
 from efficientvit.errors import Refused
+from efficientvit.files import replace_file
 from export.device_kit.content import Content
 from export.device_kit.device_report import RAN, DeviceReport, UnitReport, read_report
 from export.device_kit.folder import open_for_kit

@@ -355,7 +355,11 @@ class _Bench:
         """Only a verified artifact, only in its real runtime; `untimed` says why not."""
         final = outcome.final
         outcome.untimed = None
-        if isinstance(final, Built):
+        if outcome.error is not None:
+            outcome.untimed = (
+                f"stage '{outcome.failed_stage}' failed; what an earlier stage made is not what was asked for"
+            )
+        elif isinstance(final, Built):
             outcome.untimed = "it was built here and not run; only the real runtime can be timed"
         elif not isinstance(final, VerifiedArtifact):
             outcome.untimed = "it was not verified, and nothing is timed before it is"

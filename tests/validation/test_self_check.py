@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from efficientvit.attention import CascadedGroupAttention
 from efficientvit.images.preprocessing import Preprocessing
-from efficientvit.layers import ConvNorm, Residual
-from efficientvit.model import EfficientViT, build
+from efficientvit.model import CascadedGroupAttention, ConvNorm, EfficientViT, Residual, build
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Dtype, Precision

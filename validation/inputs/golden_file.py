@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.atomic_file import replace_file
 from efficientvit.errors import BadGoldenSet, BadInput, BadOutput
+from efficientvit.files import replace_file
 from efficientvit.images.preprocessing import Preprocessing
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from efficientvit.atomic_file import replace_file
 from efficientvit.errors import StageFailed
+from efficientvit.files import replace_file
 from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import peak_rss_bytes

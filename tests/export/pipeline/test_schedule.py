@@ -17,6 +17,7 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.cache.store import Cache
+from export.pipeline import finished
 from export.pipeline.finished import key_of_export
 from export.pipeline.schedule import export, units_of
 from export.progress import Silent
@@ -89,6 +90,15 @@ def test_what_lies_in_a_named_file_is_part_of_the_key(tmp_path: Path) -> None:
     (photos / "pipe").symlink_to("/dev/zero")
     assert key_of_export(request, job) is None
     assert key_of_export(Request(("m0",), ("onnx",), weights="pretrained"), job) is None  # never downloaded
+
+
+def test_a_lookup_in_vain_leaves_the_output_folder_alone(tmp_path: Path) -> None:
+    request = Request(("m0",), ("onnx",), weights="seeded", out=tmp_path / "out")
+    (job,) = request.jobs()
+    key = key_of_export(request, job)
+    assert key is not None
+    assert finished.find(Cache(tmp_path / "cache"), key, request, job) is None
+    assert not request.out.exists()
 
 
 def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A file written whole or not at all: the four packages write every file that somebody else may read this way."""
+"""Files are written whole or not at all."""
 
 import os
 from collections.abc import Callable
@@ -6,11 +6,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the new `path`, which takes the old one's place in one step.
-
-    Raises:
-        OSError: it cannot be written; the old file, if there was one, is as it was.
-    """
+    """Let `write` make the new `path`, which replaces the old one in one step; an OSError leaves the old one there."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)

@@ -21,7 +21,7 @@ from efficientvit.deploy.modules import StaticAttention
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import find_weights
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates import result as gates
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error

@@ -1,6 +1,7 @@
 """SHA-256 of files and tensors: the one place where they are made."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,11 @@ def file_digest(path: Path) -> str:
     """SHA-256 of this one file, whatever lies beside it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(named: Iterable[tuple[str, str]]) -> str:
+    """One SHA-256 over names and their digests, in the order given."""
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in named).encode()).hexdigest()
 
 
 def tensor_digest(value: "NDArray[Any]") -> str:

@@ -1,10 +1,182 @@
-"""EfficientViT in its trained form: the reference that every artifact is compared with."""
+"""EfficientViT in its trained form: the reference that every artifact is compared with.
 
+Shapes are (B, C, H, W). Nothing here caches anything that depends on the weights: both public
+implementations keep the gathered attention biases from `.eval()` on, and go stale when weights
+are loaded afterwards.
+"""
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from efficientvit.attention import WindowAttention
-from efficientvit.layers import Classifier, ConvNorm, PatchMerging, Residual, feed_forward, token_interaction
-from efficientvit.spec import ModelSpec
+from efficientvit.spec import FFN_RATIO, KEY_DIM, MERGE_RATIO, ModelSpec
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, then BatchNorm."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class Classifier(nn.Module):
+    """Average pool, BatchNorm over features, linear layer."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.BatchNorm1d(channels)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, classes) logits."""
+        y: Tensor = self.linear(self.norm(x.mean((2, 3))))
+        return y
+
+
+class Residual(nn.Module):
+    """x + branch(x)."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape."""
+        y: Tensor = x + self.branch(x)
+        return y
+
+
+class FeedForward(nn.Sequential):
+    """Expand by FFN_RATIO, ReLU, project back (paper section 3.1): children `expand`, `relu`, `project`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.add_module("expand", ConvNorm(channels, FFN_RATIO * channels))
+        self.add_module("relu", nn.ReLU())
+        self.add_module("project", ConvNorm(FFN_RATIO * channels, channels))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the spatial mean: two 1x1 convolutions, ReLU between, sigmoid after."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, channels // 4, 1)
+        self.relu = nn.ReLU()
+        self.expand = nn.Conv2d(channels // 4, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape."""
+        gates: Tensor = self.expand(self.relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        return x * gates.sigmoid()
+
+
+class PatchMerging(nn.Sequential):
+    """Halve the grid between stages: expand by 4, depthwise stride 2, squeeze-excite, project."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        hidden = MERGE_RATIO * inputs
+        self.add_module("expand", ConvNorm(inputs, hidden))
+        self.add_module("relu1", nn.ReLU())
+        self.add_module("depthwise", ConvNorm(hidden, hidden, 3, stride=2, groups=hidden))
+        self.add_module("relu2", nn.ReLU())
+        self.add_module("gate", SqueezeExcite(hidden))
+        self.add_module("project", ConvNorm(hidden, outputs))
+
+
+def token_interaction(channels: int) -> Residual:
+    """The depthwise 3x3 before each feed-forward layer (paper section 3.1)."""
+    return Residual(ConvNorm(channels, channels, 3, groups=channels))
+
+
+def feed_forward(channels: int) -> Residual:
+    """The feed-forward layer with its residual."""
+    return Residual(FeedForward(channels))
+
+
+def bias_index(window: int) -> Tensor:
+    """(N, N) int64: which entry of the bias table each pair of tokens uses, N = window².
+
+    The table has one entry for each pair of absolute offsets (|dy|, |dx|), row by row.
+    """
+    side = torch.arange(window)
+    row, column = (axis.flatten() for axis in torch.meshgrid(side, side, indexing="ij"))
+    offset_y = (row[:, None] - row[None, :]).abs()
+    offset_x = (column[:, None] - column[None, :]).abs()
+    return offset_y * window + offset_x
+
+
+class CascadedGroupAttention(nn.Module):
+    """Each head sees its own slice of the channels plus the output of the head before it."""
+
+    bias_index: Tensor
+
+    def __init__(self, channels: int, heads: int, window: int, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.head_dim = channels // heads
+        self.scale = KEY_DIM**-0.5
+        self.qkv = nn.ModuleList(ConvNorm(self.head_dim, 2 * KEY_DIM + self.head_dim) for _ in range(heads))
+        self.q_depthwise = nn.ModuleList(
+            ConvNorm(KEY_DIM, KEY_DIM, kernel, groups=KEY_DIM) for kernel in kernels[:heads]
+        )
+        self.relu = nn.ReLU()
+        self.project = ConvNorm(channels, channels)
+        self.bias = nn.Parameter(torch.zeros(heads, window * window))
+        self.register_buffer("bias_index", bias_index(window), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, window, window), shape kept."""
+        outputs: list[Tensor] = []
+        biases = self.bias[:, self.bias_index]  # (heads, N, N)
+        for i, feature in enumerate(x.chunk(self.heads, dim=1)):
+            fed = feature if not outputs else feature + outputs[-1]
+            q, k, v = self.qkv[i](fed).split([KEY_DIM, KEY_DIM, self.head_dim], dim=1)
+            q = self.q_depthwise[i](q)
+            q, k, v = q.flatten(2), k.flatten(2), v.flatten(2)  # (B, d, N)
+            scores = (q * self.scale).transpose(1, 2) @ k + biases[i]  # (B, queries, keys)
+            mixed = v @ scores.softmax(dim=-1).transpose(1, 2)  # (B, head_dim, N)
+            outputs.append(mixed.unflatten(2, (self.window, self.window)))
+        y: Tensor = self.project(self.relu(torch.cat(outputs, dim=1)))
+        return y
+
+
+class WindowAttention(nn.Module):
+    """Attention within windows; a grid that they don't divide is zero-padded right and below.
+
+    The padding tokens are not masked: the published weights were trained so.
+    """
+
+    def __init__(self, channels: int, heads: int, grid: int, window: int, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.window = window
+        self.attention = CascadedGroupAttention(channels, heads, window, kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, grid, grid), shape kept."""
+        side, window = self.grid, self.window
+        if side == window:
+            y: Tensor = self.attention(x)
+            return y
+        batch, channels = x.shape[:2]
+        count = -(-side // window)
+        padding = count * window - side
+        x = functional.pad(x, (0, padding, 0, padding))
+        x = x.view(batch, channels, count, window, count, window)
+        x = x.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, window, window)
+        x = self.attention(x)
+        x = x.view(batch, count, count, channels, window, window).permute(0, 3, 1, 4, 2, 5)
+        return x.reshape(batch, channels, side + padding, side + padding)[:, :, :side, :side]
 
 
 class Block(nn.Sequential):

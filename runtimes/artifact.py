@@ -1,121 +1,39 @@
 """What a stage makes: a file, two files or a package on disk, bound to its digest."""
 
-import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from efficientvit.digests import file_digest
+from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
+from runtimes.precision import Precision
 
 
-class Format(StrEnum):
-    """The kinds of file that this project makes or judges."""
+class Format(str):
+    """A kind of file that this project makes or judges. Open: an installed package may add one to the registry."""
 
-    TORCH = "torch"
+    __slots__ = ()
+
+    TORCH: ClassVar["Format"]
     """A saved torch.export program."""
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-    COREML = "coreml"
-    NETWORK = "tensorrt-network"
+    ONNX: ClassVar["Format"]
+    OPENVINO: ClassVar["Format"]
+    COREML: ClassVar["Format"]
+    NETWORK: ClassVar["Format"]
     """A typed ONNX file, for what TensorRT's parser makes of it."""
-    ENGINE = "tensorrt"
+    ENGINE: ClassVar["Format"]
     """A built engine, and beside it the typed ONNX file that it was built from."""
 
 
-class Dtype(StrEnum):
-    """A format of weights, activations or arithmetic.
-
-    The last three are of stored weights alone: indices of 8, 6 or 4 bits into a palette for each tensor. INT8 weights
-    have a scale for each output channel, INT8 activations one for the tensor. UINT8 and SYMMETRIC8 are of activations
-    alone: a scale and a zero point for the tensor, which ONNX Runtime's kernels take; a scale and no zero point, uint8
-    where nothing is negative and int8 elsewhere, which OpenVINO's take. INT7 is of weights beside UINT8: int8, of
-    which only -64 to 64 are used, so that two products fit into the 16 bits in which x86 without VNNI adds them.
-    """
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
-    INT7 = "int7"
-    UINT8 = "uint8"
-    SYMMETRIC8 = "symmetric8"
-    PALETTE8 = "palette8"
-    PALETTE6 = "palette6"
-    PALETTE4 = "palette4"
-
-    @property
-    def compressed(self) -> bool:
-        """Precision was spent on purpose: the quality gate has a word."""
-        return self in (Dtype.INT8, Dtype.INT7, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
-
-
-PALETTE_BITS: Mapping[Dtype, int] = {Dtype.PALETTE8: 8, Dtype.PALETTE6: 6, Dtype.PALETTE4: 4}
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it.
-
-    `float_layers`: where activations are quantized, the layers that are left in float32 all the same, by the names of
-    their nodes in the ONNX file, sorted.
-    """
-
-    weights: Dtype = Dtype.FP32
-    activations: Dtype = Dtype.FP32
-    execution: Dtype = Dtype.FP32
-    float_layers: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Precision":
-        """The inverse of `to_json`; without `float_layers` there are none.
-
-        Raises:
-            KeyError, TypeError, ValueError: a field is missing, unknown, or of another kind.
-        """
-        fields = dict(record)
-        layers = tuple(str(name) for name in fields.pop("float_layers", ()))
-        return cls(**{name: Dtype(value) for name, value in fields.items()}, float_layers=layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """As manifests and references carry it."""
-        return {
-            "weights": self.weights,
-            "activations": self.activations,
-            "execution": self.execution,
-            "float_layers": list(self.float_layers),
-        }
-
-    @property
-    def float_weights(self) -> frozenset[str]:
-        """Names of the weights of `float_layers`; one that multiplies activations has none, and names nothing."""
-        return frozenset(f"{name.rpartition('/')[0]}.weight" for name in self.float_layers)
-
-    @property
-    def quantized(self) -> bool:
-        """Activations are rounded to integers between the layers (Q/DQ), as weights are."""
-        return self.activations in (Dtype.INT8, Dtype.UINT8, Dtype.SYMMETRIC8)
-
-    @property
-    def quantized_depthwise(self) -> bool:
-        """Depthwise convolutions are quantized as the dense ones are: for CPUs, not for TensorRT."""
-        return self.activations in (Dtype.UINT8, Dtype.SYMMETRIC8)
-
-    @property
-    def rounding(self) -> Dtype:
-        """What intermediate results are rounded to: as the file types them, or coarser where the runtime is told so."""
-        return Dtype.BF16 if self.execution is Dtype.BF16 else self.activations
-
-    @property
-    def decoded(self) -> Dtype:
-        """What stored weights are once decoded: compressed ones come as the activations are typed."""
-        if self.quantized:
-            return Dtype.FP32
-        return Dtype.FP16 if self.weights.compressed else self.weights
+Format.TORCH = Format("torch")
+Format.ONNX = Format("onnx")
+Format.OPENVINO = Format("openvino")
+Format.COREML = Format("coreml")
+Format.NETWORK = Format("tensorrt-network")
+Format.ENGINE = Format("tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +154,6 @@ def digest(path: Path) -> str:
     if files == [path]:
         return file_digest(path)
     root = path if path.is_dir() else path.parent
-    total = hashlib.sha256()
-    for file in files:
-        # An IR's name is its owner's choice; only the two files' roles are part of the digest.
-        name = file.suffix if root != path else file.relative_to(root).as_posix()
-        total.update(f"{name}\0{file_digest(file)}\n".encode())
-    return total.hexdigest()
+    # An IR's name is its owner's choice; only the two files' roles are part of the digest.
+    names = (file.suffix if root != path else file.relative_to(root).as_posix() for file in files)
+    return digest_of(zip(names, map(file_digest, files), strict=True))

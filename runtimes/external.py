@@ -6,8 +6,9 @@ from pathlib import Path
 
 from efficientvit.errors import BadInput
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.interface import BATCH, Port, read_ports
+from runtimes.precision import Dtype, Precision
 
 _FLOATS = frozenset({"float32", "float16"})
 
@@ -45,7 +46,7 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     inputs, outputs = _PORTS.get(fmt, read_ports)(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) != 1 or (len(outputs) > 1 and fmt is not Format.COREML):
+    if len(scores) != 1 or (len(outputs) > 1 and fmt != Format.COREML):
         raise BadInput(
             f"{path.name} is no classifier of {classes} classes",
             expected=f"one output, of shape (batch, {classes})",
@@ -110,12 +111,12 @@ def _precision(artifact: Artifact) -> Precision:
             got=f"mostly {most}",
             next_step="judge the file that it was quantized from; `vit-export m2 -p int8` makes a verified one",
         )
-    if artifact.format is Format.COREML and _is_compressed(artifact):
+    if artifact.format == Format.COREML and _is_compressed(artifact):
         return Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
     if most != "float16":
         return Precision()
     return (
-        Precision(Dtype.FP16) if artifact.format is Format.OPENVINO else Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+        Precision(Dtype.FP16) if artifact.format == Format.OPENVINO else Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession
 

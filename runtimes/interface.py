@@ -215,7 +215,7 @@ def read_metadata(artifact: Artifact) -> Mapping[str, str]:
         MissingExtra: the package that reads this format is not installed.
         BrokenArtifact: the package cannot be read.
     """
-    if artifact.format is not Format.COREML:
+    if artifact.format != Format.COREML:
         return {}
     from runtimes.coreml.mlpackage import load_model
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from efficientvit.deploy.compression import LEAST_ELEMENTS
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx.graph import load_onnx
 from runtimes.openvino.runtime import import_openvino
+from runtimes.precision import Dtype
 
 if TYPE_CHECKING:
     from runtimes.coreml.mlpackage import Program
@@ -80,10 +81,10 @@ def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
     may be so only where the artifact's precision names it; and of what TensorRT parsed, where each tensor has the type
     that was asked for.
     """
-    if artifact.format is Format.COREML:
+    if artifact.format == Format.COREML:
         return _of_coreml(artifact)
     found: Counter[str] = Counter()
-    if artifact.format is Format.OPENVINO:
+    if artifact.format == Format.OPENVINO:
         return _of_openvino(artifact) if artifact.precision.quantized else found
     if artifact.precision.quantized:
         from runtimes.onnx.qdq import left_out, not_left_out, unlike_their_quantizer

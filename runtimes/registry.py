@@ -33,7 +33,7 @@ def runtime_for(artifact_format: Format, *, ships: bool = True) -> Runtime:
 
     `ships` False: an ONNX file that is another runtime's to optimize, judged by what it says.
     """
-    if artifact_format is Format.ONNX and not ships:
+    if artifact_format == Format.ONNX and not ships:
         return OnnxRuntime(optimized=False)
     choices = RUNTIMES[artifact_format]
     return next((runtime for runtime in choices if runtime.unavailable() is None), choices[0])

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
+from runtimes.precision import Dtype
 
 Array = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import ArtifactChanged, BrokenArtifact, VitExportError
-from runtimes.artifact import Artifact, Dtype, Format, digest
+from runtimes.artifact import Artifact, Format, digest
 from runtimes.constants import read_constants
 from runtimes.coreml.neural_engine import readiness
 from runtimes.interface import intended_ports, read_metadata, read_ports
 from runtimes.operators import unexpected_operators
+from runtimes.precision import Dtype
 from runtimes.registry import native_runtime
 from runtimes.runtime import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.tensorrt.evaluated import typed_onnx
@@ -70,7 +71,7 @@ def judge(
 def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
     """Asked for bfloat16 or int8, OpenVINO computes in float32 where the CPU has no units for it, without a word."""
     attested, asked = report.attestation, artifact.precision.execution
-    in_integers = asked is Dtype.INT8 and artifact.format is Format.OPENVINO
+    in_integers = asked is Dtype.INT8 and artifact.format == Format.OPENVINO
     if attested is None or attested.precision is asked or not (in_integers or asked is Dtype.BF16):
         return None
     if not report.passed:  # what fails anyhow is rejected, not left to another host
@@ -109,7 +110,7 @@ def built(artifact: Artifact, source: VerifiedArtifact) -> Built:
 
 def _why_not_run(artifact: Artifact, runtime: Runtime) -> str | None:
     """An engine that another than its own runtime judges was not run: its network was."""
-    if artifact.format is not Format.ENGINE or runtime.evidence is Evidence.NATIVE:
+    if artifact.format != Format.ENGINE or runtime.evidence is Evidence.NATIVE:
         return None
     return native_runtime(artifact.format).unavailable()
 
@@ -259,7 +260,7 @@ def quantized_gates(artifact: Artifact, reference: Reference) -> Iterator[GateRe
     batch = artifact.batch or 1
     if artifact.format in (Format.ONNX, Format.OPENVINO):
         yield gates.ranges_gate(calibrated_ranges(artifact, reference.inputs[rows]))
-    if artifact.format is Format.ONNX and artifact.precision.activations is not Dtype.UINT8:
+    if artifact.format == Format.ONNX and artifact.precision.activations is not Dtype.UINT8:
         return  # another runtime's: what that makes of it is judged
     count = -(-_TAUGHT_IMAGES // batch) * batch
     lesson = taught(artifact, reference.inputs[np.resize(judged, count)])

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientvit.attention import CascadedGroupAttention
-from efficientvit.model import EfficientViT
-from runtimes.artifact import Dtype, Precision
+from efficientvit.model import CascadedGroupAttention, EfficientViT
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import STRUCTURE_FACTOR, precision_budget
 from validation.gates.result import ordinary as ordinary_kinds
 from validation.inputs.golden_set import Kind

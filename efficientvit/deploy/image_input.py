@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from efficientvit.layers import ConvNorm
-from efficientvit.model import EfficientViT
+from efficientvit.model import ConvNorm, EfficientViT
 
 
 class ImageInput(nn.Module):

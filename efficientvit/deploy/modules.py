@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efficientvit.attention import CascadedGroupAttention
-from efficientvit.layers import FeedForward
+from efficientvit.model import CascadedGroupAttention, FeedForward
 from efficientvit.spec import KEY_DIM
 
 

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from efficientvit.attention import CascadedGroupAttention, WindowAttention
 from efficientvit.deploy.modules import (
     LoneTokenAttention,
     PooledClassifier,
@@ -30,8 +29,15 @@ from efficientvit.deploy.modules import (
     StaticWindows,
     TokenAttention,
 )
-from efficientvit.layers import Classifier, ConvNorm, FeedForward, Residual
-from efficientvit.model import EfficientViT
+from efficientvit.model import (
+    CascadedGroupAttention,
+    Classifier,
+    ConvNorm,
+    EfficientViT,
+    FeedForward,
+    Residual,
+    WindowAttention,
+)
 from efficientvit.spec import KEY_DIM
 
 Rewrite = Callable[[EfficientViT], EfficientViT]

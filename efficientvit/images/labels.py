@@ -1,13 +1,19 @@
-"""Class names: ImageNet's, or a file's with one name a line."""
+"""Class names: ImageNet's, or a file's with one name a line; and the most probable classes of an answer."""
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadOption
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 IMAGENET, NONE = "imagenet", "none"
 IMAGENET_CLASSES = 1000
+TOP = 5
 
 Labels = tuple[str, ...]
 
@@ -66,3 +72,23 @@ def read_labels(path: Path) -> Labels:
             next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
         )
     return labels
+
+
+def class_names(classes: int) -> Labels:
+    """For an artifact without labels: ImageNet's names if there are 1000 classes, otherwise `class 0` and so on."""
+    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
+
+
+def most_probable(logits: "NDArray[Any]", names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """The TOP classes by (classes,) logits, with their softmax probabilities, best first."""
+    import numpy as np
+
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max())
+    return largest(names, exponentials / exponentials.sum())
+
+
+def largest(names: Sequence[str], probabilities: "NDArray[Any]") -> tuple[tuple[str, float], ...]:
+    """The TOP classes by (classes,) probabilities, best first; equal ones in the order of the classes."""
+    order = (-probabilities).argsort(kind="stable")[:TOP]
+    return tuple((names[i], float(probabilities[i])) for i in order)

@@ -1,7 +1,6 @@
 """Checkpoints: the authors', timm's and our own, loaded strictly into the trained form."""
 
 import json
-import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOutput
+from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import (
@@ -122,12 +122,9 @@ def save_checkpoint(model: EfficientViT, path: Path, **metadata: str) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     payload = _with_sorted_header(save(tensors, about))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(payload)
-        partial.replace(path)
+        replace_file(path, lambda part: part.write_bytes(payload))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise BadOutput(
             f"cannot write '{path}'",
             got=str(error),

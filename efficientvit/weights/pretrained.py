@@ -9,13 +9,14 @@ Environment: `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `VIT_EXPORT_RELE
 `VIT_EXPORT_RELEASES_API` (base addresses of the GitHub release and of its description).
 """
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from efficientvit.digests import file_digest
 from efficientvit.errors import DownloadFailed
+from efficientvit.files import replace_file
 from efficientvit.spec import model_spec
 from efficientvit.weights.downloads import Download, Progress, SourceFailed, from_hub, from_release
 
@@ -63,7 +64,7 @@ def cached_pretrained(model: str) -> PretrainedFile | None:
             str(found["sha256"]),
             found["digest_published"] is True,
         )
-        return file if _sha256(file.path) == file.sha256 else None
+        return file if file_digest(file.path) == file.sha256 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no receipt, or not one that we wrote: as good as never fetched
 
@@ -115,7 +116,7 @@ def _release(name: str, progress: Progress | None) -> Download:
 
 
 def _verified(name: str, download: Download, next_step: str) -> PretrainedFile:
-    sha256 = _sha256(download.path)
+    sha256 = file_digest(download.path)
     if download.published_sha256 not in (None, sha256):
         # In the hub's cache the path is a link to the bytes: both go.
         download.path.resolve().unlink(missing_ok=True)
@@ -127,20 +128,10 @@ def _verified(name: str, download: Download, next_step: str) -> PretrainedFile:
             next_step=f"try again; if it stays, something alters the download: {next_step}",
         )
     file = PretrainedFile(name, download.path, download.source, sha256, download.published_sha256 is not None)
-    _write(_receipt(name), json.dumps(asdict(file), default=str, indent=1))
+    receipt = json.dumps(asdict(file), default=str, indent=1)
+    replace_file(_receipt(name), lambda part: part.write_text(receipt))
     return file
 
 
 def _receipt(name: str) -> Path:
     return cache_folder() / f"{name}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientvit.digests import tensor_digest
+from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
 from efficientvit.model import EfficientViT
 
@@ -120,9 +120,4 @@ def _from_file(path: Path, model: str, image_size: int | None) -> Weights:
 
 def state_digest(model: EfficientViT) -> str:
     """SHA-256 over the names and values of a model's state, for weights that no file holds."""
-    import hashlib
-
-    total = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        total.update(f"{name}\0{tensor_digest(tensor.numpy())}\n".encode())
-    return total.hexdigest()
+    return digest_of((name, tensor_digest(tensor.numpy())) for name, tensor in sorted(model.state_dict().items()))

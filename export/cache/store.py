@@ -65,6 +65,10 @@ class Cache:
 
     root: Path
 
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is such an entry; its files may be damaged, which `fetch` finds."""
+        return _read(self._folder(kind, key)) is not None
+
     def fetch(self, kind: str, key: str, into: Path) -> Entry | None:
         """Copy the entry's files into the folder `into`, where each is hashed again; one that is damaged is removed.
 

@@ -9,7 +9,8 @@ from export.commands.recompute import recompute
 from export.folder.exported import BadFolder, artifact_of, read_manifest
 from export.pipeline.stages import SHARED
 from export.step import Step
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
+from runtimes.precision import Dtype
 from runtimes.registry import runtime_for
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame

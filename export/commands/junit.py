@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from efficientvit.errors import Refused, VitExportError
+from efficientvit.files import replace_file
 from export.commands.verify import Verification
 from export.exits import Exit
-from export.folder.atomic import replace_file, require_writable, writing
+from export.folder.atomic import require_writable, writing
 from validation.gates.result import GateResult
 from validation.verdict import VerifiedArtifact
 

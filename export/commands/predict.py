@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import Unavailable
-from efficientvit.images.labels import IMAGENET_CLASSES, imagenet
+from efficientvit.images.labels import class_names, largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
-
-TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +67,9 @@ class Predictor:
             images = np.asarray(normalize(pixels[None], self.exported.reference.golden.preprocessing))
         if artifact.interface.labels:
             _, probabilities = session.classify(images)
-            return _best(tuple(probabilities), np.array(list(probabilities.values())))
+            return largest(tuple(probabilities), np.array(list(probabilities.values())))
         batch: Images = images.repeat(artifact.batch or 1, axis=0)
         return most_probable(session(batch)[0], class_names(artifact.model.classes))
-
-
-def most_probable(logits: NDArray[Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """The classes of the largest (classes,) logits, with their probabilities."""
-    values = logits.astype(np.float64)
-    exponentials = np.exp(values - values.max())
-    return _best(names, exponentials / exponentials.sum())
-
-
-def _best(names: Sequence[str], probabilities: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
-    order = np.argsort(-probabilities, kind="stable")[:TOP]
-    return tuple((names[i], float(probabilities[i])) for i in order)
-
-
-def class_names(classes: int) -> tuple[str, ...]:
-    """For an artifact without labels: ImageNet's where there are as many, else the classes' numbers."""
-    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
 
 
 def _folder_of(path: Path) -> Path:

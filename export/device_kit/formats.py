@@ -1,10 +1,10 @@
 """What differs between the device kits of Core ML packages and of TensorRT engines, as data."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efficientvit.digests import file_digest
 from export.folder.exported import Exported
 from runtimes.artifact import Format
 from runtimes.tensorrt.api import MODULES
@@ -53,7 +53,7 @@ def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "runs": [list(run) for run in runs_of(cases)],
         "engine": {
-            "sha256": hashlib.sha256(artifact.path.read_bytes()).hexdigest(),
+            "sha256": file_digest(artifact.path),
             "built_with": built_with,
             "onnx": "model.onnx",
             "profile": tensorrt["profile"] if artifact.batch is None else None,
@@ -94,4 +94,4 @@ FORMS: Mapping[Format, KitForm] = {
 
 def has_kit(file_format: Format, batch: int | None) -> bool:
     """Core ML's devices are given one image at a time."""
-    return file_format in FORMS and (file_format is not Format.COREML or batch == 1)
+    return file_format in FORMS and (file_format != Format.COREML or batch == 1)

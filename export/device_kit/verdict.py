@@ -99,7 +99,7 @@ def _quality(logits: NDArray[np.float32], exact: Float64, content: Content) -> Q
 
 def _require_engine(unit: UnitReport, exported: Exported, content: Content) -> None:
     """An engine's outputs are worth what is known of the engine; Core ML has none."""
-    if exported.artifact.format is not Format.ENGINE:
+    if exported.artifact.format != Format.ENGINE:
         if unit.engine is not None:
             _refuse(unit, "speaks of an engine, and the kit has none", "no engine", unit.engine.product)
         return

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,18 +90,6 @@ def remove_failures(out: Path, slug: str) -> None:
     """Remove what an earlier run left of this artifact that failed: a good one stands now."""
     for old in ("rejected", "failed"):
         shutil.rmtree(out / f"{slug}.{old}", ignore_errors=True)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the new `path`, which takes the old one's place whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:

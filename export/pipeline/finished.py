@@ -5,7 +5,6 @@ this project's code, the tools, the runtimes, the environment, the CPU. What fai
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,22 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.digests import file_digest
+from efficientvit.digests import digest_of, file_digest
 from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
 from export.cache.store import Cache, key_of
 from export.folder import atomic as folder
+from export.folder.layout import DEVICE_REPORTS, MANIFEST
 from export.request.request import Job, Request
 from export.targets.onnx.calibration import GOLDEN
 
 if TYPE_CHECKING:
     from export.pipeline.outcome import Outcome
 
-MANIFEST = "manifest.json"
 _EXPORT = "export"
 _KEPT = ("verified", "built")
-_DEVICES = "evidence/device-reports/"
-"""What `attach` puts into a folder afterwards, beside its entries in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +100,8 @@ def find(cache: Cache, key: str, request: Request, job: Job) -> Finished | None:
     Raises:
         BadOutput: it cannot be written there.
     """
+    if not cache.has(_EXPORT, key):  # the output folder stays untouched
+        return None
     with folder.new_folder(request.out, f"cached-{key[:12]}") as partial:
         entry = cache.fetch(_EXPORT, key, partial)
         if entry is None:
@@ -119,7 +118,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
     """Every file as it was kept and no other; but devices may have reported since."""
     try:
         there = {path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file()}
-        if {name for name in there if not name.startswith(_DEVICES)} != set(files):
+        if {name for name in there if not name.startswith(f"{DEVICE_REPORTS}/")} != set(files):
             return False
         if any(file_digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
             return False
@@ -158,9 +157,7 @@ def _named(name: str | Path) -> list[str]:
         return [str(name), file_digest(path)]
     if not path.is_dir():
         raise _Unreadable
-    total = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
-        if not file.is_file():
-            raise _Unreadable
-        total.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
-    return [str(name), total.hexdigest()]
+    files = sorted(file for file in path.rglob("*") if not file.is_dir())
+    if not all(file.is_file() for file in files):
+        raise _Unreadable
+    return [str(name), digest_of((file.relative_to(path).as_posix(), file_digest(file)) for file in files)]

@@ -21,6 +21,7 @@ from export.cache.store import Cache
 from export.device_kit.formats import has_kit
 from export.device_kit.kit import write_kit
 from export.folder import atomic as folder
+from export.folder.layout import LABELS, MANIFEST, REJECTED, SETTINGS, SHIP, write_json
 from export.pipeline import manifest
 from export.pipeline.outcome import Outcome, Rewrite, StageResult, status_of
 from export.pipeline.stage_cache import StageCache, evaluations
@@ -33,13 +34,14 @@ from export.request.request import Job, Request, slug
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.tensorrt.build import LAYERS
 from export.workers import output_capture
-from export.workers.exclusive import Beside
+from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
-from runtimes.artifact import Artifact, Format, Precision, digest
+from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.neural_engine import readiness
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from runtimes.operators import count_operators
+from runtimes.precision import Precision
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence, Mode, Runtime
 from validation.blame.artifact import blame_artifact
@@ -68,15 +70,16 @@ def run(
     *,
     jobs: Sequence[Job] | None = None,
     cache: Cache | None = None,
-    beside: Beside | None = None,
+    exclusive: Exclusive | None = None,
+    convert_first: bool = False,
     before_publishing: Callable[[Outcome, Path], None] | None = None,
 ) -> Iterator[Outcome]:
     """Make, check, time and hand over each artifact of the request; yields each as soon as it is done.
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
-    `cache`: what was made and evaluated before is taken from it, and judged again. `beside`: other exports run at the
-    same time; what is to be timed waits then until the rest is done. `before_publishing`: is shown each outcome and its
-    complete folder.
+    `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
+    process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
+    another worker does at the moment. `before_publishing`: is shown each outcome and its complete folder.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -87,18 +90,18 @@ def run(
     with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
-            bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, beside)
+            bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, convert_first=convert_first)
             bench.before_publishing = before_publishing
             waiting: list[Outcome] = []
             for job in own:
                 outcome = bench.checked(job, progress)
-                if beside is not None and bench.can_be_timed(outcome):
+                if exclusive is not None and bench.can_be_timed(outcome):
                     waiting.append(outcome)
                 else:
                     yield bench.handed_over(outcome, progress, command)
             for outcome in waiting:
-                assert beside is not None
-                yield bench.handed_over(outcome, progress, command, beside)
+                assert exclusive is not None
+                yield bench.handed_over(outcome, progress, command, exclusive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,8 @@ class _Bench:
         scratch: Path,
         progress: Progress,
         cache: Cache | None,
-        beside: Beside | None,
+        *,
+        convert_first: bool,
     ) -> "_Bench":
         from validation.reference.model import ReferenceModel
 
@@ -172,7 +176,7 @@ class _Bench:
         shop = Workshop(weights, reference, scratch / model)
         log = scratch / f"{model}.log"
         bench = cls(request, weights, reference, shop, cache, log, labeled)
-        if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
+        if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
             bench.make_ahead(jobs[0], progress)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         bench.check_weights(jobs)
@@ -208,10 +212,10 @@ class _Bench:
         return outcome
 
     def handed_over(
-        self, outcome: Outcome, progress: Progress, command: tuple[str, ...], beside: Beside | None = None
+        self, outcome: Outcome, progress: Progress, command: tuple[str, ...], exclusive: Exclusive | None = None
     ) -> Outcome:
         """Timed, where it can be, and put into its folder."""
-        with contextlib.nullcontext() if beside is None else beside.alone():
+        with contextlib.nullcontext() if exclusive is None else exclusive.alone():
             self._time(outcome, progress)
         progress.step(f"{outcome.slug}: writing")
         with remembering(self._memo), folder.new_folder(self._request.out, outcome.slug) as partial:
@@ -242,7 +246,7 @@ class _Bench:
                 outcome.failed_stage, outcome.error = name, error
                 return
             outcome.stages.append(result)
-            if result.artifact.format is Format.COREML and not isinstance(result.verdict, Rejected):
+            if result.artifact.format == Format.COREML and not isinstance(result.verdict, Rejected):
                 outcome.readiness = readiness(result.artifact)
             if not any(result is told for told in self._told):  # one that two targets share is said once
                 self._told.append(result)
@@ -318,7 +322,7 @@ class _Bench:
         )
 
     def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
-        if artifact.format is Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
+        if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
             match before:
                 case VerifiedArtifact():
                     return built(artifact, before)
@@ -328,7 +332,7 @@ class _Bench:
         runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
-        ships = last or (artifact.format is Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
+        ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
         labeled = self._labeled if ships else None
         defaults = last and self._request.defaults
         return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
@@ -353,7 +357,11 @@ class _Bench:
         """Only a verified artifact, only in its real runtime; `untimed` says why not."""
         final = outcome.final
         outcome.untimed = None
-        if isinstance(final, Built):
+        if outcome.error is not None:
+            outcome.untimed = (
+                f"stage '{outcome.failed_stage}' failed; what an earlier stage made is not what was asked for"
+            )
+        elif isinstance(final, Built):
             outcome.untimed = "it was built here and not run; only the real runtime can be timed"
         elif not isinstance(final, VerifiedArtifact):
             outcome.untimed = "it was not verified, and nothing is timed before it is"
@@ -387,12 +395,12 @@ class _Bench:
             evidence.mkdir()
             handed = None
             if outcome.final is not None:
-                place = manifest.SHIP if good else manifest.REJECTED
+                place = SHIP if good else REJECTED
                 handed = self._fill(outcome.final.artifact, partial, place, evidence)
             record = manifest.build(
                 outcome, self._weights, self._reference, self.check, command, self._request.required, handed
             )
-            manifest.write_json(partial / "manifest.json", record)
+            write_json(partial / MANIFEST, record)
             if self._request.report:
                 progress.step(f"{outcome.slug}: report")
                 with output_capture.into(self._log), _aside():
@@ -416,7 +424,7 @@ class _Bench:
         if final is None or report is None or report.outputs is None:
             return ReportEvidence()
         layers = outcome.blame.layers if outcome.blame is not None else ()
-        if outcome.blame is None and final.artifact.format is not Format.ENGINE:
+        if outcome.blame is None and final.artifact.format != Format.ENGINE:
             layers = blame_artifact(final.artifact, self._reference, ()).layers
         return ReportEvidence(
             self._reference_for(final.artifact), report.outputs.logits, final.artifact.interface.labels, layers
@@ -426,7 +434,7 @@ class _Bench:
         """What checks it where it can be run; the picture of a Core ML kit gets its budget from the evaluator."""
         progress.step(f"{outcome.slug}: device kit")
         assert outcome.final is not None
-        if outcome.final.artifact.format is not Format.COREML:
+        if outcome.final.artifact.format != Format.COREML:
             write_kit(partial)
             return
         with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
@@ -438,14 +446,14 @@ class _Bench:
         target.mkdir()
         artifact.copied_to(target)
         settings = dict(native_runtime(artifact.format).shipped_settings(artifact))
-        manifest.write_json(target / manifest.SETTINGS, settings)
+        write_json(target / SETTINGS, settings)
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
-            (target / manifest.LABELS).write_text(text, encoding="utf-8")
-        if artifact.format is Format.ENGINE:
+            (target / LABELS).write_text(text, encoding="utf-8")
+        if artifact.format == Format.ENGINE:
             shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
         file.save(self._reference_for(artifact), evidence)
-        return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / file.REFERENCE))
+        return manifest.Handed(place, digest(target / SETTINGS), digest(evidence / file.REFERENCE))
 
 
 def _operators(artifact: Artifact) -> int | None:

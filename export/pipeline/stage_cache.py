@@ -14,7 +14,8 @@ from efficientvit.weights.source import state_digest
 from export.cache.store import Cache, key_of
 from export.pipeline.stages import SHARED, Workshop
 from export.request.request import Job
-from runtimes.artifact import Artifact, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface
+from runtimes.precision import Precision
 
 if TYPE_CHECKING:
     from export.cache.store import Entry

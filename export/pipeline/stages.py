@@ -14,7 +14,8 @@ from export.targets.onnx import float16, quantize, simplify, trace
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.openvino.convert import to_openvino
 from export.targets.tensorrt import build
-from runtimes.artifact import Artifact, Interface, Precision
+from runtimes.artifact import Artifact, Interface
+from runtimes.precision import Precision
 from runtimes.runtime import Array
 from validation.gates.constants import digests
 from validation.inputs.photos import photos

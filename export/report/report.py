@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.commands.predict import class_names, most_probable
+from efficientvit.images.labels import class_names, most_probable
 from export.report import plots
 from export.report.templates import template
 from runtimes.artifact import Format

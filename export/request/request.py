@@ -15,7 +15,8 @@ from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
 from export.targets.registry import TARGETS, Plan, Target
 from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Dtype, Format, Precision
+from runtimes.artifact import Format
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Evidence
 
 _LARGEST_BATCH = 1024
@@ -191,11 +192,11 @@ class Request:
             )
         calibrate = None if self.precisions and precision != "int8" else self.calibrate
         require_calibration(calibrate, precision)
-        if target.format is Format.ENGINE:
+        if target.format == Format.ENGINE:
             self.tensorrt.require_architectures(precision)
             self.tensorrt.require_dynamic(self.batch)
             return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=calibrate)
-        if target.format is not Format.COREML:
+        if target.format != Format.COREML:
             return Job(model, target, precision, self.batch, self.opset, calibrate=calibrate)
         self.coreml.require_batch(self.batch)
         if self.coreml.weights is not None and precision != "fp16":

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtimes.artifact import Dtype, Format, Precision
+from runtimes.artifact import Format
+from runtimes.precision import Dtype, Precision
 
 Plan = tuple[tuple[str, Precision], ...]
 """Stages of `export.pipeline.stages.STAGES` in order, and the precision of what each makes."""

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
 from runtimes.coreml.mlpackage import Program, load_program
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads
 from runtimes.interface import LABEL, OUTPUT, PROBABILITIES
+from runtimes.precision import Dtype
 from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session
 from runtimes.session import OpenSession
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import is_quantized, without_quantizers
 from runtimes.onnx.widen import widened
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession, refused_by
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession, refused_by
 

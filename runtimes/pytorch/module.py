@@ -5,8 +5,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadInput
-from runtimes.artifact import Dtype
 from runtimes.host.machine import this_host, version
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation
 from runtimes.session import OpenSession
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.coreml.mlpackage import Operation, Program
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession
 from runtimes.tensorrt.api import installed, parsed, product
@@ -51,7 +52,7 @@ class TrtNetwork:
 
 def typed_onnx(artifact: Artifact) -> Path:
     """The file that is parsed: the network's own, or the one beside the engine that was built from it."""
-    return artifact.path.with_suffix(".onnx") if artifact.format is Format.ENGINE else artifact.path
+    return artifact.path.with_suffix(".onnx") if artifact.format == Format.ENGINE else artifact.path
 
 
 def load_network(artifact: Artifact) -> Program:

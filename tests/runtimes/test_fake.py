@@ -6,7 +6,7 @@ import pytest
 
 from efficientvit.errors import BadInput, StageFailed
 from efficientvit.spec import ModelSpec
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.fake import (
     FakeRuntime,
     Script,
@@ -19,6 +19,7 @@ from runtimes.fake import (
     shifted,
     slow,
 )
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
-from runtimes.artifact import Dtype
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation
 from runtimes.session import OpenSession, Shape, refused_by
 

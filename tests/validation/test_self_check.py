@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from efficientvit.attention import CascadedGroupAttention
 from efficientvit.images.preprocessing import Preprocessing
-from efficientvit.layers import ConvNorm, Residual
-from efficientvit.model import EfficientViT, build
+from efficientvit.model import CascadedGroupAttention, ConvNorm, EfficientViT, Residual, build
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import Outputs, precision_gate
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
+from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
 from validation.gates.result import Gate, GateResult, KindError
 from validation.inputs.golden_set import Kind

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
-from runtimes.artifact import Artifact, Dtype
+from runtimes.artifact import Artifact
 from runtimes.constants import read_constants
 from runtimes.layers import open_layers
 from runtimes.openvino.fake_quantize import RANGE
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Images, Mode
 from validation.blame.causes import cause_of_constant
 from validation.blame.int8 import blame_execution, blame_ranges, modules_of_quantized

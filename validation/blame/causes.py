@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.artifact import Dtype
+from runtimes.precision import Dtype
 from validation.metrics import Float64
 
 _LARGEST_HALF = 65504.0

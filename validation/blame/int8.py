@@ -56,7 +56,7 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 def modules_of_quantized(artifact: Artifact) -> dict[str, str]:
     """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
-    if artifact.format is Format.OPENVINO:
+    if artifact.format == Format.OPENVINO:
         return makers_of_quantized(artifact.path)
     nodes = load_onnx(typed_onnx(artifact)).graph.node
     return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

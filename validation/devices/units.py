@@ -7,7 +7,8 @@ locked to its product, its version and its GPUs, so that one product's says noth
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from runtimes.artifact import Dtype, Format
+from runtimes.artifact import Format
+from runtimes.precision import Dtype
 from runtimes.runtime import Attestation
 from runtimes.tensorrt.api import ENTERPRISE, RTX
 from validation.devices.cases import budget_of, costs_of_ignoring
@@ -68,7 +69,7 @@ def factor_of(attestation: Attestation) -> float | None:
 
 def precision_note(file_format: Format, reference: Reference) -> str | None:
     """What there is to know about the budgets; None where they are four noise floors and no more."""
-    return _engine_note(reference) if file_format is Format.ENGINE else _coreml_note(reference)
+    return _engine_note(reference) if file_format == Format.ENGINE else _coreml_note(reference)
 
 
 def _coreml_note(reference: Reference) -> str | None:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import VitExportError
-from runtimes.artifact import Dtype
 from runtimes.coreml.neural_engine import Readiness
 from runtimes.interface import Ports
+from runtimes.precision import Dtype
 from runtimes.runtime import Answer
 from validation.accuracy.top1 import CONFIDENCE, Accuracy
 from validation.gates.constants import Audit

@@ -7,7 +7,6 @@ only, because safetensors writes several in no fixed order.
 """
 
 import json
-import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadInput, BadOutput
+from efficientvit.files import replace_file
 from efficientvit.images.preprocessing import Preprocessing
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
 
@@ -43,12 +43,9 @@ def save(golden: GoldenSet, path: Path) -> None:
         if rows := [member.data for member in golden.members if _tensor_of(member) == name]:
             tensors[name] = np.stack(rows)
     content = safetensors.numpy.save(tensors, {_KEY: json.dumps(header, sort_keys=True)})
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        replace_file(path, lambda part: part.write_bytes(content))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BadOutput(f"the golden set cannot be written to {path}", got=str(error)) from error
 
 

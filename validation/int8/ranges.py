@@ -6,13 +6,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.constants import read_constants
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import activation_quantizers, without_quantizers
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.openvino.fake_quantize import RANGE
 from runtimes.openvino.tensors import BareOpenVino
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 from runtimes.tensorrt.evaluated import typed_onnx
 from runtimes.tensors import extremes
@@ -45,7 +46,7 @@ def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[f
     Of a symmetric quantizer these are largest magnitudes. Of one with a zero point they are the lengths of what the two
     ranges share and of what they span together, the larger one last where values are clipped.
     """
-    quantizers, reached = (_openvino if artifact.format is Format.OPENVINO else _onnx)(artifact, images)
+    quantizers, reached = (_openvino if artifact.format == Format.OPENVINO else _onnx)(artifact, images)
     nowhere = (float("nan"), float("nan"))
     return {quantizer.tensor: _lengths(quantizer, reached.get(quantizer.tensor, nowhere)) for quantizer in quantizers}
 
@@ -102,7 +103,7 @@ def calibration_digests(artifact: Artifact, source: Artifact | None = None) -> M
 
     As found in `source`, where the artifact was made of a quantized one; else as it says itself.
     """
-    if artifact.format is not Format.OPENVINO:
+    if artifact.format != Format.OPENVINO:
         return digests(_scales(source or artifact))
     if source is None:
         return digests((name, value) for name, value in read_constants(artifact) if name.endswith(RANGE))

@@ -28,7 +28,7 @@ from efficientvit.deploy.compression import (
     quantizable,
     quantized,
 )
-from runtimes.artifact import PALETTE_BITS, Dtype, Precision
+from runtimes.precision import PALETTE_BITS, Dtype, Precision
 from validation.reference.memo import remembered
 
 _Model = TypeVar("_Model", bound=nn.Module)

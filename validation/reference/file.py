@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet
-from runtimes.artifact import Precision
+from runtimes.precision import Precision
 from validation.inputs import golden_file
 from validation.inputs.golden_set import Kind
 from validation.reference.model import Reference

@@ -20,7 +20,7 @@ from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.constants import digests
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from efficientvit.deploy.compression import Half, compressible, palette
 from efficientvit.model import EfficientViT
 from export.targets.coreml.package import save, without_classifier
-from runtimes.artifact import PALETTE_BITS, Artifact, Dtype, Interface, Precision
+from runtimes.artifact import Artifact, Interface
 from runtimes.constants import source_name
 from runtimes.coreml.mlpackage import load_program
 from runtimes.host.machine import versions
+from runtimes.precision import PALETTE_BITS, Dtype, Precision
 
 
 def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, interface: Interface) -> Artifact:

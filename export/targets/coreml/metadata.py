@@ -8,8 +8,8 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights
 from export import __version__
 from export.targets.coreml.options import CoreMlOptions
-from runtimes.artifact import Precision
 from runtimes.interface import METADATA_PREFIX
+from runtimes.precision import Precision
 
 _AUTHOR = "EfficientViT by Liu et al. (CVPR 2023), exported by vit-export"
 _UNSTATED = "unstated"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from efficientvit.errors import BadOption
 from efficientvit.images.labels import IMAGENET, NONE, find_labels, read_labels
-from runtimes.artifact import Dtype
 from runtimes.interface import labels_digest
+from runtimes.precision import Dtype
 
 IOS = (15, 16, 17, 18)
 INPUTS = ("image", "tensor")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from export.targets.onnx.trace import write_onnx
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.onnx.tensors import OnnxTensors
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 
 LARGEST_HALF, _SMALLEST = 65504.0, 2.0**-149

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption
-from runtimes.artifact import Dtype, Precision
 from runtimes.host.machine import Host, this_host
+from runtimes.precision import Dtype, Precision
 
 if TYPE_CHECKING:
     from export.request.request import Job

@@ -12,9 +12,10 @@ from pathlib import Path
 from export.step import Step
 from export.targets.onnx.float_layers import with_float_layers
 from export.targets.onnx.sensitivity import sensitivities
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import layers
+from runtimes.precision import Dtype
 from runtimes.runtime import Array
 from validation.gates.result import Gate
 from validation.verdict import Rejected, Verdict
@@ -31,7 +32,7 @@ Holds = Callable[[Artifact], bool]
 def can_fall_back(verdict: Verdict) -> bool:
     """An int8 ONNX file for CPUs that is rejected for what int8 costs, and for nothing else."""
     artifact = verdict.artifact
-    if not isinstance(verdict, Rejected) or artifact.format is not Format.ONNX:
+    if not isinstance(verdict, Rejected) or artifact.format != Format.ONNX:
         return False
     over = {gate.gate for gate in verdict.report.gates if not gate.passed}
     return artifact.precision.activations is Dtype.UINT8 and over <= {Gate.QUALITY, Gate.ACCURACY}

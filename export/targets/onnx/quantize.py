@@ -23,10 +23,11 @@ from export.targets.onnx.float_layers import leave_in_float
 from export.targets.onnx.int8_options import saturation
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
 from export.targets.onnx.trace import write_onnx
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import INPUT
 from runtimes.onnx.qdq import DENSE
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 
 _DENSE = list(DENSE)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.openvino.runtime import import_openvino
+from runtimes.precision import Dtype, Precision
 
 
 def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:

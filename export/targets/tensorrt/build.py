@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import StageFailed
-from export.folder.atomic import replace_file
+from efficientvit.files import replace_file
 from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import peak_rss_bytes

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from efficientvit.attention import CascadedGroupAttention, WindowAttention
 from efficientvit.deploy.modules import LoneTokenAttention, StaticAttention, StaticWindows, TokenAttention
 from efficientvit.deploy.rewrites import fold_norms, fold_query_scale, rewritten
-from efficientvit.model import EfficientViT
+from efficientvit.model import CascadedGroupAttention, EfficientViT, WindowAttention
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 

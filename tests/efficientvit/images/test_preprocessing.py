@@ -155,7 +155,7 @@ def test_json_round_trip(
         {"image_size": True},
         {"resize": 223},
         {"interpolation": "cubic"},
-        {"crop": "center"},
+        {"crop": "middle"},
         {"mean": [0.5, 0.5]},
         {"mean": [0.5, 0.5, float("nan")]},
         {"mean": "rgb"},

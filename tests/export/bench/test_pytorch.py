@@ -16,7 +16,7 @@ from export.bench.pytorch import PyTorch
 from export.bench.request import BenchRequest
 from export.bench.timm_export import stock_model
 from export.bench.torch_export import fold_batch_norms
-from runtimes.artifact import Precision
+from runtimes.precision import Precision
 from runtimes.pytorch.exported_program import TorchProgram
 from validation.inputs.synthetic import synthetic
 from validation.reference.model import Reference, ReferenceModel

@@ -21,7 +21,9 @@ def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     key = key_of(a=1, b="x")
     out = tmp_path / "out"
     assert cache.fetch("stage", key, out) is None
+    assert not cache.has("stage", key)
     _keep(cache, key)
+    assert cache.has("stage", key)
     entry = cache.fetch("stage", key, out)
     assert entry is not None
     assert (out / "file.txt").read_text() == "content"

@@ -13,7 +13,8 @@ from efficientvit.spec import model_spec
 from export.commands import junit
 from export.commands.verify import Verification
 from export.exits import Exit
-from runtimes.artifact import Artifact, Format, Precision
+from runtimes.artifact import Artifact, Format
+from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from validation.gates.result import Gate, GateResult, KindError
 from validation.inputs.golden_set import Kind

@@ -15,8 +15,9 @@ import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
 from export.device_kit.kit import write_kit
-from export.pipeline.manifest import write_json
-from runtimes.artifact import Dtype, Precision, digest
+from export.folder.layout import write_json
+from runtimes.artifact import digest
+from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file

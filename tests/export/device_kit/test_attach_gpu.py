@@ -19,7 +19,8 @@ from export.device_kit.attach import attach
 from export.device_kit.device_report import BadReport
 from export.device_kit.folder import open_for_kit
 from export.device_kit.kit import carry, kit_of, write_kit
-from runtimes.artifact import Dtype, Precision, digest
+from runtimes.artifact import digest
+from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
 from validation.reference import file
 

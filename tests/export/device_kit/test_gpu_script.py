@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from export.device_kit.kit import write_kit
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.reference import file
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,8 @@ from efficientvit.errors import ArtifactChanged, BadOption, BadOutput, NothingTo
 from export.device_kit.folder import open_for_kit
 from export.device_kit.formats import has_kit
 from export.device_kit.kit import carry, kit_of, write_kit
-from runtimes.artifact import Dtype, Format, Precision, digest
+from runtimes.artifact import Format, digest
+from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
 from validation.reference import file
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from export import folder
+from export.folder import atomic as folder
 
 out = Path(sys.argv[1])
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -164,9 +164,12 @@ def test_one_failing_job_does_not_stop_the_others(tmp_path: Path, monkeypatch: p
         raise RuntimeError("the converter fell over\nat length")
 
     monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "openvino": broken})
-    request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=64, out=tmp_path, time=False)
+    request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=64, out=tmp_path)
     failed, fine = pipeline.run(request, Silent())
     assert (failed.status, failed.failed_stage) == ("failed", "openvino")
+    assert (failed.timing, fine.timing is None) == (None, False)  # the verified ONNX file before it is no IR
+    assert failed.record is not None
+    assert failed.record["timing"]["reason"].startswith("stage 'openvino' failed")
     assert "the converter fell over" in str(failed.error)
     assert failed.folder is not None
     assert "at length" in (failed.folder / "evidence" / "log.txt").read_text()

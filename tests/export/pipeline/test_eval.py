@@ -23,7 +23,8 @@ from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
-from runtimes.artifact import Artifact, Precision
+from runtimes.artifact import Artifact
+from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
 from validation.verdict import Built, Rejected, VerifiedArtifact
 

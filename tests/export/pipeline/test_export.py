@@ -16,8 +16,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from efficientvit.layers import Residual
-from efficientvit.model import build
+from efficientvit.model import Residual, build
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from runtimes.artifact import digest

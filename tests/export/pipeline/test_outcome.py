@@ -10,7 +10,8 @@ from export.exits import Exit, exit_code, worst
 from export.pipeline.outcome import Outcome, StageResult
 from export.request.request import Job
 from export.targets.registry import TARGETS
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
+from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
 from validation.gates.result import Gate, GateResult
 from validation.verdict import NotRun, Report, Verdict, verdict_of

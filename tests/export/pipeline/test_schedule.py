@@ -17,6 +17,7 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.cache.store import Cache
+from export.pipeline import finished
 from export.pipeline.finished import key_of_export
 from export.pipeline.schedule import export, units_of
 from export.progress import Silent
@@ -35,14 +36,15 @@ def _manifests(out: str) -> dict[str, Any]:
 
 def test_jobs_that_share_a_trace_stay_together() -> None:
     jobs = Request(("m0", "m1"), ("all",), weights="seeded").jobs()
-    units = [[(job.model, job.target.name) for job in unit.jobs] for unit in units_of(jobs, {})]
+    keyed = [(job, None) for job in jobs]
+    units = [[(job.model, job.target.name) for job, _ in unit.jobs] for unit in units_of(keyed)]
     assert units == [
         [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
         [("m0", "coreml")],
         [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
         [("m1", "coreml")],
     ]
-    assert [unit.second for unit in units_of(jobs, {})] == [False, True, False, True]
+    assert [unit.convert_first for unit in units_of(keyed)] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,15 @@ def test_what_lies_in_a_named_file_is_part_of_the_key(tmp_path: Path) -> None:
     (photos / "pipe").symlink_to("/dev/zero")
     assert key_of_export(request, job) is None
     assert key_of_export(Request(("m0",), ("onnx",), weights="pretrained"), job) is None  # never downloaded
+
+
+def test_a_lookup_in_vain_leaves_the_output_folder_alone(tmp_path: Path) -> None:
+    request = Request(("m0",), ("onnx",), weights="seeded", out=tmp_path / "out")
+    (job,) = request.jobs()
+    key = key_of_export(request, job)
+    assert key is not None
+    assert finished.find(Cache(tmp_path / "cache"), key, request, job) is None
+    assert not request.out.exists()
 
 
 def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> None:
@@ -237,7 +248,7 @@ def test_a_process_that_dies_is_an_error(tmp_path: Path) -> None:
     spawned[0].kill()
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 4, rest
-    assert "a process that works beside this one died" in rest
+    assert "a worker process died" in rest
     _, alive = psutil.wait_procs(spawned, timeout=20)
     assert not alive
 

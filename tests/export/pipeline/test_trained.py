@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from benchmarks.patches import PHOTOGRAPHS, bands, evaluation_patches, photographs
 from benchmarks.train_m0 import accuracy, evaluation_set
 from efficientvit.weights.checkpoint import load_checkpoint
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Mode
 
 CHECKPOINT = Path(__file__).parents[2] / "data" / "m0-patches.safetensors"

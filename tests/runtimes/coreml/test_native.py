@@ -9,10 +9,11 @@ import pytest
 
 from efficientvit.errors import BadInput, BrokenArtifact, MissingExtra, StageFailed, Unavailable
 from efficientvit.spec import ModelSpec
-from runtimes.artifact import Artifact, Dtype, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface
 from runtimes.coreml import native
 from runtimes.coreml.native import CoreMl
 from runtimes.host import packages
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 RUNTIME: Runtime = CoreMl()

@@ -33,11 +33,12 @@ from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
 from export.targets.coreml.convert import capture_for_coreml, to_coreml
 from export.targets.coreml.package import without_classifier
-from runtimes.artifact import Artifact, Dtype, Interface
+from runtimes.artifact import Artifact, Interface
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.mlpackage import Program, load_program
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.operators import COREML_KINDS
+from runtimes.precision import Dtype
 from runtimes.runtime import Mode
 from validation.metrics import relative_error
 

@@ -9,10 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from efficientvit.errors import BadInput, StageFailed, Unavailable
 from efficientvit.spec import ModelSpec
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.host import packages
 from runtimes.host.machine import this_host
 from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 RUNTIME: Runtime = OnnxRuntime()

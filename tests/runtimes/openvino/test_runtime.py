@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadInput, MissingExtra, StageFailed
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.host import packages
 from runtimes.host.machine import this_host, version
 from runtimes.openvino.runtime import OpenVino, import_openvino
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 pytest.importorskip("openvino")

@@ -13,7 +13,8 @@ from efficientvit.model import EfficientViT
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.bench.torch_export import to_torch
-from runtimes.artifact import Artifact, Dtype, digest
+from runtimes.artifact import Artifact, digest
+from runtimes.precision import Dtype
 from runtimes.pytorch.exported_program import TorchProgram
 from runtimes.runtime import Array, Evidence, Mode
 

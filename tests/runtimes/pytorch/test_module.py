@@ -7,7 +7,7 @@ import torch
 
 from efficientvit.errors import BadInput
 from efficientvit.model import EfficientViT
-from runtimes.artifact import Dtype
+from runtimes.precision import Dtype
 from runtimes.pytorch.module import TorchSession, open_module
 from runtimes.runtime import Array
 

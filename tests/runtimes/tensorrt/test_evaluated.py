@@ -21,13 +21,14 @@ from export.pipeline.stages import SHARED, STAGES, Workshop
 from export.request.request import Job
 from export.targets.registry import TARGETS
 from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.constants import read_constants
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.host import packages
 from runtimes.interface import intended_ports, read_ports
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.operators import count_operators, unexpected_operators
+from runtimes.precision import Dtype
 from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
@@ -99,7 +100,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def _logits(artifact: Artifact, images: NDArray[np.float32], mode: Mode = Mode.SHIPPED) -> NDArray[np.float64]:
     """One by one: of a network by the evaluator, of an ONNX file by ONNX Runtime with its optimizations off."""
-    runtime = TrtNetwork() if artifact.format is Format.NETWORK else OnnxRuntime(optimized=False)
+    runtime = TrtNetwork() if artifact.format == Format.NETWORK else OnnxRuntime(optimized=False)
     with runtime.open(artifact, mode) as session:
         return np.concatenate([session(image[None]) for image in images]).astype(np.float64)
 

@@ -22,10 +22,11 @@ from onnx import helper, numpy_helper
 
 from efficientvit.errors import StageFailed, Unavailable, VitExportError
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.host import gpu, packages
 from runtimes.interface import INPUT, OUTPUT
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Attestation, Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt import native as trt_engine

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtimes.artifact import Dtype
+from runtimes.precision import Dtype
 from validation.blame.causes import cause_of_constant, cause_of_values
 
 Array = NDArray[np.float64]

@@ -24,6 +24,7 @@ from runtimes import layers as layers_of
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.mlpackage import load_model
 from runtimes.layers import open_layers
+from runtimes.registry import RUNTIMES
 from runtimes.runtime import Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.int8 import blame_ranges
@@ -329,4 +330,4 @@ def test_the_formats_without_layers_are_refused(model: ReferenceModel, tmp_path:
     artifact = Artifact.on_disk(Path(__file__), Format.TORCH, model.trained.spec, made_by="nobody")
     with pytest.raises(Exception, match="cannot be shown"), open_layers(artifact, Mode.ORACLE):
         pass
-    assert set(layers_of._OPENERS) == set(Format) - {Format.TORCH}
+    assert set(layers_of._OPENERS) == set(RUNTIMES) - {Format.TORCH}

@@ -11,7 +11,8 @@ from PIL import Image
 
 from efficientvit.errors import BadGoldenSet
 from efficientvit.images.preprocessing import Preprocessing, to_uint8
-from runtimes.artifact import Dtype, Format, Precision
+from runtimes.artifact import Format
+from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Attestation
 from validation.devices.cases import (
     Case,

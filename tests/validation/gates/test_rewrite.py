@@ -9,7 +9,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
-from runtimes.artifact import Precision
+from runtimes.precision import Precision
 from validation.gates.result import Gate
 from validation.gates.rewrite import EXACT, FLOOR_RATIO, rewrite_gates
 from validation.inputs.synthetic import synthetic

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.coreml.mlpackage import Constant, Program
 from runtimes.onnx.tensors import OnnxTensors
+from runtimes.precision import Dtype, Precision
 from runtimes.tensorrt.evaluated import load_network
 from validation.gates.result import Gate, execution_gate
 from validation.int8 import layerwise

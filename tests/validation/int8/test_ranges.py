@@ -11,8 +11,9 @@ from onnx import helper, numpy_helper
 
 from efficientvit.digests import tensor_digest
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Dtype, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.onnx.qdq import Quantizer
+from runtimes.precision import Dtype, Precision
 from validation.gates.result import RANGE_FACTOR, Gate, range_ratio, ranges_gate
 from validation.int8.ranges import _lengths, calibrated_ranges, calibration_digests, is_calibrated
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.reference.emulation import evaluate, rounded, with_rounded_weights
 from validation.reference.model import ReferenceModel
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadGoldenSet
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.reference import file
 from validation.reference.model import ReferenceModel
 

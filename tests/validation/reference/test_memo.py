@@ -10,7 +10,7 @@ from torch import nn
 
 from efficientvit.model import build
 from efficientvit.spec import model_spec
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.reference.emulation import evaluate
 from validation.reference.memo import fingerprint, remembering
 from validation.reference.model import evaluations

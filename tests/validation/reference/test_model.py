@@ -9,7 +9,7 @@ import torch
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
-from runtimes.artifact import Dtype, Precision
+from runtimes.precision import Dtype, Precision
 from validation.gates.constants import digests
 from validation.gates.result import ordinary
 from validation.inputs.golden_set import Kind

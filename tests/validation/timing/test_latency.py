@@ -10,8 +10,9 @@ import pytest
 from efficientvit.errors import VitExportError
 from efficientvit.spec import model_spec
 from runtimes import session
-from runtimes.artifact import Artifact, Dtype, Format
+from runtimes.artifact import Artifact, Format
 from runtimes.fake import FakeRuntime, constant
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode
 from validation.gates.result import Gate, GateResult
 from validation.timing import latency

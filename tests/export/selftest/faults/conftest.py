@@ -17,7 +17,8 @@ from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
 from export.request.request import Job, Request
 from export.targets.coreml.options import CoreMlOptions
-from runtimes.artifact import Artifact, Dtype, Precision
+from runtimes.artifact import Artifact
+from runtimes.precision import Dtype, Precision
 from tests.once import measured_once
 from validation.blame.ranking import Blame
 

@@ -14,8 +14,9 @@ from efficientvit.weights.source import find_weights
 from export.pipeline.stages import STAGES, Workshop
 from export.request.request import Job
 from export.targets.registry import TARGETS
-from runtimes.artifact import Artifact, Precision
+from runtimes.artifact import Artifact
 from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.precision import Precision
 from validation.gates.result import Gate
 from validation.inputs.synthetic import synthetic
 from validation.judge import judge

@@ -25,7 +25,8 @@ from export.selftest.faults.coreml.package import Package
 from export.selftest.faults.coreml.table import FAULTS, MORE_FAULTS
 from export.selftest.faults.fault import FileFault
 from export.targets.coreml.options import CoreMlOptions
-from runtimes.artifact import Dtype, digest
+from runtimes.artifact import digest
+from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
 from validation.gates.result import Gate, GateResult
 from validation.inputs.golden_set import GoldenSet

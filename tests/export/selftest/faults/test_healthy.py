@@ -13,7 +13,8 @@ from export.pipeline import stages
 from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
 from export.request.request import Job, Request
-from runtimes.artifact import Artifact, Precision
+from runtimes.artifact import Artifact
+from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from validation.gates.rewrite import rewrite_gates
 from validation.reference import model as reference

@@ -37,8 +37,9 @@ from export.selftest.faults.onnx.quantized import (
 from export.targets.registry import TARGETS
 from export.targets.tensorrt.build import LAYERS
 from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Artifact, Format, Precision, digest
+from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
+from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from runtimes.tensorrt import evaluated
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
@@ -84,7 +85,7 @@ def _images(form: str) -> str | None:
 @pytest.fixture(scope="module")
 def measured() -> Iterator[None]:
     """What is the same in every run is measured once, the verdicts on healthy ONNX files included."""
-    with measured_once(lambda artifact: artifact.format is Format.ONNX) as patch:
+    with measured_once(lambda artifact: artifact.format == Format.ONNX) as patch:
         patch.setattr(pipeline, "synthetic", _few)
         yield
 

@@ -34,12 +34,13 @@ from export.request.request import Job
 from export.targets.coreml import convert
 from export.targets.coreml.options import IOS, CoreMlOptions
 from export.targets.registry import TARGETS
-from runtimes.artifact import PALETTE_BITS, Artifact, Dtype, Format, Interface, Precision
+from runtimes.artifact import Artifact, Format, Interface
 from runtimes.constants import source_name
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.mlpackage import Constant, load_program
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.interface import OUTPUT, read_ports
+from runtimes.precision import PALETTE_BITS, Dtype, Precision
 from runtimes.runtime import Mode
 from validation.gates.result import Gate, precision_budget
 from validation.inputs.golden_set import Kind

@@ -10,8 +10,8 @@ from efficientvit.errors import BadOption
 from export.request.request import Request, slug
 from export.targets.onnx import quantize
 from export.targets.onnx.int8_options import Int8Options, saturation
-from runtimes.artifact import Dtype
 from runtimes.host.machine import this_host
+from runtimes.precision import Dtype
 
 OLD = dataclasses.replace(this_host(), architecture="x86_64", extensions=("avx2", "avx"))
 NEW = dataclasses.replace(this_host(), architecture="x86_64", extensions=("avx512_vnni", "avx2", "avx"))
@@ -32,7 +32,7 @@ def test_a_host_without_vnni_is_told() -> None:
 
 def test_so_is_who_exports_there(monkeypatch: pytest.MonkeyPatch, float_onnx: Any, tmp_path: Path) -> None:
     from efficientvit.images.preprocessing import Preprocessing
-    from runtimes.artifact import Precision
+    from runtimes.precision import Precision
     from validation.inputs.synthetic import synthetic
 
     images = synthetic(Preprocessing(image_size=64)).ordinary().images[:2]

@@ -26,9 +26,10 @@ from export.request.request import Request
 from export.targets.onnx.float_layers import leave_in_float
 from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.mixed_precision import _fewest
-from runtimes.artifact import Dtype, digest
+from runtimes.artifact import digest
 from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_out
 from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
 from validation.judge import judge
 from validation.verdict import Rejected, VerifiedArtifact

@@ -11,7 +11,8 @@ import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
 from export.targets.onnx import quantize
-from runtimes.artifact import Artifact, Dtype, Precision
+from runtimes.artifact import Artifact
+from runtimes.precision import Dtype, Precision
 from validation.inputs.synthetic import synthetic
 
 ROOT = Path(__file__).parents[4]

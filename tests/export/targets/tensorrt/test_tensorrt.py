@@ -33,8 +33,9 @@ from export.targets.registry import TARGETS
 from export.targets.tensorrt import build as to_tensorrt
 from export.targets.tensorrt.build import LAYERS, build, compiled_layers, parse
 from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
-from runtimes.artifact import Artifact, Format, Precision
+from runtimes.artifact import Artifact, Format
 from runtimes.interface import INPUT, OUTPUT
+from runtimes.precision import Precision
 from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import native
 from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, product

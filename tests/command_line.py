@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -30,22 +31,22 @@ def in_this_process(arguments: Sequence[str], cwd: Path, **environment: str) -> 
 
     signals = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in signals]
-    with _Streams() as streams, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["vit-export", *arguments])
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        code = 0
-        try:
-            with streams.captured():
+    code: str | int | None = 0
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with pytest.MonkeyPatch.context() as patch, _written_to(out, err):
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["vit-export", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
                 main()
-        except SystemExit as stop:
-            assert stop.code is None or isinstance(stop.code, int), stop.code
-            code = stop.code or 0
-        finally:
-            for number, handler in zip(signals, handlers, strict=True):
-                signal.signal(number, handler)
-        return Ran(code, *streams.read())
+            except SystemExit as stop:
+                code = stop.code or 0
+            finally:
+                for number, handler in zip(signals, handlers, strict=True):
+                    signal.signal(number, handler)
+        assert isinstance(code, int), code
+        return Ran(code, _text(out), _text(err))
 
 
 def in_a_process(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran:
@@ -56,42 +57,28 @@ def in_a_process(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-class _Streams:
-    """Standard output and error as files: their descriptors as well, which libraries in C++ and processes write to."""
+@contextmanager
+def _written_to(out: IO[bytes], err: IO[bytes]) -> Iterator[None]:
+    """Standard output and error go to files: by their descriptors, which C++ and child processes write to as well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    try:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        with (
+            open(1, "w", encoding="utf-8", closefd=False) as stdout,
+            open(2, "w", encoding="utf-8", closefd=False, buffering=1) as stderr,
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+        ):
+            yield
+    finally:
+        for number, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, number)
+            os.close(original)
 
-    def __init__(self) -> None:
-        self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
 
-    def __enter__(self) -> "_Streams":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
-
-    @contextmanager
-    def captured(self) -> Iterator[None]:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        kept = os.dup(1), os.dup(2)
-        try:
-            for number, file in zip((1, 2), self._files, strict=True):
-                os.dup2(file.fileno(), number)
-            with (
-                open(1, "w", encoding="utf-8", closefd=False) as out,
-                open(2, "w", encoding="utf-8", closefd=False, buffering=1) as err,
-                redirect_stdout(out),
-                redirect_stderr(err),
-            ):
-                yield
-        finally:
-            for number, original in zip((1, 2), kept, strict=True):
-                os.dup2(original, number)
-                os.close(original)
-
-    def read(self) -> tuple[str, str]:
-        def text(number: int) -> str:
-            self._files[number].seek(0)
-            return self._files[number].read().decode()
-
-        return text(0), text(1)
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()

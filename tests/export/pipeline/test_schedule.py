@@ -138,8 +138,7 @@ def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> N
     assert (same.folder / "evidence" / "device-reports" / "phone.json").is_file()
 
 
-def test_side_by_side_then_from_the_cache(
-    command: Command, command_process: Command, tmp_path: Path) -> None:
+def test_side_by_side_then_from_the_cache(command: Command, command_process: Command, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     scratch = tmp_path / "scratch"
     scratch.mkdir()

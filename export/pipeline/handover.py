@@ -49,7 +49,10 @@ class Handover:
         """Only a verified artifact, only in its real runtime; `untimed` says why not."""
         final = outcome.final
         outcome.untimed = None
-        if isinstance(final, Built):
+        if outcome.error is not None:
+            stage = outcome.failed_stage
+            outcome.untimed = f"stage '{stage}' failed; what an earlier stage made is not what was asked for"
+        elif isinstance(final, Built):
             outcome.untimed = "it was built here and not run; only the real runtime can be timed"
         elif not isinstance(final, VerifiedArtifact):
             outcome.untimed = "it was not verified, and nothing is timed before it is"

@@ -17,7 +17,7 @@ from export.pipeline.stage_cache import StageCache, evaluations
 from export.pipeline.stages import STAGES, Stage, Workshop
 from export.progress import Progress
 from export.request.request import Job, Request, slug
-from export.workers.exclusive import Beside
+from export.workers.exclusive import Exclusive
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation.reference.memo import remembering
 
@@ -29,7 +29,8 @@ def run(
     *,
     jobs: Sequence[Job] | None = None,
     cache: Cache | None = None,
-    beside: Beside | None = None,
+    exclusive: Exclusive | None = None,
+    convert_first: bool = False,
     before_publishing: BeforePublishing | None = None,
     prepared: Mapping[str, Prepared] | None = None,
     stages: Mapping[str, Stage] | None = None,
@@ -37,9 +38,10 @@ def run(
     """Make, check, time and publish each artifact of the request; yields each as soon as it is done.
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
-    `cache`: what was made and evaluated before is taken from it, and judged again. `beside`: other exports run at the
-    same time; what is to be timed waits then until the rest is done. `prepared`: models that need not be prepared here,
-    by name. `stages`: what makes the artifacts, if not ours.
+    `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
+    process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
+    another worker does at the moment. `prepared`: models, by name, that need not be prepared here. `stages`: what makes
+    the artifacts, if not ours.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -55,7 +57,7 @@ def run(
             loaded = model or load(request, name, own, progress)
             shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name)
             maker = Maker(shop, stages or STAGES, StageCache(cache, shop), Path(scratch) / f"{name}.log")
-            if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
+            if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
                 progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0]}")
                 maker.make_ahead(own[0])
             if model is None:
@@ -71,7 +73,7 @@ def run(
                 outcome = Outcome(job, _slug(job, weights), model.rewrites[job.image_input], fallback=weights.fallback)
                 with remembering(memo):
                     judging.run(outcome)
-                if beside is not None and handover.can_be_timed(outcome):
+                if exclusive is not None and handover.can_be_timed(outcome):
                     waiting.append(outcome)
                     continue
                 handover.time(outcome)
@@ -79,7 +81,7 @@ def run(
                     handover.write(outcome)
                 yield outcome
             for outcome in waiting:
-                with contextlib.nullcontext() if beside is None else beside.alone():
+                with contextlib.nullcontext() if exclusive is None else exclusive.alone():
                     handover.time(outcome)
                 with remembering(memo):
                     handover.write(outcome)

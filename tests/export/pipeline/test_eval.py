@@ -146,7 +146,6 @@ def test_whose_weights_the_manifest_cannot_give_have_to_be_named(
     outcomes: dict[str, Outcome], labeled: Path, tmp_path: Path
 ) -> None:
     import shutil
-from collections.abc import Mapping
 
     from export.commands.verify import verify
 

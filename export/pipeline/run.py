@@ -25,20 +25,20 @@ from export.folder.layout import LABELS, MANIFEST, REJECTED, SETTINGS, SHIP, wri
 from export.pipeline import manifest
 from export.pipeline.outcome import Outcome, Rewrite, StageResult, status_of
 from export.pipeline.stage_cache import StageCache, evaluations
-from export.pipeline.stages import SHARED, STAGES, Workshop
 from export.progress import Progress
 from export.report.report import Evidence as ReportEvidence
 from export.report.report import write_report
 from export.request.evaluation import accuracy_test
-from export.request.request import Job, Request, slug
+from export.request.request import Request, slug
+from export.targets.onnx.calibration import calibration_images
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
-from export.targets.tensorrt.build import LAYERS
+from export.targets.target import Job, Stage
+from export.targets.workshop import Workshop
 from export.workers import output_capture
 from export.workers.exclusive import Beside
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
-from runtimes.coreml.neural_engine import readiness
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from runtimes.operators import count_operators
 from runtimes.precision import Precision
@@ -156,8 +156,7 @@ class _Bench:
         weights = find_weights(request.weights, model, request.image_size, progress.download)
         progress.weights(weights.about)
         for job in jobs:
-            if job.coreml is not None:  # only now is the number of classes known
-                job.coreml.labels_for(weights.model.spec.classes, job.batch)
+            job.options.check_classes(weights.model.spec.classes, job.batch)  # only now is their number known
         preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
         labeled = None
         if request.evaluation is not None:
@@ -165,7 +164,7 @@ class _Bench:
                 request.evaluation,
                 weights,
                 preprocessing,
-                request.coreml.labels,
+                request.labels,
                 skip_bad=request.skip_bad_photos,
                 step=progress.step,
             )
@@ -193,13 +192,13 @@ class _Bench:
 
     def make_ahead(self, job: Job, progress: Progress) -> None:
         """Run the first stage before anything is judged: what it made, or raised, waits for its turn."""
-        name, precision = job.plan[0]
-        progress.step(f"{self._slug(job)}: {name}")
+        stage, precision = job.plan[0]
+        progress.step(f"{self._slug(job)}: {stage.name}")
         with output_capture.into(self._log):
             try:
-                self._ahead[name, id(job)] = self._make(name, job, precision, None)
+                self._ahead[stage.name, id(job)] = self._make(stage, job, precision, None)
             except VitExportError as error:
-                self._ahead[name, id(job)] = error
+                self._ahead[stage.name, id(job)] = error
 
     def checked(self, job: Job, progress: Progress) -> Outcome:
         """The stages, each made and judged."""
@@ -235,20 +234,20 @@ class _Bench:
             return
         plan = job.plan
         before: Verdict | None = None
-        for name, precision in plan:
-            progress.step(f"{outcome.slug}: {name}")
+        for stage, precision in plan:
+            progress.step(f"{outcome.slug}: {stage.name}")
             try:
                 with output_capture.into(self._log):
-                    result = self._stage(name, job, precision, before, progress, last=name == plan[-1][0])
+                    result = self._stage(stage, job, precision, before, progress, last=stage is plan[-1][0])
             except VitExportError as error:
-                outcome.failed_stage, outcome.error = name, error
+                outcome.failed_stage, outcome.error = stage.name, error
                 return
             outcome.stages.append(result)
-            if result.artifact.format == Format.COREML and not isinstance(result.verdict, Rejected):
-                outcome.readiness = readiness(result.artifact)
             if not any(result is told for told in self._told):  # one that two targets share is said once
                 self._told.append(result)
-                progress.stage(outcome.slug, name, result.seconds, status_of(result.verdict), cached=result.cached)
+                progress.stage(
+                    outcome.slug, stage.name, result.seconds, status_of(result.verdict), cached=result.cached
+                )
             if isinstance(result.verdict, Rejected):
                 return
             before = result.verdict
@@ -268,43 +267,43 @@ class _Bench:
                 outcome.blame = blame_rewrite(self._reference, image_input=outcome.job.image_input)
 
     def _stage(
-        self, name: str, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
+        self, stage: Stage, job: Job, precision: Precision, before: Verdict | None, progress: Progress, *, last: bool
     ) -> StageResult:
         # What ships is judged on labeled images too; what is on the way to something else isn't.
-        key = (name, job.batch, job.opset, last and self._labeled is not None)
-        if name in SHARED and key in self._shared:
+        key = (stage.name, job.batch, job.opset, last and self._labeled is not None)
+        if stage.shared and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
         if source is not None and source.precision.quantized:  # what was left in float32 stays so
             precision = replace(precision, float_layers=source.precision.float_layers)
-        made = self._ahead.pop((name, id(job)), None) or self._make(name, job, precision, source)
+        made = self._ahead.pop((stage.name, id(job)), None) or self._make(stage, job, precision, source)
         if isinstance(made, VitExportError):
             raise made
-        verdict = self._judged(name, job, made.artifact, before, last=last)
+        verdict = self._judged(stage, job, made.artifact, before, last=last)
         if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
-            with _failing_as(name, self._shop.folder):
-                verdict = self._fallen_back(name, job, verdict, source, progress, last=last)
+            with _failing_as(stage.name, self._shop.folder):
+                verdict = self._fallen_back(stage, job, verdict, source, progress, last=last)
         verdict = self._weighed(verdict)
         # What fell back depends on a budget that is none of the stage's: it is not kept.
         if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
-            self._cache.keep(name, job, precision, source, made.artifact)
-        result = StageResult(name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
-        if name in SHARED:
+            self._cache.keep(stage, job, precision, source, made.artifact)
+        result = StageResult(stage.name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
+        if stage.shared:
             self._shared[key] = result
         return result
 
-    def _make(self, name: str, job: Job, precision: Precision, source: Artifact | None) -> "_Made":
+    def _make(self, stage: Stage, job: Job, precision: Precision, source: Artifact | None) -> "_Made":
         """The stage's artifact: as it was kept when the same was made before, or made."""
         start = time.perf_counter()
-        artifact = self._cache.find(name, job, precision, source)
+        artifact = self._cache.find(stage, job, precision, source)
         cached = artifact is not None
         if artifact is None:
-            with _failing_as(name, self._shop.folder), collector_at_rest():
-                artifact = STAGES[name](self._shop, job, precision, source)
+            with _failing_as(stage.name, self._shop.folder), collector_at_rest():
+                artifact = stage(self._shop, job, precision, source)
         return _Made(artifact, time.perf_counter() - start, cached)
 
     def _fallen_back(
-        self, name: str, job: Job, rejected: Verdict, source: Artifact, progress: Progress, *, last: bool
+        self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, progress: Progress, *, last: bool
     ) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""
         reference, labeled = self._reference_for(rejected.artifact), self._labeled if last else None
@@ -312,22 +311,22 @@ class _Bench:
         return fall_back(
             rejected,
             source,
-            self._shop.calibration_images(job),
+            calibration_images(self._shop, job.calibrate),
             self._shop.path("float_layers", job, job.target.suffix),
             holds=lambda artifact: within_quality(artifact, reference, runtime, labeled),
-            judged=lambda artifact: self._judged(name, job, artifact, None, last=last),
+            judged=lambda artifact: self._judged(stage, job, artifact, None, last=last),
             step=lambda text: progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
         )
 
-    def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
+    def _judged(self, stage: Stage, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
             match before:
                 case VerifiedArtifact():
                     return built(artifact, before)
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
-        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
-        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
+        ane_budget = job.options.readiness_budget if last else None
+        runtime = runtime_for(artifact.format, ships=stage.shared or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
@@ -394,7 +393,7 @@ class _Bench:
             handed = None
             if outcome.final is not None:
                 place = SHIP if good else REJECTED
-                handed = self._fill(outcome.final.artifact, partial, place, evidence)
+                handed = self._fill(outcome.job, outcome.final.artifact, partial, place, evidence)
             record = manifest.build(
                 outcome, self._weights, self._reference, self.check, command, self._request.required, handed
             )
@@ -438,7 +437,7 @@ class _Bench:
         with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
             write_kit(partial, logits_of=lambda pixels: np.concatenate([session(image[None]) for image in pixels]))
 
-    def _fill(self, artifact: Artifact, folder: Path, place: str, evidence: Path) -> manifest.Handed:
+    def _fill(self, job: Job, artifact: Artifact, folder: Path, place: str, evidence: Path) -> manifest.Handed:
         """Copy the artifact, its settings and its reference."""
         target = folder / place
         target.mkdir()
@@ -448,8 +447,9 @@ class _Bench:
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
             (target / LABELS).write_text(text, encoding="utf-8")
-        if artifact.format == Format.ENGINE:
-            shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
+        if artifact.format == job.target.format:
+            for name in job.target.evidence:
+                shutil.copyfile(artifact.path.with_name(name), evidence / name)
         file.save(self._reference_for(artifact), evidence)
         return manifest.Handed(place, digest(target / SETTINGS), digest(evidence / file.REFERENCE))
 

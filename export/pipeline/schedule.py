@@ -15,7 +15,8 @@ from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
 from export.progress import Progress
-from export.request.request import Job, Request
+from export.request.request import Request
+from export.targets.target import Job
 from export.workers.exclusive import Beside
 from export.workers.pool import side_by_side
 from runtimes.host.machine import free_memory_bytes, this_host
@@ -113,7 +114,7 @@ def units_of(jobs: Sequence[Job], keys: Mapping[int, str]) -> list[Unit]:
     """Jobs of one model whose first stage is the same, together, in the order of the request."""
     together: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        together.setdefault((job.model, job.plan[0][0]), []).append(job)
+        together.setdefault((job.model, job.plan[0][0].name), []).append(job)
     models = [model for model, _ in together]
     return [
         Unit(tuple(own), tuple(keys.get(id(job)) for job in own), second=model in models[:place])

@@ -1,4 +1,4 @@
-"""A target as data: its format, its stages for each precision, its options. docs/adding-a-target.md walks through one."""
+"""A target as data: format, stages for each precision, options. docs/adding-a-target.md walks through one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -2,13 +2,11 @@
 
 import msgspec
 
+from export.folder.layout import LABELS
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.target import HandedOver, Section
 from runtimes.coreml.neural_engine import readiness
 from runtimes.interface import labels_digest
-
-LABELS = "labels.txt"
-"""One label a line, beside the package."""
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

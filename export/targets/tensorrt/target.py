@@ -2,13 +2,10 @@
 
 from export.targets.onnx.target import FLOAT16, FP16, FP32, QUANTIZE, TRACED
 from export.targets.target import Job, Plan, Section, Stage, Target
-from export.targets.tensorrt.options import TensorRtOptions
+from export.targets.tensorrt.options import LAYERS, TensorRtOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
-
-LAYERS = "layers.json"
-"""The list of compiled layers, beside the engine."""
 
 _INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 

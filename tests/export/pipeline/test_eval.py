@@ -17,15 +17,15 @@ from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.stages import STAGES, replace_stages
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[3]
@@ -115,7 +115,7 @@ def test_a_classifier_with_swapped_rows_is_rejected(
         _rows_swapped(healthy.path)
         return Artifact.on_disk(healthy.path, healthy.format, healthy.model, made_by="simplify", source=source)
 
-    monkeypatch.setattr(pipeline, "STAGES", {**stages.STAGES, "simplify": simplify})
+    replace_stages(monkeypatch, simplify=simplify)
     monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
     outcome = _run(tmp_path, labeled, "onnx")["onnx"]
     assert isinstance(outcome.final, Rejected)
@@ -201,7 +201,11 @@ def test_labels_say_what_folders_are_for_every_target(labeled: Path) -> None:
     """`--labels` is Core ML's, and of `--eval`; alone with ONNX it would change nothing."""
     from export.targets.coreml.options import CoreMlOptions
 
-    options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "coreml": CoreMlOptions(labels="imagenet")}
+    options: dict[str, Any] = {
+        "models": ("m0",),
+        "targets": ("onnx",),
+        "options": {"coreml": CoreMlOptions(labels="imagenet")},
+    }
     assert len(Request(**options, evaluation=Evaluation(labeled)).jobs()) == 1
     with pytest.raises(BadOption, match="options for Core ML packages"):
         Request(**options).jobs()

@@ -9,13 +9,15 @@ import pytest
 from efficientvit.weights.source import find_weights
 from export.exits import Exit
 from export.pipeline import run as pipeline
-from export.pipeline import stages
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
+from export.request.request import Request
+from export.targets.registry import SHARED
+from export.targets.target import Job, Make
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
+from tests.stages import STAGES, replace_stages
 from validation.gates.rewrite import rewrite_gates
 from validation.reference import model as reference
 
@@ -52,7 +54,7 @@ def _share(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         measured[:] = measured or [measure(*arguments)]
         return measured[0]
 
-    def made_once(name: str) -> stages.Stage:
+    def made_once(name: str) -> Make:
         def stage(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
             if name not in made:
                 made[name] = STAGES[name](Workshop(shop.weights, shop.reference, folder), job, precision, source)
@@ -60,8 +62,8 @@ def _share(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
         return stage
 
-    shared = {name: made_once(name) if name in stages.SHARED else stage for name, stage in STAGES.items()}
+    shared = {name: made_once(name) if name in SHARED else stage for name, stage in STAGES.items()}
     monkeypatch.setattr(pipeline, "find_weights", lambda option, name, size, _: weights(option, name, size))
     monkeypatch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
-    monkeypatch.setattr(pipeline, "STAGES", shared)
+    replace_stages(monkeypatch, **shared)
     monkeypatch.setattr(reference, "ReferenceModel", once)

@@ -24,15 +24,16 @@ from efficientvit.spec import model_spec
 from export.cli import main as cli
 from export.exits import Exit
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
-from export.targets.registry import TARGETS
+from export.request.request import Request
+from export.targets.onnx.calibration import calibration_images
+from export.targets.registry import SHARED, TARGETS
+from export.targets.target import Job
 from export.targets.tensorrt import build as to_tensorrt
-from export.targets.tensorrt.build import LAYERS, build, compiled_layers, parse
-from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
+from export.targets.tensorrt.build import build, compiled_layers, parse
+from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, LAYERS, TensorRtOptions
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import INPUT, OUTPUT
 from runtimes.precision import Precision
@@ -42,6 +43,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, produ
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from tests.once import measured_once
+from tests.stages import STAGES, replace_stages
 from validation import self_check
 from validation.inputs.synthetic import synthetic
 from validation.judge import built
@@ -83,14 +85,9 @@ class Traced:
 @pytest.fixture(scope="module", autouse=True)
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What several runs have in common is done once: the trace, the reference, and the verdicts on shared files."""
-    with measured_once(lambda artifact: artifact.made_by in stages.SHARED) as patch:
-        _replace_stages(patch, trace=Traced(tmp_path_factory.mktemp("traced")))
+    with measured_once(lambda artifact: artifact.made_by in SHARED) as patch:
+        replace_stages(patch, trace=Traced(tmp_path_factory.mktemp("traced")))
         yield
-
-
-def _replace_stages(patch: pytest.MonkeyPatch, **others: stages.Stage) -> None:
-    """Of the pipeline; those that were replaced before stay so."""
-    patch.setattr(pipeline, "STAGES", {**vars(pipeline)["STAGES"], **others})
 
 
 def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outcome:
@@ -103,7 +100,7 @@ def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outco
         batch=batch,
         out=out,
         kit=False,
-        tensorrt=TensorRtOptions(sm=ADA),
+        options={"tensorrt": TensorRtOptions(sm=ADA)},
         calibrate="golden" if form == "int8" else None,
     )
     (outcome,) = pipeline.run(request, Silent())
@@ -269,7 +266,7 @@ def _stand_in_engine(shop: Workshop, job: Job, _: Precision, source: Artifact | 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_false_alarm_on_other_weights(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third draw, at 96 pixels, is the healthy chain of tests/faults/test_tensorrt_faults.py."""
-    _replace_stages(monkeypatch, build=_stand_in_engine)
+    replace_stages(monkeypatch, build=_stand_in_engine)
     # At 64 pixels int8 costs seeded weights about what the default budget allows; some draws a little more.
     outcome = _run(form, tmp_path, seed=3)
     assert outcome.status == "built", outcome.error or outcome.stages[-1].verdict
@@ -379,7 +376,7 @@ def test_an_engine_on_weights_that_hide_faults_is_no_verdict(tmp_path: Path, mon
         return replace(check(*arguments), failures=("nothing could have failed",))
 
     monkeypatch.setattr(self_check, "self_check", vacuous)
-    _replace_stages(monkeypatch, build=_stand_in_engine)
+    replace_stages(monkeypatch, build=_stand_in_engine)
     outcome = _run("fp32", tmp_path)
     assert isinstance(outcome.final, NotRun)
     assert "vacuous" in outcome.final.reason
@@ -401,7 +398,7 @@ def test_on_a_gpu_host_the_engine_itself_is_judged(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(native.TensorRt, "unavailable", lambda _: None)
     monkeypatch.setattr(native.TensorRt, "open", opens)
     monkeypatch.setattr(pipeline, "TimingPlan", lambda **_: TimingPlan(warm_up_s=0, measure_s=0, least_samples=1))
-    _replace_stages(monkeypatch, build=_stand_in_engine)
+    replace_stages(monkeypatch, build=_stand_in_engine)
     outcome = _run("fp32", tmp_path)
     assert isinstance(outcome.final, VerifiedArtifact)
     assert outcome.final.report.evidence is Evidence.NATIVE
@@ -589,7 +586,7 @@ def test_a_node_that_the_parser_refuses_in_the_pipeline_is_named(
         onnx.save(model, path)
         return STAGES["parse"](shop, job, precision, replace(source, path=path))
 
-    _replace_stages(monkeypatch, parse=spoiled)
+    replace_stages(monkeypatch, parse=spoiled)
     outcome = _run("fp32", tmp_path / "out")
     assert isinstance(outcome.error, StageFailed)
     assert outcome.failed_stage == "parse"
@@ -697,8 +694,8 @@ def test_the_builders_listing_is_read() -> None:
 def _calibrated(calibrate: str) -> NDArray[np.float32]:
     golden = synthetic(Preprocessing(image_size=SIZE))
     shop = Workshop(SimpleNamespace(), SimpleNamespace(given=golden), Path("nowhere"))  # type: ignore[arg-type]
-    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=TensorRtOptions(), calibrate=calibrate)
-    images: NDArray[np.float32] = shop.calibration_images(job)
+    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, TensorRtOptions(), calibrate=calibrate)
+    images: NDArray[np.float32] = calibration_images(shop, job.calibrate)
     return images
 
 

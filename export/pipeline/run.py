@@ -35,7 +35,7 @@ from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from export.workers import output_capture
-from export.workers.exclusive import Beside
+from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
@@ -70,15 +70,16 @@ def run(
     *,
     jobs: Sequence[Job] | None = None,
     cache: Cache | None = None,
-    beside: Beside | None = None,
+    exclusive: Exclusive | None = None,
+    convert_first: bool = False,
     before_publishing: Callable[[Outcome, Path], None] | None = None,
 ) -> Iterator[Outcome]:
     """Make, check, time and hand over each artifact of the request; yields each as soon as it is done.
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
-    `cache`: what was made and evaluated before is taken from it, and judged again. `beside`: other exports run at the
-    same time; what is to be timed waits then until the rest is done. `before_publishing`: is shown each outcome and its
-    complete folder.
+    `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
+    process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
+    another worker does at the moment. `before_publishing`: is shown each outcome and its complete folder.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -89,18 +90,18 @@ def run(
     with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for model in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == model]
-            bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, beside)
+            bench = _Bench.prepare(request, model, own, Path(scratch), progress, cache, convert_first=convert_first)
             bench.before_publishing = before_publishing
             waiting: list[Outcome] = []
             for job in own:
                 outcome = bench.checked(job, progress)
-                if beside is not None and bench.can_be_timed(outcome):
+                if exclusive is not None and bench.can_be_timed(outcome):
                     waiting.append(outcome)
                 else:
                     yield bench.handed_over(outcome, progress, command)
             for outcome in waiting:
-                assert beside is not None
-                yield bench.handed_over(outcome, progress, command, beside)
+                assert exclusive is not None
+                yield bench.handed_over(outcome, progress, command, exclusive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ class _Bench:
         scratch: Path,
         progress: Progress,
         cache: Cache | None,
-        beside: Beside | None,
+        *,
+        convert_first: bool,
     ) -> "_Bench":
         from validation.reference.model import ReferenceModel
 
@@ -173,7 +175,7 @@ class _Bench:
         shop = Workshop(weights, reference, scratch / model)
         log = scratch / f"{model}.log"
         bench = cls(request, weights, reference, shop, cache, log, labeled)
-        if beside is not None and beside.second:  # what the first evaluates meanwhile need not be evaluated here
+        if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
             bench.make_ahead(jobs[0], progress)
         progress.step(f"{model}: reference in float64, noise floors, self-check")
         bench.check_weights(jobs)
@@ -209,10 +211,10 @@ class _Bench:
         return outcome
 
     def handed_over(
-        self, outcome: Outcome, progress: Progress, command: tuple[str, ...], beside: Beside | None = None
+        self, outcome: Outcome, progress: Progress, command: tuple[str, ...], exclusive: Exclusive | None = None
     ) -> Outcome:
         """Timed, where it can be, and put into its folder."""
-        with contextlib.nullcontext() if beside is None else beside.alone():
+        with contextlib.nullcontext() if exclusive is None else exclusive.alone():
             self._time(outcome, progress)
         progress.step(f"{outcome.slug}: writing")
         with remembering(self._memo), folder.new_folder(self._request.out, outcome.slug) as partial:

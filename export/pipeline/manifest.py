@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from efficientvit.weights.source import Weights
 from export import __version__
 from export.folder.layout import SCHEMA, SETTINGS, SHIP
 from export.folder.records import attestation_record, blame_record, gate_record, gates_record, number, port_record
-from export.pipeline.outcome import Outcome, StageResult, status_of
+from export.pipeline.outcome import Outcome, StageResult
+from export.pipeline.prepare import Prepared
 from export.request.evaluation import accuracy_record
 from export.targets.registry import BUILT_IN
 from export.targets.target import HandedOver, Target
@@ -19,15 +19,14 @@ from runtimes.host.machine import this_host, versions
 from runtimes.interface import intended_ports
 from runtimes.runtime import Evidence
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
     from validation.reference.model import ReferenceModel
-    from validation.self_check import SelfCheck
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class Placed:
     """What was put into the folder: where the artifact lies in it, and the digests of what lies beside it."""
 
     place: str
@@ -41,21 +40,16 @@ class Handed:
 
 
 def build(
-    outcome: Outcome,
-    weights: Weights,
-    reference: "ReferenceModel",
-    check: "SelfCheck",
-    command: tuple[str, ...],
-    required: Evidence,
-    handed: Handed | None,
+    outcome: Outcome, model: Prepared, command: tuple[str, ...], required: Evidence, placed: Placed | None
 ) -> dict[str, Any]:
     """The manifest of one artifact's folder; every path in it is relative to that folder."""
     final = outcome.final
     artifact = final.artifact if final else None
     report = final.report if final else None
+    weights, reference, check = model.weights, model.reference, model.check
     golden = reference.golden
     host = this_host()
-    sections = _section(outcome, handed)
+    sections = _section(outcome, placed)
     kinds = {str(kind): golden.kinds.count(kind) for kind in golden.unique_kinds}
     return {
         "schema": SCHEMA,
@@ -94,15 +88,15 @@ def build(
             "path": "evidence/golden.safetensors" if artifact else None,
         },
         "reference": None
-        if handed is None
-        else {"sha256": handed.reference_sha256, "path": "evidence/reference.safetensors"},
+        if placed is None
+        else {"sha256": placed.reference_sha256, "path": "evidence/reference.safetensors"},
         "tools": dict(versions(*_tools(outcome.job.target))),
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
-        "settings": None if handed is None else _settings(handed, report),
-        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
+        "settings": None if placed is None else _settings(placed, report),
+        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, placed) for result in outcome.stages)],
         "blame": blame_record(outcome.rejected_stage, outcome.blame),
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
-        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
+        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
         "coreml": sections.pop("coreml", None),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": sections.pop("tensorrt", None),
@@ -114,19 +108,19 @@ def build(
 
 
 def _tools(target: Target) -> tuple[str, ...]:
-    """Of every target: a file can be found with what made it, and what could be compared with it."""
-    each = dict.fromkeys(name for each in (*BUILT_IN.values(), target) for name in each.distributions)
-    return ("torch", "numpy", *each, "pillow")
+    """Of every target: what made a file, and what could be compared with it."""
+    distributions = [name for each in (*BUILT_IN.values(), target) for name in each.distributions]
+    return ("torch", "numpy", *dict.fromkeys(distributions), "pillow")
 
 
-def _section(outcome: Outcome, handed: Handed | None) -> dict[str, Any]:
+def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
     """What the target itself records, under its name."""
     target = outcome.job.target
     if target.section is None:
         return {}
     passed = [each.artifact for each in outcome.stages if not isinstance(each.verdict, Rejected)]
     final = outcome.final.artifact if outcome.final else None
-    made = HandedOver(outcome.job, final, passed[-1] if passed else None, handed.place if handed else None)
+    made = HandedOver(outcome.job, final, passed[-1] if passed else None, placed.place if placed else None)
     return {target.name: msgspec.to_builtins(target.section().fill(made))}
 
 
@@ -143,10 +137,10 @@ def _model(reference: "ReferenceModel", batch: int | None, interface: Interface)
     }
 
 
-def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
+def _settings(placed: Placed, report: Report | None) -> dict[str, Any]:
     defaults = report.defaults if report else None
     return {
-        "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
+        "shipped": {"path": f"{placed.place}/{SETTINGS}", "sha256": placed.settings_sha256},
         "effective": attestation_record(report.attestation) if report and report.attestation else None,
         "defaults": None
         if defaults is None
@@ -174,14 +168,14 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict[str, Any]:
+def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> dict[str, Any]:
     verdict, artifact = result.verdict, result.artifact
     last = result is outcome.stages[-1]
     report = verdict.report
     return {
         "name": result.name,
         "artifact": {
-            "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
+            "path": f"{placed.place}/{artifact.path.name}" if placed and last else None,
             "format": artifact.format,
             "precision": artifact.precision.to_json(),
             "sha256": artifact.sha256,

@@ -1,1 +1,3 @@
-"""How an artifact is run: one adapter per thing that can run one."""
+"""How an artifact is run and read. Importing it enters every format's companion files, so that digests cover them."""
+
+import runtimes.registry  # noqa: F401

@@ -35,6 +35,9 @@ Format.COREML = Format("coreml")
 Format.NETWORK = Format("tensorrt-network")
 Format.ENGINE = Format("tensorrt")
 
+COMPANIONS: dict[str, str] = {}
+"""Suffix of an artifact's path -> suffix of the file beside it that belongs to it. The registry enters them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -133,10 +136,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (file for file in path.rglob("*") if file.is_file())
         return
     yield path
-    if path.suffix == ".xml":  # OpenVINO IR: the weights lie beside the graph
-        yield path.with_suffix(".bin")
-    if path.suffix == ".engine":  # TensorRT: what it was built from, and can be built from again
-        yield path.with_suffix(".onnx")
+    if path.suffix in COMPANIONS:
+        yield path.with_suffix(COMPANIONS[path.suffix])
 
 
 def digest(path: Path) -> str:

@@ -12,7 +12,8 @@ import pytest
 from efficientvit.weights.source import find_weights
 from export.pipeline import run as pipeline
 from runtimes.artifact import Artifact, digest
-from runtimes.coreml import evaluated, mlpackage, neural_engine
+from runtimes.coreml import evaluated, mlpackage, neural_engine, reader
+from runtimes.evaluator.program import Program
 from validation import self_check
 from validation.gates.rewrite import rewrite_gates
 from validation.judge import judge
@@ -38,7 +39,7 @@ def measured_once(of: Callable[[Artifact], bool] = lambda _: True) -> Iterator[p
         patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
         patch.setattr(pipeline, "judge", _judged_once(of))
         program = _parsed_once()
-        for module in (evaluated, mlpackage, neural_engine):
+        for module in (evaluated, mlpackage, neural_engine, reader):
             patch.setattr(module, "load_program", program)
         patch.setattr(self_check, "self_check", _once(SELF_CHECK))
         patch.setattr(self_check, "visibility", functools.cache(VISIBILITY))
@@ -63,11 +64,11 @@ def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     return judged
 
 
-def _parsed_once() -> Callable[[Path], mlpackage.Program]:
+def _parsed_once() -> Callable[[Path], Program]:
     """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, mlpackage.Program] = {}
+    known: dict[str, Program] = {}
 
-    def loaded(package: Path) -> mlpackage.Program:
+    def loaded(package: Path) -> Program:
         key = digest(package)
         program = known.pop(key, None) or LOAD_PROGRAM(package)
         known[key] = program

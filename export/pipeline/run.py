@@ -39,9 +39,8 @@ from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.neural_engine import readiness
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from runtimes.operators import count_operators
 from runtimes.precision import Precision
-from runtimes.registry import native_runtime, runtime_for
+from runtimes.registry import count_operators, native_runtime, runtime_for
 from runtimes.runtime import Evidence, Mode, Runtime
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame

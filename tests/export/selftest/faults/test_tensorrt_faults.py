@@ -38,16 +38,15 @@ from export.targets.registry import TARGETS
 from export.targets.tensorrt.build import LAYERS
 from export.targets.tensorrt.options import TensorRtOptions
 from runtimes.artifact import Artifact, Format, digest
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
-from runtimes.tensorrt import evaluated
+from runtimes.tensorrt import evaluated, reader
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
 from tests.once import measured_once
 from validation.gates.result import Gate
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
-from validation.int8 import layerwise
 from validation.reference import model as reference
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
@@ -181,7 +180,7 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             return network(load(artifact))
 
         monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
-        for module in (evaluated, layerwise):
+        for module in (evaluated, reader):
             monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoiled))
         request = Request(
             models=(MODEL,),

@@ -21,8 +21,8 @@ from export.bench.timm_export import export_stock, stock_model
 from export.bench.torch_export import fold_batch_norms
 from export.cache.store import Cache
 from export.exits import Exit, worst
+from export.folder.layout import SHIP
 from export.pipeline import run as pipeline
-from export.pipeline.manifest import SHIP
 from export.pipeline.outcome import Outcome
 from export.pipeline.schedule import default_at_once
 from export.pipeline.stage_cache import evaluations

@@ -10,7 +10,7 @@ from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench
 from export.folder.atomic import writing
-from export.pipeline.manifest import write_json
+from export.folder.layout import write_json
 
 
 def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
     from export.commands.explain import explain as look_into
-    from export.pipeline.manifest import blame_record, gates_record, layer_record
+    from export.folder.records import blame_record, gates_record, layer_record
 
     with console.console() as screen:
         with console.Live(screen) as live:
@@ -108,8 +108,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
       3    it could not be judged here, or these weights show nothing
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
-    from export.commands.judge import judge_file
-    from export.pipeline.manifest import judged_record
+    from export.commands.judge import judge_file, judged_record
     from runtimes.runtime import Evidence
     from validation.external.judge import Range, Scores
 
@@ -168,7 +167,7 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
       3    these weights show too little: parity on them would be vacuous
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
-    from export.pipeline.manifest import selftest_record
+    from export.selftest.record import selftest_record
     from export.selftest.run import selftest as plant_all
 
     with console.console() as screen:
@@ -212,8 +211,8 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
     from export.commands.diff import diff as compare
+    from export.commands.diff import diff_record
     from export.commands.fail_on import parse_fail_on
-    from export.pipeline.manifest import diff_record
 
     limits = parse_fail_on(fail_on)
     with console.console() as screen:

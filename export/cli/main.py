@@ -369,7 +369,7 @@ def verify(
     from export.cli import console, tables
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
-    from export.pipeline.manifest import gates_record
+    from export.folder.records import gates_record
     from export.request.evaluation import accuracy_record, evaluation
     from runtimes.runtime import Evidence
 

@@ -1,14 +1,16 @@
 """`vit-export diff OLD NEW`: what changed between two releases of a model, as far as more than noise shows it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from export.commands.fail_on import FailOn
 from export.folder.exported import Exported, open_exported
+from export.folder.records import number
 from export.pipeline.outcome import status_of
 from export.step import Step
 from runtimes.artifact import Artifact
@@ -85,6 +87,40 @@ def diff(old: Path, new: Path, *, time: bool = True, step: Step = lambda _: None
             old_ms, new_ms = f"{ratio.old_ms:.3f} ms", f"{ratio.new_ms:.3f} ms"
             findings.append(Finding("latency", old_ms, new_ms, ratio.slower, ratio.median - 1, interval))
     return Diff(old, new, tuple(findings), ratio, tuple(notes))
+
+
+def diff_record(found: Diff, failures: Sequence[Finding], code: int) -> dict[str, Any]:
+    """What `vit-export diff --json` prints."""
+    ratio = found.ratio
+    return {
+        "old": str(found.old),
+        "new": str(found.new),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "old": finding.old,
+                "new": finding.new,
+                "worse": finding.worse,
+                "growth": number(finding.growth),
+                "detail": finding.detail,
+                "fails": finding in failures,
+            }
+            for finding in found.findings
+        ],
+        "latency": None
+        if ratio is None
+        else {
+            "old_ms": ratio.old_ms,
+            "new_ms": ratio.new_ms,
+            "ratio": ratio.median,
+            "interval": [ratio.low, ratio.high],
+            "noise": ratio.noise,
+            "interleaved": ratio.interleaved,
+            "differs": ratio.differs,
+        },
+        "notes": list(found.notes),
+        "exit_code": code,
+    }
 
 
 class _Pair:

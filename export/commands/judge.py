@@ -8,6 +8,8 @@ from typing import Any
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
+from export.folder.records import blame_record, gates_record, port_record
+from export.pipeline.outcome import status_of
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
@@ -79,3 +81,30 @@ def judge_file(
         gates = found.verdict.report.gates
         blame = blame_artifact(foreign.artifact, reference, gates, feed=feed, output=foreign.output.name)
     return Judged(foreign, weights, check, found, blame)
+
+
+def judged_record(judged: Judged, code: int) -> dict[str, Any]:
+    """What `vit-export judge --json` prints."""
+    foreign, found, weights = judged.foreign, judged.found, judged.weights
+    artifact, report = foreign.artifact, found.verdict.report
+    return {
+        "file": str(artifact.path),
+        "sha256": artifact.sha256,
+        "format": artifact.format,
+        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size},
+        "batch": "dynamic" if artifact.batch is None else artifact.batch,
+        "input": {**port_record(foreign.image), "layout": "NHWC" if foreign.channels_last else "NCHW"},
+        "output": port_record(foreign.output),
+        "range": found.taken.range,
+        "range_recognized": found.taken.recognized,
+        "scores": found.taken.scores,
+        "precision": artifact.precision.to_json(),
+        "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
+        "vacuous": list(judged.check.failures),
+        "status": status_of(found.verdict),
+        "evidence": report.evidence,
+        "gates": gates_record(report.gates),
+        "notes": list(found.notes),
+        "blame": blame_record("judge", judged.blame),
+        "exit_code": code,
+    }

@@ -18,10 +18,9 @@ from export.device_kit.verdict import UnitVerdict, judge_unit
 from export.exits import Exit
 from export.folder.atomic import writing
 from export.folder.exported import Exported
-from export.pipeline.manifest import write_json
+from export.folder.layout import DEVICE_REPORTS, MANIFEST, write_json
 from runtimes.runtime import Evidence
 
-REPORTS = Path("evidence/device-reports")
 _NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validation/timing/latency.py has it
 
 
@@ -64,7 +63,7 @@ def attach(folder: Path, path: Path) -> Attachment:
     content = kit_of(exported)
     _require_this_kit(report, content)
     verdicts = [judge_unit(unit, exported, content) for unit in _units(report, content)]
-    place, batch = REPORTS / f"{report.sha256[:12]}.json", content.cases[-1].batch
+    place, batch = Path(DEVICE_REPORTS) / f"{report.sha256[:12]}.json", content.cases[-1].batch
     entries = [
         _entry(report, place, unit, verdict, batch) for unit, verdict in zip(report.units, verdicts, strict=True)
     ]
@@ -182,8 +181,8 @@ def _write(exported: Exported, report: DeviceReport, place: Path, entries: list[
         first = own[0] if own else len(kept)
         manifest["devices"] = [*kept[:first], *entries, *kept[first:]]
     with writing(exported.folder / place):
-        (exported.folder / REPORTS).mkdir(parents=True, exist_ok=True)
+        (exported.folder / DEVICE_REPORTS).mkdir(parents=True, exist_ok=True)
         replace_file(exported.folder / place, lambda part: part.write_bytes(report.content))
         if not again:
-            replace_file(exported.folder / "manifest.json", lambda part: write_json(part, manifest))
+            replace_file(exported.folder / MANIFEST, lambda part: write_json(part, manifest))
     return again

@@ -8,7 +8,7 @@ from typing import Any
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.images.labels import read_labels
 from efficientvit.spec import model_spec
-from export.pipeline.manifest import SCHEMA
+from export.folder.layout import MANIFEST, SCHEMA
 from runtimes.artifact import Artifact, Format, Interface, digest
 from runtimes.interface import labels_digest
 from runtimes.precision import Precision
@@ -70,7 +70,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         BadFolder: it is missing, no JSON, or of another schema.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -17,17 +17,15 @@ from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
 from export.cache.store import Cache, key_of
 from export.folder import atomic as folder
+from export.folder.layout import DEVICE_REPORTS, MANIFEST
 from export.request.request import Job, Request
 from export.targets.onnx.calibration import GOLDEN
 
 if TYPE_CHECKING:
     from export.pipeline.outcome import Outcome
 
-MANIFEST = "manifest.json"
 _EXPORT = "export"
 _KEPT = ("verified", "built")
-_DEVICES = "evidence/device-reports/"
-"""What `attach` puts into a folder afterwards, beside its entries in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
     """Every file as it was kept and no other; but devices may have reported since."""
     try:
         there = {path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file()}
-        if {name for name in there if not name.startswith(_DEVICES)} != set(files):
+        if {name for name in there if not name.startswith(f"{DEVICE_REPORTS}/")} != set(files):
             return False
         if any(file_digest(final / name) != sha256 for name, sha256 in files.items() if name != MANIFEST):
             return False

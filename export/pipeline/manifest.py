@@ -1,44 +1,30 @@
 """`manifest.json`: what was made, from what, and what was found. docs/manifest.md describes it."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.weights.source import Weights
 from export import __version__
+from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
+from export.folder.records import attestation_record, blame_record, gate_record, gates_record, number, port_record
 from export.pipeline.outcome import Outcome, StageResult, status_of
 from export.request.evaluation import accuracy_record
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.tensorrt.options import TensorRtOptions
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.host.machine import this_host, versions
-from runtimes.interface import Port, intended_ports, labels_digest
-from runtimes.runtime import Attestation, Evidence
-from validation.blame.ranking import Blame, LayerError
-from validation.gates.result import Gate, GateResult, KindError
+from runtimes.interface import intended_ports, labels_digest
+from runtimes.runtime import Evidence
 from validation.timing.latency import Timing
 from validation.verdict import Built, NotRun, Report, VerifiedArtifact
 
 if TYPE_CHECKING:
-    from export.commands.diff import Diff, Finding
-    from export.commands.judge import Judged
-    from export.selftest.run import SelfTest
     from validation.reference.model import ReferenceModel
     from validation.self_check import SelfCheck
 
-SCHEMA = 1
-SHIP, REJECTED = "ship", "evidence/rejected"
-SETTINGS, LABELS = "runtime-settings.json", "labels.txt"
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "tensorrt",
           "tensorrt_rtx_cu13", "pillow")  # fmt: skip
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Indented, keys in the record's own order, NaN refused: it is no JSON."""
-    path.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +76,12 @@ def build(
         "self_check": {
             "vacuous": check.vacuous,
             "failures": list(check.failures),
-            "input_share": _number(check.input_share),
-            "distinct_top1": _number(check.distinct_top1),
-            "float32_floor": _number(check.float32_floor),
-            "deploy_ratio": _number(check.deploy_ratio),
-            "least_visible": {"part": check.least_visible_name, "over_budget": _number(check.least_visible)},
-            "sham_over_budget": _number(check.sham_ratio),
+            "input_share": number(check.input_share),
+            "distinct_top1": number(check.distinct_top1),
+            "float32_floor": number(check.float32_floor),
+            "deploy_ratio": number(check.deploy_ratio),
+            "least_visible": {"part": check.least_visible_name, "over_budget": number(check.least_visible)},
+            "sham_over_budget": number(check.sham_ratio),
         },
         "preprocessing": golden.preprocessing.to_json(),
         "precision": None if artifact is None else artifact.precision.to_json(),
@@ -166,31 +152,8 @@ def _model(reference: "ReferenceModel", batch: int | None, interface: Interface)
         "image_size": spec.image_size,
         "classes": spec.classes,
         "batch": "dynamic" if batch is None else batch,
-        "inputs": [_port(port) for port in inputs],
-        "outputs": [_port(port) for port in outputs],
-    }
-
-
-_LAYOUTS = {2: "NC", 4: "NCHW"}
-
-
-def _port(port: Port) -> dict[str, Any]:
-    return {
-        "name": port.name,
-        "shape": list(port.shape),
-        "dtype": port.dtype,
-        "layout": _LAYOUTS.get(len(port.shape)),
-    }
-
-
-def _attestation(attestation: Attestation) -> dict[str, Any]:
-    return {
-        "runtime": attestation.runtime,
-        "version": attestation.version,
-        "precision": attestation.precision,
-        "threads": attestation.threads,
-        "isa": attestation.isa,
-        "settings": dict(attestation.settings),
+        "inputs": [port_record(port) for port in inputs],
+        "outputs": [port_record(port) for port in outputs],
     }
 
 
@@ -198,10 +161,10 @@ def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
     defaults = report.defaults if report else None
     return {
         "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
-        "effective": _attestation(report.attestation) if report and report.attestation else None,
+        "effective": attestation_record(report.attestation) if report and report.attestation else None,
         "defaults": None
         if defaults is None
-        else {"effective": _attestation(defaults.attestation), "gate": _gate(defaults.gate)},
+        else {"effective": attestation_record(defaults.attestation), "gate": gate_record(defaults.gate)},
     }
 
 
@@ -262,184 +225,6 @@ def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict
     }
 
 
-def blame_record(stage: str | None, blame: Blame | None) -> dict[str, Any] | None:
-    """The stage, and the layers and constants that are likely at fault, the likeliest first."""
-    if blame is None:
-        return None
-    return {
-        "stage": stage,
-        "note": blame.note,
-        "suspects": [
-            {
-                "module": suspect.module,
-                "constant": suspect.constant,
-                "layer": None if suspect.layer is None else layer_record(suspect.layer),
-                "cause": suspect.cause,
-                "says": str(suspect),
-            }
-            for suspect in blame.suspects
-        ],
-    }
-
-
-def judged_record(judged: "Judged", code: int) -> dict[str, Any]:
-    """What `vit-export judge --json` prints."""
-    foreign, found, weights = judged.foreign, judged.found, judged.weights
-    artifact, report = foreign.artifact, found.verdict.report
-    return {
-        "file": str(artifact.path),
-        "sha256": artifact.sha256,
-        "format": artifact.format,
-        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size},
-        "batch": "dynamic" if artifact.batch is None else artifact.batch,
-        "input": {**_port(foreign.image), "layout": "NHWC" if foreign.channels_last else "NCHW"},
-        "output": _port(foreign.output),
-        "range": found.taken.range,
-        "range_recognized": found.taken.recognized,
-        "scores": found.taken.scores,
-        "precision": artifact.precision.to_json(),
-        "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
-        "vacuous": list(judged.check.failures),
-        "status": status_of(found.verdict),
-        "evidence": report.evidence,
-        "gates": gates_record(report.gates),
-        "notes": list(found.notes),
-        "blame": blame_record("judge", judged.blame),
-        "exit_code": code,
-    }
-
-
-def selftest_record(found: "SelfTest") -> dict[str, Any]:
-    """What `vit-export selftest --json` prints."""
-    blamed, of = found.blamed
-    return {
-        "weights": {"source": found.weights.source, "sha256": found.weights.sha256, "trained": found.weights.trained},
-        "seed": found.seed,
-        "vacuous": list(found.check.failures),
-        "kinds": found.kinds,
-        "planted": len(found.detections),
-        "caught": sum(each.caught for each in found.detections),
-        "missed": len(found.missed),
-        "invisible": len(found.invisible),
-        "blamed": {"right": blamed, "of": of},
-        "healthy": [
-            {
-                "target": each.target,
-                "variant": each.variant,
-                "stage": each.stage,
-                "passed": each.passed,
-                "why": each.why,
-            }
-            for each in found.healthy
-        ],
-        "faults": [
-            {
-                "name": each.name,
-                "says": each.says,
-                "target": each.target,
-                "variant": each.variant,
-                "stage": each.stage,
-                "seen_by": list(each.seen_by),
-                "blamed": each.blamed,
-                "effect_over_budget": _number(each.effect),
-            }
-            for each in found.detections
-        ],
-        "wrong_inputs": {each.name: _number(each.effect) for each in found.inputs},
-        "unplanted": list(found.unplanted),
-        "exit_code": int(found.code),
-    }
-
-
-def diff_record(found: "Diff", failures: Sequence["Finding"], code: int) -> dict[str, Any]:
-    """What `vit-export diff --json` prints."""
-    ratio = found.ratio
-    return {
-        "old": str(found.old),
-        "new": str(found.new),
-        "findings": [
-            {
-                "kind": finding.kind,
-                "old": finding.old,
-                "new": finding.new,
-                "worse": finding.worse,
-                "growth": _number(finding.growth),
-                "detail": finding.detail,
-                "fails": finding in failures,
-            }
-            for finding in found.findings
-        ],
-        "latency": None
-        if ratio is None
-        else {
-            "old_ms": ratio.old_ms,
-            "new_ms": ratio.new_ms,
-            "ratio": ratio.median,
-            "interval": [ratio.low, ratio.high],
-            "noise": ratio.noise,
-            "interleaved": ratio.interleaved,
-            "differs": ratio.differs,
-        },
-        "notes": list(found.notes),
-        "exit_code": code,
-    }
-
-
-def layer_record(layer: LayerError) -> dict[str, Any]:
-    """One layer against the model's float64."""
-    return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "module": layer.module,
-        "error": _number(layer.error),
-        "floor": _number(layer.floor),
-        "passed": layer.passed,
-        "low": _number(layer.low),
-        "high": _number(layer.high),
-    }
-
-
-def gates_record(results: tuple[GateResult, ...]) -> dict[str, Any]:
-    """Every gate by name; None of those that were not tried."""
-    by_name = {result.gate: _gate(result) for result in results}
-    return {str(gate): by_name.get(gate) for gate in Gate}
-
-
-def _gate(result: GateResult) -> dict[str, Any]:
-    return {
-        "passed": result.passed,
-        "worst": _number(result.worst),
-        "budget": _number(result.budget),
-        "floor": _number(result.floor),
-        "kind": result.kind,
-        "detail": result.detail,
-        "warning": result.warning,
-        "kinds": [_kind(kind) for kind in result.kinds],
-    }
-
-
-def _kind(kind: KindError) -> dict[str, Any]:
-    return {
-        "kind": kind.kind,
-        "worst": _number(kind.worst),
-        "worst_image": kind.worst_image,
-        "floor": _number(kind.floor),
-        "budget": _number(kind.budget),
-        "error_over_floor": _number(kind.worst / kind.floor),
-        "max_abs": _number(kind.max_abs),
-        "cosine": _number(kind.cosine),
-        "snr_db": _number(kind.snr_db),
-        "kl_nats": _number(kind.kl_nats),
-    }
-
-
-def _number(value: float | None) -> float | str | None:
-    """JSON has no NaN or infinity; they are written by name, so that they are not mistaken for a missing value."""
-    if value is None or math.isfinite(value):
-        return value
-    return str(value)
-
-
 def _timing(timing: Timing | None, reason: str | None) -> dict[str, Any]:
     if timing is None:
         return {"measured": False, "reason": reason or "the export did not get that far"}
@@ -455,6 +240,6 @@ def _timing(timing: Timing | None, reason: str | None) -> dict[str, Any]:
         "warm_up_runs": timing.warm_up_runs,
         "warm_up_stable": timing.warm_up_stable,
         "peak_memory_bytes": timing.peak_memory_bytes,
-        "effective": _attestation(timing.attestation),
+        "effective": attestation_record(timing.attestation),
         "samples_ns": list(timing.samples_ns),
     }

@@ -21,6 +21,7 @@ from export.cache.store import Cache
 from export.device_kit.formats import has_kit
 from export.device_kit.kit import write_kit
 from export.folder import atomic as folder
+from export.folder.layout import LABELS, MANIFEST, REJECTED, SETTINGS, SHIP, write_json
 from export.pipeline import manifest
 from export.pipeline.outcome import Outcome, Rewrite, StageResult, status_of
 from export.pipeline.stage_cache import StageCache, evaluations
@@ -391,12 +392,12 @@ class _Bench:
             evidence.mkdir()
             handed = None
             if outcome.final is not None:
-                place = manifest.SHIP if good else manifest.REJECTED
+                place = SHIP if good else REJECTED
                 handed = self._fill(outcome.final.artifact, partial, place, evidence)
             record = manifest.build(
                 outcome, self._weights, self._reference, self.check, command, self._request.required, handed
             )
-            manifest.write_json(partial / "manifest.json", record)
+            write_json(partial / MANIFEST, record)
             if self._request.report:
                 progress.step(f"{outcome.slug}: report")
                 with output_capture.into(self._log), _aside():
@@ -442,14 +443,14 @@ class _Bench:
         target.mkdir()
         artifact.copied_to(target)
         settings = dict(native_runtime(artifact.format).shipped_settings(artifact))
-        manifest.write_json(target / manifest.SETTINGS, settings)
+        write_json(target / SETTINGS, settings)
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
-            (target / manifest.LABELS).write_text(text, encoding="utf-8")
+            (target / LABELS).write_text(text, encoding="utf-8")
         if artifact.format == Format.ENGINE:
             shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
         file.save(self._reference_for(artifact), evidence)
-        return manifest.Handed(place, digest(target / manifest.SETTINGS), digest(evidence / file.REFERENCE))
+        return manifest.Handed(place, digest(target / SETTINGS), digest(evidence / file.REFERENCE))
 
 
 def _operators(artifact: Artifact) -> int | None:

@@ -15,7 +15,7 @@ import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
 from export.device_kit.kit import write_kit
-from export.pipeline.manifest import write_json
+from export.folder.layout import write_json
 from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind

@@ -92,7 +92,7 @@ def test_a_target_that_is_not_installed_is_left_out_and_told(monkeypatch: pytest
 
 def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str]) -> None:
     from export.cli import console, tables
-    from export.pipeline.manifest import selftest_record
+    from export.selftest.record import selftest_record
 
     with console.console() as screen:
         tables.show_selftest(screen, found)

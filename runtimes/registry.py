@@ -95,6 +95,12 @@ def row_of(file_format: Format) -> Row:
     return _loaded(installed[file_format])
 
 
+def known_format(name: str) -> Format:
+    """The format of this name, its companion files entered. Raises as `row_of` does."""
+    row_of(Format(name))
+    return Format(name)
+
+
 def _installed() -> Mapping[Format, EntryPoint]:
     found: dict[Format, EntryPoint] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):

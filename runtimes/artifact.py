@@ -35,8 +35,12 @@ Format.COREML = Format("coreml")
 Format.NETWORK = Format("tensorrt-network")
 Format.ENGINE = Format("tensorrt")
 
-COMPANIONS: dict[str, str] = {}
-"""Suffix of an artifact's path -> suffix of the file beside it that belongs to it. The registry enters them."""
+COMPANIONS = {".xml": ".bin", ".engine": ".onnx"}
+"""Suffix of an artifact's path -> suffix of the file beside it that belongs to it.
+
+Those of the built-in formats stand here, since a digest must not depend on which modules are imported; those of
+installed packages are entered with their rows (runtimes/registry.py).
+"""
 
 
 @dataclass(frozen=True, slots=True)

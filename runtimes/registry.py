@@ -41,7 +41,7 @@ class Row:
     `runtimes`: in order of preference; the first that is available on this host gives the verdict.
     `reader`: None where its files cannot be read, only run.
     `intermediate`: judges a file that another runtime is going to optimize, by what the file says.
-    `companions`: suffix of the artifact's path -> suffix of a second file beside it that belongs to it.
+    `companions`: entered into `runtimes.artifact.COMPANIONS`; for formats of installed packages.
     `external_suffix`: of files of other tools that `vit-export judge` accepts; none if empty.
     """
 
@@ -57,14 +57,11 @@ BUILT_IN: Mapping[Format, Row] = {
     Format.ONNX: Row(
         (OnnxRuntime(),), OnnxReader(), intermediate=OnnxRuntime(optimized=False), external_suffix=".onnx"
     ),
-    Format.OPENVINO: Row((OpenVino(),), OpenVinoReader(), companions={".xml": ".bin"}, external_suffix=".xml"),
+    Format.OPENVINO: Row((OpenVino(),), OpenVinoReader(), external_suffix=".xml"),
     Format.COREML: Row((CoreMl(), MilEvaluator()), CoreMlReader(), external_suffix=".mlpackage"),
     Format.NETWORK: Row((TrtNetwork(),), NetworkReader()),
-    Format.ENGINE: Row((TensorRt(), TrtNetwork()), NetworkReader(), companions={".engine": ".onnx"}),
+    Format.ENGINE: Row((TensorRt(), TrtNetwork()), NetworkReader()),
 }
-
-for _row in BUILT_IN.values():
-    COMPANIONS.update(_row.companions)
 
 
 def formats() -> Mapping[Format, Row]:

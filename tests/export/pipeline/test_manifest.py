@@ -9,12 +9,12 @@ import jsonschema
 import pytest
 
 from export.pipeline import run as pipeline
-from export.pipeline.stages import STAGES
 from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
 from runtimes.registry import BUILT_IN
+from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
 from validation.gates.result import Gate
 

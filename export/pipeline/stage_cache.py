@@ -14,8 +14,9 @@ from export.cache.fingerprint import key_of
 from export.cache.store import Cache
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
-from runtimes.artifact import Artifact, Format, Interface
+from runtimes.artifact import Artifact, Interface
 from runtimes.precision import Precision
+from runtimes.registry import known_format
 
 if TYPE_CHECKING:
     from export.cache.store import Entry
@@ -115,7 +116,7 @@ def _artifact(entry: "Entry", path: Path, shop: Workshop, source: Artifact | Non
     image_input, labels, metadata = record["interface"]
     return Artifact(
         path=path,
-        format=Format(record["format"]),
+        format=known_format(record["format"]),
         precision=Precision.from_json(record["precision"]),
         model=shop.deploy.spec,
         batch=record["batch"],

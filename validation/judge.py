@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import ArtifactChanged, BrokenArtifact, VitExportError
 from runtimes.artifact import Artifact, Format, digest
-from runtimes.constants import read_constants
 from runtimes.coreml.neural_engine import readiness
-from runtimes.interface import intended_ports, read_metadata, read_ports
-from runtimes.operators import unexpected_operators
+from runtimes.interface import intended_ports
 from runtimes.precision import Dtype
-from runtimes.registry import native_runtime
+from runtimes.registry import native_runtime, read_constants, read_metadata, read_ports, unexpected_operators
 from runtimes.runtime import Answer, Attestation, Evidence, Mode, Runtime, Session
 from runtimes.tensorrt.evaluated import typed_onnx
 from validation.accuracy.top1 import AccuracyTest

@@ -15,9 +15,8 @@ from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.target import Job, Stage
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
-from runtimes.operators import count_operators
 from runtimes.precision import Precision
-from runtimes.registry import native_runtime, runtime_for
+from runtimes.registry import count_operators, native_runtime, runtime_for
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite

@@ -36,10 +36,9 @@ from export.targets.onnx.calibration import GOLDEN
 from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact, digest
-from runtimes.constants import read_constants
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from runtimes.layers import Layer, Layers, Values, open_layers
-from runtimes.registry import runtime_for
+from runtimes.reader import Layer, Layers, Values
+from runtimes.registry import open_layers, read_constants, runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame

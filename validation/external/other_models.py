@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from runtimes.artifact import Artifact
-from runtimes.operators import unexpected_operators
 from runtimes.precision import Dtype, Precision
+from runtimes.registry import unexpected_operators
 from runtimes.runtime import Mode, Runtime
 from validation.gates import result as gates
 from validation.inputs.golden_set import GoldenSet

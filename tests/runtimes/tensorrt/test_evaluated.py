@@ -22,13 +22,12 @@ from export.targets.target import Job
 from export.targets.tensorrt.options import TensorRtOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
-from runtimes.constants import read_constants
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.host import packages
-from runtimes.interface import intended_ports, read_ports
+from runtimes.interface import intended_ports
 from runtimes.onnx.runtime import OnnxRuntime
-from runtimes.operators import count_operators, unexpected_operators
 from runtimes.precision import Dtype
+from runtimes.registry import count_operators, read_constants, read_ports, unexpected_operators
 from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
@@ -262,7 +261,7 @@ def test_without_either_product_it_says_how_to_get_one(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, "find_spec", lambda _: None)
     reason = TrtNetwork().unavailable()
     assert reason is not None
-    assert "vit-export[tensorrt]" in reason
+    assert "[tensorrt]" in reason
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "mobilevit_xxs"])

@@ -37,17 +37,16 @@ from export.targets.target import Job, Make
 from export.targets.tensorrt.options import LAYERS, TensorRtOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, digest
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
-from runtimes.tensorrt import evaluated
+from runtimes.tensorrt import evaluated, reader
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
 from tests.once import Models, measured_once
 from tests.stages import STAGES
 from validation.gates.result import Gate
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
-from validation.int8 import layerwise
 from validation.reference import model as reference
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
@@ -179,7 +178,7 @@ def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatc
             assert network is not None
             return network(load(artifact))
 
-        for module in (evaluated, layerwise):
+        for module in (evaluated, reader):
             monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoiled))
         request = Request(
             models=(MODEL,),

@@ -36,12 +36,15 @@ from export.targets.registry import TARGETS
 from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, Interface
-from runtimes.constants import source_name
 from runtimes.coreml.evaluated import MilEvaluator
-from runtimes.coreml.mlpackage import Constant, load_program
+from runtimes.coreml.mlpackage import load_program
+from runtimes.coreml.operators import MIL
+from runtimes.coreml.reader import source_name
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
-from runtimes.interface import OUTPUT, read_ports
+from runtimes.evaluator.program import Constant
+from runtimes.interface import OUTPUT
 from runtimes.precision import PALETTE_BITS, Dtype, Precision
+from runtimes.registry import read_ports
 from runtimes.runtime import Mode
 from tests.stages import STAGES
 from validation.gates.result import Gate, precision_budget
@@ -268,7 +271,7 @@ def _worst_db(artifact: Artifact, shop: Workshop, jpegs: Path) -> float:
     """Over the photographs, fed as Core ML feeds them: in the order of colors that the package asks for."""
     pixels = _pixels(jpegs, shop.deploy.spec.image_size)
     ((port,), _) = read_ports(artifact)
-    evaluator = Evaluator(load_program(artifact.path), Arithmetic.FLOAT32, (OUTPUT,))
+    evaluator = Evaluator(load_program(artifact.path), Arithmetic.FLOAT32, MIL, (OUTPUT,))
     fed = [np.moveaxis(image[..., ::-1] if port.dtype == "BGR" else image, 2, 0)[None] for image in pixels]
     logits = np.concatenate([evaluator({"image": image.astype(np.float32)})[OUTPUT].numpy() for image in fed])
     return snr_db(relative_error(logits, _right(shop.weights.model, pixels)).max())

@@ -233,8 +233,10 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.targets.onnx.opsets import DEFAULT_OPSET
     from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
     fields = ("resize", "interpolation", "mean", "std")
+    budgets = Budgets(options["quality_budget"], options["accuracy_budget"], options["ane_budget"])
     return Request(
         models=models,
         targets=options["targets"] or ("onnx",),
@@ -255,7 +257,6 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
             labels=options["labels"],
             ios=int(options["ios"] or 15),
             weights=compression(int(options["weights_bits"] or 0) or None, options["weights_method"]),
-            ane_budget=options["ane_budget"],
             author=options["author"],
             license=options["license_"],
         ),
@@ -265,9 +266,9 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
             timing_cache=options["timing_cache"],
         ),
         calibrate=options["calibrate"],
-        quality_budget=options["quality_budget"],
+        budgets=budgets,
         kit=not options["no_kit"],
-        evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
+        evaluation=evaluation(options["eval_folder"], budgets),
         int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
     )
 
@@ -372,10 +373,12 @@ def verify(
     from export.folder.records import gates_record
     from export.request.evaluation import accuracy_record, evaluation
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
+    budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
         options["eval_folder"],
-        options["accuracy_budget"],
+        budgets,
         labels=options["labels"],
         skip_bad_photos=options["skip_bad_photos"],
     )
@@ -386,7 +389,7 @@ def verify(
             verification = judge_again(
                 folder,
                 weights,
-                quality_budget,
+                budgets,
                 live.step,
                 asked=asked,
                 labels=options["labels"],

@@ -9,7 +9,6 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.records import blame_record, gates_record, port_record
-from export.pipeline.outcome import status_of
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
@@ -20,7 +19,7 @@ from validation.inputs.golden_set import merge
 from validation.inputs.photos import photos
 from validation.inputs.synthetic import synthetic
 from validation.self_check import SelfCheck, criteria_of, self_check
-from validation.verdict import Rejected
+from validation.verdict import Rejected, status_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from efficientvit.weights.source import Weights
 from export import __version__
 from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
 from export.folder.records import attestation_record, blame_record, gate_record, gates_record, number, port_record
-from export.pipeline.outcome import Outcome, StageResult, status_of
+from export.pipeline.outcome import Outcome, StageResult
 from export.request.evaluation import accuracy_record
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.tensorrt.options import TensorRtOptions
@@ -17,7 +17,7 @@ from runtimes.host.machine import this_host, versions
 from runtimes.interface import intended_ports, labels_digest
 from runtimes.runtime import Evidence
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Report, VerifiedArtifact
+from validation.verdict import Built, NotRun, Report, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
     from validation.reference.model import ReferenceModel
@@ -103,7 +103,7 @@ def build(
         "blame": blame_record(outcome.rejected_stage, outcome.blame),
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
         "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
-        "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
+        "coreml": _coreml(outcome.job.coreml, outcome, handed, reference.budgets.readiness),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
         "accuracy": accuracy_record(report.accuracy if report else None),
@@ -112,7 +112,11 @@ def build(
     }
 
 
-def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> dict[str, Any]:
+def _coreml(
+    options: CoreMlOptions | None, outcome: Outcome, handed: Handed | None, budget: float | None
+) -> dict[str, Any] | None:
+    if options is None:
+        return None
     artifact, ready = outcome.final.artifact if outcome.final else None, outcome.readiness
     labels = artifact.interface.labels if artifact else ()
     return {
@@ -129,7 +133,7 @@ def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> 
             "share_by_macs": ready.share,
             "macs": ready.macs,
             "violations": list(ready.violations),
-            "budget": options.ane_budget,
+            "budget": budget,
         },
     }
 

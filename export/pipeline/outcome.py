@@ -13,20 +13,7 @@ from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import GateResult
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
-
-
-def status_of(verdict: Verdict) -> str:
-    """`verified`, `built`, `rejected` or `not_run`."""
-    match verdict:
-        case VerifiedArtifact():
-            return "verified"
-        case Built():
-            return "built"
-        case Rejected():
-            return "rejected"
-        case NotRun():
-            return "not_run"
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact, status_of
 
 
 @dataclass(frozen=True, slots=True)

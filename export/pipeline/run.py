@@ -23,7 +23,7 @@ from export.device_kit.kit import write_kit
 from export.folder import atomic as folder
 from export.folder.layout import LABELS, MANIFEST, REJECTED, SETTINGS, SHIP, write_json
 from export.pipeline import manifest
-from export.pipeline.outcome import Outcome, Rewrite, StageResult, status_of
+from export.pipeline.outcome import Outcome, Rewrite, StageResult
 from export.pipeline.stage_cache import StageCache, evaluations
 from export.pipeline.stages import SHARED, STAGES, Workshop
 from export.progress import Progress
@@ -47,6 +47,7 @@ from runtimes.runtime import Evidence, Mode, Runtime
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
+from validation.budgets import Budgets
 from validation.gates.rewrite import rewrite_gates
 from validation.inputs.golden_set import GoldenSet, merge
 from validation.inputs.photos import photos
@@ -56,11 +57,12 @@ from validation.judge import built, judge, within_quality
 from validation.reference import file
 from validation.reference.memo import remembering
 from validation.timing.latency import Timing, TimingPlan, benchmark
-from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
     from validation.accuracy.top1 import AccuracyTest
-    from validation.reference.model import Reference, ReferenceModel
+    from validation.reference.model import ReferenceModel
+    from validation.reference.reference import Reference
 
 
 def run(
@@ -166,11 +168,12 @@ class _Bench:
                 weights,
                 preprocessing,
                 request.coreml.labels,
+                request.budgets,
                 skip_bad=request.skip_bad_photos,
                 step=progress.step,
             )
         golden = _golden(request, preprocessing)
-        reference = ReferenceModel(weights.model, golden, request.quality_budget)
+        reference = ReferenceModel(weights.model, golden, request.budgets)
         shop = Workshop(weights, reference, scratch / model)
         log = scratch / f"{model}.log"
         bench = cls(request, weights, reference, shop, cache, log, labeled)
@@ -326,14 +329,14 @@ class _Bench:
                     return built(artifact, before)
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
-        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
+        budgets = self._request.budgets if last else Budgets()
         runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format is artifact.format)
         reference = self._reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
         labeled = self._labeled if ships else None
         defaults = last and self._request.defaults
-        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
+        return judge(artifact, reference, runtime, budgets, defaults=defaults, labeled=labeled)
 
     def _reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
         """What calibration found was judged at the stage that did it, and binds those after it."""

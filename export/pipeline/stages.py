@@ -17,8 +17,8 @@ from export.targets.tensorrt import build
 from runtimes.artifact import Artifact, Interface
 from runtimes.precision import Precision
 from runtimes.runtime import Array
-from validation.gates.constants import digests
 from validation.inputs.photos import photos
+from validation.reference.constants import digests
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

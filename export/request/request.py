@@ -18,6 +18,7 @@ from export.targets.tensorrt.options import TensorRtOptions
 from runtimes.artifact import Format
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Evidence
+from validation.budgets import Budgets
 
 _LARGEST_BATCH = 1024
 DYNAMIC = "dynamic"
@@ -83,7 +84,7 @@ class Request:
     coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
     tensorrt: TensorRtOptions = field(default_factory=TensorRtOptions)
     calibrate: str | None = None
-    quality_budget: float | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     kit: bool = True
     report: bool = True
     defaults: bool = True
@@ -139,7 +140,8 @@ class Request:
         self.int8.require_used(jobs)
         # Labels say what the folders of --eval are, too.
         coreml = replace(self.coreml, labels=None) if self.evaluation is not None else self.coreml
-        if coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
+        asked = coreml != CoreMlOptions() or self.budgets.readiness is not None
+        if asked and not any(job.coreml for job in jobs):
             raise BadOption(
                 "options for Core ML packages, and none is to be made",
                 expected="-t coreml",
@@ -153,16 +155,7 @@ class Request:
                 got=f"-t {' -t '.join(self.targets)}",
                 next_step="add -t tensorrt, or leave --sm, --profile and --timing-cache out",
             )
-        if self.quality_budget is None:
-            return
-        if not 0 < self.quality_budget < float("inf"):
-            raise BadOption(
-                "--quality-budget is a relative error",
-                expected="above 0",
-                got=str(self.quality_budget),
-                next_step="leave it out for a third of what an answer costs that ignores the image",
-            )
-        if not any(job.plan[-1][1].weights.compressed for job in jobs):
+        if self.budgets.quality is not None and not any(job.plan[-1][1].weights.compressed for job in jobs):
             raise BadOption(
                 "--quality-budget is for compressed weights",
                 expected="--weights-bits, or -p int8",

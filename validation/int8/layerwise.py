@@ -1,10 +1,10 @@
-"""A quantized network, layer by layer, each fed what the oracle computed: what the layer itself makes of it.
+"""Layer-wise comparison of a quantized network: each layer runs on reference inputs and is compared with the oracle.
 
 End to end even two right evaluations of one Q/DQ graph part ways: a rounding tie tips an integer over, and the next
-layers carry it on. Fed the oracle's own inputs, a layer can only be off by its own doing. The oracle is ONNX Runtime
+layers carry it on. On the oracle's own inputs a layer can only be off by its own doing. The oracle is ONNX Runtime
 with its optimizations off, on the typed ONNX file; what is compared with it is a network that TensorRT parsed, or the
-same file with ONNX Runtime's optimizations on, taken apart between its quantizers. Of an IR it is the IR's own graph
-with each rounding spelled out, in float32; what is compared is the IR as it ships, taken apart in the same way.
+same file with ONNX Runtime's optimizations on, split into subgraphs at its quantizers. Of an IR the oracle is the IR's
+own graph with each rounding spelled out, in float32; what is compared is the IR as it ships, split in the same way.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class LayerDeviation:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class LayerComparison:
     """Every layer, and which of its `products` ran in another kernel than they do in the whole."""
 
     layers: tuple[LayerDeviation, ...]
@@ -51,77 +51,72 @@ class Taught:
     products: int = 0
 
 
-def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation, ...]:
-    """The layers of `taught`."""
-    return taught(artifact, images).layers
-
-
-def taught(artifact: Artifact, images: Array) -> Taught:
+def compare_layers(artifact: Artifact, images: Array) -> LayerComparison:
     """Every tensor that the network and the ONNX file share, on (n, 3, S, S) images, a batch at a time.
 
     Of an ONNX file and of an IR, every integer tensor between two kernels and the result.
 
     Raises:
-        BrokenArtifact: the network holds what is not known here.
+        BrokenArtifact: the network holds something unknown.
     """
     batch = artifact.batch or 1
     found: dict[str, LayerDeviation] = {}
-    lesson = _LESSONS.get(artifact.format, _network)(artifact, found)
+    comparison = _COMPARISONS.get(artifact.format, _network)(artifact, found)
     parts = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     for part in parts:
-        lesson.teach(part, 1 / len(parts))
-    return Taught(tuple(found.values()), lesson.other_kernels, lesson.products)
+        comparison.add(part, 1 / len(parts))
+    return LayerComparison(tuple(found.values()), comparison.other_kernels, comparison.products)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
-    """`teach`: a batch of images and its share of all -> what was found of each layer is added up."""
+class _Comparison:
+    """`add`: compare on a batch of images, which counts by its share of all images."""
 
-    teach: Callable[[Array, float], None]
+    add: Callable[[Array, float], None]
     other_kernels: tuple[str, ...] = ()
     products: int = 0
 
 
-def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Comparison:
     oracle = OnnxTensors(typed_onnx(artifact))
     program = load_network(artifact)
     evaluator = Evaluator(program, Arithmetic.DECLARED, language=LAYERS)
     (image,) = program.inputs
 
-    def teach(part: Array, weight: float) -> None:
+    def add(part: Array, weight: float) -> None:
         evaluator({image: torch.tensor(part)}, exchange=partial(_exchange, found, oracle(part), weight))
 
-    return _Lesson(teach)
+    return _Comparison(add)
 
 
-def _onnx(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+def _onnx(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Comparison:
     oracle = OnnxTensors(typed_onnx(artifact))
     model = load_onnx(artifact.path)
     image = model.graph.input[0].name
     apart = OnnxApart(model)
 
-    def teach(part: Array, weight: float) -> None:
+    def add(part: Array, weight: float) -> None:
         right = oracle(part)
         _see_all(found, apart({**right, image: part}), right, weight)
 
-    return _Lesson(teach)
+    return _Comparison(add)
 
 
-def _openvino(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
+def _openvino(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Comparison:
     oracle, apart = OpenVinoTensors(artifact.path), OpenVinoApart(artifact.path)
 
-    def teach(part: Array, weight: float) -> None:
+    def add(part: Array, weight: float) -> None:
         right = oracle(part)
         _see_all(found, apart(part, right), right, weight)
 
-    return _Lesson(teach, apart.other_kernels, apart.products)
+    return _Comparison(add, apart.other_kernels, apart.products)
 
 
-_LESSONS: Mapping[Format, Callable[[Artifact, dict[str, LayerDeviation]], _Lesson]] = {
+_COMPARISONS: Mapping[Format, Callable[[Artifact, dict[str, LayerDeviation]], _Comparison]] = {
     Format.ONNX: _onnx,
     Format.OPENVINO: _openvino,
 }
-"""Files of a network that TensorRT parsed are taught by its evaluator."""
+"""Other formats: networks that TensorRT parsed, in its evaluator."""
 
 
 def _see_all(found: dict[str, LayerDeviation], given: Tensors, right: Tensors, weight: float) -> None:

@@ -17,8 +17,8 @@ from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 from runtimes.tensorrt.evaluated import typed_onnx
 from runtimes.tensors import extremes
-from validation.gates.constants import digests
-from validation.reference.model import Reference
+from validation.reference.constants import digests
+from validation.reference.reference import Reference
 
 
 class Calibrated(Protocol):

@@ -23,7 +23,6 @@ class CoreMlOptions:
     """One package's interface and form.
 
     `labels`: what `--labels` was given, None for its default. `weights`: None, or how large weights are compressed.
-    `ane_budget`: the least share of the work that must be fit for the Neural Engine, None to only report it.
 
     Raises:
         BadOption: a value out of range, or two that exclude each other.
@@ -33,7 +32,6 @@ class CoreMlOptions:
     labels: str | None = None
     ios: int = 15
     weights: Dtype | None = None
-    ane_budget: float | None = None
     author: str | None = None
     license: str | None = None
 
@@ -52,13 +50,6 @@ class CoreMlOptions:
                 expected=f"--ios {OLDEST_COMPRESSED} or later",
                 got=f"--ios {self.ios}",
                 next_step=f"add --ios {OLDEST_COMPRESSED}, or leave --weights-bits out for devices on iOS {self.ios}",
-            )
-        if self.ane_budget is not None and not 0 < self.ane_budget <= 1:
-            raise BadOption(
-                "--ane-budget is a share",
-                expected="above 0, at most 1",
-                got=f"{self.ane_budget}",
-                next_step="for 95 % of the work write --ane-budget 0.95",
             )
         if self.labels is not None and self.labels not in (IMAGENET, NONE):
             read_labels(Path(self.labels))

@@ -15,9 +15,7 @@ from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.external.judge import ForeignVerdict, Range, Scores, judge_foreign, network_input
-from validation.inputs.golden_set import merge
-from validation.inputs.photos import photos
-from validation.inputs.synthetic import synthetic
+from validation.inputs.photos import golden_images
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Rejected, status_of
 
@@ -67,9 +65,8 @@ def judge_file(
     size = foreign.artifact.model.image_size
     weights = known if known.model.spec.image_size == size else find_weights(weights_option, model, size)
     contract = Preprocessing(image_size=size, **(preprocessing or {}))
-    images = synthetic(contract) if golden is None else merge(photos(golden, contract), synthetic(contract))
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, images)
+    reference = ReferenceModel(weights.model, golden_images(golden, contract))
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.weights.source import Weights
 from export import __version__
 from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
 from export.folder.records import attestation_record, blame_record, gate_record, gates_record, number, port_record
 from export.pipeline.outcome import Outcome, StageResult
+from export.pipeline.prepare import Prepared
 from export.request.evaluation import accuracy_record
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.tensorrt.options import TensorRtOptions
@@ -21,14 +21,13 @@ from validation.verdict import Built, NotRun, Report, VerifiedArtifact, status_o
 
 if TYPE_CHECKING:
     from validation.reference.model import ReferenceModel
-    from validation.self_check import SelfCheck
 
 _TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "tensorrt",
           "tensorrt_rtx_cu13", "pillow")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class Placed:
     """What was put into the folder: where the artifact lies in it, and the digests of what lies beside it."""
 
     place: str
@@ -42,18 +41,13 @@ class Handed:
 
 
 def build(
-    outcome: Outcome,
-    weights: Weights,
-    reference: "ReferenceModel",
-    check: "SelfCheck",
-    command: tuple[str, ...],
-    required: Evidence,
-    handed: Handed | None,
+    outcome: Outcome, model: Prepared, command: tuple[str, ...], required: Evidence, placed: Placed | None
 ) -> dict[str, Any]:
     """The manifest of one artifact's folder; every path in it is relative to that folder."""
     final = outcome.final
     artifact = final.artifact if final else None
     report = final.report if final else None
+    weights, reference, check = model.weights, model.reference, model.check
     golden = reference.golden
     host = this_host()
     kinds = {str(kind): golden.kinds.count(kind) for kind in golden.unique_kinds}
@@ -94,16 +88,16 @@ def build(
             "path": "evidence/golden.safetensors" if artifact else None,
         },
         "reference": None
-        if handed is None
-        else {"sha256": handed.reference_sha256, "path": "evidence/reference.safetensors"},
+        if placed is None
+        else {"sha256": placed.reference_sha256, "path": "evidence/reference.safetensors"},
         "tools": dict(versions(*_TOOLS)),
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
-        "settings": None if handed is None else _settings(handed, report),
-        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
+        "settings": None if placed is None else _settings(placed, report),
+        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, placed) for result in outcome.stages)],
         "blame": blame_record(outcome.rejected_stage, outcome.blame),
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
-        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
-        "coreml": _coreml(outcome.job.coreml, outcome, handed, reference.budgets.readiness),
+        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
+        "coreml": _coreml(outcome.job.coreml, outcome, placed, reference.budgets.readiness),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
         "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
         "accuracy": accuracy_record(report.accuracy if report else None),
@@ -113,7 +107,7 @@ def build(
 
 
 def _coreml(
-    options: CoreMlOptions | None, outcome: Outcome, handed: Handed | None, budget: float | None
+    options: CoreMlOptions | None, outcome: Outcome, placed: Placed | None, budget: float | None
 ) -> dict[str, Any] | None:
     if options is None:
         return None
@@ -122,8 +116,8 @@ def _coreml(
     return {
         "input": options.input,
         "labels": None
-        if not labels or handed is None
-        else {"path": f"{handed.place}/{LABELS}", "sha256": labels_digest(labels), "count": len(labels)},
+        if not labels or placed is None
+        else {"path": f"{placed.place}/{LABELS}", "sha256": labels_digest(labels), "count": len(labels)},
         "ios": options.ios,
         "metadata": dict(artifact.interface.metadata) if artifact else {},
         "neural_engine": None
@@ -161,10 +155,10 @@ def _model(reference: "ReferenceModel", batch: int | None, interface: Interface)
     }
 
 
-def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
+def _settings(placed: Placed, report: Report | None) -> dict[str, Any]:
     defaults = report.defaults if report else None
     return {
-        "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
+        "shipped": {"path": f"{placed.place}/{SETTINGS}", "sha256": placed.settings_sha256},
         "effective": attestation_record(report.attestation) if report and report.attestation else None,
         "defaults": None
         if defaults is None
@@ -192,14 +186,14 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict[str, Any]:
+def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> dict[str, Any]:
     verdict, artifact = result.verdict, result.artifact
     last = result is outcome.stages[-1]
     report = verdict.report
     return {
         "name": result.name,
         "artifact": {
-            "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
+            "path": f"{placed.place}/{artifact.path.name}" if placed and last else None,
             "format": artifact.format,
             "precision": artifact.precision.to_json(),
             "sha256": artifact.sha256,

@@ -36,14 +36,15 @@ def _manifests(out: str) -> dict[str, Any]:
 
 def test_jobs_that_share_a_trace_stay_together() -> None:
     jobs = Request(("m0", "m1"), ("all",), weights="seeded").jobs()
-    units = [[(job.model, job.target.name) for job in unit.jobs] for unit in units_of(jobs, {})]
+    keyed = [(job, None) for job in jobs]
+    units = [[(job.model, job.target.name) for job, _ in unit.jobs] for unit in units_of(keyed)]
     assert units == [
         [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
         [("m0", "coreml")],
         [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
         [("m1", "coreml")],
     ]
-    assert [unit.second for unit in units_of(jobs, {})] == [False, True, False, True]
+    assert [unit.convert_first for unit in units_of(keyed)] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_a_process_that_dies_is_an_error(tmp_path: Path) -> None:
     spawned[0].kill()
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 4, rest
-    assert "a process that works beside this one died" in rest
+    assert "a worker process died" in rest
     _, alive = psutil.wait_procs(spawned, timeout=20)
     assert not alive
 

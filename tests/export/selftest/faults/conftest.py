@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from export.pipeline import handover, judging, stages
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
 from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
@@ -19,7 +19,7 @@ from export.request.request import Job, Request
 from export.targets.coreml.options import CoreMlOptions
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype, Precision
-from tests.once import measured_once
+from tests.once import Models, measured_once
 from validation.blame.ranking import Blame
 
 SIZE = 128  # grids of 8, 4 and 2: the first is padded and has four windows
@@ -98,8 +98,8 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
 def no_blame(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a fault is seen is the question here, whose it is takes seconds each: tests/validation/test_blame.py."""
     if "blames" not in request.keywords:
-        for name in ("blame_artifact", "blame_rewrite"):
-            monkeypatch.setattr(pipeline, name, lambda *_, **__: Blame(()))
+        for module, name in ((judging, "blame_artifact"), (judging, "blame_rewrite"), (handover, "blame_artifact")):
+            monkeypatch.setattr(module, name, lambda *_, **__: Blame(()))
 
 
 Spoil = Callable[[str, str, str | None, Callable[[Path], object] | None], None]
@@ -107,14 +107,14 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def measured() -> Iterator[None]:
-    """Of the one model that the faults are planted in."""
-    with measured_once():
-        yield
+def models() -> Iterator[Models]:
+    """The one model that the faults are planted in."""
+    with measured_once() as models:
+        yield models
 
 
 @pytest.fixture
-def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoil:
+def spoil(forge: Forge, models: Models, monkeypatch: pytest.MonkeyPatch) -> Spoil:
     """Let the real pipeline make the healthy files, the one of `stage` spoiled by `plant`."""
 
     def spoiled(target: str, variant: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
@@ -143,7 +143,7 @@ def spoil(forge: Forge, measured: None, monkeypatch: pytest.MonkeyPatch) -> Spoi
 
 
 @pytest.fixture
-def run(spoil: Spoil, tmp_path: Path) -> Run:
+def run(spoil: Spoil, models: Models, tmp_path: Path) -> Run:
     """The outcome of the real pipeline with a file spoiled."""
 
     def runs(
@@ -162,7 +162,7 @@ def run(spoil: Spoil, tmp_path: Path) -> Run:
             calibrate="golden" if target != "coreml" and variant == "int8" else None,
             kit=False,
         )
-        (outcome,) = pipeline.run(request, Silent())
+        (outcome,) = pipeline.run(request, Silent(), prepared=models.of(request))
         return outcome
 
     return runs
@@ -181,16 +181,17 @@ def export() -> Iterator[Export]:
 
     Of one model at a time: the next takes the place of the last.
     """
-    made: list[tuple[str, int, int]] = []
+    made: dict[tuple[str, int, int], tuple[Models, dict[str, stages.Stage]]] = {}
     with ExitStack() as stack:
 
         def exports(what: tuple[str, int, int], precision: str, options: CoreMlOptions) -> Outcome:
-            if made != [what]:
+            if what not in made:
                 stack.close()
-                made[:] = [what]
-                patch = stack.enter_context(measured_once())
+                made.clear()
+                models = stack.enter_context(measured_once())
                 forge = Forge(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-                patch.setattr(pipeline, "STAGES", {name: _made_once(forge, name) for name in STAGES})
+                made[what] = models, {name: _made_once(forge, name) for name in STAGES}
+            models, own = made[what]
             model, seed, size = what
             with tempfile.TemporaryDirectory() as out:
                 asked = Request(
@@ -204,7 +205,7 @@ def export() -> Iterator[Export]:
                     coreml=options,
                     kit=False,
                 )
-                (outcome,) = pipeline.run(asked, Silent())
+                (outcome,) = pipeline.run(asked, Silent(), prepared=models.of(asked), stages=own)
             return outcome
 
         yield exports

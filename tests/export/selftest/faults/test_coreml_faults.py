@@ -7,7 +7,7 @@ package on disk. Magnitudes and places are drawn at random from a seed that the 
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
 from export.cli import main as cli
 from export.exits import Exit
-from export.pipeline import run as pipeline
+from export.pipeline import handover, judging
 from export.pipeline.outcome import Outcome
 from export.selftest.faults.coreml.bytes import truncated_weights
 from export.selftest.faults.coreml.package import Package
@@ -28,6 +28,7 @@ from export.targets.coreml.options import CoreMlOptions
 from runtimes.artifact import digest
 from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
+from tests.once import Models, measured_once
 from validation.gates.result import GateResult
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
@@ -42,12 +43,11 @@ FULL = bool(os.environ.get("VIT_EXPORT_FULL"))
 SEEDS = range(5 if FULL else 1)
 
 
-@pytest.fixture
-def spoil(spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
     """As everywhere, but on one image of each kind: three times as fast, and a fault has fewer on which to show."""
-    if not FULL:
-        monkeypatch.setattr(pipeline, "synthetic", _one_of_each_kind)
-    return spoil
+    with measured_once(golden=synthetic if FULL else _one_of_each_kind) as models:
+        yield models
 
 
 def _one_of_each_kind(preprocessing: Preprocessing) -> GoldenSet:
@@ -68,8 +68,8 @@ def test_a_package_whose_outputs_are_wrong_is_rejected_though_it_cannot_be_looke
     def broken(*_: object, **__: object) -> None:
         raise KeyError("logits")
 
-    monkeypatch.setattr(pipeline, "blame_artifact", broken)
-    monkeypatch.setattr(pipeline, "write_report", broken)
+    monkeypatch.setattr(judging, "blame_artifact", broken)
+    monkeypatch.setattr(handover, "write_report", broken)
     outcome = run("coreml", fault.variant, fault.stage, lambda path: fault.plant(path, np.random.default_rng(0)))
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
     assert outcome.folder is not None

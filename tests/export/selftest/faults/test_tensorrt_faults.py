@@ -43,7 +43,7 @@ from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from runtimes.tensorrt import evaluated
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
-from tests.once import measured_once
+from tests.once import Models, measured_once
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
 from validation.int8 import layerwise
@@ -82,11 +82,10 @@ def _images(form: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def measured() -> Iterator[None]:
+def models() -> Iterator[Models]:
     """What is the same in every run is measured once, the verdicts on healthy ONNX files included."""
-    with measured_once(lambda artifact: artifact.format == Format.ONNX) as patch:
-        patch.setattr(pipeline, "synthetic", _few)
-        yield
+    with measured_once(lambda artifact: artifact.format == Format.ONNX, _few) as models:
+        yield models
 
 
 def _few(preprocessing: Preprocessing) -> GoldenSet:
@@ -97,7 +96,7 @@ def _few(preprocessing: Preprocessing) -> GoldenSet:
 
 
 @pytest.fixture(scope="module")
-def chain(measured: None, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Made by the real stages from seeded weights."""
     weights = find_weights(WEIGHTS, MODEL, SIZE)
     model = reference.ReferenceModel(weights.model, _few(Preprocessing(image_size=SIZE)), None)
@@ -150,7 +149,7 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """The real pipeline over the healthy chain's files, with the file of `stage` or the parsed network spoiled."""
 
     def runs(
@@ -179,7 +178,6 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             assert network is not None
             return network(load(artifact))
 
-        monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
         for module in (evaluated, layerwise):
             monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoiled))
         request = Request(
@@ -194,7 +192,8 @@ def run(chain: Chain, measured: None, load: Load, monkeypatch: pytest.MonkeyPatc
             tensorrt=OPTIONS,
             calibrate=_images(form),
         )
-        (outcome,) = pipeline.run(request, Silent())
+        own = {name: replayed(name) for name in STAGES}
+        (outcome,) = pipeline.run(request, Silent(), prepared=models.of(request), stages=own)
         return outcome
 
     return runs

@@ -15,7 +15,8 @@ from export.pipeline.prepare import Loaded, Prepared, load, measure
 from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Artifact, digest
-from runtimes.coreml import evaluated, mlpackage, neural_engine
+from runtimes.coreml import evaluated, mlpackage, neural_engine, reader
+from runtimes.evaluator.program import Program
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation import self_check
 from validation.inputs.golden_set import GoldenSet
@@ -64,7 +65,7 @@ def measured_once(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "judge", _judged_once(of))
         program = _parsed_once(mlpackage.load_program)
-        for module in (evaluated, mlpackage, neural_engine):
+        for module in (evaluated, mlpackage, neural_engine, reader):
             patch.setattr(module, "load_program", program)
         patch.setattr(self_check, "visibility", functools.cache(self_check.visibility))
         yield Models(golden)
@@ -95,11 +96,11 @@ def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     return judged
 
 
-def _parsed_once(load_program: Callable[[Path], mlpackage.Program]) -> Callable[[Path], mlpackage.Program]:
+def _parsed_once(load_program: Callable[[Path], Program]) -> Callable[[Path], Program]:
     """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, mlpackage.Program] = {}
+    known: dict[str, Program] = {}
 
-    def loaded(package: Path) -> mlpackage.Program:
+    def loaded(package: Path) -> Program:
         key = digest(package)
         program = known.pop(key, None) or load_program(package)
         known[key] = program

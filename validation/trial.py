@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.artifact import Artifact
-from runtimes.interface import Ports, read_ports
+from runtimes.interface import Ports
+from runtimes.registry import read_ports
 from runtimes.runtime import Answer, Attestation, Mode, Runtime, Session
 from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.budgets import Budgets

@@ -16,7 +16,7 @@ from export.commands.predict import Predictor
 from export.commands.verify import Verification
 from export.exits import Exit
 from export.request.evaluation import accuracy_record
-from export.targets.onnx.int8_options import saturation
+from export.targets.int8_options import saturation
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence

@@ -13,9 +13,7 @@ from export.folder.exported import Exported, open_exported
 from export.folder.records import number
 from export.step import Step
 from runtimes.artifact import Artifact
-from runtimes.interface import read_ports
-from runtimes.operators import count_operators
-from runtimes.registry import runtime_for
+from runtimes.registry import count_operators, read_ports, runtime_for
 from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
 from validation.accuracy.top1 import QUANTILE
 from validation.golden_run import run_golden

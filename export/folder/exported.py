@@ -9,9 +9,10 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.images.labels import read_labels
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
-from runtimes.artifact import Artifact, Format, Interface, digest
+from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
 from runtimes.precision import Precision
+from runtimes.registry import known_format
 from validation.budgets import Budgets
 from validation.reference import file as reference_file
 from validation.reference.reference import Reference
@@ -137,7 +138,7 @@ def _last(folder: Path, manifest: dict[str, Any], path: str) -> Artifact:
     stage, model = manifest["stages"][-1], manifest["model"]
     return Artifact(
         path=inside(folder, path),
-        format=Format(stage["artifact"]["format"]),
+        format=known_format(stage["artifact"]["format"]),
         precision=Precision.from_json(manifest["precision"]),
         model=model_spec(model["name"], model["image_size"], model["classes"]),
         batch=None if model["batch"] == "dynamic" else int(model["batch"]),

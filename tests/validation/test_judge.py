@@ -9,10 +9,10 @@ import pytest
 from efficientvit.errors import ArtifactChanged, StageFailed
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
 from runtimes.interface import Port, intended_ports
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Runtime
+from tests.runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
 from validation import trial
 from validation.gates import constants as constants_gate
 from validation.gates.result import GateResult

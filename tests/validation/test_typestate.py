@@ -10,9 +10,9 @@ import pytest
 from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
+from tests.runtimes.fake import FakeRuntime, constant
 from validation.gates.result import GateResult
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, verdict_of

@@ -11,13 +11,12 @@ import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact
-from runtimes.constants import read_constants
-from runtimes.layers import open_layers
-from runtimes.openvino.fake_quantize import RANGE
 from runtimes.precision import Dtype
+from runtimes.reader import RANGE
+from runtimes.registry import open_layers, read_constants, reader_of
 from runtimes.runtime import Array, Images, Mode
 from validation.blame.causes import cause_of_constant
-from validation.blame.int8 import blame_execution, blame_ranges, modules_of_quantized
+from validation.blame.int8 import blame_execution, blame_ranges
 from validation.blame.matching import matched
 from validation.blame.model_tensors import right_tensors
 from validation.blame.ranking import Blame, rank
@@ -114,7 +113,7 @@ def _calls(
 
 def _of_calibration(artifact: Artifact) -> dict[str, str]:
     """The module whose tensor it is about, by the name of each constant that calibration found."""
-    modules = modules_of_quantized(artifact)
+    modules = reader_of(artifact).modules(artifact)
     return {f"{name}{end}": module for name, module in modules.items() for end in (RANGE, "_scale", "_zero_point")}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from runtimes.layers import Layer
 from runtimes.precision import Dtype, Precision
+from runtimes.reader import Layer
 from runtimes.runtime import Mode
 from validation.blame.capture import Captured, capture
 from validation.blame.matching import Right, RightTensor

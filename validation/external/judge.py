@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from efficientvit.deploy import rewrites
 from efficientvit.digests import tensor_digest
 from efficientvit.errors import BadInput, StageFailed, Unavailable
-from runtimes.constants import read_constants
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
-from runtimes.layers import open_layers
 from runtimes.precision import Dtype, Precision
-from runtimes.registry import runtime_for
+from runtimes.registry import open_layers, read_constants, runtime_for
 from runtimes.runtime import Array, Attestation, Evidence, Mode
 from validation.gates.precision import precision_gate
 from validation.gates.quality import quality_gate

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.digests import tensor_digest
-from runtimes.constants import read_constants
+from runtimes.registry import read_constants
 from validation.gates.gate import Gate, Where
 from validation.gates.result import GateResult
 from validation.reference.constants import ZEROS, Constant

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from efficientvit.errors import VitExportError
-from runtimes.interface import Ports, intended_ports, read_metadata
+from runtimes.interface import Ports, intended_ports
+from runtimes.registry import read_metadata
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
 from validation.trial import Trial

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from runtimes.operators import unexpected_operators
+from runtimes.registry import unexpected_operators
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
 

@@ -86,6 +86,7 @@ OWNERS: Mapping[str, Bases] = {
     },
     "runtimes/tensorrt/evaluated.py": {},
     "runtimes/tensorrt/operators.py": {},
+    "runtimes/tensorrt/reader.py": {},
     "runtimes/tensorrt/network.py": {
         "trt": MODULE,
         "network": "INetworkDefinition",

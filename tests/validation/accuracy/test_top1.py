@@ -14,8 +14,8 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, reversed_batch
 from runtimes.runtime import Array, Evidence
+from tests.runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, reversed_batch
 from validation.accuracy.top1 import Accuracy, AccuracyTest, Flip, _at_least, paired_interval
 from validation.budgets import ACCURACY_POINTS
 from validation.gates.accuracy import accuracy_gate

@@ -13,12 +13,12 @@ from onnx import helper, numpy_helper
 
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.coreml.mlpackage import Constant, Program
+from runtimes.evaluator.program import Constant, Program
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.precision import Dtype, Precision
+from runtimes.tensorrt import reader
 from runtimes.tensorrt.evaluated import load_network
 from validation.gates.execution import execution_gate
-from validation.int8 import layerwise
 from validation.int8.layerwise import LayerDeviation, compare_layers
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
@@ -99,7 +99,7 @@ def _with(monkeypatch: pytest.MonkeyPatch, network: Artifact, **constants: Any) 
         for name, value in constants.items()
     }
     spoiled: Program = replace(program, constants={**program.constants, **changed})
-    monkeypatch.setattr(layerwise, "load_network", lambda _: spoiled)
+    monkeypatch.setattr(reader, "load_network", lambda _: spoiled)
 
 
 def _scale_of(network: Artifact, tensor: str) -> str:
@@ -147,7 +147,7 @@ class _Scripted(OnnxTensors):
 
 def _told(monkeypatch: pytest.MonkeyPatch, network: Artifact, tensor: str, other: Any) -> LayerDeviation:
     kind = type("Told", (_Scripted,), {"tensor": tensor, "other": lambda self, value: other(value)})
-    monkeypatch.setattr(layerwise, "OnnxTensors", kind)
+    monkeypatch.setattr(reader, "OnnxTensors", kind)
     return _by_name(compare_layers(network, IMAGES).layers)[tensor]
 
 
@@ -189,20 +189,9 @@ def test_the_share_is_over_all_images(network: Artifact, monkeypatch: pytest.Mon
 def test_another_shape_or_dtype_is_as_far_off_as_can_be(
     tensor: str, other: Any, network: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layerwise, "_exchange", _going_on_with_its_own(layerwise._exchange))
     found = _told(monkeypatch, network, tensor, other)
     assert (found.off, found.worst) == (np.inf, np.inf)
     assert not execution_gate([found]).passed
-
-
-def _going_on_with_its_own(exchange: Any) -> Any:
-    """The layers behind could not be computed from a tensor of another shape."""
-
-    def kept(*arguments: Any) -> Any:
-        exchange(*arguments)
-        return arguments[-1]
-
-    return kept
 
 
 def test_what_is_no_number_is_as_far_off_as_can_be(network: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

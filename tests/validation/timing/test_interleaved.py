@@ -9,9 +9,9 @@ import pytest
 from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant, slow
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
+from tests.runtimes.fake import FakeRuntime, constant, slow
 from validation.gates.result import GateResult
 from validation.timing.interleaved import Contestant, in_turns
 from validation.verdict import Report, VerifiedArtifact

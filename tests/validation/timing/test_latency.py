@@ -11,9 +11,9 @@ from efficientvit.errors import VitExportError
 from efficientvit.spec import model_spec
 from runtimes import session
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode
+from tests.runtimes.fake import FakeRuntime, constant
 from validation.gates.result import GateResult
 from validation.timing import latency
 from validation.timing.latency import Timing, TimingPlan, benchmark

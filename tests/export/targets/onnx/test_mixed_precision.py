@@ -24,8 +24,8 @@ from export.pipeline.outcome import Outcome
 from export.progress import Silent
 from export.request.evaluation import Evaluation
 from export.request.request import Request
+from export.targets.int8_options import Int8Options
 from export.targets.onnx.float_layers import leave_in_float
-from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.mixed_precision import _fewest
 from runtimes.artifact import digest
 from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_out

@@ -65,6 +65,7 @@ class Request:
 
         Raises:
             BadInput: an unknown model or target, or options that do not go together.
+            Unavailable: what makes a target is not installed.
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
@@ -96,6 +97,8 @@ class Request:
             for precision in self._precisions(target)
         )
         self._require_used(jobs, targets)
+        for target in targets:
+            target.require_installed()
         return jobs
 
     @property

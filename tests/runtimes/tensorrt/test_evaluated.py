@@ -262,7 +262,7 @@ def test_without_either_product_it_says_how_to_get_one(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, "find_spec", lambda _: None)
     reason = TrtNetwork().unavailable()
     assert reason is not None
-    assert "vit-export[tensorrt]" in reason
+    assert "[tensorrt]" in reason
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "mobilevit_xxs"])

@@ -496,7 +496,7 @@ def test_with_a_gpu_and_without_the_package_it_says_how_to_get_one(monkeypatch: 
     assert TensorRt().unavailable() is None
     for module in (api, packages):
         monkeypatch.setattr(module, "find_spec", lambda _: None)
-    assert "vit-export[tensorrt]" in str(TensorRt().unavailable())
+    assert "[tensorrt]" in str(TensorRt().unavailable())
 
 
 def test_the_real_library_refuses_what_is_no_engine(engine_artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

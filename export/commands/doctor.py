@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 
+from efficientvit.installation import install_command
 from export.targets.registry import TARGETS
 from runtimes.host.machine import Host, this_host, version
 from runtimes.registry import native_runtime, runtime_for
@@ -30,17 +31,22 @@ def examine() -> tuple[Host, tuple[Ability, ...]]:
 
 def _ability(name: str) -> Ability:
     target = TARGETS[name]
-    installed = importlib.util.find_spec(target.package) is not None
+    found = [package for package in target.packages if importlib.util.find_spec(package) is not None]
+    package, installed = (*found, *target.packages)[0], bool(found)
     runtime = runtime_for(target.format)
     reason = runtime.unavailable()
-    remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
-    distribution = packages_distributions().get(target.package, [target.package])[0]
+    remedy = None if installed else _install(package, target.extra)
+    distribution = packages_distributions().get(package, [package])[0]
     return Ability(
         target=name,
-        package=target.package,
+        package=package,
         version=version(distribution) if installed else None,
         can_make=installed,
         evidence=runtime.evidence if reason is None else None,
         can_time=reason is None and runtime.evidence is Evidence.NATIVE,
         remedy=remedy or reason or native_runtime(target.format).unavailable(),
     )
+
+
+def _install(package: str, extra: str | None) -> str:
+    return f"pip install {package}" if extra is None else install_command(extra)

@@ -23,7 +23,6 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
-from export.pipeline.stages import SHARED, STAGES, Workshop
 from export.request.request import Request
 from export.selftest.faults import inputs as input_faults
 from export.selftest.faults import rewrites as rewrite_faults
@@ -34,24 +33,26 @@ from export.selftest.faults.openvino import ir
 from export.step import Step
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.calibration import GOLDEN
+from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact, digest
-from runtimes.constants import read_constants
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from runtimes.layers import Layer, Layers, Values, open_layers
-from runtimes.precision import Dtype
-from runtimes.registry import runtime_for
+from runtimes.reader import Layer, Layers, Values
+from runtimes.registry import open_layers, read_constants, runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
-from validation.gates import result as gates
+from validation.gates import table
+from validation.gates.gate import Where
+from validation.gates.result import GateResult
 from validation.gates.rewrite import EXACT, rewrite_gates
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.metrics import relative_error
+from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import NotRun, Verdict, VerifiedArtifact
@@ -67,7 +68,8 @@ FORMS = (
 )
 """Targets and variants that are spoiled; Core ML's compressed forms only on request, they take long to make."""
 
-_COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
+_BITS = {"int8": 8, "palette6": 6}
+_COMPRESSED = tuple(("coreml", variant) for variant in _BITS)
 _NOWHERE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
 
 _VISIBLE = 2.0
@@ -265,20 +267,20 @@ class _Bench:
     def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
         """Every stage's healthy artifact; the stages that others share are made and judged once."""
         precision = "fp16" if target == "coreml" else variant
-        compressed = Dtype(variant) if variant in ("int8", "palette6") else None
-        options = CoreMlOptions(ios=16, weights=compressed) if target == "coreml" else CoreMlOptions()
+        options = {"coreml": CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))} if target == "coreml" else {}
         calibrate = GOLDEN if precision == "int8" else None
         name = self._shop.weights.model.spec.name
-        request = Request((name,), (target,), precision, kit=False, coreml=options, calibrate=calibrate)
+        request = Request((name,), (target,), precision, kit=False, options=options, calibrate=calibrate)
         (job,) = request.jobs()
         result: dict[str, Healthy] = {}
         source: Artifact | None = None
-        for name, form in job.plan:
-            shared = () if name in SHARED else (target, "" if name in ("twin", "coreml") else variant)
+        for stage, form in job.plan:
+            name = stage.name
+            shared = () if stage.shared else (target, "" if name in ("twin", "coreml") else variant)
             key = (name, *shared)
             if key not in self._made:
                 step(f"{target} {variant}: {name}")
-                artifact = STAGES[name](replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
+                artifact = stage(replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
                 self._made[key] = self._judged(artifact, source, target, variant, name)
                 self.healthy.append(self._made[key])
             result[name] = self._made[key]
@@ -298,7 +300,7 @@ class _Bench:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
         return judge(artifact, with_calibration(reference, artifact, source), runtime_for(artifact.format))
 
-    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[gates.GateResult]) -> Blame:
+    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[GateResult]) -> Blame:
         return blame_artifact(artifact, self._reference, failed, source=source)
 
     def _spoiled(self, artifact: Artifact, fault: FileFault) -> Artifact:
@@ -334,7 +336,7 @@ class _Bench:
         preprocessing = self._reference.golden.preprocessing
         picture = input_faults.photo(preprocessing.image_size, self._seed)
         reference = self._reference.at(artifact.precision)
-        budget = max(gates.precision_budget(reference, kind) for kind in gates.ordinary(reference.floors))
+        budget = max(reference.precision_budget(kind) for kind in ordinary(reference.floors))
         with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
             good = input_faults.right(picture, preprocessing)[None]
             exact = self._reference.exact(torch.tensor(good).double()).numpy()
@@ -352,22 +354,20 @@ class _Bench:
         members = reference.golden.members
         if reference.image_input:
             return [member.data[None] for member in members if member.has_pixels][:2]
-        kinds = (*gates.ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
+        kinds = (*ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
         rows = [row for row, member in enumerate(members) if member.kind in kinds]
         return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
 
     def _budget(self, artifact: Artifact) -> float:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        return max(gates.structure_budget(reference, kind) for kind in gates.ordinary(reference.structure_floors))
+        return max(reference.structure_budget(kind) for kind in ordinary(reference.structure_floors))
 
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
 
 
 _FILE_FAULTS: Sequence[FileFault] = (*onnx_table.FAULTS, *ir.FAULTS, *coreml.FAULTS)
-_WITH_LAYERS = {
-    gates.Gate.CONSTANTS, gates.Gate.STRUCTURE, gates.Gate.PRECISION, gates.Gate.OVERFLOW, gates.Gate.QUALITY,
-}  # fmt: skip
+_WITH_LAYERS = frozenset(table.names(lambda gate: gate.blame in (Where.LAYERS, Where.LAYERS_AS_SHIPPED)))
 
 
 @dataclass(frozen=True, slots=True)

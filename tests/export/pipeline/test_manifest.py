@@ -9,14 +9,14 @@ import jsonschema
 import pytest
 
 from export.pipeline import run as pipeline
-from export.pipeline.stages import STAGES
 from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
-from runtimes.registry import RUNTIMES
+from runtimes.registry import BUILT_IN
+from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
-from validation.gates.result import Gate
+from validation.gates import table
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "export" / "folder" / "manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -78,13 +78,13 @@ def _choices(node: Any, name: str) -> Iterator[set[Any]]:
 
 
 def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
-    assert list(_choices(SCHEMA, "format")) == [set(RUNTIMES) - {Format.TORCH}]
+    assert list(_choices(SCHEMA, "format")) == [set(BUILT_IN) - {Format.TORCH}]
     assert list(_choices(SCHEMA, "weights")) == [set(Dtype) - {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
     arithmetic = {Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8}
     assert list(_choices(SCHEMA, "activations")) == [arithmetic | {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
     assert list(_choices(SCHEMA, "execution")) == [arithmetic] * 2
     verdict = SCHEMA["properties"]["stages"]["items"]["properties"]["verdict"]["properties"]
-    assert verdict["gates"]["required"] == list(verdict["gates"]["properties"]) == list(Gate)
+    assert verdict["gates"]["required"] == list(verdict["gates"]["properties"]) == list(table.names())
     assert list(_choices(SCHEMA["properties"]["devices"], "unit")) == [{*Unit, *EngineUnit}]
     stages = SCHEMA["properties"]["stages"]["items"]["properties"]["name"]["description"]
     assert not [name for name in STAGES if name not in stages]
@@ -127,7 +127,7 @@ def test_built(exported: Any, exported_int8: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["rejected", "failed"])
-def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
     def spoiled(shop: Any, job: Any, precision: Any, source: Any) -> Any:
         import onnx
 
@@ -141,9 +141,8 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
         onnx.save(model, artifact.path)
         return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
 
-    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoiled})
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, Silent())
+    (outcome,) = pipeline.run(request, Silent(), stages={**STAGES, "trace": spoiled})
     assert outcome.folder is not None
     assert outcome.folder.name.endswith(f".{status}")
     manifest = _manifest(outcome.folder)

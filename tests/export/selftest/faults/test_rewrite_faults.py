@@ -16,6 +16,7 @@ from efficientvit.deploy import rewrites as deploy
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import find_weights
 from export.exits import Exit
+from export.pipeline import prepare
 from export.pipeline import run as pipeline
 from export.progress import Silent
 from export.request.request import Request
@@ -37,7 +38,7 @@ def unspoiled() -> Iterator[None]:
     check, weights = self_check.self_check, functools.cache(find_weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(self_check, "self_check", once)
-        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
+        patch.setattr(prepare, "find_weights", lambda option, model, size, _: weights(option, model, size))
         yield
 
 

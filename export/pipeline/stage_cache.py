@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.weights.source import state_digest
-from export.cache.store import Cache, key_of
+from export.cache.fingerprint import key_of
+from export.cache.store import Cache
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Interface

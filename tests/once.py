@@ -22,7 +22,7 @@ from validation import self_check
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
 from validation.judge import judge
-from validation.reference import model as reference
+from validation.reference.reference import Reference
 from validation.verdict import Verdict
 
 Judge = Callable[..., Verdict]
@@ -43,7 +43,7 @@ class Models:
 
     def _of(self, name: str, request: Request) -> Prepared:
         jobs = [job for job in request.jobs() if job.model == name]
-        what = (name, request.weights, request.image_size, request.quality_budget)
+        what = (name, request.weights, request.image_size, request.budgets)
         measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
         with torch_threads(REFERENCE_THREADS):
             if what not in self._loaded:
@@ -73,16 +73,24 @@ def measured_once(
 
 def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     """A file that was not spoiled is judged once: its verdict is a matter of its bytes and the reference."""
-    known: dict[tuple[Any, ...], tuple[reference.Reference, Verdict]] = {}
+    known: dict[tuple[Any, ...], tuple[Reference, Verdict]] = {}
 
-    def judged(artifact: Artifact, against: reference.Reference, runtime: Any, **options: Any) -> Verdict:
+    def judged(artifact: Artifact, against: Reference, runtime: Any, budgets: Any = None, **options: Any) -> Verdict:
         if not of(artifact):
-            return judge(artifact, against, runtime, **options)
+            return judge(artifact, against, runtime, budgets, **options)
         # Of the same measurements: what calibration found makes another reference of them for each run.
         measured = (id(against.logits), frozenset(against.constants.items()))
-        key = (artifact.sha256, artifact.precision, artifact.interface, runtime.name, str(options), measured)
+        key = (
+            artifact.sha256,
+            artifact.precision,
+            artifact.interface,
+            runtime.name,
+            str(budgets),
+            str(options),
+            measured,
+        )
         if key not in known:
-            known[key] = (against, judge(artifact, against, runtime, **options))
+            known[key] = (against, judge(artifact, against, runtime, budgets, **options))
         return replace(known[key][1], artifact=artifact)
 
     return judged

@@ -149,7 +149,9 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.targets.int8_options import Int8Options
     from export.targets.onnx.opsets import DEFAULT_OPSET
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
+    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
     fields = ("resize", "interpolation", "mean", "std")
     same = ("precision", "weights", "image_size", "golden", "skip_bad_photos", "out", "release", "calibrate")
     return Request(
@@ -161,9 +163,9 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         require=Evidence(options["require"]),
         time=not options["no_time"],
         options=taken(options),
-        quality_budget=options["quality_budget"],
+        budgets=budgets,
         kit=not options["no_kit"],
-        evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
+        evaluation=evaluation(options["eval_folder"], budgets),
         int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
         **{name: options[name] for name in same},
     )

@@ -60,10 +60,12 @@ def verify(
     from export.folder.records import gates_record
     from export.request.evaluation import accuracy_record, evaluation
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
+    budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
         options["eval_folder"],
-        options["accuracy_budget"],
+        budgets,
         labels=options["labels"],
         skip_bad_photos=options["skip_bad_photos"],
     )
@@ -74,7 +76,7 @@ def verify(
             verification = judge_again(
                 folder,
                 weights,
-                quality_budget,
+                budgets,
                 live.step,
                 asked=asked,
                 labels=options["labels"],

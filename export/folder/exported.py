@@ -13,8 +13,9 @@ from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
 from runtimes.precision import Precision
 from runtimes.registry import known_format
+from validation.budgets import Budgets
 from validation.reference import file as reference_file
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 
 class BadFolder(BadInput):
@@ -29,7 +30,7 @@ class Exported:
     manifest: dict[str, Any]
     artifact: Artifact
     reference: Reference
-    ane_budget: float | None
+    budgets: Budgets
 
 
 def open_exported(folder: Path) -> Exported:
@@ -49,7 +50,10 @@ def open_exported(folder: Path) -> Exported:
             (str(entry["path"]), entry["sha256"]) for entry in (manifest["reference"], manifest["settings"]["shipped"])
         ]
         ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
-        ane_budget = ready["budget"] if ready else None
+        accuracy = manifest.get("accuracy")
+        budgets = Budgets(
+            accuracy=accuracy["budget_points"] if accuracy else None, readiness=ready["budget"] if ready else None
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
     artifact.require_unchanged()
@@ -62,7 +66,7 @@ def open_exported(folder: Path) -> Exported:
     for path, sha256 in beside:
         if (found := digest(inside(folder, path))) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
-    return Exported(folder, manifest, artifact, reference, ane_budget)
+    return Exported(folder, manifest, artifact, reference, budgets)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

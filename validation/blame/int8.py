@@ -5,8 +5,9 @@ import numpy as np
 from runtimes.artifact import Artifact
 from runtimes.registry import reader_of
 from validation.blame.ranking import SHOWN, Blame, LayerError, Suspect
-from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
-from validation.int8.layerwise import layer_deviations
+from validation.gates.execution import LARGEST_OFF, LARGEST_ROUNDING
+from validation.gates.ranges import RANGE_FACTOR, range_ratio
+from validation.int8.layerwise import compare_layers
 from validation.int8.ranges import calibrated_ranges
 from validation.reference.model import ReferenceModel
 
@@ -19,7 +20,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
     layers, modules = [], reader_of(artifact).modules(artifact)
-    for deviation in layer_deviations(artifact, model.golden.images[rows]):
+    for deviation in compare_layers(artifact, model.golden.images[rows]).layers:
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
         kind, module = "quantized" if deviation.integer else "layer", modules.get(deviation.tensor, "")
         nowhere = float("nan")

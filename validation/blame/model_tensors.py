@@ -13,7 +13,9 @@ from validation.blame.capture import Captured, capture
 from validation.blame.matching import Right, RightTensor
 from validation.metrics import Float64
 from validation.reference.emulation import as_executed, with_rounded_weights
-from validation.reference.model import SMALLEST_FLOOR, ReferenceModel, network_inputs
+from validation.reference.floors import SMALLEST_FLOOR
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import network_inputs
 
 
 def right_tensors(

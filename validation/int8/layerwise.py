@@ -1,7 +1,8 @@
 """Layer-wise comparison of an int8 artifact: each subgraph is run on reference inputs (`runtimes.reader.Subgraphs`).
 
-The reference is ONNX Runtime with its optimizations off, on the typed ONNX file; of an IR it is the IR's own graph with
-each rounding spelled out, in float32.
+End to end even two right evaluations of one Q/DQ graph part ways: a rounding tie tips an integer over, and the next
+layers carry it on. On reference inputs a layer can only be off by its own doing. The reference is ONNX Runtime with its
+optimizations off, on the typed ONNX file; of an IR it is the IR's own graph with each rounding spelled out, in float32.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class LayerDeviation:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class LayerComparison:
     """Every layer, and which of its `products` ran in another kernel than they do in the whole."""
 
     layers: tuple[LayerDeviation, ...]
@@ -38,18 +39,13 @@ class Taught:
     products: int = 0
 
 
-def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation, ...]:
-    """The layers of `taught`."""
-    return taught(artifact, images).layers
-
-
-def taught(artifact: Artifact, images: Array) -> Taught:
+def compare_layers(artifact: Artifact, images: Array) -> LayerComparison:
     """Every tensor that the network and the ONNX file share, on (n, 3, S, S) images, a batch at a time.
 
     Of an ONNX file and of an IR, every integer tensor between two kernels and the result.
 
     Raises:
-        BrokenArtifact: the network holds what is not known here.
+        BrokenArtifact: the network holds something unknown.
     """
     batch = artifact.batch or 1
     found: dict[str, LayerDeviation] = {}
@@ -59,7 +55,7 @@ def taught(artifact: Artifact, images: Array) -> Taught:
         right = subgraphs.reference(part)
         for name, value in subgraphs.run(part, right).items():
             _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), 1 / len(parts))
-    return Taught(tuple(found.values()), subgraphs.other_kernels, subgraphs.products)
+    return LayerComparison(tuple(found.values()), subgraphs.other_kernels, subgraphs.products)
 
 
 def _see(found: dict[str, LayerDeviation], name: str, value: Tensor, wanted: Tensor, weight: float) -> None:

@@ -9,8 +9,8 @@ from runtimes.precision import Dtype, Precision
 from runtimes.reader import RANGE, Quantizer, extremes
 from runtimes.registry import reader_of
 from runtimes.runtime import Array
-from validation.gates.constants import digests
-from validation.reference.model import Reference
+from validation.reference.constants import digests
+from validation.reference.reference import Reference
 
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:

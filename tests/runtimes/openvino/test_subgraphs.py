@@ -186,7 +186,7 @@ def test_what_one_stretch_gets_wrong_does_not_reach_the_next(tmp_path: Path) -> 
 
 
 def test_a_layer_that_computes_something_else_leaves_the_oracle(tmp_path: Path) -> None:
-    """The only stand-in for a wrong kernel: the same file with another bias, taught by the right file's oracle."""
+    """The only stand-in for a wrong kernel: the same file with another bias, compared with the right file's oracle."""
 
     def heavier(model: Any) -> None:
         (bias,) = (op for op in model.get_ops() if op.get_type_name() == "Constant" and op.data.shape == (1, 8, 1, 1))

@@ -34,12 +34,13 @@ from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, wi
 from runtimes.tensorrt.operators import LAYERS
 from tests.stages import STAGES
 from validation.gates.constants import audit
-from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, ordinary, precision_budget
+from validation.gates.execution import LARGEST_OFF, LARGEST_ROUNDING
 from validation.inputs.synthetic import synthetic
-from validation.int8.layerwise import layer_deviations
+from validation.int8.layerwise import compare_layers
 from validation.int8.ranges import calibration_digests
 from validation.metrics import relative_error
 from validation.reference.emulation import evaluate, with_rounded_weights
+from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
@@ -132,12 +133,12 @@ def test_fp16_costs_what_fp16_may_cost(made: Made) -> None:
     for kind in ordinary(reference.floors):
         rows = reference.rows(kind)
         error = relative_error(_logits(artifact, reference.golden.images[rows]), reference.logits[rows])
-        assert error.max() <= precision_budget(reference, kind)
+        assert error.max() <= reference.precision_budget(kind)
         assert error.min() > 1e-4
 
 
 def test_int8_layers_do_what_onnx_runtime_does(made: Made) -> None:
-    deviations = layer_deviations(made.network("int8"), made.images[:4])
+    deviations = compare_layers(made.network("int8"), made.images[:4]).layers
     integers = [layer for layer in deviations if layer.integer]
     floats = [layer for layer in deviations if not layer.integer]
     assert len(integers) > 100

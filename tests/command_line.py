@@ -53,7 +53,7 @@ def in_a_process(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran
     """`python -m export ARGUMENTS`."""
     command = [sys.executable, "-m", "export", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -206,7 +206,8 @@ def test_a_dtype_that_is_not_known_is_refused_by_the_tensors_name(dtype: str) ->
     network = _network()
     layer = network.add_identity(network.add_input("odd", getattr(trt.DataType, dtype), IMAGE))
     layer.get_output(0).name = "stage1.odd"
-    with pytest.raises(BrokenArtifact, match=r"tensor 'stage1\.odd' of the parsed network is of an unsupported dtype") as broken:
+    says = r"tensor 'stage1\.odd' of the parsed network is of an unsupported dtype"
+    with pytest.raises(BrokenArtifact, match=says) as broken:
         _read(network, layer)
     assert broken.value.got == dtype
 

@@ -99,7 +99,7 @@ def in_processes(work: "Work[U, R]", units: Sequence[U], progress: Progress, cou
                         case "step", ((text,), _):
                             worker.step = text
                             progress.step("   ".join(each.step for each in busy if each.step))
-                        case name, (given, named) if (told := f"{name} {given}") not in shown:
+                        case name, (given, named) if (told := f"{name} {given} {named}") not in shown:
                             shown.add(told)
                             getattr(progress, name)(*given, **named)
         finally:

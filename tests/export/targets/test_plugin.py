@@ -15,7 +15,8 @@ from export.cache.fingerprint import code_files
 from export.targets import registry
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.registry import TARGETS, find_target, usable
-from tests.export.conftest import ROOT, TINY, Command
+from tests.command_line import ROOT
+from tests.export.conftest import TINY, Command
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -40,8 +41,8 @@ def site(tmp_path: Path) -> Path:
     return place
 
 
-def test_its_artifact_is_verified(command: Command, site: Path, tmp_path: Path) -> None:
-    path = f"{ROOT}:{site}"
+def test_its_artifact_is_verified(command_process: Command, site: Path, tmp_path: Path) -> None:
+    command, path = command_process, f"{ROOT}:{site}"
     ran = command(*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json", PYTHONPATH=path)
     assert ran.code == 0, ran.err
     (manifest,) = json.loads(ran.out)["artifacts"]

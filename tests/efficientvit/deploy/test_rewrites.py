@@ -124,7 +124,7 @@ class _LargestRank(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "size"), [("m0", 224), ("m2", 160), ("m0", 64)])
 def test_no_tensor_has_more_than_four_dimensions(name: str, size: int) -> None:
-    deployed = to_deploy(seeded(model_spec(name, size)))
+    deployed = to_deploy(build(model_spec(name, size)))
     with _LargestRank() as mode:  # type: ignore[no-untyped-call]
         deployed(torch.zeros(2, 3, size, size))
     assert mode.rank == 4
@@ -166,7 +166,7 @@ def test_weights_loaded_later_are_not_stale() -> None:
 
 
 def test_bias_matrices_are_symmetric() -> None:
-    deployed = to_deploy(seeded(model_spec("m0", 224)))
+    deployed = to_deploy(_model("m0", 224))
     matrices = [m for module in deployed.modules() if isinstance(module, StaticAttention) for m in module.bias]
     assert len(matrices) == 24
     assert all(torch.equal(matrix, matrix.T) for matrix in matrices)

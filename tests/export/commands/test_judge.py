@@ -24,7 +24,7 @@ from export.commands.judge import Judged, judge_file
 from export.exits import Exit
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
-from validation.external.judge import Range, Scores
+from validation.external.input_format import Range, Scores
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -168,7 +168,7 @@ def test_side_by_side_then_from_the_cache(command: Command, command_process: Com
     spoiled.write_bytes(b"spoiled")
     assert command(*BOTH, "-o", "b", XDG_CACHE_HOME=cache).code == 0
     assert spoiled.read_bytes() == (tmp_path / "a" / spoiled.relative_to(tmp_path / "b")).read_bytes()
-    other = command(*BOTH, "-o", "c", "--mean", "0.5", "0.5", "0.5", XDG_CACHE_HOME=cache)
+    other = command(*BOTH, "-o", "c", "--jobs", "1", "--mean", "0.5", "0.5", "0.5", XDG_CACHE_HOME=cache)
     assert other.code == 0, other.err
     others = _manifests(other.out)
     stages = {(slug, stage["name"]): stage["cached"] for slug, each in others.items() for stage in each["stages"]}

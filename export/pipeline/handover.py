@@ -99,7 +99,8 @@ class Handover:
         evidence.mkdir()
         if outcome.final is not None:
             placed = self._place(outcome.final.artifact, folder, SHIP if good else REJECTED)
-        outcome.record = manifest.build(outcome, self.model, self.command, self.request.required, placed)
+        built = manifest.build(outcome, self.model, self.command, self.request.required, placed)
+        outcome.record = built.to_json()
         write_json(folder / MANIFEST, outcome.record)
         if self.request.report:
             self.progress.step(f"{outcome.slug}: report")

@@ -1,0 +1,71 @@
+"""JSON Schemas (draft 2020-12) of the documents that are made of records, generated from their types."""
+
+from typing import Any
+
+import msgspec
+
+from export.folder.manifest import Manifest
+from export.folder.records import Record
+from validation.gates.result import Gate
+
+_GATES = {
+    Gate.INTERFACE: "Inputs, outputs, labels and metadata.",
+    Gate.OPERATORS: "Nothing but the operations that the family is lowered to (Core ML); no operator that lost its "
+    "quantizers (int8).",
+    Gate.CONSTANTS: "Every constant bit for bit; null for the rewrite.",
+    Gate.STRUCTURE: "The file's graph in float32 against the deploy form in float64; for the rewrite, float64 against "
+    "float64.",
+    Gate.RANGES: "Calibrated ranges against what golden images reach: the largest ratio (int8 ONNX and IR).",
+    Gate.EXECUTION: "Each quantized layer on the reference's own inputs, over what is allowed (int8: the parsed "
+    "network, ONNX and IR).",
+    Gate.OVERFLOW: "The largest intermediate result against float16's 65504.",
+    Gate.PRECISION: "What ships against the trained form in float64; for the rewrite, float32 error of the deploy form.",
+    Gate.LABELS: "A classifier's label and probabilities follow its logits.",
+    Gate.QUALITY: "Root mean square of the error over all ordinary images, of compressed or quantized artifacts.",
+    Gate.ACCURACY: "Top-1 on labeled images, --eval; worst and budget in percentage points: the least drop that the "
+    "images allow for, and what may be lost. Of the stage that ships.",
+    Gate.READINESS: "Work that is not fit for the Neural Engine, --ane-budget.",
+}
+
+
+def schema_of(record: type[Record], title: str) -> dict[str, Any]:
+    """The schema of a document, stricter than reading is: no unknown fields, and every field that is written."""
+    (top,), parts = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
+    for part in parts.values():
+        _written(part)
+    own = parts.pop(top["$ref"].rpartition("/")[2])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **own,
+        "title": title,
+        "$defs": dict(sorted(parts.items())),
+    }
+
+
+def _written(part: dict[str, Any]) -> None:
+    """As it is written: a field that has a default is there too; what has none is left out where it says nothing."""
+    fields = part.get("properties")
+    if fields is None:
+        return
+    required = set(part.get("required", ()))
+    part["required"] = [name for name, field in fields.items() if name in required or "default" in field]
+    part["additionalProperties"] = False
+    for field in fields.values():
+        field.pop("default", None)
+    if "measured" in fields:
+        part["if"] = {"properties": {"measured": {"const": True}}}
+        part["then"] = {"required": list(fields), "properties": {"reason": {"type": "null"}}}
+        part["else"] = {"maxProperties": 2, "properties": {"reason": {"type": "string"}}}
+    if "gates" in fields:
+        known = fields["gates"].pop("additionalProperties")
+        says = {str(gate): _GATES.get(gate, f"The {gate} gate.") for gate in Gate}
+        fields["gates"] |= {
+            "properties": {gate: {"description": said, **known} for gate, said in says.items()},
+            "required": list(says),
+            "additionalProperties": False,
+        }
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Of manifest.json."""
+    return schema_of(Manifest, "vit-export manifest")

@@ -15,8 +15,10 @@ def schema(document: str) -> None:
     """  # noqa: D301 - click wants the character itself
     if document == "manifest":
         from export.folder.schema import manifest_schema
+        from export.targets.registry import TARGETS
 
-        found = manifest_schema()
+        own = {name: target.section().type for name, target in TARGETS.items() if target.section is not None}
+        found = manifest_schema(own)
     else:
         from export.device_kit.device_report import device_report_schema
 

@@ -12,7 +12,7 @@ from validation.inputs.golden_set import Kind
 State = Literal["passed", "rejected", "crashed", "refused"]
 
 
-class ToolRecord(Record, kw_only=True, forbid_unknown_fields=True):
+class ToolRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ran the kit."""
 
     name: Annotated[str, says("check_on_mac.py, DeviceKit or check_on_gpu.py.")]
@@ -20,7 +20,7 @@ class ToolRecord(Record, kw_only=True, forbid_unknown_fields=True):
     runtime: Annotated[str, says("What ran the artifact, with its version.")]
 
 
-class DeviceRecord(Record, kw_only=True, forbid_unknown_fields=True):
+class DeviceRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The device, as the system names itself."""
 
     model: Annotated[str, says("Such as Mac14,2 or iPhone15,2, or the GPU's name.")]
@@ -30,7 +30,7 @@ class DeviceRecord(Record, kw_only=True, forbid_unknown_fields=True):
                                      "not say.")]  # fmt: skip
 
 
-class EngineRecord(Record, kw_only=True, forbid_unknown_fields=True):
+class EngineRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The engine that a unit ran."""
 
     product: Annotated[str, says("tensorrt-rtx or tensorrt.")]
@@ -53,7 +53,7 @@ class EngineRecord(Record, kw_only=True, forbid_unknown_fields=True):
     launch_reason: Annotated[str | None, says("Why no graph was timed.")]
 
 
-class ComputePlanRecord(Record, kw_only=True, forbid_unknown_fields=True):
+class ComputePlanRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which device Core ML prefers, by operation."""
 
     operations: Annotated[Count, says("Of the program, constants not counted.")]
@@ -61,15 +61,19 @@ class ComputePlanRecord(Record, kw_only=True, forbid_unknown_fields=True):
         dict[str, Count], says("CPU, GPU, NeuralEngine: how many operations prefer it. They add up to operations.")
     ]
 
+    def __post_init__(self) -> None:
+        if sum(self.preferred.values()) != self.operations:
+            raise ValueError(f"Expected counts that add up to the operations, got {self.operations}: {self.preferred}")
 
-class ReportFile(Record, kw_only=True):
+
+class ReportRecord(Record, frozen=True, kw_only=True):
     """The report with the raw outputs: `vit-export schema device-report`."""
 
     path: Annotated[str, says("In evidence/device-reports.")]
     sha256: Annotated[Sha256, says("SHA-256.")]
 
 
-class DeviceKind(Record, kw_only=True):
+class DeviceKind(Record, frozen=True, kw_only=True):
     """One kind of golden input on the device."""
 
     kind: Annotated[Kind, says("docs/golden-set.md.")]
@@ -80,7 +84,7 @@ class DeviceKind(Record, kw_only=True):
     images: Annotated[Positive, says("How many inputs were run, probes included; one at two batch sizes counts twice.")]
 
 
-class QualityRecord(Record, kw_only=True):
+class QualityRecord(Record, frozen=True, kw_only=True):
     """Root mean square of all errors of an int8 engine against the trained form."""
 
     error: Annotated[Number, says("Relative error.")]
@@ -88,7 +92,7 @@ class QualityRecord(Record, kw_only=True):
     passed: Annotated[bool, says("Within it.")]
 
 
-class PictureRecord(Record, kw_only=True):
+class PictureRecord(Record, frozen=True, kw_only=True):
     """The kit's picture through the device's own decoder and resizer."""
 
     route: Annotated[str, says("vision or feature_value.")]
@@ -97,7 +101,7 @@ class PictureRecord(Record, kw_only=True):
     passed: Annotated[bool, says("Within it.")]
 
 
-class DeviceTimingRecord(Record, kw_only=True):
+class DeviceTimingRecord(Record, frozen=True, kw_only=True):
     """Latency on the device. `measured` false: there is the reason, and nothing else."""
 
     measured: Annotated[bool, says("True where there are samples.")]
@@ -118,10 +122,10 @@ class DeviceTimingRecord(Record, kw_only=True):
     samples_ns: Annotated[IfMeasured[list[Positive]], says("Every sample, nanoseconds per batch.")] = msgspec.UNSET
 
 
-class DeviceEntry(Record, kw_only=True):
+class DeviceEntry(Record, frozen=True, kw_only=True):
     """What one unit of a device did with the artifact."""
 
-    report: Annotated[ReportFile, says("The report with the raw outputs.")]
+    report: Annotated[ReportRecord, says("The report with the raw outputs.")]
     tool: Annotated[ToolRecord, says("Which half of the kit; the vit-export that made the kit; what ran it.")]
     device: Annotated[DeviceRecord, says("As the system names itself, such as iPhone15,2, or the GPU.")]
     unit: Annotated[str, says("MLComputeUnits; of an engine, TensorRT for RTX or TensorRT itself.",
@@ -133,8 +137,10 @@ class DeviceEntry(Record, kw_only=True):
     engine: Annotated[EngineRecord | None, says("The engine that ran; null for Core ML, and where none came to "
                                                 "run.")] = None  # fmt: skip
     kinds: Annotated[list[DeviceKind], says("Against the float64 reference, probes included.")]
-    quality: Annotated[QualityRecord | None, says("Root mean square of all errors of an int8 engine against the "
-                                                  "trained form, probes included; null for others.")] = None  # fmt: skip
+    quality: Annotated[
+        QualityRecord | None,
+        says("Root mean square of all errors of an int8 engine against the trained form, probes included; null else."),
+    ] = None
     jpeg: Annotated[PictureRecord | None, says("The kit's picture through the device's own decoder and resizer; null "
                                                "where it was not tried.")]  # fmt: skip
     timing: Annotated[DeviceTimingRecord, says("On the device, per batch, only of a unit that passed.")]

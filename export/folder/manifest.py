@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
 from export.folder.device_entry import DeviceEntry
 from export.folder.records import (
@@ -31,7 +32,7 @@ from validation.inputs.golden_set import Kind
 Status = Literal["verified", "built", "not_run", "rejected", "failed"]
 
 
-class ModelRecord(Record, kw_only=True):
+class ModelRecord(Record, frozen=True, kw_only=True):
     """What the artifact computes."""
 
     name: Annotated[str, says("Member of the family.", *MODELS)]
@@ -42,7 +43,7 @@ class ModelRecord(Record, kw_only=True):
     outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more.")]
 
 
-class WeightsRecord(Record, kw_only=True):
+class WeightsRecord(Record, frozen=True, kw_only=True):
     """Where the weights came from."""
 
     source: Annotated[str, says("Address, file or seed.")]
@@ -54,14 +55,14 @@ class WeightsRecord(Record, kw_only=True):
     notes: Annotated[list[str], says("What was done to them on the way.")]
 
 
-class LeastVisible(Record, kw_only=True):
+class LeastVisible(Record, frozen=True, kw_only=True):
     """The head or bias whose loss would move the logits least."""
 
     part: Annotated[str, says("Its name.")]
     over_budget: Annotated[Number, says("In units of the structure gate's budget.")]
 
 
-class SelfCheckRecord(Record, kw_only=True):
+class SelfCheckRecord(Record, frozen=True, kw_only=True):
     """Whether parity on these weights can fail (docs/numerics.md)."""
 
     vacuous: Annotated[bool, says("It cannot: nothing is called verified.")]
@@ -77,7 +78,7 @@ class SelfCheckRecord(Record, kw_only=True):
 _Channels = tuple[float, float, float]
 
 
-class PreprocessingRecord(Record, kw_only=True):
+class PreprocessingRecord(Record, frozen=True, kw_only=True):
     """From an image file to the input tensor (docs/preprocessing.md)."""
 
     image_size: Annotated[Count, says("Side, pixels.")]
@@ -90,8 +91,13 @@ class PreprocessingRecord(Record, kw_only=True):
     std: Annotated[_Channels, says("Per channel, R G B, on the scale 0 to 1.")]
     background: Annotated[tuple[Count, Count, Count], says("R G B behind transparency, 0 to 255.")]
 
+    @property
+    def value(self) -> Preprocessing:
+        """What was recorded."""
+        return Preprocessing.from_json(self.to_json())
 
-class GoldenRecord(Record, kw_only=True):
+
+class GoldenRecord(Record, frozen=True, kw_only=True):
     """The inputs it was judged on."""
 
     sha256: Annotated[Sha256, says("docs/golden-set.md says of what.")]
@@ -102,21 +108,21 @@ class GoldenRecord(Record, kw_only=True):
     path: Annotated[str | None, says("The saved set.")]
 
 
-class FileRecord(Record, kw_only=True):
+class FileRecord(Record, frozen=True, kw_only=True):
     """A file of the folder. `verify` refuses another."""
 
     path: Annotated[str, says("Relative to this folder.")]
     sha256: Annotated[Sha256, says("Of the file: `verify` refuses another.")]
 
 
-class ReferenceRecord(Record, kw_only=True):
+class ReferenceRecord(Record, frozen=True, kw_only=True):
     """The right answers and noise floors that it was judged against."""
 
     sha256: Annotated[Sha256, says("Of the file: `verify` refuses another.")]
     path: Annotated[str, says("The saved reference.")]
 
 
-class HostRecord(Record, kw_only=True):
+class HostRecord(Record, frozen=True, kw_only=True):
     """Where it was made and judged."""
 
     os: Annotated[str, says("Platform.")]
@@ -126,14 +132,14 @@ class HostRecord(Record, kw_only=True):
     python: Annotated[str, says("Version.")]
 
 
-class DefaultsRecord(Record, kw_only=True):
+class DefaultsRecord(Record, frozen=True, kw_only=True):
     """The precision gate once more under the runtime's own defaults."""
 
     effective: Annotated[AttestationRecord, says("How it ran with nothing set.")]
     gate: Annotated[GateRecord, says("What the precision gate found then; part of no verdict.")]
 
 
-class SettingsRecord(Record, kw_only=True):
+class SettingsRecord(Record, frozen=True, kw_only=True):
     """The runtime's settings."""
 
     shipped: Annotated[FileRecord, says("The settings that an app is to apply.")]
@@ -142,7 +148,7 @@ class SettingsRecord(Record, kw_only=True):
     defaults: Annotated[DefaultsRecord | None, says("The precision gate once more under the runtime's own defaults.")]
 
 
-class ArtifactRecord(Record, kw_only=True):
+class ArtifactRecord(Record, frozen=True, kw_only=True):
     """What a stage made."""
 
     path: Annotated[str | None, says("Relative to this folder; null for an intermediate, of which only the digest is "
@@ -158,7 +164,7 @@ class ArtifactRecord(Record, kw_only=True):
     tools: Annotated[dict[str, str], says("Converters and their versions.")]
 
 
-class Top1Record(Record, kw_only=True):
+class Top1Record(Record, frozen=True, kw_only=True):
     """Top-1 against the reference on the judged ordinary images."""
 
     agree: Annotated[Count, says("Images with the same winner.")]
@@ -166,7 +172,7 @@ class Top1Record(Record, kw_only=True):
     outside_margin: Annotated[Count, says("Flips that the budget cannot explain.")]
 
 
-class VerdictRecord(Record, kw_only=True):
+class VerdictRecord(Record, frozen=True, kw_only=True):
     """What was found of a stage's artifact."""
 
     status: Annotated[
@@ -185,7 +191,7 @@ class VerdictRecord(Record, kw_only=True):
     top1: Annotated[Top1Record | None, says("Top-1 against the reference on the judged ordinary images.")]
 
 
-class StageRecord(Record, kw_only=True):
+class StageRecord(Record, frozen=True, kw_only=True):
     """One stage; `rewrite` comes first and makes no file."""
 
     name: Annotated[str, says("rewrite, trace, simplify, precision, quantize, parse, build, openvino, twin, coreml or "
@@ -198,14 +204,14 @@ class StageRecord(Record, kw_only=True):
     verdict: Annotated[VerdictRecord, says("What was found of the stage's artifact.")]
 
 
-class FailedRecord(Record, kw_only=True):
+class FailedRecord(Record, frozen=True, kw_only=True):
     """The stage that failed."""
 
     stage: Annotated[str | None, says("Its name.")]
     error: Annotated[str, says("What, expected, got, next.")]
 
 
-class TimingRecord(Record, kw_only=True):
+class TimingRecord(Record, frozen=True, kw_only=True):
     """Latency of the shipped artifact. `measured` false: there is the reason, and nothing else."""
 
     measured: Annotated[bool, says("Timed.")]
@@ -225,8 +231,13 @@ class TimingRecord(Record, kw_only=True):
     effective: Annotated[IfMeasured[AttestationRecord], says("How it ran while it was timed.")] = msgspec.UNSET
     samples_ns: Annotated[IfMeasured[list[Count]], says("Every sample, nanoseconds per batch.")] = msgspec.UNSET
 
+    @property
+    def samples(self) -> list[int]:
+        """Nanoseconds per batch; none where it was not measured."""
+        return [] if isinstance(self.samples_ns, msgspec.UnsetType) else self.samples_ns
 
-class Manifest(Record, kw_only=True):
+
+class Manifest(Record, frozen=True, kw_only=True):
     """What was made, from what, and what was found. Paths are relative to the folder that the manifest lies in."""
 
     schema: Annotated[Literal[1], says("Version of this schema.")]
@@ -267,3 +278,9 @@ class Manifest(Record, kw_only=True):
                                                "without a kit.")] = msgspec.field(default_factory=list)  # fmt: skip
     timing: Annotated[TimingRecord, says("Latency of the shipped artifact; measured only if it was verified in its "
                                          "real runtime.")]  # fmt: skip
+
+    @property
+    def ane_budget(self) -> float | None:
+        """`--ane-budget`, where it was asked for."""
+        ready = self.coreml and self.coreml.neural_engine
+        return ready.budget if ready else None

@@ -5,7 +5,7 @@ with a default was added to an existing form: readers take its absence for the d
 """
 
 import math
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ Number = float | Literal["nan", "inf", "-inf"]
 """JSON has no NaN and no infinity: they are written by name, so that they are not mistaken for a missing value."""
 
 _T = TypeVar("_T")
-IfMeasured = _T | msgspec.UnsetType
+IfMeasured: TypeAlias = _T | msgspec.UnsetType
 """A field that is there where `measured` is true."""
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -44,20 +44,33 @@ def number(value: float | None) -> Any:
     return value if value is None or math.isfinite(value) else str(value)
 
 
+def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
+    """The field that a message of msgspec's names, what was expected there, and what was found."""
+    said, _, place = str(error).partition(" - at ")
+    expected, _, got = said.removeprefix("Expected ").partition(", got ")
+    where = place.strip("`").removeprefix("$.").removeprefix("$") or "the whole"
+    return (where, expected, got) if got else (where, "a record as vit-export writes it", said)
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """An object of a JSON document, its fields in the document's order."""
 
     def to_json(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
-        plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=_plain)
-        return plain
+        found: dict[str, Any] = plain(self)
+        return found
+
+
+def plain(document: Any) -> Any:
+    """A document with records in it, ready for `json.dumps`."""
+    return msgspec.to_builtins(document, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-class KindRecord(Record, kw_only=True):
+class KindRecord(Record, frozen=True, kw_only=True):
     """One kind of golden input under one gate."""
 
     kind: Annotated[Kind, says("docs/golden-set.md.")]
@@ -88,7 +101,7 @@ class KindRecord(Record, kw_only=True):
         )
 
 
-class GateRecord(Record, kw_only=True):
+class GateRecord(Record, frozen=True, kw_only=True):
     """One gate."""
 
     passed: Annotated[bool, says("Every kind within its own budget.")]
@@ -128,7 +141,7 @@ def gates_of(results: tuple[GateResult, ...]) -> Gates:
     return {str(gate): by_name.get(gate) for gate in Gate}
 
 
-class LayerRecord(Record, kw_only=True):
+class LayerRecord(Record, frozen=True, kw_only=True):
     """One layer against the model's float64."""
 
     name: Annotated[str, says("As the file has it.")]
@@ -155,7 +168,7 @@ class LayerRecord(Record, kw_only=True):
         )
 
 
-class SuspectRecord(Record, kw_only=True):
+class SuspectRecord(Record, frozen=True, kw_only=True):
     """A layer or a constant that is likely at fault."""
 
     module: Annotated[str, says("Path of the model's module; empty where it cannot be told.")]
@@ -165,7 +178,7 @@ class SuspectRecord(Record, kw_only=True):
     says: Annotated[str, says("All of it, in one line.")]
 
 
-class BlameRecord(Record, kw_only=True):
+class BlameRecord(Record, frozen=True, kw_only=True):
     """Where a rejected stage is likely wrong."""
 
     stage: Annotated[str | None, says("Its name, as in stages.")]
@@ -190,7 +203,7 @@ class BlameRecord(Record, kw_only=True):
         return cls(stage=stage, note=blame.note, suspects=suspects)
 
 
-class AttestationRecord(Record, kw_only=True):
+class AttestationRecord(Record, frozen=True, kw_only=True):
     """How the runtime really ran, read back from it."""
 
     runtime: Annotated[str, says("onnxruntime, openvino, coreml, mil, trt-network or tensorrt.")]
@@ -214,7 +227,7 @@ class AttestationRecord(Record, kw_only=True):
         )
 
 
-class PortRecord(Record, kw_only=True):
+class PortRecord(Record, frozen=True, kw_only=True):
     """An 8-bit image or normalized images; logits before any softmax; a classifier's label and probabilities."""
 
     name: Annotated[str, says("In the file.")]
@@ -234,7 +247,7 @@ class PortRecord(Record, kw_only=True):
 _ARITHMETIC = (Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8)
 
 
-class PrecisionRecord(Record, kw_only=True):
+class PrecisionRecord(Record, frozen=True, kw_only=True):
     """Of an artifact."""
 
     weights: Annotated[Dtype, says(
@@ -259,14 +272,14 @@ class PrecisionRecord(Record, kw_only=True):
         return Precision(self.weights, self.activations, self.execution, tuple(self.float_layers))
 
 
-class TopRecord(Record, kw_only=True):
+class TopRecord(Record, frozen=True, kw_only=True):
     """Shares of the images that are right."""
 
     top1: Annotated[Share, says("Share of the images, 0 to 1.")]
     top5: Annotated[Share | None, says("Share of the images, 0 to 1; null where there are no more than five classes.")]
 
 
-class FlipRecord(Record, kw_only=True):
+class FlipRecord(Record, frozen=True, kw_only=True):
     """An image that the reference has right and the artifact wrong."""
 
     image: Annotated[str, says("Path in the folder.")]
@@ -275,7 +288,7 @@ class FlipRecord(Record, kw_only=True):
     outside_margin: Annotated[bool, says("The error that the budget allows cannot explain it.")]
 
 
-class AccuracyRecord(Record, kw_only=True):
+class AccuracyRecord(Record, frozen=True, kw_only=True):
     """Accuracy on labeled images: counts of images, percentage points, shares of 0 to 1."""
 
     folder: Annotated[str, says("Name of the folder.")]

@@ -1,5 +1,7 @@
 """JSON Schemas (draft 2020-12) of the documents that are made of records, generated from their types."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ _GATES = {
     Gate.EXECUTION: "Each quantized layer on the reference's own inputs, over what is allowed (int8: the parsed "
     "network, ONNX and IR).",
     Gate.OVERFLOW: "The largest intermediate result against float16's 65504.",
-    Gate.PRECISION: "What ships against the trained form in float64; for the rewrite, float32 error of the deploy form.",
+    Gate.PRECISION: "What ships against the trained form in float64; for the rewrite, the deploy form's float32 error.",
     Gate.LABELS: "A classifier's label and probabilities follow its logits.",
     Gate.QUALITY: "Root mean square of the error over all ordinary images, of compressed or quantized artifacts.",
     Gate.ACCURACY: "Top-1 on labeled images, --eval; worst and budget in percentage points: the least drop that the "
@@ -48,7 +50,7 @@ def _written(part: dict[str, Any]) -> None:
     if fields is None:
         return
     required = set(part.get("required", ()))
-    part["required"] = [name for name, field in fields.items() if name in required or "default" in field]
+    part["required"] = [name for name, field in fields.items() if name in required or _is_written(field)]
     part["additionalProperties"] = False
     for field in fields.values():
         field.pop("default", None)
@@ -66,6 +68,15 @@ def _written(part: dict[str, Any]) -> None:
         }
 
 
-def manifest_schema() -> dict[str, Any]:
-    """Of manifest.json."""
-    return schema_of(Manifest, "vit-export manifest")
+def _is_written(field: dict[str, Any]) -> bool:
+    """A field with a default always is, but for those that say otherwise."""
+    return "default" in field and not field.pop("optional", False)
+
+
+def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
+    """Of manifest.json. `sections`: those of installed targets that are not built in, by target."""
+    found = schema_of(Manifest, "vit-export manifest")
+    for name, section in sections.items():
+        if name not in found["properties"]:
+            found["properties"][name] = {"description": f"What target {name} records.", **msgspec.json.schema(section)}
+    return found

@@ -7,7 +7,7 @@ from msgspec import Meta
 from export.folder.records import Count, Positive, Record, Sha256, Share, says
 
 
-class LabelsRecord(Record, kw_only=True):
+class LabelsRecord(Record, frozen=True, kw_only=True):
     """The class labels."""
 
     path: Annotated[str, says("One a line.")]
@@ -15,7 +15,7 @@ class LabelsRecord(Record, kw_only=True):
     count: Annotated[Positive, says("How many.")]
 
 
-class NeuralEngineRecord(Record, kw_only=True):
+class NeuralEngineRecord(Record, frozen=True, kw_only=True):
     """Static readiness for the Neural Engine."""
 
     heuristic: Annotated[bool, says("Apple publishes no rules; the kit asks the device.")]
@@ -25,7 +25,7 @@ class NeuralEngineRecord(Record, kw_only=True):
     budget: Annotated[float | None, says("--ane-budget.")]
 
 
-class CoreMlSection(Record, kw_only=True):
+class CoreMlSection(Record, frozen=True, kw_only=True):
     """What a Core ML package takes, gives and says of itself."""
 
     input: Annotated[
@@ -37,7 +37,7 @@ class CoreMlSection(Record, kw_only=True):
     neural_engine: Annotated[NeuralEngineRecord | None, says("Static readiness; null where no package was made.")]
 
 
-class TensorRtSection(Record, kw_only=True):
+class TensorRtSection(Record, frozen=True, kw_only=True):
     """What an engine was asked to be, and what it says it was built with."""
 
     sm: Annotated[list[int], says("Compute capabilities to build for ahead of time, 89 for 8.9; an enterprise build is "

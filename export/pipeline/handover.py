@@ -19,7 +19,7 @@ from export.progress import Progress
 from export.report.report import Evidence as ReportEvidence
 from export.report.report import write_report
 from export.request.request import Request
-from export.targets.tensorrt.build import LAYERS
+from export.targets.target import Job
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
@@ -98,9 +98,8 @@ class Handover:
         evidence, placed = folder / "evidence", None
         evidence.mkdir()
         if outcome.final is not None:
-            placed = self._place(outcome.final.artifact, folder, SHIP if good else REJECTED)
-        built = manifest.build(outcome, self.model, self.command, self.request.required, placed)
-        outcome.record = built.to_json()
+            placed = self._place(outcome.job, outcome.final.artifact, folder, SHIP if good else REJECTED)
+        outcome.record = manifest.build(outcome, self.model, self.command, self.request.required, placed)
         write_json(folder / MANIFEST, outcome.record)
         if self.request.report:
             self.progress.step(f"{outcome.slug}: report")
@@ -112,7 +111,7 @@ class Handover:
             self.progress.step(f"{outcome.slug}: device kit")
             self._write_kit(folder, outcome)
 
-    def _place(self, artifact: Artifact, folder: Path, place: str) -> manifest.Placed:
+    def _place(self, job: Job, artifact: Artifact, folder: Path, place: str) -> manifest.Placed:
         """Copy the artifact, its settings and its reference."""
         target, evidence = folder / place, folder / "evidence"
         target.mkdir()
@@ -121,8 +120,8 @@ class Handover:
         if artifact.interface.labels:
             text = "".join(f"{label}\n" for label in artifact.interface.labels)
             (target / LABELS).write_text(text, encoding="utf-8")
-        if artifact.format == Format.ENGINE:
-            shutil.copyfile(artifact.path.with_name(LAYERS), evidence / LAYERS)
+        for name in job.target.evidence if artifact.format == job.target.format else ():
+            shutil.copyfile(artifact.path.with_name(name), evidence / name)
         file.save(self.model.reference_for(artifact), evidence)
         return manifest.Placed(place, digest(target / SETTINGS), digest(evidence / file.REFERENCE))
 

@@ -9,13 +9,12 @@ from efficientvit.errors import BrokenArtifact, VitExportError
 from export.pipeline.making import Maker, failing_as
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
-from export.pipeline.stages import SHARED
 from export.progress import Progress
-from export.request.request import Job
+from export.targets.onnx.calibration import calibration_images
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
+from export.targets.target import Job, Stage
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
-from runtimes.coreml.neural_engine import readiness
 from runtimes.operators import count_operators
 from runtimes.precision import Precision
 from runtimes.registry import native_runtime, runtime_for
@@ -41,71 +40,71 @@ class Judging:
         """Run the stages until one fails or is rejected: the first that is rejected is the one to blame."""
         job, plan = outcome.job, outcome.job.plan
         before: Verdict | None = None
-        for name, precision in plan if outcome.rewrite is not None and outcome.rewrite.passed else ():
-            self.progress.step(f"{outcome.slug}: {name}")
+        for stage, precision in plan if outcome.rewrite is not None and outcome.rewrite.passed else ():
+            self.progress.step(f"{outcome.slug}: {stage.name}")
             try:
                 with output_capture.into(self.maker.log):
-                    result = self._stage(name, job, precision, before, last=name == plan[-1][0])
+                    result = self._stage(stage, job, precision, before, last=stage is plan[-1][0])
             except VitExportError as error:
-                outcome.failed_stage, outcome.error = name, error
+                outcome.failed_stage, outcome.error = stage.name, error
                 return
             outcome.stages.append(result)
-            if result.artifact.format == Format.COREML and not isinstance(result.verdict, Rejected):
-                outcome.readiness = readiness(result.artifact)
             if not any(result is shown for shown in self._shown):  # one that two targets share is shown once
                 self._shown.append(result)
                 status = status_of(result.verdict)
-                self.progress.stage(outcome.slug, name, result.seconds, status, cached=result.cached)
+                self.progress.stage(outcome.slug, stage.name, result.seconds, status, cached=result.cached)
             before = result.verdict
             if isinstance(before, Rejected):
                 break
         self._blame(outcome)
 
-    def _stage(self, name: str, job: Job, precision: Precision, before: Verdict | None, *, last: bool) -> StageResult:
+    def _stage(
+        self, stage: Stage, job: Job, precision: Precision, before: Verdict | None, *, last: bool
+    ) -> StageResult:
         # What ships is judged on labeled images too; what is on the way to something else isn't.
-        key = (name, job.batch, job.opset, last and self.model.labeled is not None)
-        if name in SHARED and key in self._shared:
+        key = (stage.name, job.batch, job.opset, last and self.model.labeled is not None)
+        if stage.shared and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
         if source is not None and source.precision.quantized:  # what was left in float32 stays so
             precision = replace(precision, float_layers=source.precision.float_layers)
-        made = self.maker.make(name, job, precision, source)
-        verdict = self._judged(name, job, made.artifact, before, last=last)
+        made = self.maker.make(stage, job, precision, source)
+        verdict = self._judged(stage, job, made.artifact, before, last=last)
         if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
-            with failing_as(name, self.maker.shop.folder):
-                verdict = self._fallen_back(name, job, verdict, source, last=last)
+            with failing_as(stage.name, self.maker.shop.folder):
+                verdict = self._fallen_back(stage, job, verdict, source, last=last)
         verdict = unless_vacuous(verdict, self.model.check.failures)
         # What fell back depends on a budget that is none of the stage's: it is not kept.
         if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
-            self.maker.cache.keep(name, job, precision, source, made.artifact)
-        result = StageResult(name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
-        if name in SHARED:
+            self.maker.cache.keep(stage, job, precision, source, made.artifact)
+        result = StageResult(stage.name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
+        if stage.shared:
             self._shared[key] = result
         return result
 
-    def _fallen_back(self, name: str, job: Job, rejected: Verdict, source: Artifact, *, last: bool) -> Verdict:
+    def _fallen_back(self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, *, last: bool) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""
         reference, labeled = self.model.reference_for(rejected.artifact), self.model.labeled if last else None
         runtime, shop = runtime_for(source.format), self.maker.shop
         return fall_back(
             rejected,
             source,
-            shop.calibration_images(job),
+            calibration_images(shop, job.calibrate),
             shop.path("float_layers", job, job.target.suffix),
             holds=lambda artifact: within_quality(artifact, reference, runtime, labeled),
-            judged=lambda artifact: self._judged(name, job, artifact, None, last=last),
+            judged=lambda artifact: self._judged(stage, job, artifact, None, last=last),
             step=lambda text: self.progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
         )
 
-    def _judged(self, name: str, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
+    def _judged(self, stage: Stage, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
             match before:
                 case VerifiedArtifact():
                     return built(artifact, before)
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
-        ane_budget = job.coreml.ane_budget if job.coreml is not None and last else None
-        runtime = runtime_for(artifact.format, ships=name in SHARED or job.target.format == artifact.format)
+        ane_budget = job.options.readiness_budget if last else None
+        runtime = runtime_for(artifact.format, ships=stage.shared or job.target.format == artifact.format)
         reference = self.model.reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)

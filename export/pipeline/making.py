@@ -10,8 +10,8 @@ from pathlib import Path
 
 from efficientvit.errors import StageFailed, VitExportError
 from export.pipeline.stage_cache import StageCache
-from export.pipeline.stages import Stage, Workshop
-from export.request.request import Job
+from export.targets.target import Job, Make, Stage
+from export.targets.workshop import Workshop
 from export.workers import output_capture
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact
@@ -29,41 +29,41 @@ class Made:
 
 @dataclass(slots=True)
 class Maker:
-    """Runs one model's stages. What converters print goes to `log`."""
+    """Runs one model's stages; `others`, by name, in place of what they do. What converters print goes to `log`."""
 
     shop: Workshop
-    stages: Mapping[str, Stage]
+    others: Mapping[str, Make]
     cache: StageCache
     log: Path
     _ahead: dict[tuple[str, int], Made | VitExportError] = field(default_factory=dict)
 
     def make_ahead(self, job: Job) -> None:
         """Run the first stage before anything is judged: what it made, or raised, waits for its turn."""
-        name, precision = job.plan[0]
+        stage, precision = job.plan[0]
         with output_capture.into(self.log):
             try:
-                self._ahead[name, id(job)] = self._made(name, job, precision, None)
+                self._ahead[stage.name, id(job)] = self._made(stage, job, precision, None)
             except VitExportError as error:
-                self._ahead[name, id(job)] = error
+                self._ahead[stage.name, id(job)] = error
 
-    def make(self, name: str, job: Job, precision: Precision, source: Artifact | None) -> Made:
+    def make(self, stage: Stage, job: Job, precision: Precision, source: Artifact | None) -> Made:
         """The stage's artifact.
 
         Raises:
             VitExportError: the stage failed.
         """
-        made = self._ahead.pop((name, id(job)), None) or self._made(name, job, precision, source)
+        made = self._ahead.pop((stage.name, id(job)), None) or self._made(stage, job, precision, source)
         if isinstance(made, VitExportError):
             raise made
         return made
 
-    def _made(self, name: str, job: Job, precision: Precision, source: Artifact | None) -> Made:
+    def _made(self, stage: Stage, job: Job, precision: Precision, source: Artifact | None) -> Made:
         start = time.perf_counter()
-        artifact = self.cache.find(name, job, precision, source)
+        artifact = self.cache.find(stage, job, precision, source)
         cached = artifact is not None
         if artifact is None:
-            with failing_as(name, self.shop.folder), collector_at_rest():
-                artifact = self.stages[name](self.shop, job, precision, source)
+            with failing_as(stage.name, self.shop.folder), collector_at_rest():
+                artifact = self.others.get(stage.name, stage)(self.shop, job, precision, source)
         return Made(artifact, time.perf_counter() - start, cached)
 
 

@@ -1,13 +1,14 @@
 """The manifest of an outcome: `export/folder/manifest.py` has its form."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from export import __version__
 from export.folder import manifest as record
-from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
+from export.folder.layout import SCHEMA, SETTINGS, SHIP
 from export.folder.records import (
     AccuracyRecord,
     AttestationRecord,
@@ -18,21 +19,17 @@ from export.folder.records import (
     gates_of,
     number,
 )
-from export.folder.sections import CoreMlSection, LabelsRecord, NeuralEngineRecord, TensorRtSection
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
-from export.targets.coreml.options import CoreMlOptions
-from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Artifact, Format, Interface
+from export.targets.registry import BUILT_IN
+from export.targets.target import HandedOver, Target
+from runtimes.artifact import Interface
 from runtimes.host.machine import this_host, versions
-from runtimes.interface import intended_ports, labels_digest
+from runtimes.interface import intended_ports
 from runtimes.runtime import Evidence
 from validation.self_check import SelfCheck
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Report, VerifiedArtifact, status_of
-
-_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "tensorrt",
-          "tensorrt_rtx_cu13", "pillow")  # fmt: skip
+from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,13 @@ class Placed:
 
 def build(
     outcome: Outcome, model: Prepared, command: tuple[str, ...], required: Evidence, placed: Placed | None
-) -> record.Manifest:
-    """The manifest of one artifact's folder; every path in it is relative to that folder."""
+) -> dict[str, Any]:
+    """The manifest of one artifact's folder, as JSON; every path in it is relative to that folder."""
     final, job = outcome.final, outcome.job
     artifact, report = (final.artifact, final.report) if final else (None, None)
     host = this_host()
-    return record.Manifest(
+    sections = _section(outcome, placed)
+    built = record.Manifest(
         schema=SCHEMA,
         vit_export=__version__,
         command=list(command),
@@ -76,52 +74,43 @@ def build(
         preprocessing=record.PreprocessingRecord(**model.reference.golden.preprocessing.to_json()),
         precision=None if artifact is None else PrecisionRecord.of(artifact.precision),
         golden=_golden(model, "evidence/golden.safetensors" if artifact else None),
-        reference=placed
-        and record.ReferenceRecord(sha256=placed.reference_sha256, path="evidence/reference.safetensors"),
-        tools=dict(versions(*_TOOLS)),
-        host=record.HostRecord(
-            os=host.os, cpu=host.cpu, isa=host.isa, cores=host.physical_cores, python=host.python
-        ),
-        settings=placed and _settings(placed, report),
+        reference=None
+        if placed is None
+        else record.ReferenceRecord(sha256=placed.reference_sha256, path="evidence/reference.safetensors"),
+        tools=dict(versions(*_tools(job.target))),
+        host=record.HostRecord(os=host.os, cpu=host.cpu, isa=host.isa, cores=host.physical_cores, python=host.python),
+        settings=None if placed is None else _settings(placed, report),
         stages=[_rewrite_stage(outcome), *(_stage(outcome, result, placed) for result in outcome.stages)],
         blame=BlameRecord.of(outcome.rejected_stage, outcome.blame),
-        failed=outcome.error and record.FailedRecord(stage=outcome.failed_stage, error=str(outcome.error)),
+        failed=None
+        if outcome.error is None
+        else record.FailedRecord(stage=outcome.failed_stage, error=str(outcome.error)),
         artifact=f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
-        coreml=job.coreml and _coreml(job.coreml, outcome, placed),
+        coreml=sections.pop("coreml", None),
         calibration=job.calibrate and Path(job.calibrate).name,
-        tensorrt=job.tensorrt and _tensorrt(job.tensorrt, artifact),
+        tensorrt=sections.pop("tensorrt", None),
         accuracy=AccuracyRecord.of(report.accuracy if report else None),
         devices=[],
         timing=_timing(outcome.timing, outcome.untimed),
     )
+    return {**built.to_json(), **{name: msgspec.to_builtins(section) for name, section in sections.items()}}
 
 
-def _coreml(options: CoreMlOptions, outcome: Outcome, placed: Placed | None) -> CoreMlSection:
-    artifact, ready = outcome.final.artifact if outcome.final else None, outcome.readiness
-    labels = artifact.interface.labels if artifact else ()
-    return CoreMlSection(
-        input=options.input,
-        labels=None
-        if not labels or placed is None
-        else LabelsRecord(path=f"{placed.place}/{LABELS}", sha256=labels_digest(labels), count=len(labels)),
-        ios=options.ios,
-        metadata=dict(artifact.interface.metadata) if artifact else {},
-        neural_engine=ready
-        and NeuralEngineRecord(
-            heuristic=True,
-            share_by_macs=ready.share,
-            macs=ready.macs,
-            violations=list(ready.violations),
-            budget=options.ane_budget,
-        ),
-    )
+def _tools(target: Target) -> tuple[str, ...]:
+    """Of every target: what made a file, and what could be compared with it."""
+    distributions = [name for each in (*BUILT_IN.values(), target) for name in each.distributions]
+    return ("torch", "numpy", *dict.fromkeys(distributions), "pillow")
 
 
-def _tensorrt(options: TensorRtOptions, artifact: Artifact | None) -> TensorRtSection:
-    """`built_with` is what the engine says of itself when it is read back; null where none was built."""
-    engine = artifact is not None and artifact.format == Format.ENGINE
-    built_with = dict(artifact.settings) if artifact is not None and engine else None
-    return TensorRtSection(sm=list(options.sm), profile=options.profile, built_with=built_with)
+def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
+    """What the target itself records, under its name."""
+    target = outcome.job.target
+    if target.section is None:
+        return {}
+    passed = [each.artifact for each in outcome.stages if not isinstance(each.verdict, Rejected)]
+    final = outcome.final.artifact if outcome.final else None
+    made = HandedOver(outcome.job, final, passed[-1] if passed else None, placed.place if placed else None)
+    return {target.name: target.section().fill(made)}
 
 
 def _model(model: Prepared, batch: int | None, interface: Interface) -> record.ModelRecord:
@@ -168,8 +157,9 @@ def _settings(placed: Placed, report: Report | None) -> record.SettingsRecord:
     return record.SettingsRecord(
         shipped=record.FileRecord(path=f"{placed.place}/{SETTINGS}", sha256=placed.settings_sha256),
         effective=AttestationRecord.of(report.attestation) if report and report.attestation else None,
-        defaults=defaults
-        and record.DefaultsRecord(
+        defaults=None
+        if defaults is None
+        else record.DefaultsRecord(
             effective=AttestationRecord.of(defaults.attestation), gate=GateRecord.of(defaults.gate)
         ),
     )
@@ -215,8 +205,9 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
             remedy=verdict.remedy if isinstance(verdict, NotRun | Built) else None,
             gates=gates_of(report.gates if report else ()),
             batches=list(report.batches) if report else [],
-            top1=top1
-            and record.Top1Record(agree=top1.agree, of=top1.of, outside_margin=top1.outside_margin),
+            top1=None
+            if top1 is None
+            else record.Top1Record(agree=top1.agree, of=top1.of, outside_margin=top1.outside_margin),
         ),
     )
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from efficientvit.errors import Refused, VitExportError
 from export.exits import Exit, exit_code
-from export.request.request import Job
+from export.folder.manifest import Status
+from export.targets.target import Job
 from runtimes.artifact import Artifact
-from runtimes.coreml.neural_engine import Readiness
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import GateResult
@@ -56,7 +56,7 @@ class StageResult:
 class Outcome:
     """One job's result. `folder` is where it was handed over, `record` its manifest; `error`: a stage failed.
 
-    `readiness`: of a Core ML package, for the Neural Engine. `blame`: of the rejected stage.
+    `blame`: of the rejected stage.
     """
 
     job: Job
@@ -70,7 +70,6 @@ class Outcome:
     failed_stage: str | None = None
     error: VitExportError | None = None
     fallback: bool = False
-    readiness: Readiness | None = None
     blame: Blame | None = None
 
     @property
@@ -86,7 +85,7 @@ class Outcome:
         return self.stages[-1].name if isinstance(self.final, Rejected) else None
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """`verified`, `built`, `not_run`, `rejected` or `failed`."""
         if isinstance(self.error, Refused):
             return "rejected"

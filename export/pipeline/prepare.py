@@ -9,7 +9,8 @@ from efficientvit.weights.source import Weights, find_weights
 from export.pipeline.outcome import Rewrite
 from export.progress import Progress
 from export.request.evaluation import accuracy_test
-from export.request.request import Job, Request
+from export.request.request import Request
+from export.targets.target import Job
 from runtimes.artifact import Artifact
 from validation.gates.rewrite import rewrite_gates
 from validation.inputs.photos import golden_images
@@ -59,8 +60,7 @@ def load(
     weights = find_weights(request.weights, model, request.image_size, progress.download)
     progress.weights(weights.about)
     for job in jobs:
-        if job.coreml is not None:  # only now is the number of classes known
-            job.coreml.labels_for(weights.model.spec.classes, job.batch)
+        job.options.check_classes(weights.model.spec.classes, job.batch)  # only now is their number known
     preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
     labeled = None
     if request.evaluation is not None:
@@ -68,7 +68,7 @@ def load(
             request.evaluation,
             weights,
             preprocessing,
-            request.coreml.labels,
+            request.labels,
             skip_bad=request.skip_bad_photos,
             step=progress.step,
         )

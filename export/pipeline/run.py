@@ -14,9 +14,10 @@ from export.pipeline.making import Maker
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Prepared, load, measure
 from export.pipeline.stage_cache import StageCache, evaluations
-from export.pipeline.stages import STAGES, Stage, Workshop
 from export.progress import Progress
-from export.request.request import Job, Request, slug
+from export.request.request import Request, slug
+from export.targets.target import Job, Make
+from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation.reference.memo import remembering
@@ -33,15 +34,15 @@ def run(
     convert_first: bool = False,
     before_publishing: BeforePublishing | None = None,
     prepared: Mapping[str, Prepared] | None = None,
-    stages: Mapping[str, Stage] | None = None,
+    stages: Mapping[str, Make] | None = None,
 ) -> Iterator[Outcome]:
     """Make, check, time and publish each artifact of the request; yields each as soon as it is done.
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
     `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
     process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
-    another worker does at the moment. `prepared`: models, by name, that need not be prepared here. `stages`: what makes
-    the artifacts, if not ours.
+    another worker does at the moment. `prepared`: models, by name, that need not be prepared here. `stages`: by
+    name, in place of what the targets' stages do.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -56,9 +57,9 @@ def run(
             model = (prepared or {}).get(name)
             loaded = model or load(request, name, own, progress)
             shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name)
-            maker = Maker(shop, stages or STAGES, StageCache(cache, shop), Path(scratch) / f"{name}.log")
+            maker = Maker(shop, stages or {}, StageCache(cache, shop), Path(scratch) / f"{name}.log")
             if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
-                progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0]}")
+                progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0].name}")
                 maker.make_ahead(own[0])
             if model is None:
                 progress.step(f"{name}: reference in float64, noise floors, self-check")

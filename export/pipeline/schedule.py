@@ -12,7 +12,8 @@ from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
 from export.progress import Progress
-from export.request.request import Job, Request
+from export.request.request import Request
+from export.targets.target import Job
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
 from runtimes.host.machine import free_memory_bytes, this_host
@@ -106,7 +107,7 @@ def units_of(jobs: Sequence[Keyed]) -> list[Unit]:
     """Jobs of one model whose first stage is the same go together, in the order of the request."""
     together: dict[tuple[str, str], list[Keyed]] = {}
     for job, key in jobs:
-        together.setdefault((job.model, job.plan[0][0]), []).append((job, key))
+        together.setdefault((job.model, job.plan[0][0].name), []).append((job, key))
     models = [model for model, _ in together]
     return [
         Unit(tuple(own), convert_first=model in models[:place])

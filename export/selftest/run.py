@@ -23,7 +23,6 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
-from export.pipeline.stages import SHARED, STAGES, Workshop
 from export.request.request import Request
 from export.selftest.faults import inputs as input_faults
 from export.selftest.faults import rewrites as rewrite_faults
@@ -34,12 +33,12 @@ from export.selftest.faults.openvino import ir
 from export.step import Step
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.calibration import GOLDEN
+from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact, digest
 from runtimes.constants import read_constants
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from runtimes.layers import Layer, Layers, Values, open_layers
-from runtimes.precision import Dtype
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
@@ -67,7 +66,8 @@ FORMS = (
 )
 """Targets and variants that are spoiled; Core ML's compressed forms only on request, they take long to make."""
 
-_COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
+_BITS = {"int8": 8, "palette6": 6}
+_COMPRESSED = tuple(("coreml", variant) for variant in _BITS)
 _NOWHERE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
 
 _VISIBLE = 2.0
@@ -265,20 +265,20 @@ class _Bench:
     def _stages(self, target: str, variant: str, step: Step) -> dict[str, Healthy]:
         """Every stage's healthy artifact; the stages that others share are made and judged once."""
         precision = "fp16" if target == "coreml" else variant
-        compressed = Dtype(variant) if variant in ("int8", "palette6") else None
-        options = CoreMlOptions(ios=16, weights=compressed) if target == "coreml" else CoreMlOptions()
+        options = {"coreml": CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))} if target == "coreml" else {}
         calibrate = GOLDEN if precision == "int8" else None
         name = self._shop.weights.model.spec.name
-        request = Request((name,), (target,), precision, kit=False, coreml=options, calibrate=calibrate)
+        request = Request((name,), (target,), precision, kit=False, options=options, calibrate=calibrate)
         (job,) = request.jobs()
         result: dict[str, Healthy] = {}
         source: Artifact | None = None
-        for name, form in job.plan:
-            shared = () if name in SHARED else (target, "" if name in ("twin", "coreml") else variant)
+        for stage, form in job.plan:
+            name = stage.name
+            shared = () if stage.shared else (target, "" if name in ("twin", "coreml") else variant)
             key = (name, *shared)
             if key not in self._made:
                 step(f"{target} {variant}: {name}")
-                artifact = STAGES[name](replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
+                artifact = stage(replace(self._shop, folder=self._scratch / "-".join(key)), job, form, source)
                 self._made[key] = self._judged(artifact, source, target, variant, name)
                 self.healthy.append(self._made[key])
             result[name] = self._made[key]

@@ -17,21 +17,24 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
+from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Stage, Workshop
 from export.progress import Silent
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
+from export.targets.target import Make
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.stages import STAGES
 from validation.blame.ranking import Blame
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+SCHEMA = manifest_schema()
 IMAGES = 24
 
 
@@ -41,7 +44,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(
-    out: Path, labeled: Path, *targets: str, stages: Mapping[str, Stage] | None = None, **options: Any
+    out: Path, labeled: Path, *targets: str, stages: Mapping[str, Make] | None = None, **options: Any
 ) -> dict[str, Outcome]:
     request = Request(
         models=("m0",),
@@ -204,7 +207,8 @@ def test_labels_say_what_folders_are_for_every_target(labeled: Path) -> None:
     """`--labels` is Core ML's, and of `--eval`; alone with ONNX it would change nothing."""
     from export.targets.coreml.options import CoreMlOptions
 
-    options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "coreml": CoreMlOptions(labels="imagenet")}
+    own = {"coreml": CoreMlOptions(labels="imagenet")}
+    options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "options": own}
     assert len(Request(**options, evaluation=Evaluation(labeled)).jobs()) == 1
     with pytest.raises(BadOption, match="options for Core ML packages"):
         Request(**options).jobs()

@@ -230,27 +230,6 @@ def test_an_interrupt_ends_every_process_and_leaves_nothing_half_made(tmp_path: 
     assert not alive
 
 
-def test_a_process_that_dies_is_an_error(tmp_path: Path) -> None:
-    """As the system ends one when memory runs out."""
-    asked = ["m0", "m1", "--image-size", "64", "-w", "seeded", "--no-time", "-t", "onnx", "--no-cache", "--jobs", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export", *asked, "-o", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    process.stderr.readline()
-    spawned = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    spawned[0].kill()
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == 4, rest
-    assert "a worker process died" in rest
-    _, alive = psutil.wait_procs(spawned, timeout=20)
-    assert not alive
-
-
 @pytest.mark.parametrize(
     "error",
     [MissingExtra("openvino", "openvino", "running an IR"), BadCheckpoint("broken", expected="a", got="b")],

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.pipeline import handover, judging, stages
+from export.pipeline import handover, judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
+from export.request.request import Request
 from export.targets.coreml.options import CoreMlOptions
+from export.targets.registry import SHARED
+from export.targets.target import Job, Make
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
-from runtimes.precision import Dtype, Precision
+from runtimes.precision import Precision
 from tests.once import Models, measured_once
+from tests.stages import STAGES, replace_stages
 from validation.blame.ranking import Blame
 
 SIZE = 128  # grids of 8, 4 and 2: the first is padded and has four windows
@@ -37,8 +40,8 @@ def one_thread() -> Iterator[None]:
 # All for iOS 16, so that the compressed packages are made of the same fp16 package that the others are.
 COREML = {
     "fp16": CoreMlOptions(ios=16),
-    "int8": CoreMlOptions(ios=16, weights=Dtype.INT8),
-    "palette6": CoreMlOptions(ios=16, weights=Dtype.PALETTE6),
+    "int8": CoreMlOptions(ios=16, weights_bits=8),
+    "palette6": CoreMlOptions(ios=16, weights_bits=6),
 }
 """Core ML's variants, all with image input and labels. Every other target's are its precisions."""
 
@@ -53,7 +56,7 @@ class Forge:
 
     def healthy(self, name: str, shop: Workshop, job: Job) -> Artifact:
         """What the stage makes for a job; the stages before it are made for it where they were not."""
-        names = [stage for stage, _ in job.plan]
+        names = [stage.name for stage, _ in job.plan]
         form = job.plan[names.index(name)][1]
         key = self._key(name, job, form)
         if key not in self._made:
@@ -67,10 +70,11 @@ class Forge:
 
     @staticmethod
     def _key(name: str, job: Job, form: Precision) -> tuple[object, ...]:
-        if job.coreml is None:
-            return (name,) if name in stages.SHARED else (name, job.target.name, job.precision)
+        if not isinstance(job.options, CoreMlOptions):
+            return (name,) if name in SHARED else (name, job.target.name, job.precision)
         # The twin of an fp16 package is the float32 package, and both are what is compressed.
-        return (form, replace(job.coreml, weights=form.weights if form.weights.compressed else None))
+        compressed = form.weights.compressed
+        return (form, job.options if compressed else replace(job.options, weights_bits=None, weights_method=None))
 
 
 def _precision(target: str, variant: str) -> str:
@@ -118,7 +122,7 @@ def spoil(forge: Forge, models: Models, monkeypatch: pytest.MonkeyPatch) -> Spoi
     """Let the real pipeline make the healthy files, the one of `stage` spoiled by `plant`."""
 
     def spoiled(target: str, variant: str, stage: str | None, plant: Callable[[Path], object] | None) -> None:
-        def replayed(name: str) -> stages.Stage:
+        def replayed(name: str) -> Make:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 healthy = forge.healthy(name, shop, job)
                 path = healthy.copied_to(shop.path(name, job, ".x").parent)
@@ -137,7 +141,7 @@ def spoil(forge: Forge, models: Models, monkeypatch: pytest.MonkeyPatch) -> Spoi
 
             return made
 
-        monkeypatch.setattr(pipeline, "STAGES", {name: replayed(name) for name in STAGES})
+        replace_stages(monkeypatch, **{name: replayed(name) for name in STAGES})
 
     return spoiled
 
@@ -158,7 +162,7 @@ def run(spoil: Spoil, models: Models, tmp_path: Path) -> Run:
             image_size=SIZE,
             out=tmp_path / "out",
             time=False,
-            coreml=COREML[variant] if target == "coreml" else CoreMlOptions(),
+            options={"coreml": COREML[variant]} if target == "coreml" else {},
             calibrate="golden" if target != "coreml" and variant == "int8" else None,
             kit=False,
         )
@@ -168,7 +172,7 @@ def run(spoil: Spoil, models: Models, tmp_path: Path) -> Run:
     return runs
 
 
-def _made_once(forge: Forge, name: str) -> stages.Stage:
+def _made_once(forge: Forge, name: str) -> Make:
     return lambda shop, job, _, __: forge.healthy(name, shop, job)
 
 
@@ -181,7 +185,7 @@ def export() -> Iterator[Export]:
 
     Of one model at a time: the next takes the place of the last.
     """
-    made: dict[tuple[str, int, int], tuple[Models, dict[str, stages.Stage]]] = {}
+    made: dict[tuple[str, int, int], tuple[Models, dict[str, Make]]] = {}
     with ExitStack() as stack:
 
         def exports(what: tuple[str, int, int], precision: str, options: CoreMlOptions) -> Outcome:
@@ -202,7 +206,7 @@ def export() -> Iterator[Export]:
                     image_size=size,
                     out=Path(out),
                     time=False,
-                    coreml=options,
+                    options={"coreml": options},
                     kit=False,
                 )
                 (outcome,) = pipeline.run(asked, Silent(), prepared=models.of(asked), stages=own)

@@ -26,7 +26,6 @@ from export.selftest.faults.coreml.table import FAULTS, MORE_FAULTS
 from export.selftest.faults.fault import FileFault
 from export.targets.coreml.options import CoreMlOptions
 from runtimes.artifact import digest
-from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
 from tests.once import Models, measured_once
 from validation.gates.result import Gate, GateResult
@@ -102,12 +101,12 @@ VARIANTS = {
     "fp16-image-labels": ("fp16", IMAGE),
     "fp16-tensor-nolabels": ("fp16", TENSOR),
     "fp32": ("fp32", IMAGE),
-    "int8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.INT8)),
-    "palette8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE8)),
-    "palette6": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE6)),
-    "palette4": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE4)),
-    "palette8-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE8)),
-    "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE6)),
+    "int8": ("fp16", replace(IMAGE, ios=16, weights_bits=8)),
+    "palette8": ("fp16", replace(IMAGE, ios=16, weights_bits=8, weights_method="palette")),
+    "palette6": ("fp16", replace(IMAGE, ios=16, weights_bits=6)),
+    "palette4": ("fp16", replace(IMAGE, ios=16, weights_bits=4)),
+    "palette8-tensor": ("fp16", replace(TENSOR, ios=16, weights_bits=8, weights_method="palette")),
+    "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights_bits=6)),
 }
 
 QUICK = {
@@ -134,7 +133,7 @@ def test_healthy_packages_pass(made: tuple[str, int, int], variant: str, export:
     """No false alarm, whatever the weights were drawn from."""
     outcome = export(made, *VARIANTS[variant])
     assert outcome.error is None
-    assert [stage.name for stage in outcome.stages] == [name for name, _ in outcome.job.plan]
+    assert [stage.name for stage in outcome.stages] == [stage.name for stage, _ in outcome.job.plan]
     failed = {gate.gate for stage in outcome.stages for gate in _gates(stage.verdict) if not gate.passed}
     if variant in UNTRAINED:
         assert failed <= {Gate.QUALITY}

@@ -6,14 +6,16 @@ import pytest
 
 from export.exits import Exit
 from export.pipeline import run as pipeline
-from export.pipeline import stages
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
+from export.request.request import Request
+from export.targets.registry import SHARED
+from export.targets.target import Job, Make
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from tests.once import Models
+from tests.stages import STAGES
 
 
 @pytest.mark.parametrize(
@@ -38,11 +40,11 @@ def test_healthy_runs_pass(model: str, seed: int, size: int, tmp_path: Path) -> 
     assert codes == [Exit.OK] * 4
 
 
-def _shared(folder: Path) -> dict[str, stages.Stage]:
+def _shared(folder: Path) -> dict[str, Make]:
     """The second run takes the traced files of the first: they are the same."""
     made: dict[str, Artifact] = {}
 
-    def made_once(name: str) -> stages.Stage:
+    def made_once(name: str) -> Make:
         def stage(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
             if name not in made:
                 made[name] = STAGES[name](Workshop(shop.weights, shop.reference, folder), job, precision, source)
@@ -50,4 +52,4 @@ def _shared(folder: Path) -> dict[str, stages.Stage]:
 
         return stage
 
-    return {name: made_once(name) if name in stages.SHARED else stage for name, stage in STAGES.items()}
+    return {name: made_once(name) if name in SHARED else stage for name, stage in STAGES.items()}

@@ -22,11 +22,9 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import find_weights
 from export.exits import Exit
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
+from export.request.request import Request
 from export.selftest.faults.onnx.graph import softmax_axis
 from export.selftest.faults.onnx.quantized import (
     clipped_activation,
@@ -34,9 +32,10 @@ from export.selftest.faults.onnx.quantized import (
     operands,
     weight_scale_by_an_ulp,
 )
-from export.targets.registry import TARGETS
-from export.targets.tensorrt.build import LAYERS
-from export.targets.tensorrt.options import TensorRtOptions
+from export.targets.registry import SHARED, TARGETS
+from export.targets.target import Job, Make
+from export.targets.tensorrt.options import LAYERS, TensorRtOptions
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
 from runtimes.precision import Precision
@@ -44,6 +43,7 @@ from runtimes.runtime import Evidence
 from runtimes.tensorrt import evaluated
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
 from tests.once import Models, measured_once
+from tests.stages import STAGES
 from validation.gates.result import Gate
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
@@ -105,11 +105,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     made: dict[tuple[str, str], Artifact] = {}
     shared: dict[str, Artifact] = {}
     for form in FORMS:
-        job = Job(MODEL, TARGETS["tensorrt"], form, 1, 18, tensorrt=OPTIONS, calibrate=_images(form))
+        job = Job(MODEL, TARGETS["tensorrt"], form, 1, 18, options=OPTIONS, calibrate=_images(form))
         source: Artifact | None = None
-        *before, (last, _) = job.plan
+        *before, (last, _) = ((stage.name, wanted) for stage, wanted in job.plan)
         for name, wanted in before:
-            if name not in shared or name not in stages.SHARED:
+            if name not in shared or name not in SHARED:
                 shared[name] = STAGES[name](shop, job, wanted, source)
             source = made[form, name] = shared[name]
         assert source is not None
@@ -156,7 +156,7 @@ def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatc
     def runs(
         form: str, stage: str | None = None, plant: FilePlant | None = None, network: NetworkPlant | None = None
     ) -> Outcome:
-        def replayed(name: str) -> stages.Stage:
+        def replayed(name: str) -> Make:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 healthy = chain.made[form, name]
                 path = chain.copied((form, name), shop.path(name, job, ".x").parent)
@@ -190,7 +190,7 @@ def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatc
             out=tmp_path / "out",
             time=False,
             kit=False,
-            tensorrt=OPTIONS,
+            options={"tensorrt": OPTIONS},
             calibrate=_images(form),
         )
         own = {name: replayed(name) for name in STAGES}

@@ -18,14 +18,15 @@ from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.commands.verify import verify
 from export.folder.exported import open_exported
+from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.progress import Silent
 from export.request.evaluation import Evaluation
 from export.request.request import Request
+from export.targets.int8_options import Int8Options
 from export.targets.onnx.float_layers import leave_in_float
-from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.mixed_precision import _fewest
 from runtimes.artifact import digest
 from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_out
@@ -37,7 +38,7 @@ from validation.judge import judge
 from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
-SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+SCHEMA = manifest_schema()
 SPOILED = "stage1.block1.ffn1.branch"
 OUTLIER = f"{SPOILED}.project/Conv"
 

@@ -23,17 +23,19 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from export.cli import main as cli
 from export.exits import Exit
-from export.pipeline import handover, stages
+from export.pipeline import handover
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Prepared
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
-from export.request.request import Job, Request
-from export.targets.registry import TARGETS
+from export.request.request import Request
+from export.targets.onnx.calibration import calibration_images
+from export.targets.registry import SHARED, TARGETS
+from export.targets.target import Job, Make
 from export.targets.tensorrt import build as to_tensorrt
-from export.targets.tensorrt.build import LAYERS, build, compiled_layers, parse
-from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
+from export.targets.tensorrt.build import build, compiled_layers, parse
+from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, LAYERS, TensorRtOptions
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import INPUT, OUTPUT
 from runtimes.precision import Precision
@@ -43,6 +45,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, produ
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from tests.once import measured_once
+from tests.stages import STAGES
 from validation.inputs.synthetic import synthetic
 from validation.judge import built
 from validation.metrics import relative_error
@@ -87,7 +90,7 @@ Run = Callable[..., Outcome]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The pipeline. What several runs have in common is done once: trace, reference, the verdicts on shared files."""
     traced = Traced(tmp_path_factory.mktemp("traced"))
-    with measured_once(lambda artifact: artifact.made_by in stages.SHARED) as models:
+    with measured_once(lambda artifact: artifact.made_by in SHARED) as models:
 
         def runs(
             form: str,
@@ -96,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             seed: int = 0,
             batch: int | None = 1,
             changed: Callable[[Prepared], Prepared] = lambda model: model,
-            **others: stages.Stage,
+            **others: Make,
         ) -> Outcome:
             request = Request(
                 models=(MODEL,),
@@ -107,11 +110,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 batch=batch,
                 out=out,
                 kit=False,
-                tensorrt=TensorRtOptions(sm=ADA),
+                options={"tensorrt": TensorRtOptions(sm=ADA)},
                 calibrate="golden" if form == "int8" else None,
             )
             prepared = {name: changed(model) for name, model in models.of(request).items()}
-            own: dict[str, stages.Stage] = {**STAGES, "trace": traced, **others}
+            own: dict[str, Make] = {**STAGES, "trace": traced, **others}
             (outcome,) = pipeline.run(request, Silent(), prepared=prepared, stages=own)
             return outcome
 
@@ -701,8 +704,8 @@ def test_the_builders_listing_is_read() -> None:
 def _calibrated(calibrate: str) -> NDArray[np.float32]:
     golden = synthetic(Preprocessing(image_size=SIZE))
     shop = Workshop(SimpleNamespace(), SimpleNamespace(given=golden), Path("nowhere"))  # type: ignore[arg-type]
-    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=TensorRtOptions(), calibrate=calibrate)
-    images: NDArray[np.float32] = shop.calibration_images(job)
+    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, TensorRtOptions(), calibrate=calibrate)
+    images: NDArray[np.float32] = calibration_images(shop, job.calibrate)
     return images
 
 

@@ -13,10 +13,12 @@ from export.folder.layout import MANIFEST, SCHEMA
 from export.folder.manifest import Manifest
 from export.folder.records import field_of
 from export.folder.sections import CoreMlSection
-from runtimes.artifact import Artifact, Format, Interface, digest
+from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
+from runtimes.registry import known_format
+from validation.budgets import Budgets
 from validation.reference import file as reference_file
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 
 class BadFolder(BadInput):
@@ -31,7 +33,7 @@ class Exported:
     manifest: Manifest
     artifact: Artifact
     reference: Reference
-    ane_budget: float | None
+    budgets: Budgets
 
 
 def open_exported(folder: Path) -> Exported:
@@ -64,7 +66,7 @@ def open_exported(folder: Path) -> Exported:
     for path, sha256 in files:
         if (found := digest(inside(folder, path))) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
-    return Exported(folder, manifest, artifact, reference, manifest.ane_budget)
+    return Exported(folder, manifest, artifact, reference, manifest.budgets)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -140,7 +142,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         raise _damaged(folder, "stages[-1].artifact and precision", "those of the artifact", "null")
     return Artifact(
         path=inside(folder, path),
-        format=Format(stage.artifact.format),
+        format=known_format(stage.artifact.format),
         precision=manifest.precision.value,
         model=model_spec(model.name, model.image_size, model.classes),
         batch=None if model.batch == "dynamic" else model.batch,

@@ -27,6 +27,7 @@ from export.folder.records import (
 )
 from export.folder.sections import CoreMlSection, TensorRtSection
 from runtimes.runtime import Evidence
+from validation.budgets import Budgets
 from validation.inputs.golden_set import Kind
 
 Status = Literal["verified", "built", "not_run", "rejected", "failed"]
@@ -280,7 +281,9 @@ class Manifest(Record, frozen=True, kw_only=True):
                                          "real runtime.")]  # fmt: skip
 
     @property
-    def ane_budget(self) -> float | None:
-        """`--ane-budget`, where it was asked for."""
+    def budgets(self) -> Budgets:
+        """What the export was asked to keep to, as far as it is recorded here: the reference has the quality budget."""
         ready = self.coreml and self.coreml.neural_engine
-        return ready.budget if ready else None
+        return Budgets(
+            accuracy=self.accuracy.budget_points if self.accuracy else None, readiness=ready.budget if ready else None
+        )

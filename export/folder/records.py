@@ -17,7 +17,8 @@ from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Attestation, Evidence
 from validation.accuracy.top1 import CONFIDENCE, Accuracy
 from validation.blame.ranking import Blame, LayerError
-from validation.gates.result import Gate, GateResult, KindError
+from validation.gates import table
+from validation.gates.result import GateResult, KindError
 from validation.inputs.golden_set import Kind
 
 Number = float | Literal["nan", "inf", "-inf"]
@@ -138,7 +139,7 @@ Gates = dict[str, GateRecord | None]
 def gates_of(results: tuple[GateResult, ...]) -> Gates:
     """Every gate by name; None for those that were not tried."""
     by_name = {result.gate: GateRecord.of(result) for result in results}
-    return {str(gate): by_name.get(gate) for gate in Gate}
+    return {name: by_name.get(name) for name in table.names()}
 
 
 class LayerRecord(Record, frozen=True, kw_only=True):

@@ -8,26 +8,7 @@ import msgspec
 
 from export.folder.manifest import Manifest
 from export.folder.records import Record
-from validation.gates.result import Gate
-
-_GATES = {
-    Gate.INTERFACE: "Inputs, outputs, labels and metadata.",
-    Gate.OPERATORS: "Nothing but the operations that the family is lowered to (Core ML); no operator that lost its "
-    "quantizers (int8).",
-    Gate.CONSTANTS: "Every constant bit for bit; null for the rewrite.",
-    Gate.STRUCTURE: "The file's graph in float32 against the deploy form in float64; for the rewrite, float64 against "
-    "float64.",
-    Gate.RANGES: "Calibrated ranges against what golden images reach: the largest ratio (int8 ONNX and IR).",
-    Gate.EXECUTION: "Each quantized layer on the reference's own inputs, over what is allowed (int8: the parsed "
-    "network, ONNX and IR).",
-    Gate.OVERFLOW: "The largest intermediate result against float16's 65504.",
-    Gate.PRECISION: "What ships against the trained form in float64; for the rewrite, the deploy form's float32 error.",
-    Gate.LABELS: "A classifier's label and probabilities follow its logits.",
-    Gate.QUALITY: "Root mean square of the error over all ordinary images, of compressed or quantized artifacts.",
-    Gate.ACCURACY: "Top-1 on labeled images, --eval; worst and budget in percentage points: the least drop that the "
-    "images allow for, and what may be lost. Of the stage that ships.",
-    Gate.READINESS: "Work that is not fit for the Neural Engine, --ane-budget.",
-}
+from validation.gates.table import GATES
 
 
 def schema_of(record: type[Record], title: str) -> dict[str, Any]:
@@ -60,7 +41,7 @@ def _written(part: dict[str, Any]) -> None:
         part["else"] = {"maxProperties": 2, "properties": {"reason": {"type": "string"}}}
     if "gates" in fields:
         known = fields["gates"].pop("additionalProperties")
-        says = {str(gate): _GATES.get(gate, f"The {gate} gate.") for gate in Gate}
+        says = {gate.name: gate.title for gate in GATES}
         fields["gates"] |= {
             "properties": {gate: {"description": said, **known} for gate, said in says.items()},
             "required": list(says),

@@ -36,21 +36,23 @@ from export.targets.onnx.calibration import GOLDEN
 from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact, digest
-from runtimes.constants import read_constants
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from runtimes.layers import Layer, Layers, Values, open_layers
-from runtimes.registry import runtime_for
+from runtimes.reader import Layer, Layers, Values
+from runtimes.registry import open_layers, read_constants, runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
-from validation.gates import result as gates
+from validation.gates import table
+from validation.gates.gate import Where
+from validation.gates.result import GateResult
 from validation.gates.rewrite import EXACT, rewrite_gates
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.metrics import relative_error
+from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import NotRun, Verdict, VerifiedArtifact
@@ -298,7 +300,7 @@ class _Bench:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
         return judge(artifact, with_calibration(reference, artifact, source), runtime_for(artifact.format))
 
-    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[gates.GateResult]) -> Blame:
+    def _blamed(self, artifact: Artifact, source: Artifact | None, failed: Sequence[GateResult]) -> Blame:
         return blame_artifact(artifact, self._reference, failed, source=source)
 
     def _spoiled(self, artifact: Artifact, fault: FileFault) -> Artifact:
@@ -334,7 +336,7 @@ class _Bench:
         preprocessing = self._reference.golden.preprocessing
         picture = input_faults.photo(preprocessing.image_size, self._seed)
         reference = self._reference.at(artifact.precision)
-        budget = max(gates.precision_budget(reference, kind) for kind in gates.ordinary(reference.floors))
+        budget = max(reference.precision_budget(kind) for kind in ordinary(reference.floors))
         with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
             good = input_faults.right(picture, preprocessing)[None]
             exact = self._reference.exact(torch.tensor(good).double()).numpy()
@@ -352,22 +354,20 @@ class _Bench:
         members = reference.golden.members
         if reference.image_input:
             return [member.data[None] for member in members if member.has_pixels][:2]
-        kinds = (*gates.ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
+        kinds = (*ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
         rows = [row for row, member in enumerate(members) if member.kind in kinds]
         return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
 
     def _budget(self, artifact: Artifact) -> float:
         reference = self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-        return max(gates.structure_budget(reference, kind) for kind in gates.ordinary(reference.structure_floors))
+        return max(reference.structure_budget(kind) for kind in ordinary(reference.structure_floors))
 
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
 
 
 _FILE_FAULTS: Sequence[FileFault] = (*onnx_table.FAULTS, *ir.FAULTS, *coreml.FAULTS)
-_WITH_LAYERS = {
-    gates.Gate.CONSTANTS, gates.Gate.STRUCTURE, gates.Gate.PRECISION, gates.Gate.OVERFLOW, gates.Gate.QUALITY,
-}  # fmt: skip
+_WITH_LAYERS = frozenset(table.names(lambda gate: gate.blame in (Where.LAYERS, Where.LAYERS_AS_SHIPPED)))
 
 
 @dataclass(frozen=True, slots=True)

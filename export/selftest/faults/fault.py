@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from validation.gates.result import Gate
-
 Rng = np.random.Generator
 """Places and magnitudes are drawn at random, from a seed that whoever plants shows."""
 
@@ -21,9 +19,9 @@ class FileFault:
     target: str
     variant: str
     stage: str
-    gate: Gate
+    gate: str
     plant: Callable[[Path, Rng], object]
-    others: tuple[Gate, ...] = ()
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}-{self.target}-{self.variant}-{self.stage}"

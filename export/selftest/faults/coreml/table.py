@@ -115,19 +115,18 @@ from export.selftest.faults.coreml.interface import (
 )
 from export.selftest.faults.coreml.package import Package
 from export.selftest.faults.fault import FileFault, Rng, first_line
-from validation.gates.result import Gate
 
 INTERFACE, OPERATORS, CONSTANTS, STRUCTURE, OVERFLOW, PRECISION, LABELS, QUALITY = (
-    Gate.INTERFACE, Gate.OPERATORS, Gate.CONSTANTS, Gate.STRUCTURE, Gate.OVERFLOW, Gate.PRECISION, Gate.LABELS,
-    Gate.QUALITY,
+    "interface", "operators", "constants", "structure", "overflow", "precision", "labels",
+    "quality",
 )  # fmt: skip
 NUMBERS = (STRUCTURE, PRECISION, OVERFLOW, QUALITY)
 
 
 def _fault(
     plant: Callable[[Any, Rng], None],
-    gate: Gate,
-    others: tuple[Gate, ...] = (),
+    gate: str,
+    others: tuple[str, ...] = (),
     variant: str = "fp16",
     stage: str = "coreml",
     *,

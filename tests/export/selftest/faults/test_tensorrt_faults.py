@@ -37,17 +37,15 @@ from export.targets.target import Job, Make
 from export.targets.tensorrt.options import LAYERS, TensorRtOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, digest
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
-from runtimes.tensorrt import evaluated
+from runtimes.tensorrt import evaluated, reader
 from runtimes.tensorrt.evaluated import load_network, typed_onnx
 from tests.once import Models, measured_once
 from tests.stages import STAGES
-from validation.gates.result import Gate
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
-from validation.int8 import layerwise
 from validation.reference import model as reference
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
@@ -179,7 +177,7 @@ def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatc
             assert network is not None
             return network(load(artifact))
 
-        for module in (evaluated, layerwise):
+        for module in (evaluated, reader):
             monkeypatch.setattr(module, "load_network", load if network is None else functools.cache(spoiled))
         request = Request(
             models=(MODEL,),
@@ -200,7 +198,7 @@ def run(chain: Chain, models: Models, load: Load, monkeypatch: pytest.MonkeyPatc
     return runs
 
 
-def _require_rejected(outcome: Outcome, stage: str, gate: Gate) -> None:
+def _require_rejected(outcome: Outcome, stage: str, gate: str) -> None:
     assert isinstance(outcome.final, Rejected), outcome.error or outcome.status
     assert outcome.stages[-1].name == stage
     assert all(isinstance(result.verdict, VerifiedArtifact) for result in outcome.stages[:-1])
@@ -378,44 +376,44 @@ class Fault:
     plant: Callable[[onnx.ModelProto, Rng], None]
     form: str
     stage: str
-    gate: Gate
+    gate: str
 
     def __str__(self) -> str:
         return f"{self.plant.__name__}-{self.form}-{self.stage}"
 
 
 FAULTS = (
-    Fault(last_bit, "fp32", "simplify", Gate.CONSTANTS),
-    Fault(wide_weights, "fp16", "precision", Gate.CONSTANTS),
-    Fault(swapped_weights, "fp16", "precision", Gate.CONSTANTS),
-    Fault(last_bit, "fp16", "precision", Gate.CONSTANTS),
-    Fault(transposed_constant, "fp16", "precision", Gate.CONSTANTS),
-    Fault(refolded, "fp16", "precision", Gate.CONSTANTS),
-    Fault(softmax_axis, "fp16", "precision", Gate.STRUCTURE),
-    Fault(dropped_residual, "fp16", "precision", Gate.STRUCTURE),
-    Fault(relu6, "fp16", "precision", Gate.STRUCTURE),
-    Fault(reshape_for_transpose, "fp16", "precision", Gate.STRUCTURE),
-    Fault(weight_scale_by_an_ulp, "int8", "quantize", Gate.CONSTANTS),
-    Fault(last_bit, "int8", "quantize", Gate.CONSTANTS),
-    Fault(swapped_weights, "int8", "quantize", Gate.CONSTANTS),
-    Fault(transposed_constant, "int8", "quantize", Gate.CONSTANTS),
-    Fault(one_scale_for_all, "int8", "quantize", Gate.CONSTANTS),
-    Fault(asymmetric, "int8", "quantize", Gate.CONSTANTS),
-    Fault(coarse_activation, "int8", "quantize", Gate.RANGES),
-    Fault(clipped_activation, "int8", "quantize", Gate.RANGES),
-    Fault(lost_pair, "int8", "quantize", Gate.OPERATORS),
-    Fault(bypassed_pair, "int8", "quantize", Gate.OPERATORS),
-    Fault(softmax_axis, "int8", "quantize", Gate.STRUCTURE),
-    Fault(reshape_for_transpose, "int8", "quantize", Gate.STRUCTURE),
-    Fault(dropped_residual, "int8", "quantize", Gate.STRUCTURE),
-    Fault(last_bit, "fp32", "parse", Gate.CONSTANTS),
-    Fault(relu6, "fp32", "parse", Gate.STRUCTURE),
-    Fault(softmax_axis, "fp16", "parse", Gate.STRUCTURE),
-    Fault(swapped_weights, "fp16", "parse", Gate.CONSTANTS),
-    Fault(slight_activation, "int8", "parse", Gate.CONSTANTS),
-    Fault(weight_scale_by_an_ulp, "int8", "parse", Gate.CONSTANTS),
-    Fault(lost_pair, "int8", "parse", Gate.OPERATORS),
-    Fault(bypassed_pair, "int8", "parse", Gate.OPERATORS),
+    Fault(last_bit, "fp32", "simplify", "constants"),
+    Fault(wide_weights, "fp16", "precision", "constants"),
+    Fault(swapped_weights, "fp16", "precision", "constants"),
+    Fault(last_bit, "fp16", "precision", "constants"),
+    Fault(transposed_constant, "fp16", "precision", "constants"),
+    Fault(refolded, "fp16", "precision", "constants"),
+    Fault(softmax_axis, "fp16", "precision", "structure"),
+    Fault(dropped_residual, "fp16", "precision", "structure"),
+    Fault(relu6, "fp16", "precision", "structure"),
+    Fault(reshape_for_transpose, "fp16", "precision", "structure"),
+    Fault(weight_scale_by_an_ulp, "int8", "quantize", "constants"),
+    Fault(last_bit, "int8", "quantize", "constants"),
+    Fault(swapped_weights, "int8", "quantize", "constants"),
+    Fault(transposed_constant, "int8", "quantize", "constants"),
+    Fault(one_scale_for_all, "int8", "quantize", "constants"),
+    Fault(asymmetric, "int8", "quantize", "constants"),
+    Fault(coarse_activation, "int8", "quantize", "ranges"),
+    Fault(clipped_activation, "int8", "quantize", "ranges"),
+    Fault(lost_pair, "int8", "quantize", "operators"),
+    Fault(bypassed_pair, "int8", "quantize", "operators"),
+    Fault(softmax_axis, "int8", "quantize", "structure"),
+    Fault(reshape_for_transpose, "int8", "quantize", "structure"),
+    Fault(dropped_residual, "int8", "quantize", "structure"),
+    Fault(last_bit, "fp32", "parse", "constants"),
+    Fault(relu6, "fp32", "parse", "structure"),
+    Fault(softmax_axis, "fp16", "parse", "structure"),
+    Fault(swapped_weights, "fp16", "parse", "constants"),
+    Fault(slight_activation, "int8", "parse", "constants"),
+    Fault(weight_scale_by_an_ulp, "int8", "parse", "constants"),
+    Fault(lost_pair, "int8", "parse", "operators"),
+    Fault(bypassed_pair, "int8", "parse", "operators"),
 )
 
 
@@ -705,43 +703,43 @@ class NetworkFault:
 
     plant: Callable[[Program, Rng], Program]
     form: str
-    gate: Gate
+    gate: str
 
     def __str__(self) -> str:
         return f"{self.plant.__name__}-{self.form}"
 
 
 NETWORK_FAULTS = (
-    NetworkFault(narrow_tensor, "fp32", Gate.PRECISION),
-    NetworkFault(brain_tensor, "fp16", Gate.OPERATORS),
-    NetworkFault(wide_tensor, "fp16", Gate.OPERATORS),
-    NetworkFault(brain_detour, "fp16", Gate.OPERATORS),
-    NetworkFault(integer_declared_float, "int8", Gate.INTERFACE),
-    NetworkFault(swapped_kernels, "fp32", Gate.STRUCTURE),
-    NetworkFault(swapped_kernels, "fp16", Gate.STRUCTURE),
-    NetworkFault(transposed_kernel, "fp16", Gate.CONSTANTS),
-    NetworkFault(transposed_operand, "fp32", Gate.STRUCTURE),
-    NetworkFault(wrong_stride, "fp32", Gate.INTERFACE),
-    NetworkFault(shifted_padding, "fp16", Gate.STRUCTURE),
-    NetworkFault(wrong_groups, "fp32", Gate.INTERFACE),
-    NetworkFault(wrong_softmax, "fp16", Gate.STRUCTURE),
-    NetworkFault(dropped_layer, "fp16", Gate.STRUCTURE),
-    NetworkFault(dropped_relu, "int8", Gate.STRUCTURE),
-    NetworkFault(leaky_relu, "fp16", Gate.STRUCTURE),
-    NetworkFault(greatest_for_mean, "fp32", Gate.STRUCTURE),
-    NetworkFault(wrong_reduce, "fp32", Gate.INTERFACE),
-    NetworkFault(difference, "fp32", Gate.STRUCTURE),
-    NetworkFault(another_head, "fp16", Gate.STRUCTURE),
-    NetworkFault(heads_in_another_order, "fp32", Gate.STRUCTURE),
-    NetworkFault(lost_permutation, "fp32", Gate.STRUCTURE),
-    NetworkFault(lost_bias, "fp16", Gate.STRUCTURE),
-    NetworkFault(kernel_bit, "fp16", Gate.CONSTANTS),
-    NetworkFault(altered_scale, "int8", Gate.CONSTANTS),
-    NetworkFault(another_scale, "int8", Gate.EXECUTION),
-    NetworkFault(bypassed_quantizer, "int8", Gate.EXECUTION),
-    NetworkFault(zero_point, "int8", Gate.INTERFACE),
-    NetworkFault(unknown_layer, "fp16", Gate.INTERFACE),
-    NetworkFault(renamed_output, "fp16", Gate.INTERFACE),
+    NetworkFault(narrow_tensor, "fp32", "precision"),
+    NetworkFault(brain_tensor, "fp16", "operators"),
+    NetworkFault(wide_tensor, "fp16", "operators"),
+    NetworkFault(brain_detour, "fp16", "operators"),
+    NetworkFault(integer_declared_float, "int8", "interface"),
+    NetworkFault(swapped_kernels, "fp32", "structure"),
+    NetworkFault(swapped_kernels, "fp16", "structure"),
+    NetworkFault(transposed_kernel, "fp16", "constants"),
+    NetworkFault(transposed_operand, "fp32", "structure"),
+    NetworkFault(wrong_stride, "fp32", "interface"),
+    NetworkFault(shifted_padding, "fp16", "structure"),
+    NetworkFault(wrong_groups, "fp32", "interface"),
+    NetworkFault(wrong_softmax, "fp16", "structure"),
+    NetworkFault(dropped_layer, "fp16", "structure"),
+    NetworkFault(dropped_relu, "int8", "structure"),
+    NetworkFault(leaky_relu, "fp16", "structure"),
+    NetworkFault(greatest_for_mean, "fp32", "structure"),
+    NetworkFault(wrong_reduce, "fp32", "interface"),
+    NetworkFault(difference, "fp32", "structure"),
+    NetworkFault(another_head, "fp16", "structure"),
+    NetworkFault(heads_in_another_order, "fp32", "structure"),
+    NetworkFault(lost_permutation, "fp32", "structure"),
+    NetworkFault(lost_bias, "fp16", "structure"),
+    NetworkFault(kernel_bit, "fp16", "constants"),
+    NetworkFault(altered_scale, "int8", "constants"),
+    NetworkFault(another_scale, "int8", "execution"),
+    NetworkFault(bypassed_quantizer, "int8", "execution"),
+    NetworkFault(zero_point, "int8", "interface"),
+    NetworkFault(unknown_layer, "fp16", "interface"),
+    NetworkFault(renamed_output, "fp16", "interface"),
 )
 
 

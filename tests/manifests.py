@@ -1,5 +1,6 @@
 """A manifest with every field, for tests that write folders by hand."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from efficientvit.images.preprocessing import Preprocessing
@@ -12,7 +13,7 @@ def port(name: str, *shape: int | str) -> dict[str, Any]:
 
 
 def stage(name: str, artifact: dict[str, Any], precision: Precision) -> dict[str, Any]:
-    verdict = {
+    verdict: dict[str, Any] = {
         "status": "not_run",
         "evidence": None,
         "reason": "no device here",
@@ -21,7 +22,7 @@ def stage(name: str, artifact: dict[str, Any], precision: Precision) -> dict[str
         "batches": [],
         "top1": None,
     }
-    whole = {
+    whole: dict[str, Any] = {
         "path": None,
         "precision": precision.to_json(),
         "source_sha256": None,
@@ -92,4 +93,14 @@ def manifest(side: int, classes: int, precision: Precision, **changes: Any) -> d
         "devices": [],
         "timing": {"measured": False, "reason": "--no-time"},
     }
-    return {**record, **changes}
+    return changed(record, changes)
+
+
+def changed(record: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the fields have other values; those of a field that is an object are changed one by one."""
+    return {
+        name: changed(value, changes[name])
+        if isinstance(value, dict) and isinstance(changes.get(name), dict)
+        else changes.get(name, value)
+        for name, value in {**changes, **record}.items()
+    }

@@ -5,6 +5,7 @@ with a default was added to an existing form: readers take its absence for the d
 """
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
@@ -48,9 +49,11 @@ def number(value: float | None) -> Any:
 def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
     """The field that a message of msgspec's names, what was expected there, and what was found."""
     said, _, place = str(error).partition(" - at ")
-    expected, _, got = said.removeprefix("Expected ").partition(", got ")
     where = place.strip("`").removeprefix("$.").removeprefix("$") or "the whole"
-    return (where, expected, got) if got else (where, "a record as vit-export writes it", said)
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", said):
+        return where, f"a field '{missing[1]}'", "none"
+    expected, _, got = said.removeprefix("Expected ").partition(", got ")
+    return (where, expected, got) if got else (where, "what vit-export writes there", said)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from export.device_kit.kit import write_kit
 from export.folder.layout import write_json
 from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
-from tests.manifests import manifest, port
+from tests.manifests import changed, manifest, port
 from tests.manifests import stage as stage_record
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
@@ -84,7 +84,7 @@ def _written(
         stages=[stage_record(stage, {"format": stage, "sha256": digest(artifact)}, precision)],
         artifact=f"ship/{artifact.name}",
     )
-    write_json(folder / "manifest.json", {**record, **changes})
+    write_json(folder / "manifest.json", changed(record, changes))
     return folder
 
 

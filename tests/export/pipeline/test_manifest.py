@@ -1,6 +1,7 @@
 """Manifests are what the schema in the repository says, whatever came of the export."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
 from validation.gates import table
 
+ROOT = Path(__file__).parents[3]
 SCHEMA = manifest_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
@@ -89,6 +91,24 @@ def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
     assert list(_choices(SCHEMA["$defs"]["DeviceEntry"], "unit")) == [{*Unit, *EngineUnit}]
     stages = SCHEMA["$defs"]["StageRecord"]["properties"]["name"]["description"]
     assert not [name for name in STAGES if name not in stages]
+
+
+def _named_in_the_document(pattern: str) -> set[str]:
+    document = re.sub(r"```.*?```", "", (ROOT / "docs" / "manifest.md").read_text(), flags=re.DOTALL)
+    return {word for text in re.findall(pattern, document, re.MULTILINE) for word in re.findall(r"\w+", text)}
+
+
+def test_the_document_names_the_fields_and_no_others() -> None:
+    """Down to those of the sections; of what lies deeper the schema tells."""
+    sections = ("Model", "Weights", "SelfCheck", "Preprocessing", "Precision", "Golden", "Host", "Settings", "Stage",
+                "Artifact", "Failed", "Accuracy", "Timing")  # fmt: skip
+    definitions = SCHEMA["$defs"]
+    records = [SCHEMA, *(definitions[f"{name}Record"] for name in sections)]
+    records += [definitions[name] for name in ("CoreMlSection", "TensorRtSection", "DeviceEntry")]
+    fields = {field for record in records for field in record["properties"]}
+    assert fields <= _named_in_the_document(r"`([^`]+)`")
+    every = {field for record in (SCHEMA, *definitions.values()) for field in record.get("properties", {})}
+    assert _named_in_the_document(r"^\| (`[^|]+) \|") <= every
 
 
 def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:

@@ -191,7 +191,7 @@ class _Pair:
             notes.append("answers were not compared: one of them cannot be run here")
             return
         # On the new one's images, the amplified ones left out: they are each model's own.
-        ordinary = [row for row, kind in enumerate(new.golden.kinds) if kind in ordinary(new.floors)]
+        asked = [row for row, kind in enumerate(new.golden.kinds) if kind in ordinary(new.floors)]
         logits, fed = [], []
         for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
             seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
@@ -200,7 +200,7 @@ class _Pair:
             logits.append(run.outputs.logits.astype(np.float64))
             fed.append(run.fed)
         finite = [np.asarray(np.isfinite(each).all(axis=1)) for each in logits]
-        judged = [row for row in ordinary if new.judged[row]]
+        judged = [row for row in asked if new.judged[row]]
         if broken := [new.golden.names[row] for row in judged if finite[0][row] and fed[1][row] > finite[1][row]]:
             yield Finding("agreement", "numbers", f"none on {broken[0]}", worse=True)
         rows = [row for row in judged if finite[0][row] and finite[1][row]]

@@ -49,7 +49,8 @@ def _undescribed(node: Any, place: str = "") -> Iterator[str]:
         fields = node.get("properties", {})
         yield from (f"{place}/{name}" for name, field in fields.items() if "description" not in field)
         for name, item in node.items():
-            yield from _undescribed(item, f"{place}/{name}")
+            if name not in ("if", "then", "else"):  # conditions on fields that are described elsewhere
+                yield from _undescribed(item, f"{place}/{name}")
     elif isinstance(node, list):
         for item in node:
             yield from _undescribed(item, place)

@@ -56,7 +56,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     from export.cli import console, tables
     from export.commands.judge import judge_file, judged_record
     from runtimes.runtime import Evidence
-    from validation.external.judge import Range, Scores
+    from validation.external.input_format import Range, Scores
 
     asked = options["image_range"]
     with console.console() as screen:

@@ -687,7 +687,7 @@ def zero_point(program: Program, rng: Rng) -> Program:
 def unknown_layer(program: Program, rng: Rng) -> Program:
     """A layer that the reader has no words for."""
     del program, rng
-    raise BrokenArtifact("layer 'stage1/TopK' of the parsed network is of a kind that is not known here", got="TOPK")
+    raise BrokenArtifact("layer 'stage1/TopK' of the parsed network is of an unsupported kind", got="TOPK")
 
 
 def renamed_output(program: Program, rng: Rng) -> Program:

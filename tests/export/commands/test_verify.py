@@ -77,7 +77,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "a field of another kind": (
         lambda f: _edit(f / "manifest.json", lambda m: m["stages"][1].update(operators="many")),
         2,
-        "stages[...].operators",
+        "stages[1].operators",
     ),
     "a path out of the folder": (
         lambda f: _edit(f / "manifest.json", lambda m: m.update(artifact="../../elsewhere.onnx")),

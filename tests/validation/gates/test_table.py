@@ -68,7 +68,8 @@ def test_a_new_gate_is_its_file_and_its_row(
     assert report is not None
     record = gates_of(report.gates)
     assert list(record) == list(table.names())
-    assert record["finite"]["passed"] is not broken
+    assert (found := record["finite"]) is not None
+    assert found.passed is not broken
     assert list(record).index("finite") == list(record).index("structure") + 1
     shown = _shown(lambda screen: tables._gates(screen, report))
     row = next(line for line in shown.splitlines() if line.startswith("finite"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
@@ -98,7 +99,7 @@ class NotRun:
 class Built:
     """A compiled artifact that could not be run here, made from a program that passed every gate.
 
-    `report` is about that program. It is no `VerifiedArtifact`, so that it cannot be timed.
+    `report` is about that program. It is not a `VerifiedArtifact`, so it cannot be timed.
 
     Raises:
         VitExportError: the report did not pass, is native, or is another artifact's.
@@ -123,7 +124,7 @@ class Built:
 Verdict = VerifiedArtifact | Built | Rejected | NotRun
 
 
-def status_of(verdict: Verdict) -> str:
+def status_of(verdict: Verdict) -> Literal["verified", "built", "rejected", "not_run"]:
     """`verified`, `built`, `rejected` or `not_run`."""
     match verdict:
         case VerifiedArtifact():

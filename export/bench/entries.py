@@ -41,7 +41,7 @@ from runtimes.runtime import Array, Evidence, Runtime
 from validation.external.judge import judge_foreign
 from validation.inputs.synthetic import synthetic
 from validation.reference.memo import remembering
-from validation.timing.interleaved import Contestant
+from validation.timing.interleaved import Peer
 from validation.verdict import Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Candidate:
     model: str
     target: str
     precision: str
-    contestant: Contestant
+    contestant: Peer
 
 
 @dataclass(slots=True)
@@ -258,7 +258,7 @@ def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgme
                         f"{each.model}, {each.target} {COMPILED}, is judged and timed on one thread only"
                     )
                     continue
-                contestant = Contestant(verdict, runtime, feed, threads)
+                contestant = Peer(verdict, runtime, feed, threads)
                 result.candidates.append(Candidate(each.model, each.target, each.precision, contestant))
     result.notes += pytorch.notes
     return result

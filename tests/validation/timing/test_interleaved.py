@@ -13,14 +13,14 @@ from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
 from tests.runtimes.fake import FakeRuntime, constant, slow
 from validation.gates.result import GateResult
-from validation.timing.interleaved import Contestant, in_turns
+from validation.timing.interleaved import Peer, in_turns
 from validation.verdict import Report, VerifiedArtifact
 
 ATTESTATION = Attestation("fake", "0", Dtype.FP32, 1, "none")
 IMAGES = np.zeros((2, 3, 64, 64), np.float32)
 
 
-def _contestant(folder: Path, name: str, **runtime: object) -> Contestant:
+def _contestant(folder: Path, name: str, **runtime: object) -> Peer:
     path = folder / f"{name}.onnx"
     path.write_bytes(name.encode())
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", batch=None)
@@ -28,7 +28,7 @@ def _contestant(folder: Path, name: str, **runtime: object) -> Contestant:
     report = Report(artifact.sha256, Evidence.NATIVE, ATTESTATION, passed, (1,), None)
     answer = constant(np.zeros(10, np.float32))
     fake = FakeRuntime(answer, **runtime)  # type: ignore[arg-type]
-    return Contestant(VerifiedArtifact(artifact, report), fake, IMAGES)
+    return Peer(VerifiedArtifact(artifact, report), fake, IMAGES)
 
 
 def test_each_has_samples_of_every_round(tmp_path: Path) -> None:

@@ -9,41 +9,65 @@ from typing import Any
 
 import pytest
 
-from efficientvit.weights.source import find_weights
-from export.pipeline import run as pipeline
+from efficientvit.images.preprocessing import Preprocessing
+from export.pipeline import judging
+from export.pipeline.prepare import Loaded, Prepared, load, measure
+from export.progress import Silent
+from export.request.request import Request
 from runtimes.artifact import Artifact, digest
 from runtimes.coreml import evaluated, mlpackage, neural_engine
+from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation import self_check
-from validation.gates.rewrite import rewrite_gates
+from validation.inputs.golden_set import GoldenSet
+from validation.inputs.synthetic import synthetic
 from validation.judge import judge
 from validation.reference import model as reference
 from validation.verdict import Verdict
 
-# As they are before a test puts others in their place.
-SELF_CHECK, VISIBILITY, REFERENCE_MODEL = self_check.self_check, self_check.visibility, reference.ReferenceModel
-LOAD_PROGRAM = mlpackage.load_program
-
 Judge = Callable[..., Verdict]
 
 
+class Models:
+    """Models prepared for the pipeline: each loaded once, and measured once for each precision that is asked for."""
+
+    def __init__(self, golden: Callable[[Preprocessing], GoldenSet] = synthetic) -> None:
+        self._golden = golden
+        self._loaded: dict[tuple[Any, ...], Loaded] = {}
+        self._measured: dict[tuple[Any, ...], Prepared] = {}
+
+    def of(self, request: Request) -> dict[str, Prepared]:
+        """What `run` takes as `prepared`."""
+        jobs = request.jobs()
+        return {name: self._of(name, request) for name in dict.fromkeys(job.model for job in jobs)}
+
+    def _of(self, name: str, request: Request) -> Prepared:
+        jobs = [job for job in request.jobs() if job.model == name]
+        what = (name, request.weights, request.image_size, request.quality_budget)
+        measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
+        with torch_threads(REFERENCE_THREADS):
+            if what not in self._loaded:
+                golden = self._golden(Preprocessing(image_size=request.image_size or 224))
+                self._loaded[what] = load(request, name, jobs, Silent(), golden)
+            if measured not in self._measured:
+                self._measured[measured] = measure(self._loaded[what], jobs)
+        return self._measured[measured]
+
+
 @contextmanager
-def measured_once(of: Callable[[Artifact], bool] = lambda _: True) -> Iterator[pytest.MonkeyPatch]:
-    """Weights, reference, self-check, rewrite gates and what is healthy are the same in every run: once will do.
+def measured_once(
+    of: Callable[[Artifact], bool] = lambda _: True, golden: Callable[[Preprocessing], GoldenSet] = synthetic
+) -> Iterator[Models]:
+    """The models, and verdicts on what is healthy, are the same in every run: once will do.
 
     `of`: whose verdicts may be remembered. Not those of artifacts that a test spoils without touching their files.
     """
     with pytest.MonkeyPatch.context() as patch:
-        weights = functools.cache(find_weights)
-        patch.setattr(pipeline, "find_weights", lambda option, model, size, _: weights(option, model, size))
-        patch.setattr(pipeline, "rewrite_gates", functools.cache(rewrite_gates))
-        patch.setattr(pipeline, "judge", _judged_once(of))
-        program = _parsed_once()
+        patch.setattr(judging, "judge", _judged_once(of))
+        program = _parsed_once(mlpackage.load_program)
         for module in (evaluated, mlpackage, neural_engine):
             patch.setattr(module, "load_program", program)
-        patch.setattr(self_check, "self_check", _once(SELF_CHECK))
-        patch.setattr(self_check, "visibility", functools.cache(VISIBILITY))
-        patch.setattr(reference, "ReferenceModel", _once(REFERENCE_MODEL))
-        yield patch
+        patch.setattr(self_check, "visibility", functools.cache(self_check.visibility))
+        yield Models(golden)
 
 
 def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
@@ -63,29 +87,16 @@ def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     return judged
 
 
-def _parsed_once() -> Callable[[Path], mlpackage.Program]:
+def _parsed_once(load_program: Callable[[Path], mlpackage.Program]) -> Callable[[Path], mlpackage.Program]:
     """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
     known: dict[str, mlpackage.Program] = {}
 
     def loaded(package: Path) -> mlpackage.Program:
         key = digest(package)
-        program = known.pop(key, None) or LOAD_PROGRAM(package)
+        program = known.pop(key, None) or load_program(package)
         known[key] = program
         if len(known) > 4:
             del known[next(iter(known))]
         return program
 
     return loaded
-
-
-def _once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Remember results by the first argument, which is kept alive, and by the precisions asked for."""
-    known: dict[tuple[int, str], tuple[Any, Any]] = {}
-
-    def remembered(first: Any, *others: Any) -> Any:
-        key = (id(first), str(others[1:]))
-        if key not in known:
-            known[key] = (first, function(first, *others))
-        return known[key][1]
-
-    return remembered

@@ -1,5 +1,6 @@
 """Verdicts as types: only a `VerifiedArtifact` can be timed, and it cannot be made without a passed report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from efficientvit.errors import VitExportError
@@ -130,3 +131,28 @@ def verdict_of(artifact: Artifact, report: Report, not_run: str | None = None) -
     return Built(
         artifact, report, not_run, "copy the folder to a host with a GPU, and run its kit or `vit-export verify` there"
     )
+
+
+def unless_vacuous(verdict: Verdict, failures: Sequence[str]) -> Verdict:
+    """The verdict; `NotRun` where it passed by weights on which nothing could have failed. `failures`: why not."""
+    if not failures or not isinstance(verdict, VerifiedArtifact | Built):
+        return verdict
+    return NotRun(
+        verdict.artifact,
+        reason=f"parity on these weights would be vacuous: {'; '.join(failures)}",
+        remedy="export trained weights",
+        report=verdict.report,
+    )
+
+
+def status_of(verdict: Verdict) -> str:
+    """`verified`, `built`, `rejected` or `not_run`."""
+    match verdict:
+        case VerifiedArtifact():
+            return "verified"
+        case Built():
+            return "built"
+        case Rejected():
+            return "rejected"
+        case NotRun():
+            return "not_run"

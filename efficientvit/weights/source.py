@@ -4,10 +4,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
-from efficientvit.model import EfficientViT
+
+if TYPE_CHECKING:
+    from efficientvit.model import EfficientViT
 
 Progress = Callable[[int, int | None], None]
 _SEEDED = re.compile(r"seeded(?::(\d{1,9}))?")
@@ -32,7 +35,7 @@ class Weights:
     publishes the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name.
     """
 
-    model: EfficientViT
+    model: "EfficientViT"
     source: str
     sha256: str
     trained: bool
@@ -118,6 +121,6 @@ def _from_file(path: Path, model: str, image_size: int | None) -> Weights:
     return Weights(loaded.model, loaded.source, loaded.sha256, trained=True, suffix=suffix, notes=loaded.notes)
 
 
-def state_digest(model: EfficientViT) -> str:
+def state_digest(model: "EfficientViT") -> str:
     """SHA-256 over the names and values of a model's state, for weights that no file holds."""
     return digest_of((name, tensor_digest(tensor.numpy())) for name, tensor in sorted(model.state_dict().items()))

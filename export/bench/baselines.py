@@ -13,6 +13,7 @@ from efficientvit.spec import ModelSpec, PaperFigures
 from export.step import Step
 from export.targets.onnx import quantize, simplify
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
+from export.targets.onnx.target import QUANTIZE
 from export.targets.onnx.trace import write_onnx
 from export.targets.openvino import convert
 from export.targets.registry import TARGETS
@@ -166,7 +167,7 @@ def _made(
     with tempfile.TemporaryDirectory() as ranges:
 
         def quantized(target: str) -> Artifact:
-            (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage == "quantize")
+            (made,) = (form for stage, form in TARGETS[target].precisions["int8"] if stage is QUANTIZE)
             out = folder / f"{name}-{target}-int8.onnx"
             return quantize.quantize(simplified, out, golden.images, made, Path(ranges))
 

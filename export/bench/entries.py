@@ -29,9 +29,9 @@ from export.pipeline.stage_cache import evaluations
 from export.progress import Progress
 from export.request.request import model_names
 from export.step import Step
-from export.workers.exclusive import Beside
+from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
-from export.workers.pool import side_by_side
+from export.workers.pool import in_processes
 from runtimes.external import open_foreign
 from runtimes.host.packages import missing
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
@@ -116,7 +116,7 @@ def contestants(
     with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
         if at_once > 1 and (len(names) > 1 or request.pytorch):
             # The largest first, as far as their order tells: at the end nobody should wait long for one of them.
-            coming = aside.submit(list, side_by_side(work, names[::-1], progress, min(len(names), at_once)))
+            coming = aside.submit(list, in_processes(work, names[::-1], progress, min(len(names), at_once)))
             pytorch.judge(names[::-1])
             found = coming.result()
         else:
@@ -126,10 +126,10 @@ def contestants(
 
 
 def judge_files(
-    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, beside: Beside | None = None
+    request: BenchRequest, cache: Cache | None, name: str, progress: Progress, exclusive: Exclusive | None = None
 ) -> Iterator[Judgments]:
-    """All files of one model, ours or timm's, for every batch. `beside`: in a process that others work beside."""
-    if beside is not None and request.pytorch and hasattr(os, "setpriority"):
+    """All files of one model, ours or timm's, for every batch. `exclusive`: in a worker process."""
+    if exclusive is not None and request.pytorch and hasattr(os, "setpriority"):
         # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     found = Judgments(name)

@@ -13,6 +13,7 @@ from export.cli.cache import cache
 from export.cli.gate import diff, explain, judge, selftest
 from export.cli.kit import attach, kit
 from export.cli.options import for_export, for_verify
+from export.cli.target_options import options_of, taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,16 +59,14 @@ class _Name(click.ParamType[str]):
         return [click.shell_completion.CompletionItem(c) for c in self._choices if c.startswith(incomplete)]
 
 
-class _Architectures(click.ParamType[tuple[int, ...]]):
-    """`89`, or several with commas."""
+class _ExportCommand(click.Command):
+    """Its own options, and those of every target, which are looked up when they are needed."""
 
-    name = "architectures"
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from export.targets.registry import TARGETS
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            return tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is no list of compute capabilities, such as 80,86,89", param, ctx)
+        own = super().get_params(ctx)
+        return [*own[:-1], *(option for target in TARGETS.values() for option in options_of(target)), own[-1]]
 
 
 _MODEL = _Name("model", (*MODELS, "all"))
@@ -93,7 +92,9 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
-@cli.command(name=_DEFAULT, epilog=_EPILOG, short_help="Export models, check every stage, time what passed.")
+@cli.command(
+    name=_DEFAULT, cls=_ExportCommand, epilog=_EPILOG, short_help="Export models, check every stage, time what passed."
+)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=_MODEL)
 @click.option(
     "-t",
@@ -149,63 +150,13 @@ def cli() -> None:
     help="The evidence that exit 0 needs: the real runtime ran the file, an evaluator did, or none.",
 )
 @click.option(
-    "--input",
-    "image_or_tensor",
-    type=click.Choice(["image", "tensor"]),
-    help="Core ML: 8-bit RGB image, normalized by the package, or a normalized tensor. [default: image]",
-)
-@click.option(
-    "--labels",
-    metavar="imagenet|FILE|none",
-    help="Core ML: class labels, one a line in FILE. [default: imagenet where there are 1000 classes]",
-)
-@click.option("--ios", type=click.Choice(["15", "16", "17", "18"]), help="Core ML: oldest iOS. [default: 15]")
-@click.option(
-    "--weights-bits",
-    type=click.Choice(["8", "6", "4"]),
-    help="Core ML, iOS 16 and later: compress large weights; the quality gate decides whether it may ship.",
-)
-@click.option(
-    "--weights-method",
-    type=click.Choice(["linear", "palette"]),
-    help="Core ML: int8 with a scale for each channel, or a palette. [default: linear for 8 bits, else palette]",
-)
-@click.option(
     "--quality-budget",
     type=float,
     metavar="X",
     help="Error that compressed weights may cost, RMS. [default: a third of an answer's that ignores the image]",
 )
 @for_export
-@click.option(
-    "--ane-budget",
-    type=float,
-    metavar="SHARE",
-    help="Core ML: reject where less of the work is fit for the Neural Engine (by a heuristic), e.g. 0.95.",
-)
-@click.option("--author", metavar="TEXT", help="Core ML: the author in the package's metadata.")
-@click.option("--license", "license_", metavar="TEXT", help="Core ML: the license in the package's metadata.")
-@click.option(
-    "--sm",
-    multiple=True,
-    type=_Architectures(),
-    metavar="N[,N...]",
-    help="TensorRT for RTX: compute capabilities to build for, 89 for 8.9; repeatable. [default: 80,86,89,120]",
-)
-@click.option(
-    "--profile",
-    type=int,
-    nargs=3,
-    metavar="MIN OPT MAX",
-    help="TensorRT, --batch dynamic: smallest, usual and largest batch. [default: 1 8 16]",
-)
 @click.option("--calibrate", metavar="DIR", help="-p int8: photos to calibrate on; `golden` for a trial.")
-@click.option(
-    "--timing-cache",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="TensorRT on a GPU host: kept, and used again by the next build.",
-)
 @click.option("--no-kit", is_flag=True, help="Core ML, TensorRT: leave out the kit that checks it on the device.")
 @click.option("--no-time", is_flag=True, help="Check, but don't time.")
 @click.option(
@@ -228,10 +179,8 @@ def export_command(models: tuple[str, ...], as_json: bool, **options: Any) -> No
 def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.request.evaluation import evaluation
     from export.request.request import Request, parse_batch
-    from export.targets.coreml.options import CoreMlOptions, compression
-    from export.targets.onnx.int8_options import Int8Options
+    from export.targets.int8_options import Int8Options
     from export.targets.onnx.opsets import DEFAULT_OPSET
-    from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
     from runtimes.runtime import Evidence
 
     fields = ("resize", "interpolation", "mean", "std")
@@ -250,20 +199,7 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         require=Evidence(options["require"]),
         time=not options["no_time"],
         release=options["release"],
-        coreml=CoreMlOptions(
-            input=options["image_or_tensor"] or "image",
-            labels=options["labels"],
-            ios=int(options["ios"] or 15),
-            weights=compression(int(options["weights_bits"] or 0) or None, options["weights_method"]),
-            ane_budget=options["ane_budget"],
-            author=options["author"],
-            license=options["license_"],
-        ),
-        tensorrt=TensorRtOptions(
-            sm=tuple(sm for several in options["sm"] for sm in several) or DEFAULT_ARCHITECTURES,
-            profile=options["profile"] or TensorRtOptions().profile,
-            timing_cache=options["timing_cache"],
-        ),
+        options=taken(options),
         calibrate=options["calibrate"],
         quality_budget=options["quality_budget"],
         kit=not options["no_kit"],
@@ -464,7 +400,7 @@ def doctor(as_json: bool) -> None:
 
     from export.cli import console, tables
     from export.commands.doctor import examine
-    from export.targets.onnx.int8_options import saturation
+    from export.targets.int8_options import saturation
 
     host, abilities = examine()
     if as_json:

@@ -15,15 +15,14 @@ from export.commands.doctor import Ability
 from export.commands.predict import Predictor
 from export.commands.verify import Verification
 from export.exits import Exit
-from export.pipeline.outcome import status_of
 from export.request.evaluation import accuracy_record
-from export.targets.onnx.int8_options import saturation
+from export.targets.int8_options import saturation
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import Gate
-from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact
+from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
     from export.bench.run import Bench

@@ -11,7 +11,6 @@ import numpy as np
 from export.commands.fail_on import FailOn
 from export.folder.exported import Exported, open_exported
 from export.folder.records import number
-from export.pipeline.outcome import status_of
 from export.step import Step
 from runtimes.artifact import Artifact
 from runtimes.interface import read_ports
@@ -26,7 +25,7 @@ from validation.judge import judge
 from validation.metrics import relative_error, top1_agreement
 from validation.reference.model import Reference
 from validation.timing.paired import Ratio, interleaved, recorded
-from validation.verdict import Verdict, VerifiedArtifact
+from validation.verdict import Verdict, VerifiedArtifact, status_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,15 @@ def examine() -> tuple[Host, tuple[Ability, ...]]:
 
 def _ability(name: str) -> Ability:
     target = TARGETS[name]
-    installed = importlib.util.find_spec(target.package) is not None
+    package = target.packages[0]
+    installed = importlib.util.find_spec(package) is not None
     runtime = runtime_for(target.format)
     reason = runtime.unavailable()
     remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
-    distribution = packages_distributions().get(target.package, [target.package])[0]
+    distribution = packages_distributions().get(package, [package])[0]
     return Ability(
         target=name,
-        package=target.package,
+        package=package,
         version=version(distribution) if installed else None,
         can_make=installed,
         evidence=runtime.evidence if reason is None else None,

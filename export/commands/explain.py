@@ -7,8 +7,8 @@ from typing import Any
 from efficientvit.errors import BadOption, Unavailable
 from export.commands.recompute import recompute
 from export.folder.exported import BadFolder, artifact_of, read_manifest
-from export.pipeline.stages import SHARED
 from export.step import Step
+from export.targets.registry import SHARED
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype
 from runtimes.registry import runtime_for

@@ -9,18 +9,15 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.records import blame_record, gates_record, port_record
-from export.pipeline.outcome import status_of
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.external.judge import ForeignVerdict, Range, Scores, judge_foreign, network_input
-from validation.inputs.golden_set import merge
-from validation.inputs.photos import photos
-from validation.inputs.synthetic import synthetic
+from validation.inputs.photos import golden_images
 from validation.self_check import SelfCheck, criteria_of, self_check
-from validation.verdict import Rejected
+from validation.verdict import Rejected, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +65,8 @@ def judge_file(
     size = foreign.artifact.model.image_size
     weights = known if known.model.spec.image_size == size else find_weights(weights_option, model, size)
     contract = Preprocessing(image_size=size, **(preprocessing or {}))
-    images = synthetic(contract) if golden is None else merge(photos(golden, contract), synthetic(contract))
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, images)
+    reference = ReferenceModel(weights.model, golden_images(golden, contract))
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)

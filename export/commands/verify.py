@@ -10,7 +10,6 @@ from efficientvit.weights.source import Weights
 from export.commands.recompute import recompute, weights_of
 from export.exits import Exit
 from export.folder.exported import BadFolder, Exported, open_exported
-from export.pipeline.outcome import status_of
 from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
 from runtimes.interface import METADATA_PREFIX
@@ -22,7 +21,7 @@ from validation.judge import judge
 from validation.metrics import relative_error
 from validation.reference.model import Reference
 from validation.self_check import SelfCheck, criteria_of, self_check
-from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
+from validation.verdict import Built, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def verify(
     exported = open_exported(folder)
     manifest, artifact = exported.manifest, exported.artifact
     try:
-        vacuous, failures = manifest["self_check"]["vacuous"], manifest["self_check"]["failures"]
+        failures = manifest["self_check"]["failures"] if manifest["self_check"]["vacuous"] else []
         trained, fallback = bool(manifest["weights"]["trained"]), bool(manifest["weights"]["fallback"])
         recorded = str(manifest["status"])
     except (KeyError, TypeError) as error:
@@ -102,7 +101,7 @@ def verify(
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
         loaded, reference, check = _recomputed(exported, weights, quality_budget)
-        vacuous, failures = check.vacuous, list(check.failures)
+        failures = check.failures
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
     runtime = runtime_for(artifact.format)
@@ -111,13 +110,7 @@ def verify(
         labeled = _labeled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
     step(f"judging {artifact.path.name}")
     verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labeled=labeled)
-    if vacuous and isinstance(verdict, VerifiedArtifact | Built):
-        verdict = NotRun(
-            artifact,
-            reason=f"parity on these weights would be vacuous: {'; '.join(failures)}",
-            remedy="export trained weights",
-            report=verdict.report,
-        )
+    verdict = unless_vacuous(verdict, failures)
     measured = verdict.report is not None and verdict.report.accuracy is not None
     skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labeled images (--eval DIR)",)
     return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)

@@ -18,8 +18,9 @@ from efficientvit.weights.pretrained import cached_pretrained
 from export.cache.store import Cache, key_of
 from export.folder import atomic as folder
 from export.folder.layout import DEVICE_REPORTS, MANIFEST
-from export.request.request import Job, Request
+from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN
+from export.targets.target import Job
 
 if TYPE_CHECKING:
     from export.pipeline.outcome import Outcome
@@ -55,20 +56,21 @@ def of(outcome: "Outcome") -> Finished:
 
 def key_of_export(request: Request, job: Job) -> str | None:
     """Names all that the export depends on; None where that can't be known without doing it."""
-    if job.tensorrt is not None and job.tensorrt.timing_cache is not None:
-        return None  # the builder's own, and changes as it builds
+    if not job.options.reproducible:
+        return None
     # What is in the job, or of no consequence, is left out.
     asked = {
         name: value
         for name, value in _fields(request).items()
-        if name not in ("models", "targets", "precision", "precisions", "out", "weights", "tensorrt", "coreml")
+        if name not in ("models", "targets", "precision", "precisions", "out", "weights", "options")
     }
-    labels = request.coreml.labels
+    labels = request.labels
     try:
         read = {
             "weights": _weights(request.weights, job.model),
             "golden": request.golden and _named(request.golden),
             "calibrate": None if job.calibrate in (None, GOLDEN) else _named(str(job.calibrate)),
+            "files": [_named(path) for path in job.options.files()],
             "labels": labels if labels in (None, IMAGENET, NONE) else _named(str(labels)),
             "eval": request.evaluation and _named(request.evaluation.folder),
         }

@@ -4,31 +4,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.weights.source import Weights
+import msgspec
+
 from export import __version__
-from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
+from export.folder.layout import SCHEMA, SETTINGS, SHIP
 from export.folder.records import attestation_record, blame_record, gate_record, gates_record, number, port_record
-from export.pipeline.outcome import Outcome, StageResult, status_of
+from export.pipeline.outcome import Outcome, StageResult
+from export.pipeline.prepare import Prepared
 from export.request.evaluation import accuracy_record
-from export.targets.coreml.options import CoreMlOptions
-from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Artifact, Format, Interface
+from export.targets.registry import BUILT_IN
+from export.targets.target import HandedOver, Target
+from runtimes.artifact import Interface
 from runtimes.host.machine import this_host, versions
-from runtimes.interface import intended_ports, labels_digest
+from runtimes.interface import intended_ports
 from runtimes.runtime import Evidence
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Report, VerifiedArtifact
+from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
     from validation.reference.model import ReferenceModel
-    from validation.self_check import SelfCheck
-
-_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "openvino", "coremltools", "tensorrt",
-          "tensorrt_rtx_cu13", "pillow")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class Placed:
     """What was put into the folder: where the artifact lies in it, and the digests of what lies beside it."""
 
     place: str
@@ -42,20 +40,16 @@ class Handed:
 
 
 def build(
-    outcome: Outcome,
-    weights: Weights,
-    reference: "ReferenceModel",
-    check: "SelfCheck",
-    command: tuple[str, ...],
-    required: Evidence,
-    handed: Handed | None,
+    outcome: Outcome, model: Prepared, command: tuple[str, ...], required: Evidence, placed: Placed | None
 ) -> dict[str, Any]:
     """The manifest of one artifact's folder; every path in it is relative to that folder."""
     final = outcome.final
     artifact = final.artifact if final else None
     report = final.report if final else None
+    weights, reference, check = model.weights, model.reference, model.check
     golden = reference.golden
     host = this_host()
+    sections = _section(outcome, placed)
     kinds = {str(kind): golden.kinds.count(kind) for kind in golden.unique_kinds}
     return {
         "schema": SCHEMA,
@@ -94,54 +88,40 @@ def build(
             "path": "evidence/golden.safetensors" if artifact else None,
         },
         "reference": None
-        if handed is None
-        else {"sha256": handed.reference_sha256, "path": "evidence/reference.safetensors"},
-        "tools": dict(versions(*_TOOLS)),
+        if placed is None
+        else {"sha256": placed.reference_sha256, "path": "evidence/reference.safetensors"},
+        "tools": dict(versions(*_tools(outcome.job.target))),
         "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
-        "settings": None if handed is None else _settings(handed, report),
-        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, handed) for result in outcome.stages)],
+        "settings": None if placed is None else _settings(placed, report),
+        "stages": [_rewrite_stage(outcome), *(_stage(outcome, result, placed) for result in outcome.stages)],
         "blame": blame_record(outcome.rejected_stage, outcome.blame),
         "failed": None if outcome.error is None else {"stage": outcome.failed_stage, "error": str(outcome.error)},
-        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and handed and handed.ships else None,
-        "coreml": None if outcome.job.coreml is None else _coreml(outcome.job.coreml, outcome, handed),
+        "artifact": f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
+        "coreml": sections.pop("coreml", None),
         "calibration": outcome.job.calibrate and Path(outcome.job.calibrate).name,
-        "tensorrt": None if outcome.job.tensorrt is None else _tensorrt(outcome.job.tensorrt, artifact),
+        "tensorrt": sections.pop("tensorrt", None),
         "accuracy": accuracy_record(report.accuracy if report else None),
         "devices": [],
         "timing": _timing(outcome.timing, outcome.untimed),
+        **sections,
     }
 
 
-def _coreml(options: CoreMlOptions, outcome: Outcome, handed: Handed | None) -> dict[str, Any]:
-    artifact, ready = outcome.final.artifact if outcome.final else None, outcome.readiness
-    labels = artifact.interface.labels if artifact else ()
-    return {
-        "input": options.input,
-        "labels": None
-        if not labels or handed is None
-        else {"path": f"{handed.place}/{LABELS}", "sha256": labels_digest(labels), "count": len(labels)},
-        "ios": options.ios,
-        "metadata": dict(artifact.interface.metadata) if artifact else {},
-        "neural_engine": None
-        if ready is None
-        else {
-            "heuristic": True,
-            "share_by_macs": ready.share,
-            "macs": ready.macs,
-            "violations": list(ready.violations),
-            "budget": options.ane_budget,
-        },
-    }
+def _tools(target: Target) -> tuple[str, ...]:
+    """Of every target: what made a file, and what could be compared with it."""
+    distributions = [name for each in (*BUILT_IN.values(), target) for name in each.distributions]
+    return ("torch", "numpy", *dict.fromkeys(distributions), "pillow")
 
 
-def _tensorrt(options: TensorRtOptions, artifact: Artifact | None) -> dict[str, Any]:
-    """`built_with` is what the engine says of itself when it is read back; null where none was built."""
-    engine = artifact is not None and artifact.format == Format.ENGINE
-    return {
-        "sm": list(options.sm),
-        "profile": list(options.profile),
-        "built_with": dict(artifact.settings) if artifact is not None and engine else None,
-    }
+def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
+    """What the target itself records, under its name."""
+    target = outcome.job.target
+    if target.section is None:
+        return {}
+    passed = [each.artifact for each in outcome.stages if not isinstance(each.verdict, Rejected)]
+    final = outcome.final.artifact if outcome.final else None
+    made = HandedOver(outcome.job, final, passed[-1] if passed else None, placed.place if placed else None)
+    return {target.name: msgspec.to_builtins(target.section().fill(made))}
 
 
 def _model(reference: "ReferenceModel", batch: int | None, interface: Interface) -> dict[str, Any]:
@@ -157,10 +137,10 @@ def _model(reference: "ReferenceModel", batch: int | None, interface: Interface)
     }
 
 
-def _settings(handed: Handed, report: Report | None) -> dict[str, Any]:
+def _settings(placed: Placed, report: Report | None) -> dict[str, Any]:
     defaults = report.defaults if report else None
     return {
-        "shipped": {"path": f"{handed.place}/{SETTINGS}", "sha256": handed.settings_sha256},
+        "shipped": {"path": f"{placed.place}/{SETTINGS}", "sha256": placed.settings_sha256},
         "effective": attestation_record(report.attestation) if report and report.attestation else None,
         "defaults": None
         if defaults is None
@@ -188,14 +168,14 @@ def _rewrite_stage(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stage(outcome: Outcome, result: StageResult, handed: Handed | None) -> dict[str, Any]:
+def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> dict[str, Any]:
     verdict, artifact = result.verdict, result.artifact
     last = result is outcome.stages[-1]
     report = verdict.report
     return {
         "name": result.name,
         "artifact": {
-            "path": f"{handed.place}/{artifact.path.name}" if handed and last else None,
+            "path": f"{placed.place}/{artifact.path.name}" if placed and last else None,
             "format": artifact.format,
             "precision": artifact.precision.to_json(),
             "sha256": artifact.sha256,

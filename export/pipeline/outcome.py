@@ -6,27 +6,13 @@ from typing import Any
 
 from efficientvit.errors import Refused, VitExportError
 from export.exits import Exit, exit_code
-from export.request.request import Job
+from export.targets.target import Job
 from runtimes.artifact import Artifact
-from runtimes.coreml.neural_engine import Readiness
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import GateResult
 from validation.timing.latency import Timing
-from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact
-
-
-def status_of(verdict: Verdict) -> str:
-    """`verified`, `built`, `rejected` or `not_run`."""
-    match verdict:
-        case VerifiedArtifact():
-            return "verified"
-        case Built():
-            return "built"
-        case Rejected():
-            return "rejected"
-        case NotRun():
-            return "not_run"
+from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +55,7 @@ class StageResult:
 class Outcome:
     """One job's result. `folder` is where it was handed over, `record` its manifest; `error`: a stage failed.
 
-    `readiness`: of a Core ML package, for the Neural Engine. `blame`: of the rejected stage.
+    `blame`: of the rejected stage.
     """
 
     job: Job
@@ -83,7 +69,6 @@ class Outcome:
     failed_stage: str | None = None
     error: VitExportError | None = None
     fallback: bool = False
-    readiness: Readiness | None = None
     blame: Blame | None = None
 
     @property

@@ -1,11 +1,8 @@
-"""An export's jobs, on the cores that there are: what nothing has changed for is not made, the rest side by side.
+"""An export's jobs: what nothing has changed for is taken from the cache, the rest is made by worker processes."""
 
-Jobs of one model that share a trace stay together in one process; all others can be made at the same time.
-"""
-
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from efficientvit.errors import DownloadFailed
@@ -15,25 +12,25 @@ from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
 from export.progress import Progress
-from export.request.request import Job, Request
-from export.workers.exclusive import Beside
-from export.workers.pool import side_by_side
+from export.request.request import Request
+from export.targets.target import Job
+from export.workers.exclusive import Exclusive
+from export.workers.pool import in_processes
 from runtimes.host.machine import free_memory_bytes, this_host
 
 _MEMORY_BYTES = 3 << 30
 """What one process may need, at the largest model."""
 
+Keyed = tuple[Job, str | None]
+"""A job, and the key under which its export is kept; None where it is not kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Jobs of one model that share a trace, and under which keys to keep what comes of them.
+    """Jobs for one process. `convert_first`: an earlier unit has the same model, and evaluates its reference."""
 
-    `second`: another unit of the same model was given out before.
-    """
-
-    jobs: tuple[Job, ...]
-    keys: tuple[str | None, ...]
-    second: bool
+    jobs: tuple[Keyed, ...]
+    convert_first: bool = False
 
 
 def export(
@@ -46,8 +43,8 @@ def export(
 ) -> Iterator[Finished]:
     """Everything that the request asks for, each as soon as it is finished.
 
-    `cache`: where what was made before lies; None makes everything anew and keeps nothing. `at_once`: processes at
-    most; by default as many as there are CPUs and memory for.
+    `cache`: where earlier exports are; None makes everything anew and keeps nothing. `at_once`: processes at most; by
+    default as many as there are CPUs and memory for.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -55,28 +52,25 @@ def export(
     """
     jobs = request.jobs()
     atomic.require_writable(request.out)
-    keys: dict[int, str] = {}
-    left: list[Job] = []
+    left: list[Keyed] = []
     for job in jobs:
-        known = None
-        if cache is not None and (key := key_of_export(request, job)) is not None:
-            keys[id(job)] = key
-            known = finished.find(cache, key, request, job)
+        key = None if cache is None else key_of_export(request, job)
+        known = None if cache is None or key is None else finished.find(cache, key, request, job)
         if known is None:
-            left.append(job)
+            left.append((job, key))
         else:
             yield known
-    units = units_of(left, keys)
+    make = partial(_made, request, command, cache)
+    units = units_of(left)
     count = min(len(units), at_once or default_at_once())
     if count > 1:
         if request.weights == "pretrained":  # once, and not by each process
-            for model in dict.fromkeys(job.model for job in left):
-                with contextlib.suppress(DownloadFailed):  # the pipeline says it
+            for model in dict.fromkeys(job.model for job, _ in left):
+                with suppress(DownloadFailed):  # the pipeline raises it again
                     fetch_pretrained(model, progress=progress.download)
-        yield from side_by_side(partial(_made, request, command, cache), units, progress, count)
+        yield from in_processes(make, units, progress, count)
     elif left:
-        alone = Unit(tuple(left), tuple(keys.get(id(job)) for job in left), second=False)
-        yield from _made(request, command, cache, alone, progress, None)
+        yield from make(Unit(tuple(left)), progress)
     if cache is not None and left:
         cache.prune()
 
@@ -87,19 +81,19 @@ def _made(
     cache: Cache | None,
     unit: Unit,
     progress: Progress,
-    beside: Beside | None,
+    exclusive: Exclusive | None = None,
 ) -> Iterator[Finished]:
     from export.pipeline import run as pipeline
 
-    keys = {id(job): key for job, key in zip(unit.jobs, unit.keys, strict=True) if key is not None}
     outcomes = pipeline.run(
         request,
         progress,
         command,
-        jobs=unit.jobs,
+        jobs=[job for job, _ in unit.jobs],
         cache=cache,
-        beside=None if beside is None else replace(beside, second=unit.second),
-        before_publishing=finished.keeping(cache, request, keys),
+        exclusive=exclusive,
+        convert_first=unit.convert_first,
+        before_publishing=finished.keeping(cache, request, {id(job): key for job, key in unit.jobs if key}),
     )
     yield from map(finished.of, outcomes)
 
@@ -109,13 +103,13 @@ def default_at_once() -> int:
     return max(1, min(this_host().usable_cpus, free_memory_bytes() // _MEMORY_BYTES))
 
 
-def units_of(jobs: Sequence[Job], keys: Mapping[int, str]) -> list[Unit]:
-    """Jobs of one model whose first stage is the same, together, in the order of the request."""
-    together: dict[tuple[str, str], list[Job]] = {}
-    for job in jobs:
-        together.setdefault((job.model, job.plan[0][0]), []).append(job)
+def units_of(jobs: Sequence[Keyed]) -> list[Unit]:
+    """Jobs of one model whose first stage is the same go together, in the order of the request."""
+    together: dict[tuple[str, str], list[Keyed]] = {}
+    for job, key in jobs:
+        together.setdefault((job.model, job.plan[0][0].name), []).append((job, key))
     models = [model for model, _ in together]
     return [
-        Unit(tuple(own), tuple(keys.get(id(job)) for job in own), second=model in models[:place])
+        Unit(tuple(own), convert_first=model in models[:place])
         for place, ((model, _), own) in enumerate(together.items())
     ]

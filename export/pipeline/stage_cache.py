@@ -1,6 +1,5 @@
 """What the stages made before, by what it was made of. It is judged again every time: only the making is saved."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from efficientvit.weights.source import state_digest
 from export.cache.store import Cache, key_of
-from export.pipeline.stages import SHARED, Workshop
-from export.request.request import Job
+from export.targets.target import Job, Stage
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.precision import Precision
 
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
 
 _STAGE, _VALUES = "stage", "evaluation"
 _ARRAY = "values.npy"
-_ON_IMAGES = frozenset({"precision", "quantize"})
-"""Stages that look at what images make of the model."""
-
-_OF_PROGRAM = frozenset({"twin", "coreml", "compress"})
-"""Stages whose file says what it is, and takes images as the preprocessing has them."""
 
 
 class StageCache:
@@ -37,41 +31,37 @@ class StageCache:
         self._shop = shop
         self._deploy = "" if cache is None else f"{shop.deploy.spec} {state_digest(shop.deploy)}"
 
-    def find(self, stage: str, job: Job, made: Precision, source: Artifact | None) -> Artifact | None:
+    def find(self, stage: Stage, job: Job, made: Precision, source: Artifact | None) -> Artifact | None:
         """A copy of what the stage made of the same, in the workshop's folder."""
-        if self._cache is None or not _keepable(job):
+        if self._cache is None or not job.options.reproducible:
             return None
-        folder = self._shop.path(stage, job, "").parent
+        folder = self._shop.path(stage.name, job, "").parent
         entry = self._cache.fetch(_STAGE, self._key(stage, job, made, source), folder)
         if entry is None:
             shutil.rmtree(folder)
             return None
-        return _artifact(entry, self._shop.path(stage, job, str(entry.record["suffix"])), self._shop, source)
+        return _artifact(entry, self._shop.path(stage.name, job, str(entry.record["suffix"])), self._shop, source)
 
-    def keep(self, stage: str, job: Job, made: Precision, source: Artifact | None, artifact: Artifact) -> None:
+    def keep(self, stage: Stage, job: Job, made: Precision, source: Artifact | None, artifact: Artifact) -> None:
         """Keep what it made, once it was judged and not rejected."""
-        if self._cache is None or not _keepable(job):
+        if self._cache is None or not job.options.reproducible:
             return
         folder = artifact.path.parent
         self._cache.keep(
             _STAGE,
             self._key(stage, job, made, source),
-            f"{job.model} {stage}{'' if stage in SHARED else f', {job.target.name} {job.precision}'}",
+            f"{job.model} {stage.name}{'' if stage.shared else f', {job.target.name} {job.precision}'}",
             _record(artifact),
             lambda into: shutil.copytree(folder, into, dirs_exist_ok=True),
         )
 
-    def _key(self, stage: str, job: Job, made: Precision, source: Artifact | None) -> str:
+    def _key(self, stage: Stage, job: Job, made: Precision, source: Artifact | None) -> str:
         own: dict[str, object] = {"batch": job.batch, "opset": job.opset}
-        if stage not in SHARED:
+        if not stage.shared:
             own["job"] = job
-        if stage in _ON_IMAGES:
-            images = self._shop.calibration_images(job) if stage == "quantize" else self._shop.ordinary_images()
-            own["images"] = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
-        if stage in _OF_PROGRAM:
-            own["interface"] = self._shop.interface(job, made)
-            own["preprocessing"] = self._shop.reference.given.preprocessing
-        return key_of(stage=stage, made=made, source=source and source.sha256, deploy=self._deploy, **own)
+        if stage.depends is not None:
+            own |= stage.depends(self._shop, job, made)
+        return key_of(stage=stage.name, made=made, source=source and source.sha256, deploy=self._deploy, **own)
 
 
 def evaluations(cache: Cache | None) -> "Evaluations | None":
@@ -100,11 +90,6 @@ class Evaluations:
             {},
             lambda into: np.save(into / _ARRAY, values, allow_pickle=False),
         )
-
-
-def _keepable(job: Job) -> bool:
-    """A timing cache of TensorRT's is the builder's own, and changes as it builds."""
-    return job.tensorrt is None or job.tensorrt.timing_cache is None
 
 
 def _record(artifact: Artifact) -> dict[str, Any]:

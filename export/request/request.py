@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.spec import MODELS, model_spec
 from export.request.evaluation import Evaluation
-from export.targets.coreml.options import CoreMlOptions
+from export.targets.int8_options import Int8Options
 from export.targets.onnx.calibration import require_calibration
-from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
-from export.targets.registry import TARGETS, Plan, Target
-from export.targets.tensorrt.options import TensorRtOptions
-from runtimes.artifact import Format
-from runtimes.precision import Dtype, Precision
+from export.targets.options import TargetOptions
+from export.targets.registry import TARGETS, find_target
+from export.targets.target import Job, Target
+from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
 
 _LARGEST_BATCH = 1024
@@ -24,46 +23,11 @@ DYNAMIC = "dynamic"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One artifact to make.
-
-    `batch` None means dynamic; `coreml` and `tensorrt` are None for every other target, `calibrate` and `int8` for all
-    but int8.
-    """
-
-    model: str
-    target: Target
-    precision: str
-    batch: int | None
-    opset: int
-    coreml: CoreMlOptions | None = None
-    tensorrt: TensorRtOptions | None = None
-    calibrate: str | None = None
-    int8: Int8Options | None = None
-
-    @property
-    def image_input(self) -> bool:
-        """It takes an 8-bit image in place of a tensor."""
-        return self.coreml is not None and self.coreml.image_input
-
-    @property
-    def plan(self) -> Plan:
-        """The stages in order, and what each makes; the last one's is what ships."""
-        plan = self.target.precisions[self.precision]
-        if self.int8 is not None:
-            plan = tuple((name, self.int8.typed(made)) for name, made in plan)
-        if self.coreml is None or self.coreml.weights is None:
-            return plan
-        made = plan[-1][1]
-        return (*plan, ("compress", Precision(self.coreml.weights, made.activations, made.execution)))
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default.
 
-    `precisions`, in the place of `precision`: each target in each of these that it has. `defaults`: what ships is tried
-    under its runtime's own settings as well.
+    `options`: a target's own, by its name. `precisions`, in the place of `precision`: each target in each of these that
+    it has. `defaults`: what ships is tried under its runtime's own settings as well.
     """
 
     models: tuple[str, ...]
@@ -80,8 +44,7 @@ class Request:
     require: Evidence = Evidence.REFERENCE
     time: bool = True
     release: bool = False
-    coreml: CoreMlOptions = field(default_factory=CoreMlOptions)
-    tensorrt: TensorRtOptions = field(default_factory=TensorRtOptions)
+    options: Mapping[str, TargetOptions] = field(default_factory=dict)
     calibrate: str | None = None
     quality_budget: float | None = None
     kit: bool = True
@@ -103,7 +66,7 @@ class Request:
             BadInput: an unknown model or target, or options that do not go together.
         """
         models = model_names(self.models, self.image_size)
-        targets = tuple(dict.fromkeys(_expanded(self.targets, TARGETS)))
+        targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
         if self.opset not in OPSETS:
             raise BadOption(
                 f"opset {self.opset} cannot be written",
@@ -126,33 +89,44 @@ class Request:
                 next_step="name your checkpoint with -w, or leave --release out for a trial",
             )
         jobs = tuple(
-            replace(self._job(model, _target(name), precision), int8=self.int8 if precision == "int8" else None)
+            self._job(model, target, precision)
             for model in models
-            for name in targets
-            for precision in self._precisions(_target(name))
+            for target in targets
+            for precision in self._precisions(target)
         )
-        self._require_used(jobs)
+        self._require_used(jobs, targets)
         return jobs
 
-    def _require_used(self, jobs: Sequence[Job]) -> None:
+    @property
+    def labels(self) -> str | None:
+        """The classes' names for `--eval`, as a target's own option has them."""
+        given = (getattr(own, name) for own in self.options.values() for name in _for_labeled_images(own))
+        return next((value for value in given if value is not None), None)
+
+    def _require_used(self, jobs: Sequence[Job], targets: Sequence[Target]) -> None:
         """An option that changes nothing of what was asked for is a mistake."""
-        self.int8.require_used(jobs)
-        # Labels say what the folders of --eval are, too.
-        coreml = replace(self.coreml, labels=None) if self.evaluation is not None else self.coreml
-        if coreml != CoreMlOptions() and not any(job.coreml for job in jobs):
-            raise BadOption(
-                "options for Core ML packages, and none is to be made",
-                expected="-t coreml",
-                got=f"-t {' -t '.join(self.targets)}",
-                next_step="add -t coreml, or leave --input, --labels, --ios, --weights-bits and the like out",
-            )
-        if self.tensorrt != TensorRtOptions() and not any(job.tensorrt for job in jobs):
-            raise BadOption(
-                "options for TensorRT engines, and none is to be made",
-                expected="-t tensorrt",
-                got=f"-t {' -t '.join(self.targets)}",
-                next_step="add -t tensorrt, or leave --sm, --profile and --timing-cache out",
-            )
+        for name, own in self.options.items():
+            shared = _for_labeled_images(own) if self.evaluation is not None else []
+            given = [flag.name for field_name, flag in own.given().items() if field_name not in shared]
+            if given and name not in {target.name for target in targets}:
+                raise BadOption(
+                    f"options for {find_target(name).title}, and none is to be made",
+                    expected=f"-t {name}",
+                    got=f"-t {' -t '.join(self.targets)}",
+                    next_step=f"add -t {name}, or leave {' and '.join(given)} out",
+                )
+        int8 = [job.plan[-1][1] for job in jobs if job.int8 is not None]
+        for option, asked, used in (
+            ("--reduce-range", self.int8.reduce_range, any(made.weights is Dtype.INT7 for made in int8)),
+            ("--all-int8", self.int8.all_int8, any(made.activations is Dtype.UINT8 for made in int8)),
+        ):
+            if asked and not used:
+                raise BadOption(
+                    f"{option} is for int8 files of ONNX Runtime",
+                    expected="-t onnx -p int8 with it",
+                    got="no such artifact",
+                    next_step=f"add -t onnx -p int8, or leave {option} out",
+                )
         if self.quality_budget is None:
             return
         if not 0 < self.quality_budget < float("inf"):
@@ -192,21 +166,11 @@ class Request:
             )
         calibrate = None if self.precisions and precision != "int8" else self.calibrate
         require_calibration(calibrate, precision)
-        if target.format == Format.ENGINE:
-            self.tensorrt.require_architectures(precision)
-            self.tensorrt.require_dynamic(self.batch)
-            return Job(model, target, precision, self.batch, self.opset, tensorrt=self.tensorrt, calibrate=calibrate)
-        if target.format != Format.COREML:
-            return Job(model, target, precision, self.batch, self.opset, calibrate=calibrate)
-        self.coreml.require_batch(self.batch)
-        if self.coreml.weights is not None and precision != "fp16":
-            raise BadOption(
-                "compressed weights decode to fp16",
-                expected="-p fp16 with --weights-bits",
-                got=f"-p {precision}",
-                next_step="leave -p out: fp16 is Core ML's default",
-            )
-        return Job(model, target, precision, self.batch, self.opset, self.coreml)
+        own = self.options.get(target.name) or target.options()
+        int8 = self.int8 if precision == "int8" else None
+        job = Job(model, target, precision, self.batch, self.opset, own, calibrate, int8)
+        own.check(job)
+        return job
 
 
 def model_names(names: Sequence[str], image_size: int | None = None) -> tuple[str, ...]:
@@ -253,24 +217,14 @@ def slug(job: Job, image_size: int, weights: str) -> str:
     parts += [job.target.name, job.precision]
     if job.int8 is not None and any(made.weights is Dtype.INT7 for _, made in job.plan):
         parts += job.int8.slug_parts()
-    if job.coreml is not None:
-        parts += job.coreml.slug_parts()
-    if job.tensorrt is not None:
-        parts += job.tensorrt.slug_parts(dynamic=job.batch is None)
+    parts += job.options.slug_parts(job.batch)
     if weights:
         parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
     return "-".join(parts)
 
 
-def _target(name: str) -> Target:
-    if name not in TARGETS:
-        raise BadOption(
-            f"unknown target '{name}'",
-            expected=", ".join(TARGETS),
-            got=name,
-            next_step="name one of them with -t, or all",
-        )
-    return TARGETS[name]
+def _for_labeled_images(own: TargetOptions) -> list[str]:
+    return [name for name, flag in own.flags().items() if flag.for_labeled_images]
 
 
 def _expanded(names: Sequence[str], family: Iterable[str]) -> tuple[str, ...]:

@@ -6,19 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from export.pipeline.stages import SHARED, STAGES, Workshop
-from export.request.request import Job, Request
+from export.request.request import Request
 from export.selftest.faults.fault import Fault, Rng
 from export.step import Step
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.calibration import GOLDEN
+from export.targets.target import Job, Stage
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, digest
-from runtimes.precision import Dtype, Precision
+from runtimes.precision import Precision
 from runtimes.registry import runtime_for
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.reference.model import ReferenceModel
 from validation.verdict import Verdict
+
+_BITS = {"int8": 8, "palette6": 6}
 
 _ENGINE = "build"
 """Left out: most hosts cannot run an engine. TensorRT's faults are planted in what it is built from."""
@@ -48,31 +51,32 @@ class Artifacts:
         """
         result: dict[str, Made] = {}
         source: Artifact | None = None
-        for name, form in job.plan:
+        for stage, form in job.plan:
+            name = stage.name
             if name == _ENGINE:
                 break
             # Core ML's compressed packages are made of the same float16 package, whose twin is the float32 one.
             own = (job.target.name, job.precision, form.weights, "image" if job.image_input else "tensor")
-            key = name if name in SHARED else "-".join((name, *own))
+            key = name if stage.shared else "-".join((name, *own))
             if key not in self._made:
                 step(f"{job.target.name} {job.precision}: {name}")
-                self._made[key] = self.make(key, name, job, form, source)
+                self._made[key] = self.make(key, stage, job, form, source)
             source, before = self._made[key], source
             result[name] = Made(source, before)
         return result
 
-    def make(self, key: str, name: str, job: Job, form: Precision, source: Artifact | None) -> Artifact:
-        """What the stage `name` makes, in a folder called `key`."""
-        return STAGES[name](replace(self._shop, folder=self._folder / key), job, form, source)
+    def make(self, key: str, stage: Stage, job: Job, form: Precision, source: Artifact | None) -> Artifact:
+        """What the stage makes, in a folder called `key`."""
+        return stage(replace(self._shop, folder=self._folder / key), job, form, source)
 
 
 def job_for(model: str, target: str, variant: str) -> Job:
     """The export of one target in a variant: a precision, or how a Core ML package stores its weights."""
-    coreml, precision = CoreMlOptions(), variant
+    precision, options = variant, {}
     if target == "coreml":
-        coreml, precision = CoreMlOptions(ios=16, weights=None if variant == "fp16" else Dtype(variant)), "fp16"
+        precision, options = "fp16", {target: CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))}
     calibrate = GOLDEN if precision == "int8" else None
-    (job,) = Request((model,), (target,), precision, kit=False, coreml=coreml, calibrate=calibrate).jobs()
+    (job,) = Request((model,), (target,), precision, kit=False, options=options, calibrate=calibrate).jobs()
     return job
 
 

@@ -19,13 +19,13 @@ from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import find_weights
-from export.pipeline.stages import Workshop
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
 from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault, Rng, first_line
 from export.selftest.result import Detection, Healthy, SelfTest
 from export.selftest.truth import changes, names_module
 from export.step import Step
+from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads

@@ -1,49 +1,42 @@
-"""Exports that run at the same time, in processes of their own, and what is measured only while the others rest."""
+"""Worker processes share the machine, except while one of them measures."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_int
-from dataclasses import dataclass
-from multiprocessing.synchronize import Condition
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """One of them. A worker is `working` except where it waits; whoever is `alone` waits until no other works.
+class Exclusive:
+    """Locks on two files of a folder, in one worker; they end with its process, however that ends.
 
-    `second`: another worker evaluates the same model's reference at this moment. `busy` and `wanting` count workers;
-    `changed` guards both.
+    The room is held by everyone who works, or by the one that measures, alone; the door by whoever waits to be alone,
+    so that no one else starts meanwhile.
     """
 
-    changed: Condition
-    busy: c_int
-    wanting: c_int
-    second: bool = False
+    def __init__(self, folder: Path) -> None:
+        self._door, self._room = (os.open(folder / name, os.O_CREAT | os.O_RDWR) for name in ("door", "room"))
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Inside the block, which doesn't begin while somebody wants to be alone, nobody else is."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.wanting.value == 0)
-            self.busy.value += 1
+        """The block starts when no other worker measures or waits to."""
         try:
+            flock(self._door, LOCK_EX)
+            flock(self._room, LOCK_SH)
+            flock(self._door, LOCK_UN)
             yield
         finally:
-            with self.changed:
-                self.busy.value -= 1
-                self.changed.notify_all()
+            flock(self._room, LOCK_UN)
+            flock(self._door, LOCK_UN)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """For a moment of a worker's, inside `working`: the others have finished, or wait for this as well."""
-        with self.changed:
-            self.busy.value -= 1
-            self.wanting.value += 1
-            self.changed.notify_all()
-            try:
-                self.changed.wait_for(lambda: self.busy.value == 0)
-                yield  # the condition's lock is held: nobody else begins
-            finally:
-                self.wanting.value -= 1
-                self.busy.value += 1
-                self.changed.notify_all()
+        """Inside `working`: the block starts when every other worker has finished, or waits here as well."""
+        flock(self._room, LOCK_UN)
+        flock(self._door, LOCK_EX)
+        flock(self._room, LOCK_EX)
+        try:
+            yield
+        finally:
+            flock(self._room, LOCK_SH)
+            flock(self._door, LOCK_UN)

@@ -1,237 +1,178 @@
-"""Work side by side, in processes of its own: converters hold Python's lock, and threads gain nothing.
+"""Jobs in worker processes: converters hold Python's lock, so threads would gain nothing.
 
-A program that uses this as a library needs the guard `if __name__ == "__main__":`, as with any spawned process.
+A program that uses this as a library needs the guard `if __name__ == "__main__":`, as for any spawned process.
+Why neither the standard library's executor nor loky: docs/adr/0013-cache-and-processes.md.
 """
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from multiprocessing import util
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from efficientvit.errors import StageFailed, VitExportError
-from efficientvit.weights.source import About
 from export.progress import Progress
 from export.workers import interrupt
-from export.workers.exclusive import Beside
+from export.workers.exclusive import Exclusive
 
 _POLL_S = 0.2
-_PATIENCE_S = 10.0
-"""How long a process has to clear away what it has half made, once it was told to end."""
-
-_LAST = -1000
-"""The priority of what a process does behind all that multiprocessing has to clear away."""
-
+_PATIENCE_S = 10.0  # for removing what is half made
+_LAST = -1000  # the priority of what a process does after all that multiprocessing cleans up
 
 U = TypeVar("U")
 R = TypeVar("R")
-Work = Callable[[U, Progress, Beside], Iterable[R]]
-"""What a process does with a unit; it is sent there, and so are its results."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a worker says to its `Progress`: one of its methods, and with what."""
-
-    what: Literal["step", "weights", "vacuous", "stage", "download"]
-    args: tuple[Any, ...]
-    named: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """The unit ended by an error: one of ours, or a defect, as its traceback."""
-
-    error: VitExportError | str
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """One of a unit's."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The unit is finished, and the next may come."""
-
-
-_Message = _Told | _Result | _Failed | _Done
+Work = Callable[[U, Progress, Exclusive], Iterable[R]]
+"""What a worker does with a unit. Function, units and results are pickled."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, this end of its pipe, and which unit it is at."""
+    """A process, our end of its pipe, and the index of the unit that it works on."""
 
     process: BaseProcess
     pipe: Connection
     unit: int | None = None
 
+    def give(self, left: Iterator[tuple[int, Any]]) -> None:
+        """The next unit; if there is none, the pipe is closed, which ends the worker."""
+        self.unit, unit = next(left, (None, None))
+        if self.unit is None:
+            self.pipe.close()
+        else:
+            with suppress(OSError):  # it has died: `message` says so
+                self.pipe.send(unit)
 
-def side_by_side(work: "Work[U, R]", units: Sequence[U], progress: Progress, count: int) -> Iterator[R]:
-    """`work` of each unit, in `count` processes; the results as they come.
+    def message(self) -> tuple[str, Any]:
+        try:
+            kind, content = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.process.join(_PATIENCE_S)
+            raise StageFailed(
+                "a worker process died",
+                expected="it ends by itself",
+                got=f"exit code {self.process.exitcode}; out of memory?",
+                next_step="try again with --jobs 1",
+            ) from error
+        return kind, content
 
-    Whoever leaves this, or is interrupted, ends the processes; each clears away what it has half made.
+
+def in_processes(work: "Work[U, R]", units: Sequence[U], progress: Progress, count: int) -> Iterator[R]:
+    """`work` on each unit, in `count` processes; yields results as they come.
+
+    When the caller stops, fails or is interrupted, workers are told to end, and remove what they have half made.
 
     Raises:
-        VitExportError: of the first unit that raises one.
-        StageFailed: a process died.
+        VitExportError: the first that a unit raises.
+        StageFailed: a worker process died.
     """
-    context = multiprocessing.get_context("spawn")
-    beside = Beside(context.Condition(), context.Value("i", 0, lock=False), context.Value("i", 0, lock=False))
-    shown = _Shown(progress)
+    left, shown = iter(enumerate(units)), _Shown(progress)
     workers: list[_Worker] = []
-    try:
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, work, beside), daemon=True)
-            process.start()
-            theirs.close()  # or nobody would notice that the process has died
-            workers.append(_Worker(process, ours))
-        left = list(enumerate(units))
-        for worker in workers:
-            _give(worker, left)
-        while busy := [worker for worker in workers if worker.unit is not None]:
-            interrupt.check()
-            ready = wait([worker.pipe for worker in busy], _POLL_S)
-            for worker in busy:
-                if worker.pipe not in ready:
-                    continue
-                message = _next(worker)
-                if isinstance(message, _Result):
-                    yield message.value
-                elif isinstance(message, _Told):
-                    shown.told(worker.unit, message)
-                elif isinstance(message, _Failed):
-                    raise message.error if isinstance(message.error, VitExportError) else RuntimeError(message.error)
-                else:
-                    shown.ended(worker.unit)
-                    _give(worker, left)
-    finally:
-        _end(workers)
+    with tempfile.TemporaryDirectory(prefix="vit-export-") as folder:
+        try:
+            workers.extend(_start(work, Path(folder)) for _ in range(count))
+            for worker in workers:
+                worker.give(left)
+            while busy := [worker for worker in workers if worker.unit is not None]:
+                interrupt.check()
+                ready = wait([worker.pipe for worker in busy], _POLL_S)
+                for worker in (worker for worker in busy if worker.pipe in ready):
+                    match worker.message():
+                        case "result", value:
+                            yield value
+                        case "failed", error:
+                            raise error if isinstance(error, VitExportError) else RuntimeError(error)
+                        case "done", _:
+                            shown.steps.pop(worker.unit, None)
+                            worker.give(left)
+                        case name, (given, named):
+                            shown.call(worker.unit, name, *given, **named)
+        finally:
+            _end(workers)
 
 
-def _give(worker: _Worker, left: list[tuple[int, U]]) -> None:
-    """The next unit, or the word that there is none."""
-    worker.unit, unit = left.pop(0) if left else (None, None)
-    with contextlib.suppress(OSError):  # it has died: what it said last is read next
-        worker.pipe.send(None if worker.unit is None else (unit,))
-
-
-def _next(worker: _Worker) -> _Message:
-    try:
-        message: _Message = worker.pipe.recv()
-    except (EOFError, OSError) as error:
-        worker.process.join(_PATIENCE_S)
-        raise StageFailed(
-            "a process that works beside this one died",
-            expected="that it ends by itself",
-            got=f"exit code {worker.process.exitcode}; the system ends processes so when memory runs out",
-            next_step="try again with --jobs 1",
-        ) from error
-    return message
+def _start(work: "Work[Any, Any]", folder: Path) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work, folder), daemon=True)
+    resource_tracker.ensure_running()  # it would unblock SIGINT below
+    # Ctrl-C reaches the whole process group. Workers inherit that it is blocked, and are ended by this process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    process.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()  # otherwise the death of the process would go unnoticed
+    return _Worker(process, ours)
 
 
 def _end(workers: Sequence[_Worker]) -> None:
-    """Those that still work at once, whatever they are at: the signal's handler of each clears away."""
-    for worker in workers:
-        if worker.unit is not None:
-            worker.process.terminate()
+    """Terminate those that still work: their signal handlers clean up."""
     until = time.monotonic() + _PATIENCE_S
     for worker in workers:
-        worker.process.join(max(0.0, until - time.monotonic()))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
         worker.pipe.close()
+        if worker.unit is not None:
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(max(0.0, until - time.monotonic()))
+        worker.process.kill()
+        worker.process.join()
 
 
 class _Shown:
-    """What the units tell, as one: the latest step of each, and what is known of a model once."""
+    """Progress of all units as one: the latest step of each; what is known of a model is shown once."""
 
     def __init__(self, progress: Progress) -> None:
+        self.steps: dict[int | None, str] = {}
         self._progress = progress
-        self._steps: dict[int | None, str] = {}
         self._known: set[str] = set()
 
-    def told(self, unit: int | None, message: _Told) -> None:
-        match message.what:
-            case "step":
-                self._steps[unit] = message.args[0]
-                self._progress.step("   ".join(self._steps[each] for each in sorted(self._steps, key=str)))
-            case "weights" if self._first(message):
-                self._progress.weights(*message.args)
-            case "vacuous" if self._first(message):
-                self._progress.vacuous(*message.args)
-            case "stage":
-                self._progress.stage(*message.args, **message.named)
-            case "download":
-                self._progress.download(*message.args)
-
-    def ended(self, unit: int | None) -> None:
-        self._steps.pop(unit, None)
-
-    def _first(self, message: _Told) -> bool:
-        text = str(message)
-        first = text not in self._known
-        self._known.add(text)
-        return first
+    def call(self, unit: int | None, name: str, *given: Any, **named: Any) -> None:
+        if name == "step":
+            self.steps[unit] = given[0]
+            given = ("   ".join(self.steps[each] for each in sorted(self.steps, key=str)),)
+        elif name in ("weights", "vacuous"):
+            if (said := f"{name} {given}") in self._known:
+                return
+            self._known.add(said)
+        getattr(self._progress, name)(*given, **named)
 
 
 class _Sent:
-    """Progress in a worker: sent to the process that shows it. Raises where that has gone."""
+    """`Progress` in a worker: each call is sent to the parent, by name. Raises where the parent has gone."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def step(self, text: str) -> None:
+    def __getattr__(self, name: str) -> Callable[..., None]:
         interrupt.check()
-        self._pipe.send(_Told("step", (text,)))
-
-    def weights(self, about: About) -> None:
-        self._pipe.send(_Told("weights", (about,)))
-
-    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
-        self._pipe.send(_Told("vacuous", (model, failures)))
-
-    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
-        self._pipe.send(_Told("stage", (slug, name, seconds, status), {"cached": cached}))
-
-    def download(self, done: int, total: int | None) -> None:
-        self._pipe.send(_Told("download", (done, total)))
+        return lambda *given, **named: self._pipe.send((name, (given, named)))
 
 
-def _work(pipe: Connection, work: "Work[Any, Any]", beside: Beside) -> None:
-    """A process: one unit after the other, until there is none or whoever gives them has gone."""
+def _serve(pipe: Connection, work: "Work[Any, Any]", folder: Path) -> None:
+    """A worker: one unit after the other, until the parent closes the pipe or has gone."""
     interrupt.install()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
-    progress = _Sent(pipe)
-    try:
-        while (given := pipe.recv()) is not None:
+    progress, exclusive = cast(Progress, _Sent(pipe)), Exclusive(folder)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            unit = pipe.recv()
             try:
-                with beside.working():
-                    for value in work(given[0], progress, beside):
-                        pipe.send(_Result(value))
+                with exclusive.working():
+                    for value in work(unit, progress, exclusive):
+                        pipe.send(("result", value))
+                pipe.send(("done", None))
             except VitExportError as error:
-                pipe.send(_Failed(error))
-            except (EOFError, OSError):
-                raise
-            except Exception:  # noqa: BLE001 - a defect, which is the parent's to report
-                pipe.send(_Failed(traceback.format_exc()))
-            else:
-                pipe.send(_Done())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        sys.exit(1)
+                pipe.send(("failed", error))
+            except Exception:  # noqa: BLE001 - a defect, which the parent reports
+                pipe.send(("failed", traceback.format_exc()))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python would go on to take down all that the converters have loaded, which takes longer than a second.
+    # Python would take down everything that the converters have loaded, which takes more than a second.
     util.Finalize(None, os._exit, (0,), exitpriority=_LAST)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadImage
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, to_uint8
-from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
+from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind, merge
+from validation.inputs.synthetic import synthetic
 
 LARGEST_COUNT = 1000
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
@@ -39,6 +40,16 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -
             got=f"{len(skipped or ())} files that are none: {', '.join((skipped or [])[:5])}",
         )
     return GoldenSet(tuple(members), preprocessing, tuple(skipped or ()))
+
+
+def golden_images(folder: Path | None, preprocessing: Preprocessing, skip_bad: bool = False) -> GoldenSet:
+    """The synthetic images, and before them the photos in `folder`, if one is named.
+
+    Raises:
+        BadGoldenSet: as `photos`.
+    """
+    made = synthetic(preprocessing)
+    return made if folder is None else merge(photos(folder, preprocessing, skip_bad), made)
 
 
 def decoded(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import MissingExtra
 from efficientvit.images.preprocessing import Preprocessing
 from export.targets.coreml.package import save
-from export.workers.gc_freeze import validated_once
+from export.targets.coreml.validated_once import validated_once
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.host.machine import versions
 from runtimes.interface import INPUT, OUTPUT, PROBABILITIES

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from efficientvit.errors import BadOption
 from efficientvit.images.labels import IMAGENET, NONE, find_labels, read_labels
+from export.targets.options import TargetOptions, option
+from export.targets.target import Job
 from runtimes.interface import labels_digest
 from runtimes.precision import Dtype
 
 IOS = (15, 16, 17, 18)
-INPUTS = ("image", "tensor")
-METHODS = ("linear", "palette")
-WEIGHT_BITS = (8, 6, 4)
 OLDEST_COMPRESSED = 16
 """The first iOS whose Core ML computes from compressed weights."""
 
@@ -19,30 +18,68 @@ _PALETTES = {8: Dtype.PALETTE8, 6: Dtype.PALETTE6, 4: Dtype.PALETTE4}
 
 
 @dataclass(frozen=True, slots=True)
-class CoreMlOptions:
+class CoreMlOptions(TargetOptions):
     """One package's interface and form.
-
-    `labels`: what `--labels` was given, None for its default. `weights`: None, or how large weights are compressed.
-    `ane_budget`: the least share of the work that must be fit for the Neural Engine, None to only report it.
 
     Raises:
         BadOption: a value out of range, or two that exclude each other.
     """
 
-    input: str = "image"
-    labels: str | None = None
-    ios: int = 15
-    weights: Dtype | None = None
-    ane_budget: float | None = None
-    author: str | None = None
-    license: str | None = None
+    input: str = option(
+        "image",
+        "--input",
+        "Input of the package: an 8-bit RGB image, which the package normalizes, or a normalized float32 tensor. "
+        "[default: image]",
+        choices=("image", "tensor"),
+    )
+    labels: str | None = option(
+        None,
+        "--labels",
+        "Class labels: ImageNet's, a UTF-8 text file with one label a line, or none. With --eval they also name the "
+        "folders' classes. [default: imagenet where there are 1000 classes, else none]",
+        metavar="imagenet|FILE|none",
+        for_labeled_images=True,
+    )
+    ios: int = option(
+        15,
+        "--ios",
+        "Oldest iOS version that the app supports. Compressed weights need 16. [default: 15]",
+        choices=tuple(map(str, IOS)),
+        parse=int,
+    )
+    weights_bits: int | None = option(
+        None,
+        "--weights-bits",
+        "Compress large weights to so many bits, for iOS 16 or later; the quality gate decides whether the package "
+        "may ship. [default: fp16 weights]",
+        choices=("8", "6", "4"),
+        parse=int,
+    )
+    weights_method: str | None = option(
+        None,
+        "--weights-method",
+        "How weights are compressed: int8 with a scale for each channel, or indices into a palette. "
+        "[default: linear for 8 bits, palette for fewer]",
+        choices=("linear", "palette"),
+    )
+    ane_budget: float | None = option(
+        None,
+        "--ane-budget",
+        "Least share of the multiply-accumulates that must be fit for the Neural Engine, by a heuristic, for example "
+        "0.95; less is rejected. [default: only reported]",
+        metavar="SHARE",
+        type=float,
+    )
+    author: str | None = option(None, "--author", "Author in the package's metadata.", metavar="TEXT")
+    license: str | None = option(
+        None, "--license", "License in the package's metadata. [default: unstated]", metavar="TEXT"
+    )
 
     def __post_init__(self) -> None:
         if self.ios not in IOS:
-            known = ", ".join(map(str, IOS))
             raise BadOption(
                 f"--ios {self.ios} is not known",
-                expected=known,
+                expected=", ".join(map(str, IOS)),
                 got=str(self.ios),
                 next_step="name the oldest iOS that the app runs on; a later one runs the package as well",
             )
@@ -60,23 +97,42 @@ class CoreMlOptions:
                 got=f"{self.ane_budget}",
                 next_step="for 95 % of the work write --ane-budget 0.95",
             )
-        if self.labels is not None and self.labels not in (IMAGENET, NONE):
-            read_labels(Path(self.labels))
+        for path in self.files():
+            read_labels(path)
 
     @property
-    def image_input(self) -> bool:
+    def weights(self) -> Dtype | None:
+        """How large weights are compressed: 8 bits are linear (int8) by default, fewer a palette. None: not at all."""
+        return compression(self.weights_bits, self.weights_method)
+
+    @property
+    def takes_image(self) -> bool:
         """The package takes an 8-bit RGB image."""
         return self.input == "image"
 
-    def require_batch(self, batch: int | None) -> None:
-        """An image input and a classifier take one image.
+    @property
+    def readiness_budget(self) -> float | None:
+        """The Neural Engine's."""
+        return self.ane_budget
+
+    def check(self, job: Job) -> None:
+        """An image input and a classifier take one image; compressed weights are fp16 when decoded.
 
         Raises:
-            BadOption: the batch is another.
+            BadOption: the batch or the precision is another.
         """
-        if batch == 1:
-            return
-        if self.image_input:
+        if job.batch != 1:
+            self._require_tensor(job.batch)
+        if self.weights is not None and job.precision != "fp16":
+            raise BadOption(
+                "compressed weights decode to fp16",
+                expected="-p fp16 with --weights-bits",
+                got=f"-p {job.precision}",
+                next_step="leave -p out: fp16 is Core ML's default",
+            )
+
+    def _require_tensor(self, batch: int | None) -> None:
+        if self.takes_image:
             raise BadOption(
                 "an image input takes one image",
                 expected="--batch 1, or --input tensor",
@@ -91,18 +147,9 @@ class CoreMlOptions:
                 next_step="add --labels none: a batch gives logits alone",
             )
 
-    def slug_parts(self) -> list[str]:
-        """What is not the default and changes the package, for the folder's name."""
-        parts = [] if self.weights is None else [str(self.weights)]
-        if self.input != "image":
-            parts.append(self.input)
-        if self.labels == NONE:
-            parts.append("nolabels")
-        elif self.labels not in (None, IMAGENET):
-            parts.append(f"labels-{labels_digest(read_labels(Path(self.labels)))[:8]}")
-        if self.ios != IOS[0]:
-            parts.append(f"ios{self.ios}")
-        return parts
+    def check_classes(self, classes: int, batch: int | None) -> None:
+        """Refuse labels of another number of classes."""
+        self.labels_for(classes, batch)
 
     def labels_for(self, classes: int, batch: int | None) -> tuple[str, ...]:
         """The labels, now that the number of classes is known.
@@ -112,9 +159,25 @@ class CoreMlOptions:
         """
         return find_labels(NONE if self.labels is None and batch != 1 else self.labels, classes)
 
+    def slug_parts(self, batch: int | None) -> list[str]:
+        """What is not the default and changes the package, for the folder's name."""
+        parts = [] if self.weights is None else [str(self.weights)]
+        if self.input != "image":
+            parts.append(self.input)
+        if self.labels == NONE:
+            parts.append("nolabels")
+        parts += [f"labels-{labels_digest(read_labels(path))[:8]}" for path in self.files()]
+        if self.ios != IOS[0]:
+            parts.append(f"ios{self.ios}")
+        return parts
+
+    def files(self) -> tuple[Path, ...]:
+        """The labels' file."""
+        return () if self.labels in (None, IMAGENET, NONE) else (Path(str(self.labels)),)
+
 
 def compression(bits: int | None, method: str | None) -> Dtype | None:
-    """`--weights-bits` and `--weights-method` as a format: 8 bits are linear (int8) by default, fewer a palette.
+    """`--weights-bits` and `--weights-method` as a format; None where nothing is compressed.
 
     Raises:
         BadOption: a number of bits or a method that there isn't, or the two don't go together.
@@ -128,7 +191,7 @@ def compression(bits: int | None, method: str | None) -> Dtype | None:
                 next_step="add --weights-bits 8, or leave --weights-method out",
             )
         return None
-    if bits not in WEIGHT_BITS:
+    if bits not in _PALETTES:
         raise BadOption(
             f"weights of {bits} bits cannot be made",
             expected="8, 6 or 4",

@@ -1,8 +1,13 @@
 """`--calibrate`: the images on which int8 finds its ranges."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption
+from export.targets.workshop import Workshop
+
+if TYPE_CHECKING:
+    from runtimes.runtime import Array
 
 GOLDEN = "golden"
 """`--calibrate golden`: the golden images themselves."""
@@ -41,3 +46,13 @@ def require_calibration(calibrate: str | None, precision: str) -> None:
             got=calibrate,
             next_step="a hundred photos like those that the app will see are enough to begin with",
         )
+
+
+def calibration_images(shop: Workshop, calibrate: str | None) -> "Array":
+    """(n, 3, S, S) float32: the photos of `--calibrate`, or the golden images where it asks for them.
+
+    Raises:
+        BadGoldenSet: the folder holds no photo that can be used.
+    """
+    assert calibrate is not None, "int8 without images is refused before"
+    return shop.ordinary_images() if calibrate == GOLDEN else shop.photos(Path(calibrate))

@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from export.targets.int8_options import saturation
 from export.targets.onnx.float_layers import leave_in_float
-from export.targets.onnx.int8_options import saturation
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
 from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact, Format

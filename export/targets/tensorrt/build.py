@@ -16,13 +16,12 @@ from typing import Any
 
 from efficientvit.errors import StageFailed
 from efficientvit.files import replace_file
-from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
+from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, LAYERS, TensorRtOptions
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import peak_rss_bytes
 from runtimes.interface import INPUT
 from runtimes.tensorrt.api import Parsed, Product, parsed, product
 
-LAYERS = "layers.json"
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _LISTED = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<type>[^,]*), Inputs: (?P<rest>.*)$", re.MULTILINE)
 _DTYPE = re.compile(r"Datatype: (\w+)")

@@ -11,31 +11,23 @@ from torch import nn
 
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
+from efficientvit.weights.source import state_digest
 
 ROOT = Path(__file__).parents[3]
-DIGEST = (
-    "import hashlib, sys\n"
-    "from efficientvit.weights.seeded import seeded\n"
-    "from efficientvit.spec import model_spec\n"
-    "state = seeded(model_spec('m0', 64), int(sys.argv[1])).state_dict()\n"
-    "total = hashlib.sha256()\n"
-    "for name, tensor in sorted(state.items()):\n"
-    "    total.update(name.encode() + tensor.numpy().tobytes())\n"
-    "sys.stdout.write(total.hexdigest())\n"
-)
+DIGEST = "import sys; from tests.efficientvit.weights.test_seeded import digest; sys.stdout.write(digest(0))"
 
 
-def _digest(seed: int, threads: int, cwd: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "random"}
-    command = [sys.executable, "-c", DIGEST, str(seed)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
+def digest(seed: int) -> str:
+    return state_digest(seeded(model_spec("m0", 64), seed))
 
 
 def test_the_same_in_every_process(tmp_path: Path) -> None:
     """Whatever the folder, the number of threads and the order of hashes."""
-    first = _digest(0, 1, ROOT)
-    assert _digest(0, 2, tmp_path) == first
-    assert _digest(1, 1, ROOT) != first
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "random"}
+    ran = subprocess.run(
+        [sys.executable, "-c", DIGEST], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == digest(0) != digest(1)
 
 
 def test_a_tensor_depends_on_its_name_and_shape_alone() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from efficientvit.errors import BadOption
 from export import __version__
-from export.request.request import Job, Request, parse_batch, slug
+from export.request.request import Request, parse_batch, slug
 from export.targets.registry import TARGETS
+from export.targets.target import Job
 
 
 @pytest.mark.parametrize("name", ["export", "verify", "models", "doctor", "completion"])

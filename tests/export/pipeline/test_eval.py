@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
+from export.pipeline import judging
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
 from export.progress import Silent
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
+from export.targets.target import Make
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.stages import STAGES
+from validation.blame.ranking import Blame
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +42,9 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_eval_folder(tmp_path_factory.mktemp("eval"), seeded(model_spec("m0", 64)), IMAGES)
 
 
-def _run(out: Path, labeled: Path, *targets: str, **options: Any) -> dict[str, Outcome]:
+def _run(
+    out: Path, labeled: Path, *targets: str, stages: Mapping[str, Make] | None = None, **options: Any
+) -> dict[str, Outcome]:
     request = Request(
         models=("m0",),
         targets=targets,
@@ -50,7 +56,7 @@ def _run(out: Path, labeled: Path, *targets: str, **options: Any) -> dict[str, O
         evaluation=Evaluation(labeled),
         **options,
     )
-    return {outcome.job.target.name: outcome for outcome in pipeline.run(request, Silent())}
+    return {outcome.job.target.name: outcome for outcome in pipeline.run(request, Silent(), stages=stages)}
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +121,8 @@ def test_a_classifier_with_swapped_rows_is_rejected(
         _rows_swapped(healthy.path)
         return Artifact.on_disk(healthy.path, healthy.format, healthy.model, made_by="simplify", source=source)
 
-    monkeypatch.setattr(pipeline, "STAGES", {**stages.STAGES, "simplify": simplify})
-    monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
-    outcome = _run(tmp_path, labeled, "onnx")["onnx"]
+    monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
+    outcome = _run(tmp_path, labeled, "onnx", stages={**STAGES, "simplify": simplify})["onnx"]
     assert isinstance(outcome.final, Rejected)
     assert "accuracy gate: top-1 0.00% against 100.00%" in outcome.final.reason
     accuracy = _manifest(outcome)["accuracy"]
@@ -201,7 +206,8 @@ def test_labels_say_what_folders_are_for_every_target(labeled: Path) -> None:
     """`--labels` is Core ML's, and of `--eval`; alone with ONNX it would change nothing."""
     from export.targets.coreml.options import CoreMlOptions
 
-    options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "coreml": CoreMlOptions(labels="imagenet")}
+    own = {"coreml": CoreMlOptions(labels="imagenet")}
+    options: dict[str, Any] = {"models": ("m0",), "targets": ("onnx",), "options": own}
     assert len(Request(**options, evaluation=Evaluation(labeled)).jobs()) == 1
     with pytest.raises(BadOption, match="options for Core ML packages"):
         Request(**options).jobs()

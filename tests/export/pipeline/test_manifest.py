@@ -9,12 +9,12 @@ import jsonschema
 import pytest
 
 from export.pipeline import run as pipeline
-from export.pipeline.stages import STAGES
 from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
 from runtimes.registry import RUNTIMES
+from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
 from validation.gates.result import Gate
 
@@ -127,7 +127,7 @@ def test_built(exported: Any, exported_int8: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["rejected", "failed"])
-def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
     def spoiled(shop: Any, job: Any, precision: Any, source: Any) -> Any:
         import onnx
 
@@ -141,9 +141,8 @@ def test_rejected_and_failed(status: str, tmp_path: Path, monkeypatch: pytest.Mo
         onnx.save(model, artifact.path)
         return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
 
-    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, "trace": spoiled})
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, Silent())
+    (outcome,) = pipeline.run(request, Silent(), stages={**STAGES, "trace": spoiled})
     assert outcome.folder is not None
     assert outcome.folder.name.endswith(f".{status}")
     manifest = _manifest(outcome.folder)

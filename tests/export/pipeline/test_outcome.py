@@ -8,8 +8,8 @@ import pytest
 from efficientvit import errors
 from export.exits import Exit, exit_code, worst
 from export.pipeline.outcome import Outcome, StageResult
-from export.request.request import Job
 from export.targets.registry import TARGETS
+from export.targets.target import Job
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence

@@ -15,12 +15,12 @@ from filelock import FileLock
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
-from export.pipeline.stages import Workshop
-from export.request.request import Job
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled
 from export.selftest.faults.fault import Fault
 from export.selftest.faults.table import FORMS
 from export.selftest.run import rng_for
+from export.targets.target import Job, Stage
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from validation.inputs.synthetic import synthetic
@@ -46,10 +46,10 @@ def one_thread() -> Iterator[None]:
 class SharedArtifacts(Artifacts):
     """Kept in a folder for every process."""
 
-    def make(self, key: str, name: str, job: Job, form: Precision, source: Artifact | None) -> Artifact:
+    def make(self, key: str, stage: Stage, job: Job, form: Precision, source: Artifact | None) -> Artifact:
         def made() -> Artifact:
             with quick_conversion():
-                return super(SharedArtifacts, self).make(key, name, job, form, source)
+                return super(SharedArtifacts, self).make(key, stage, job, form, source)
 
         artifact: Artifact = _once(self._folder / key, made)
         return artifact
@@ -60,7 +60,7 @@ def _once(path: Path, prepare: Callable[[], T]) -> T:
     with FileLock(f"{path}.lock"):
         if not kept.exists():
             kept.write_bytes(pickle.dumps(prepare()))
-    result: T = pickle.loads(kept.read_bytes())  # noqa: S301 - written above
+    result: T = pickle.loads(kept.read_bytes())
     return result
 
 

@@ -1,80 +1,19 @@
-"""What is left out of a conversion changes nothing of what it makes."""
+"""Garbage collection is put back as it was."""
 
 import gc
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
-from coremltools.converters.mil.mil import Program
 
-from export.workers.gc_freeze import collector_at_rest, validated_once
-
-ROOT = Path(__file__).parents[3]
-_SCRIPT = """
-import sys
-from contextlib import nullcontext
-from pathlib import Path
-
-from coremltools.converters.mil.mil import Program
-
-from efficientvit.deploy.rewrites import to_deploy
-from efficientvit.images.preprocessing import Preprocessing
-from efficientvit.weights.seeded import seeded
-from efficientvit.spec import model_spec
-from export import to_coreml
-from runtimes.artifact import Dtype, Interface
-
-out, every = Path(sys.argv[1]), sys.argv[2] == "every pass"
-if every:
-    to_coreml.validated_once = nullcontext
-validate, times = Program.validate, 0
-
-def counted(program, *args, **named):
-    global times
-    times += 1
-    validate(program, *args, **named)
-
-Program.validate = counted
-spec = model_spec("m0", 64)
-to_coreml.to_coreml(
-    to_coreml.capture_for_coreml(to_deploy(seeded(spec)), 1, labeled=False), spec, out, batch=1,
-    activations=Dtype.FP16, interface=Interface(), preprocessing=Preprocessing(image_size=64), ios=16, made_by="coreml",
-)
-print("validated", times)
-"""
+from export.workers.gc_freeze import collector_at_rest
 
 
-def test_a_package_that_is_validated_once_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    """Each in a process of its own, as `vit-export` makes them."""
-
-    def made(how: str) -> tuple[int, dict[str, bytes]]:
-        out = tmp_path / how / "m0.mlpackage"
-        ran = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, str(out), how], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        return int(ran.stdout.split()[-1]), files
-
-    once, quick = made("once")
-    often, validated = made("every pass")
-    assert once == 1
-    assert often > 50
-    assert validated == quick
-
-
-def test_validation_and_the_collector_are_put_back() -> None:
-    before = Program.validate
-
+def test_the_collector_is_put_back() -> None:
     def fail() -> None:
-        assert Program.validate is not before
         assert gc.get_freeze_count() > 0
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), validated_once(), collector_at_rest():
+    with pytest.raises(ZeroDivisionError), collector_at_rest():
         fail()
-    assert Program.validate is before
     assert gc.get_freeze_count() == 0
 
 
@@ -86,13 +25,3 @@ def test_whoever_froze_what_is_loaded_lets_go_of_it() -> None:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
-
-
-def test_a_program_that_is_broken_in_the_end_is_an_error() -> None:
-    class Broken(Program):  # type: ignore[misc]
-        def validate(self, *_: Any, **__: Any) -> None:
-            raise ValueError("Var x not visible")
-
-    program = Broken()
-    with pytest.raises(ValueError, match="not visible"), validated_once():
-        Program.validate(program)

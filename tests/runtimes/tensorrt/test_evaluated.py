@@ -17,10 +17,10 @@ from efficientvit.errors import BadInput
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.source import find_weights
-from export.pipeline.stages import SHARED, STAGES, Workshop
-from export.request.request import Job
-from export.targets.registry import TARGETS
+from export.targets.registry import SHARED, TARGETS
+from export.targets.target import Job
 from export.targets.tensorrt.options import TensorRtOptions
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.constants import read_constants
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
@@ -33,6 +33,7 @@ from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
 from runtimes.tensorrt.operators import LAYERS
+from tests.stages import STAGES
 from validation.gates.constants import audit
 from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, ordinary, precision_budget
 from validation.inputs.synthetic import synthetic
@@ -88,10 +89,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     stages: dict[str, dict[str, Artifact]] = {}
     for form in FORMS:
         images = "golden" if form == "int8" else None
-        job = Job("m0", TARGETS["tensorrt"], form, 1, 18, tensorrt=TensorRtOptions(), calibrate=images)
+        job = Job("m0", TARGETS["tensorrt"], form, 1, 18, TensorRtOptions(), calibrate=images)
         source: Artifact | None = None
         own = stages[form] = dict[str, Artifact]()
-        for name, wanted in job.plan[:-1]:
+        for stage, wanted in job.plan[:-1]:
+            name = stage.name
             known = stages["fp32"].get(name) if name in SHARED else None
             with contextlib.redirect_stdout(io.StringIO()):  # converters talk
                 source = own[name] = known or STAGES[name](shop, job, wanted, source)

@@ -17,15 +17,16 @@ from efficientvit.deploy.modules import StaticAttention
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import find_weights
-from export.pipeline.stages import STAGES, Workshop
 from export.request.request import Request
 from export.targets.coreml.package import write_model
+from export.targets.workshop import Workshop
 from runtimes import layers as layers_of
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.mlpackage import load_model
 from runtimes.layers import open_layers
 from runtimes.registry import RUNTIMES
 from runtimes.runtime import Mode
+from tests.stages import STAGES
 from validation.blame.artifact import blame_artifact
 from validation.blame.int8 import blame_ranges
 from validation.blame.ranking import Blame
@@ -65,7 +66,8 @@ def healthy(model: ReferenceModel, tmp_path_factory: pytest.TempPathFactory) -> 
             request = replace(request, calibrate="golden")
         (job,) = request.jobs()
         artifact: Artifact | None = None
-        for name, form in job.plan:
+        for stage, form in job.plan:
+            name = stage.name
             if name in ("twin", "build"):
                 continue
             key = (name,) if name in ("trace", "simplify") else (name, target, precision)

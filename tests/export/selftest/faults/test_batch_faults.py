@@ -11,12 +11,13 @@ from onnx import numpy_helper
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import find_weights
-from export.pipeline.stages import STAGES, Workshop
-from export.request.request import Job
 from export.targets.registry import TARGETS
+from export.targets.target import Job
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Precision
+from tests.stages import STAGES
 from validation.gates.result import Gate
 from validation.inputs.synthetic import synthetic
 from validation.judge import judge

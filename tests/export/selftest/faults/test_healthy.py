@@ -1,6 +1,6 @@
 """No false alarm: what is not spoiled passes, whatever the weights were drawn from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import pytest
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
 from efficientvit.weights.source import find_weights
-from export.pipeline.stages import Workshop
-from export.request.request import Job, Request
+from export.request.request import Request
 from export.selftest.artifacts import Artifacts, verdict_on
 from export.targets.coreml.options import CoreMlOptions
+from export.targets.target import Job
+from export.targets.workshop import Workshop
 from runtimes.precision import Dtype
 from tests.export.selftest.conftest import FULL, quick_conversion
 from validation.gates.result import Gate
@@ -28,7 +29,7 @@ def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[Reference
     return reference, Artifacts(Workshop(weights, reference, folder), folder)
 
 
-def _verdicts(jobs: list[Job], reference: ReferenceModel, artifacts: Artifacts) -> Iterator[Verdict]:
+def _verdicts(jobs: Sequence[Job], reference: ReferenceModel, artifacts: Artifacts) -> Iterator[Verdict]:
     """On every stage of each, the shared ones once."""
     with quick_conversion():
         made = {each.artifact.path: each for job in jobs for each in artifacts.chain(job).values()}
@@ -61,12 +62,12 @@ VARIANTS = {
     "fp16-image-labels": ("fp16", IMAGE),
     "fp16-tensor-nolabels": ("fp16", TENSOR),
     "fp32": ("fp32", IMAGE),
-    "int8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.INT8)),
-    "palette8": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE8)),
-    "palette6": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE6)),
-    "palette4": ("fp16", replace(IMAGE, ios=16, weights=Dtype.PALETTE4)),
-    "palette8-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE8)),
-    "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights=Dtype.PALETTE6)),
+    "int8": ("fp16", replace(IMAGE, ios=16, weights_bits=8)),
+    "palette8": ("fp16", replace(IMAGE, ios=16, weights_bits=8, weights_method="palette")),
+    "palette6": ("fp16", replace(IMAGE, ios=16, weights_bits=6)),
+    "palette4": ("fp16", replace(IMAGE, ios=16, weights_bits=4)),
+    "palette8-tensor": ("fp16", replace(TENSOR, ios=16, weights_bits=8, weights_method="palette")),
+    "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights_bits=6)),
 }
 
 QUICK = {
@@ -90,7 +91,7 @@ def test_healthy_packages_pass(made: tuple[str, int, int], variants: tuple[str, 
     reference, artifacts = _prepared(model, seed, size, tmp_path)
     for variant in variants:
         precision, options = VARIANTS[variant]
-        jobs = Request((model,), ("coreml",), precision, kit=False, coreml=options).jobs()
+        jobs = Request((model,), ("coreml",), precision, kit=False, options={"coreml": options}).jobs()
         for verdict in _verdicts(jobs, reference, artifacts):
             few_bits = verdict.artifact.precision.weights in FEW_BITS
             assert _failed(verdict) <= ({Gate.QUALITY} if few_bits else set()), variant

@@ -6,40 +6,41 @@ Each is rejected with exit 1 at the stage that has it, named by the manifest, an
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from efficientvit.errors import ArtifactChanged
 from export.cli import main as cli
 from export.exits import Exit
+from export.pipeline import handover, judging
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
+from export.pipeline.prepare import Loaded, measure
+from export.pipeline.prepare import Prepared as Measured
 from export.progress import Silent
-from export.request.request import Job, Request
-from export.selftest.faults.fault import Fault, Rng
+from export.request.request import Request
+from export.selftest.faults.fault import Fault
 from export.selftest.faults.onnx.model import opened
 from export.selftest.faults.onnx.weights import last_bit, zeroed_bias
 from export.selftest.faults.rewrites import FAULTS as REWRITES
 from export.selftest.faults.table import FAULTS
 from export.selftest.run import planted_rewrite, rng_for
-from export.targets.tensorrt.build import LAYERS
+from export.targets.target import Job, Make
+from export.targets.tensorrt.options import LAYERS
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from tests.export.selftest.conftest import MODEL, SIZE, Prepared
 from tests.once import measured_once
+from tests.stages import STAGES, replace_stages
 from validation.gates.result import Gate
-from validation.reference import model as reference
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import Built, VerifiedArtifact
 
@@ -72,9 +73,17 @@ def test_every_gate_that_a_fault_is_for_is_tried_in_the_pipeline() -> None:
 @pytest.fixture(scope="module")
 def measured(prepared: Prepared) -> Iterator[None]:
     """Weights, reference and what is healthy: as prepared, and judged once."""
-    with measured_once(lambda artifact: artifact.format is not Format.NETWORK) as patch:
-        patch.setattr(pipeline, "find_weights", lambda *_: prepared.weights)
-        patch.setattr(reference, "ReferenceModel", lambda *_: prepared.model)
+    known: dict[bool, Measured] = {}
+
+    def measured(loaded: Loaded, jobs: Sequence[Job]) -> Measured:
+        (images,) = {job.image_input for job in jobs}
+        if images not in known:
+            known[images] = measure(loaded, jobs)
+        return known[images]
+
+    with measured_once(lambda artifact: artifact.format != Format.NETWORK), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "load", lambda *_: Loaded(prepared.weights, prepared.model, None))
+        patch.setattr(pipeline, "measure", measured)
         yield
 
 
@@ -83,7 +92,7 @@ def replay(prepared: Prepared, measured: None, monkeypatch: pytest.MonkeyPatch) 
     """Let the pipeline's stages hand out copies of the healthy artifacts, that of one stage spoiled."""
 
     def replayed(spoiled: str = "", plant: Plant = lambda _: None) -> None:
-        def stage(name: str) -> stages.Stage:
+        def stage(name: str) -> Make:
             def made(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
                 folder = shop.path(name, job, ".x").parent
                 healthy = _engine(source, folder) if name == "build" else prepared.artifacts.chain(job)[name].artifact
@@ -104,7 +113,7 @@ def replay(prepared: Prepared, measured: None, monkeypatch: pytest.MonkeyPatch) 
 
             return made
 
-        monkeypatch.setattr(pipeline, "STAGES", {name: stage(name) for name in STAGES})
+        replace_stages(monkeypatch, **{name: stage(name) for name in STAGES})
 
     return replayed
 
@@ -181,13 +190,11 @@ def test_the_command_exits_with_1_and_ships_nothing(
     assert all(found["passed"] for stage in before for found in stage["gates"].values())
 
 
-def test_a_faulty_rewrite_is_rejected_before_any_stage(
-    measured: None, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_faulty_rewrite_is_rejected_before_any_stage(prepared: Prepared, tmp_path: Path) -> None:
     faulty, _ = planted_rewrite(prepared.model, REWRITES[0], rng_for(5, str(REWRITES[0])))
-    monkeypatch.setattr(reference, "ReferenceModel", lambda *_: faulty)
     request = Request((MODEL,), ("onnx",), weights="seeded", image_size=SIZE, out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, Silent())
+    measured = measure(Loaded(prepared.weights, faulty, None), request.jobs())
+    (outcome,) = pipeline.run(request, Silent(), prepared={MODEL: measured})
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
     assert outcome.rewrite is not None
     assert not outcome.rewrite.gates[0].passed
@@ -258,8 +265,8 @@ def test_a_failure_of_the_blame_or_of_the_report_changes_no_verdict(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("logits")
 
-    monkeypatch.setattr(pipeline, "blame_artifact", broken)
-    monkeypatch.setattr(pipeline, "write_report", broken)
+    monkeypatch.setattr(judging, "blame_artifact", broken)
+    monkeypatch.setattr(handover, "write_report", broken)
     outcome = run("onnx", "fp32", "simplify", plant)
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
     assert outcome.folder is not None

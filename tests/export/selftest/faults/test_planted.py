@@ -4,13 +4,10 @@ Places and magnitudes are drawn at random from a seed that the test's name shows
 verdict is in test_pipeline.py.
 """
 
-import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from efficientvit.errors import MissingExtra
 from export.selftest.artifacts import Made, verdict_on
 from export.selftest.faults.coreml.package import Package
 from export.selftest.faults.fault import Fault

@@ -29,11 +29,12 @@ from efficientvit.model import EfficientViT
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import Weights
-from export.pipeline.stages import STAGES, Workshop
-from export.request.request import Job
 from export.targets.coreml import convert
 from export.targets.coreml.options import IOS, CoreMlOptions
+from export.targets.coreml.program import interface_of, program
 from export.targets.registry import TARGETS
+from export.targets.target import Job
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.constants import source_name
 from runtimes.coreml.evaluated import MilEvaluator
@@ -42,6 +43,7 @@ from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.interface import OUTPUT, read_ports
 from runtimes.precision import PALETTE_BITS, Dtype, Precision
 from runtimes.runtime import Mode
+from tests.stages import STAGES
 from validation.gates.result import Gate, precision_budget
 from validation.inputs.golden_set import Kind
 from validation.inputs.photos import photos
@@ -177,11 +179,11 @@ class _NormalizedOnceMore(nn.Module):
 
 
 def _undivided(shop: Workshop) -> ExportedProgram:
-    return shop.coreml_program(_job(input="tensor"), labeled=False)
+    return program(shop, _job(input="tensor"), labeled=False)
 
 
 def _divided(shop: Workshop) -> ExportedProgram:
-    return shop.coreml_program(_job(), labeled=False)
+    return program(shop, _job(), labeled=False)
 
 
 def _captured(net: Any) -> ExportedProgram:
@@ -251,7 +253,7 @@ def test_another_recipe_is_rejected(
         tmp_path / "efficientvit_m0.mlpackage",
         batch=1,
         activations=Dtype.FP32,
-        interface=small.interface(_job(), FP32),
+        interface=interface_of(small, _job(), FP32),
         preprocessing=small.reference.golden.preprocessing,
         ios=15,
         made_by="coreml",
@@ -349,8 +351,9 @@ FORMS = [
 @pytest.fixture(scope="module", params=FORMS, ids=lambda form: f"{form[0]}-ios{form[1]}")
 def compressed(request: pytest.FixtureRequest, small: Workshop) -> Compressed:
     weights, ios = request.param
+    bits, method = (8, "linear") if weights is Dtype.INT8 else (PALETTE_BITS[weights], "palette")
     before = _made(small, FP16, labels="none", ios=ios)
-    job = _job(labels="none", ios=ios, weights=weights)
+    job = _job(labels="none", ios=ios, weights_bits=bits, weights_method=method)
     shop = dataclasses.replace(small, folder=small.folder / f"{weights}-{ios}")
     after = STAGES["compress"](shop, job, job.plan[-1][1], before)
     chosen = frozenset(name.replace(".", "_") for name in compressible(small.reference.image_deploy))

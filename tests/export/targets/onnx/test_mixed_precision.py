@@ -18,19 +18,21 @@ from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.commands.verify import verify
 from export.folder.exported import open_exported
+from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.progress import Silent
 from export.request.evaluation import Evaluation
 from export.request.request import Request
+from export.targets.int8_options import Int8Options
 from export.targets.onnx.float_layers import leave_in_float
-from export.targets.onnx.int8_options import Int8Options
 from export.targets.onnx.mixed_precision import _fewest
 from runtimes.artifact import digest
 from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_out
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
+from validation.blame.ranking import Blame
 from validation.judge import judge
 from validation.verdict import Rejected, VerifiedArtifact
 
@@ -185,7 +187,7 @@ def test_a_declared_layer_that_is_quantized_is_rejected(made: Made) -> None:
 
 
 def test_all_int8_is_rejected_and_by_accuracy_too(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline._Bench, "_blame", lambda *_: None)
+    monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
     labeled = write_eval_folder(tmp_path / "eval", load_checkpoint(made.checkpoint, "m0").model, 24)
     outcome = _export(
         str(made.checkpoint), tmp_path / "out", int8=Int8Options(all_int8=True), evaluation=Evaluation(labeled)

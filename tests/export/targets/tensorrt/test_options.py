@@ -8,7 +8,8 @@ import pytest
 
 from efficientvit.errors import BadOption
 from export.cli import main as cli
-from export.request.request import Job, Request, slug
+from export.request.request import Request, slug
+from export.targets.target import Job
 from export.targets.tensorrt.options import ARCHITECTURES, DEFAULT_ARCHITECTURES, TensorRtOptions
 
 
@@ -35,8 +36,8 @@ def test_what_can_be_had_is_taken() -> None:
 def _jobs(
     precision: str | None = None, batch: int | None = 1, calibrate: str | None = None, **options: Any
 ) -> tuple[Job, ...]:
-    tensorrt = TensorRtOptions(**options)
-    return Request(("m0",), ("tensorrt",), precision, batch=batch, tensorrt=tensorrt, calibrate=calibrate).jobs()
+    own = {"tensorrt": TensorRtOptions(**options)}
+    return Request(("m0",), ("tensorrt",), precision, batch=batch, options=own, calibrate=calibrate).jobs()
 
 
 def test_int8_needs_images(tmp_path: Path) -> None:
@@ -65,29 +66,31 @@ def test_turing_has_no_float32() -> None:
         _jobs("fp32", sm=(75, 80))
     for precision, images in (("fp16", None), ("int8", "golden")):
         (job,) = _jobs(precision, sm=(75, 80), calibrate=images)
-        assert job.tensorrt is not None
-        assert job.tensorrt.sm == (75, 80)
+        assert isinstance(job.options, TensorRtOptions)
+        assert job.options.sm == (75, 80)
 
 
 def test_a_profile_is_for_a_dynamic_batch() -> None:
     with pytest.raises(BadOption, match="--profile is for a dynamic batch"):
         _jobs(profile=(1, 4, 8))
     (job,) = _jobs(profile=(1, 4, 8), batch=None)
-    assert job.tensorrt is not None
-    assert job.tensorrt.profile == (1, 4, 8)
+    assert isinstance(job.options, TensorRtOptions)
+    assert job.options.profile == (1, 4, 8)
     assert _jobs(batch=4)
 
 
 def test_options_are_for_tensorrt() -> None:
     for options in ({"sm": (89,)}, {"profile": (1, 2, 3)}, {"timing_cache": Path("cache")}):
-        request = Request(models=("m0",), targets=("onnx", "openvino"), tensorrt=TensorRtOptions(**options))
+        request = Request(
+            models=("m0",), targets=("onnx", "openvino"), options={"tensorrt": TensorRtOptions(**options)}
+        )
         with pytest.raises(BadOption, match="options for TensorRT engines"):
             request.jobs()
 
 
 def test_of_several_targets_one_takes_them() -> None:
-    request = Request(models=("m0",), targets=("onnx", "tensorrt"), tensorrt=TensorRtOptions(sm=(89,)))
-    assert [job.tensorrt is None for job in request.jobs()] == [True, False]
+    request = Request(models=("m0",), targets=("onnx", "tensorrt"), options={"tensorrt": TensorRtOptions(sm=(89,))})
+    assert [not isinstance(job.options, TensorRtOptions) for job in request.jobs()] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_architectures_are_given_in_a_list_or_one_by_one() -> None:
         options = dict(command.make_context("export", ["m0", "-t", "tensorrt", *given]).params)
         options.pop("as_json")
         request = _request(options.pop("models"), options)
-        assert request.tensorrt.sm == (80, 89)
+        assert request.options == {"tensorrt": TensorRtOptions(sm=(80, 89))}
 
 
 @pytest.mark.parametrize("what", WRONG)

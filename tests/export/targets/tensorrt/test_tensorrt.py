@@ -23,16 +23,19 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from export.cli import main as cli
 from export.exits import Exit
+from export.pipeline import handover
 from export.pipeline import run as pipeline
-from export.pipeline import stages
 from export.pipeline.outcome import Outcome
-from export.pipeline.stages import STAGES, Workshop
+from export.pipeline.prepare import Prepared
 from export.progress import Silent
-from export.request.request import Job, Request
-from export.targets.registry import TARGETS
+from export.request.request import Request
+from export.targets.onnx.calibration import calibration_images
+from export.targets.registry import SHARED, TARGETS
+from export.targets.target import Job, Make
 from export.targets.tensorrt import build as to_tensorrt
-from export.targets.tensorrt.build import LAYERS, build, compiled_layers, parse
-from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, TensorRtOptions
+from export.targets.tensorrt.build import build, compiled_layers, parse
+from export.targets.tensorrt.options import DEFAULT_ARCHITECTURES, LAYERS, TensorRtOptions
+from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import INPUT, OUTPUT
 from runtimes.precision import Precision
@@ -42,7 +45,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, produ
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from tests.once import measured_once
-from validation import self_check
+from tests.stages import STAGES
 from validation.inputs.synthetic import synthetic
 from validation.judge import built
 from validation.metrics import relative_error
@@ -80,34 +83,42 @@ class Traced:
         return Artifact.on_disk(path, made.format, made.model, made_by="trace", batch=made.batch)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What several runs have in common is done once: the trace, the reference, and the verdicts on shared files."""
-    with measured_once(lambda artifact: artifact.made_by in stages.SHARED) as patch:
-        _replace_stages(patch, trace=Traced(tmp_path_factory.mktemp("traced")))
-        yield
+Run = Callable[..., Outcome]
 
 
-def _replace_stages(patch: pytest.MonkeyPatch, **others: stages.Stage) -> None:
-    """Of the pipeline; those that were replaced before stay so."""
-    patch.setattr(pipeline, "STAGES", {**vars(pipeline)["STAGES"], **others})
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The pipeline. What several runs have in common is done once: trace, reference, the verdicts on shared files."""
+    traced = Traced(tmp_path_factory.mktemp("traced"))
+    with measured_once(lambda artifact: artifact.made_by in SHARED) as models:
 
+        def runs(
+            form: str,
+            out: Path,
+            *,
+            seed: int = 0,
+            batch: int | None = 1,
+            changed: Callable[[Prepared], Prepared] = lambda model: model,
+            **others: Make,
+        ) -> Outcome:
+            request = Request(
+                models=(MODEL,),
+                targets=("tensorrt",),
+                precision=form,
+                weights=f"seeded:{seed}",
+                image_size=SIZE,
+                batch=batch,
+                out=out,
+                kit=False,
+                options={"tensorrt": TensorRtOptions(sm=ADA)},
+                calibrate="golden" if form == "int8" else None,
+            )
+            prepared = {name: changed(model) for name, model in models.of(request).items()}
+            own: dict[str, Make] = {**STAGES, "trace": traced, **others}
+            (outcome,) = pipeline.run(request, Silent(), prepared=prepared, stages=own)
+            return outcome
 
-def _run(form: str, out: Path, *, seed: int = 0, batch: int | None = 1) -> Outcome:
-    request = Request(
-        models=(MODEL,),
-        targets=("tensorrt",),
-        precision=form,
-        weights=f"seeded:{seed}",
-        image_size=SIZE,
-        batch=batch,
-        out=out,
-        kit=False,
-        tensorrt=TensorRtOptions(sm=ADA),
-        calibrate="golden" if form == "int8" else None,
-    )
-    (outcome,) = pipeline.run(request, Silent())
-    return outcome
+        yield runs
 
 
 @dataclass(frozen=True)
@@ -144,10 +155,10 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(measured: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = tmp_path_factory.mktemp("exports")
-    outcomes = {form: _run(form, out) for form in FORMS}
-    return Made({**outcomes, "dynamic": _run("fp32", out, batch=None)})
+    outcomes = {form: run(form, out) for form in FORMS}
+    return Made({**outcomes, "dynamic": run("fp32", out, batch=None)})
 
 
 @pytest.mark.parametrize("form", ALL)
@@ -267,11 +278,10 @@ def _stand_in_engine(shop: Workshop, job: Job, _: Precision, source: Artifact | 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_false_alarm_on_other_weights(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_false_alarm_on_other_weights(run: Run, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third draw, at 96 pixels, is the healthy chain of tests/faults/test_tensorrt_faults.py."""
-    _replace_stages(monkeypatch, build=_stand_in_engine)
     # At 64 pixels int8 costs seeded weights about what the default budget allows; some draws a little more.
-    outcome = _run(form, tmp_path, seed=3)
+    outcome = run(form, tmp_path, seed=3, build=_stand_in_engine)
     assert outcome.status == "built", outcome.error or outcome.stages[-1].verdict
     assert outcome.code(Evidence.REFERENCE) is Exit.OK
 
@@ -371,16 +381,15 @@ def test_only_what_was_judged_is_called_built(made: Made) -> None:
         built(replace(engine, sha256="0" * 64), made.network("fp16"))
 
 
-def test_an_engine_on_weights_that_hide_faults_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_on_weights_that_hide_faults_is_no_verdict(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Made and handed over, and exit 3."""
-    check = self_check.self_check
 
-    def vacuous(*arguments: Any) -> Any:
-        return replace(check(*arguments), failures=("nothing could have failed",))
+    def vacuous(model: Prepared) -> Prepared:
+        return replace(model, check=replace(model.check, failures=("nothing could have failed",)))
 
-    monkeypatch.setattr(self_check, "self_check", vacuous)
-    _replace_stages(monkeypatch, build=_stand_in_engine)
-    outcome = _run("fp32", tmp_path)
+    outcome = run("fp32", tmp_path, changed=vacuous, build=_stand_in_engine)
     assert isinstance(outcome.final, NotRun)
     assert "vacuous" in outcome.final.reason
     assert outcome.code(Evidence.REFERENCE) is Exit.NOT_VERIFIED
@@ -388,7 +397,7 @@ def test_an_engine_on_weights_that_hide_faults_is_no_verdict(tmp_path: Path, mon
     assert (outcome.folder / "ship" / "efficientvit_m0.engine").exists()
 
 
-def test_on_a_gpu_host_the_engine_itself_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_host_the_engine_itself_is_judged(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the engine's runtime: where it can run, nobody takes the network's word for it."""
     opened: list[Mode] = []
 
@@ -400,9 +409,8 @@ def test_on_a_gpu_host_the_engine_itself_is_judged(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(native.TensorRt, "unavailable", lambda _: None)
     monkeypatch.setattr(native.TensorRt, "open", opens)
-    monkeypatch.setattr(pipeline, "TimingPlan", lambda **_: TimingPlan(warm_up_s=0, measure_s=0, least_samples=1))
-    _replace_stages(monkeypatch, build=_stand_in_engine)
-    outcome = _run("fp32", tmp_path)
+    monkeypatch.setattr(handover, "TimingPlan", lambda **_: TimingPlan(warm_up_s=0, measure_s=0, least_samples=1))
+    outcome = run("fp32", tmp_path, build=_stand_in_engine)
     assert isinstance(outcome.final, VerifiedArtifact)
     assert outcome.final.report.evidence is Evidence.NATIVE
     assert outcome.code(Evidence.NATIVE) is Exit.OK
@@ -566,9 +574,11 @@ def test_the_real_builder_refuses_float32_on_turing(made: Made, tmp_path: Path) 
     assert failed.value.got != "no reason given"
 
 
-def test_a_builder_that_fails_in_the_pipeline_exits_with_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_that_fails_in_the_pipeline_exits_with_4(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Spy(plan=lambda _: None).install(monkeypatch)
-    outcome = _run("fp32", tmp_path)
+    outcome = run("fp32", tmp_path)
     assert isinstance(outcome.error, StageFailed)
     assert outcome.failed_stage == "build"
     assert outcome.code(Evidence.BUILT) is Exit.FAILED
@@ -576,9 +586,7 @@ def test_a_builder_that_fails_in_the_pipeline_exits_with_4(tmp_path: Path, monke
     assert outcome.folder.name.endswith(".failed")
 
 
-def test_a_node_that_the_parser_refuses_in_the_pipeline_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_the_parser_refuses_in_the_pipeline_is_named(run: Run, tmp_path: Path) -> None:
     def spoiled(shop: Workshop, job: Job, precision: Precision, source: Artifact | None) -> Artifact:
         assert source is not None
         model = onnx.load(source.path)
@@ -589,8 +597,7 @@ def test_a_node_that_the_parser_refuses_in_the_pipeline_is_named(
         onnx.save(model, path)
         return STAGES["parse"](shop, job, precision, replace(source, path=path))
 
-    _replace_stages(monkeypatch, parse=spoiled)
-    outcome = _run("fp32", tmp_path / "out")
+    outcome = run("fp32", tmp_path / "out", parse=spoiled)
     assert isinstance(outcome.error, StageFailed)
     assert outcome.failed_stage == "parse"
     assert "node 'stage1.block1.mixer.branch/Softmax' (Unheard)" in str(outcome.error.got)
@@ -697,8 +704,8 @@ def test_the_builders_listing_is_read() -> None:
 def _calibrated(calibrate: str) -> NDArray[np.float32]:
     golden = synthetic(Preprocessing(image_size=SIZE))
     shop = Workshop(SimpleNamespace(), SimpleNamespace(given=golden), Path("nowhere"))  # type: ignore[arg-type]
-    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, tensorrt=TensorRtOptions(), calibrate=calibrate)
-    images: NDArray[np.float32] = shop.calibration_images(job)
+    job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, TensorRtOptions(), calibrate=calibrate)
+    images: NDArray[np.float32] = calibration_images(shop, job.calibrate)
     return images
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from efficientvit.errors import BadOption
 from export.request.request import Request, slug
+from export.targets.int8_options import Int8Options, saturation
 from export.targets.onnx import quantize
-from export.targets.onnx.int8_options import Int8Options, saturation
 from runtimes.host.machine import this_host
 from runtimes.precision import Dtype
 

@@ -1,0 +1,144 @@
+"""The stages of a job, each made and judged before the next starts; a rejected one is looked into."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from efficientvit.errors import BrokenArtifact, VitExportError
+from export.pipeline.making import Maker, failing_as
+from export.pipeline.outcome import Outcome, StageResult
+from export.pipeline.prepare import Prepared
+from export.progress import Progress
+from export.targets.onnx.calibration import calibration_images
+from export.targets.onnx.mixed_precision import can_fall_back, fall_back
+from export.targets.target import Job, Stage
+from export.workers import output_capture
+from runtimes.artifact import Artifact, Format
+from runtimes.operators import count_operators
+from runtimes.precision import Precision
+from runtimes.registry import native_runtime, runtime_for
+from validation.blame.artifact import blame_artifact
+from validation.blame.ranking import Blame
+from validation.blame.rewrite import blame_rewrite
+from validation.judge import built, judge, within_quality
+from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
+
+
+@dataclass(slots=True)
+class Judging:
+    """One model's jobs, one after the other. `defaults`: what ships is tried under its runtime's own settings too."""
+
+    model: Prepared
+    maker: Maker
+    progress: Progress
+    defaults: bool
+    _shown: list[StageResult] = field(default_factory=list)
+    _shared: dict[tuple[str, int | None, int, bool], StageResult] = field(default_factory=dict)
+
+    def run(self, outcome: Outcome) -> None:
+        """Run the stages until one fails or is rejected: the first that is rejected is the one to blame."""
+        job, plan = outcome.job, outcome.job.plan
+        before: Verdict | None = None
+        for stage, precision in plan if outcome.rewrite is not None and outcome.rewrite.passed else ():
+            self.progress.step(f"{outcome.slug}: {stage.name}")
+            try:
+                with output_capture.into(self.maker.log):
+                    result = self._stage(stage, job, precision, before, last=stage is plan[-1][0])
+            except VitExportError as error:
+                outcome.failed_stage, outcome.error = stage.name, error
+                return
+            outcome.stages.append(result)
+            if not any(result is shown for shown in self._shown):  # one that two targets share is shown once
+                self._shown.append(result)
+                status = status_of(result.verdict)
+                self.progress.stage(outcome.slug, stage.name, result.seconds, status, cached=result.cached)
+            before = result.verdict
+            if isinstance(before, Rejected):
+                break
+        self._blame(outcome)
+
+    def _stage(
+        self, stage: Stage, job: Job, precision: Precision, before: Verdict | None, *, last: bool
+    ) -> StageResult:
+        # What ships is judged on labeled images too; what is on the way to something else isn't.
+        key = (stage.name, job.batch, job.opset, last and self.model.labeled is not None)
+        if stage.shared and key in self._shared:
+            return self._shared[key]
+        source = before.artifact if before is not None else None
+        if source is not None and source.precision.quantized:  # what was left in float32 stays so
+            precision = replace(precision, float_layers=source.precision.float_layers)
+        made = self.maker.make(stage, job, precision, source)
+        verdict = self._judged(stage, job, made.artifact, before, last=last)
+        if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
+            with failing_as(stage.name, self.maker.shop.folder):
+                verdict = self._fallen_back(stage, job, verdict, source, last=last)
+        verdict = unless_vacuous(verdict, self.model.check.failures)
+        # What fell back depends on a budget that is none of the stage's: it is not kept.
+        if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
+            self.maker.cache.keep(stage, job, precision, source, made.artifact)
+        result = StageResult(stage.name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
+        if stage.shared:
+            self._shared[key] = result
+        return result
+
+    def _fallen_back(self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, *, last: bool) -> Verdict:
+        """The verdict on the file with as many layers in float32 as it takes."""
+        reference, labeled = self.model.reference_for(rejected.artifact), self.model.labeled if last else None
+        runtime, shop = runtime_for(source.format), self.maker.shop
+        return fall_back(
+            rejected,
+            source,
+            calibration_images(shop, job.calibrate),
+            shop.path("float_layers", job, job.target.suffix),
+            holds=lambda artifact: within_quality(artifact, reference, runtime, labeled),
+            judged=lambda artifact: self._judged(stage, job, artifact, None, last=last),
+            step=lambda text: self.progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
+        )
+
+    def _judged(self, stage: Stage, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
+        if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:
+            match before:
+                case VerifiedArtifact():
+                    return built(artifact, before)
+                case NotRun(reason=reason, remedy=remedy, report=report):
+                    return NotRun(artifact, reason, remedy, report)
+        ane_budget = job.options.readiness_budget if last else None
+        runtime = runtime_for(artifact.format, ships=stage.shared or job.target.format == artifact.format)
+        reference = self.model.reference_for(artifact, before.artifact if before is not None else None)
+        # What can't be run here is judged by what it is built from, and so is its accuracy.
+        ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
+        labeled = self.model.labeled if ships else None
+        defaults = last and self.defaults
+        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
+
+    def _blame(self, outcome: Outcome) -> None:
+        """Find the layer of the rejected stage that is at fault."""
+        if (stage := outcome.rejected_stage) is None:
+            return
+        self.progress.step(f"{outcome.slug}: looking for the layer to blame in '{stage}'")
+        final, reference = outcome.final, self.model.reference
+        outcome.blame = Blame((), note="looking for the layer failed: evidence/log.txt says how")
+        with output_capture.into(self.maker.log), never_failing():
+            if isinstance(final, Rejected):
+                source = outcome.stages[-2].artifact if len(outcome.stages) > 1 else None
+                outcome.blame = blame_artifact(final.artifact, reference, final.report.gates, source=source)
+            else:
+                outcome.blame = blame_rewrite(reference, image_input=outcome.job.image_input)
+
+
+@contextmanager
+def never_failing() -> Iterator[None]:
+    """Explanations of a verdict must not change it, nor lose the artifact: their failure goes into the log."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is: the verdict stands
+        traceback.print_exc()
+
+
+def _operators(artifact: Artifact) -> int | None:
+    """None for a file that cannot be read; its verdict says so."""
+    try:
+        return count_operators(artifact)
+    except BrokenArtifact:
+        return None

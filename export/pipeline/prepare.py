@@ -1,0 +1,87 @@
+"""One model, prepared once for all artifacts that are made of it: weights, images, reference, self-check."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.weights.source import Weights, find_weights
+from export.pipeline.outcome import Rewrite
+from export.progress import Progress
+from export.request.evaluation import accuracy_test
+from export.request.request import Request
+from export.targets.target import Job
+from runtimes.artifact import Artifact
+from validation.gates.rewrite import rewrite_gates
+from validation.inputs.photos import golden_images
+from validation.int8.ranges import with_calibration
+
+if TYPE_CHECKING:
+    from validation.accuracy.top1 import AccuracyTest
+    from validation.inputs.golden_set import GoldenSet
+    from validation.reference.model import Reference, ReferenceModel
+    from validation.self_check import SelfCheck
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model's weights, the reference on its golden images, and the labeled images, if there are any."""
+
+    weights: Weights
+    reference: "ReferenceModel"
+    labeled: "AccuracyTest | None"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared(Loaded):
+    """What was measured of it too: the self-check, and the rewrites with and without image input, as asked for."""
+
+    check: "SelfCheck"
+    rewrites: Mapping[bool, Rewrite]
+
+    def reference_for(self, artifact: Artifact, source: Artifact | None = None) -> "Reference":
+        """What the artifact is compared with; what calibration found in `source` was judged there, and is binding."""
+        reference = self.reference.at(artifact.precision, image_input=artifact.interface.image_input)
+        return with_calibration(reference, artifact, source)
+
+
+def load(
+    request: Request, model: str, jobs: Sequence[Job], progress: Progress, golden: "GoldenSet | None" = None
+) -> Loaded:
+    """Find the weights and read the images. `golden`: in place of those that the request names.
+
+    Raises:
+        BadInput: the weights, the labels, the photos or the labeled images cannot be used.
+        DownloadFailed: `-w pretrained` cannot be had.
+    """
+    from validation.reference.model import ReferenceModel
+
+    progress.step(f"{model}: weights")
+    weights = find_weights(request.weights, model, request.image_size, progress.download)
+    progress.weights(weights.about)
+    for job in jobs:
+        job.options.check_classes(weights.model.spec.classes, job.batch)  # only now is their number known
+    preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
+    labeled = None
+    if request.evaluation is not None:
+        labeled = accuracy_test(
+            request.evaluation,
+            weights,
+            preprocessing,
+            request.labels,
+            skip_bad=request.skip_bad_photos,
+            step=progress.step,
+        )
+    images = golden or golden_images(request.golden, preprocessing, skip_bad=request.skip_bad_photos)
+    return Loaded(weights, ReferenceModel(weights.model, images, request.quality_budget), labeled)
+
+
+def measure(loaded: Loaded, jobs: Sequence[Job]) -> Prepared:
+    """Ask whether parity on these weights could fail at all, and whether the rewrites are exact."""
+    from validation.self_check import criteria_of, self_check
+
+    inputs = {job.image_input for job in jobs}
+    precisions = {job.plan[-1][1] for job in jobs}
+    check = self_check(loaded.reference, criteria_of(trained=loaded.weights.trained), precisions, all(inputs))
+    rewrites = {images: Rewrite(rewrite_gates(loaded.reference, image_input=images)) for images in sorted(inputs)}
+    return Prepared(loaded.weights, loaded.reference, loaded.labeled, check, rewrites)

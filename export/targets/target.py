@@ -1,0 +1,143 @@
+"""A target as data: format, stages for each precision, options. docs/adding-a-target.md walks through one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from export.targets.int8_options import Int8Options
+from export.targets.options import TargetOptions
+from export.targets.workshop import Workshop
+from runtimes.artifact import Artifact, Format
+from runtimes.precision import Precision
+
+API = 1
+"""What a target of an installed package is written for; raised when `Target`, `Stage` or `TargetOptions` change."""
+
+Make = Callable[[Workshop, "Job", Precision, Artifact | None], Artifact]
+"""What a stage does: from the artifact of the stage before it, None for the first, to its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step from the model to the artifact. Converters are imported by `make`, when it is called.
+
+    `shared`: the file depends on the batch and the opset alone, so that every target of a run takes the same.
+    `depends`: what else the file depends on, beyond the weights, the source and the job, for the cache's key.
+    """
+
+    name: str
+    make: Make
+    shared: bool = False
+    depends: Callable[[Workshop, "Job", Precision], Mapping[str, object]] | None = None
+
+    def __call__(self, shop: Workshop, job: "Job", made: Precision, source: Artifact | None) -> Artifact:
+        """Make the artifact in a new file of the workshop."""
+        return self.make(shop, job, made, source)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+Plan = tuple[tuple[Stage, Precision], ...]
+"""Stages in order, and the precision of what each makes; the last one's is what ships."""
+
+
+class HandedOver(NamedTuple):
+    """What a section of the manifest is filled from.
+
+    `final`: of the last stage that was run. `passed`: the last that was not rejected. `place`: the folder that the
+    final artifact lies in, within the export's.
+    """
+
+    job: "Job"
+    final: Artifact | None
+    passed: Artifact | None
+    place: str | None
+
+
+class Section(NamedTuple):
+    """A target's section of the manifest, under the target's name: a msgspec.Struct, and what fills it."""
+
+    type: type
+    fill: Callable[[HandedOver], Any]
+
+
+def _as_it_is(_: "Job", plan: Plan) -> Plan:
+    return plan
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Target:
+    """One kind of artifact.
+
+    Args:
+        name: as `--target` takes it.
+        title: what it makes, in the plural, for sentences.
+        format: of the artifact; its runtime is in `runtimes/registry.py`.
+        suffix: of the artifact's file or folder.
+        precisions: what `--precision` takes, and how it is made; the first is the default.
+        packages: modules any one of which is needed; `vit-export doctor` shows the first.
+        extra: of vit-export, with which they are installed.
+        distributions: whose versions the manifest lists under `tools`.
+        dynamic_batch: `--batch dynamic` can be asked for.
+        options: what else can be asked for.
+        adapt: the plan of a precision, as the job's options change it.
+        section: loads the section of the manifest.
+        evidence: files beside the artifact that the export's `evidence` folder gets.
+        api: the version of this interface that the target is written for.
+    """
+
+    name: str
+    title: str
+    format: Format
+    suffix: str
+    precisions: Mapping[str, Plan]
+    packages: tuple[str, ...]
+    extra: str | None = None
+    distributions: tuple[str, ...] = ()
+    dynamic_batch: bool = False
+    options: type[TargetOptions] = TargetOptions
+    adapt: Callable[["Job", Plan], Plan] = _as_it_is
+    section: Callable[[], Section] | None = None
+    evidence: tuple[str, ...] = ()
+    api: int = API
+
+    @property
+    def default_precision(self) -> str:
+        """The one taken when none is asked for."""
+        return next(iter(self.precisions))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One artifact to make. `batch` None means dynamic; `calibrate` and `int8` are None for all but int8."""
+
+    model: str
+    target: Target
+    precision: str
+    batch: int | None
+    opset: int
+    options: TargetOptions = field(default_factory=TargetOptions)
+    calibrate: str | None = None
+    int8: Int8Options | None = None
+
+    @property
+    def variant(self) -> str:
+        """What tells its files from another job's, within one model and one set of options."""
+        return f"{self.batch}-{self.opset}-{self.target.name}-{self.precision}"
+
+    @property
+    def image_input(self) -> bool:
+        """It takes an 8-bit image in place of a tensor."""
+        return self.options.takes_image
+
+    @property
+    def plan(self) -> Plan:
+        """The stages in order, and what each makes; the last one's is what ships."""
+        plan = self.target.precisions[self.precision]
+        if self.int8 is not None:
+            plan = tuple((stage, self.int8.typed(made)) for stage, made in plan)
+        return self.target.adapt(self, plan)

@@ -1,0 +1,67 @@
+"""Where the artifacts of one model are made: its weights, its reference, a scratch folder, and what was made once."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from efficientvit.model import EfficientViT
+    from efficientvit.weights.source import Weights
+    from runtimes.runtime import Array
+    from validation.reference.model import ReferenceModel
+
+T = TypeVar("T")
+
+
+class Variant(Protocol):
+    """What tells the files of one job from those of another."""
+
+    @property
+    def model(self) -> str:
+        """`m0` to `m5`."""
+
+    @property
+    def variant(self) -> str:
+        """All else, fit for a file's name."""
+
+
+@dataclass(slots=True)
+class Workshop:
+    """One model and the folder in which its artifacts are made, before they are handed over."""
+
+    weights: "Weights"
+    reference: "ReferenceModel"
+    folder: Path
+    _known: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def deploy(self) -> "EfficientViT":
+        """The form that is exported."""
+        return self.reference.deploy
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made for the first that asks for `key` and kept for the others."""
+        if key not in self._known:
+            self._known[key] = make()
+        return cast(T, self._known[key])
+
+    def photos(self, folder: Path) -> "Array":
+        """(n, 3, S, S) float32: every photo of the folder, preprocessed.
+
+        Raises:
+            BadGoldenSet: the folder holds no photo that can be used.
+        """
+        from validation.inputs.photos import photos
+
+        return self.once(("photos", folder), lambda: photos(folder, self.reference.given.preprocessing).images)
+
+    def ordinary_images(self) -> "Array":
+        """(n, 3, S, S) float32: the golden images that are not amplified."""
+        return self.reference.given.ordinary().images
+
+    def path(self, stage: str, job: Variant, suffix: str) -> Path:
+        """A file in a new folder for what the stage makes, under the name that it ships with."""
+        folder = self.folder / f"{stage}-{job.variant}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"efficientvit_{job.model}{suffix}"

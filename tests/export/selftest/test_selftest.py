@@ -54,7 +54,8 @@ def test_every_kind_and_every_place_is_planted_once() -> None:
     assert len(places) == len(table.FAULTS) >= 235
     assert len(rewrites.FAULTS) >= 16
     assert len(inputs.FAULTS) >= 7
-    assert all(fault.says.endswith(".") for fault in (*table.FAULTS, *inputs.FAULTS))
+    assert all(fault.says.endswith(".") for fault in table.FAULTS)
+    assert all(fault.says.endswith(".") for fault in inputs.FAULTS)
 
 
 def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def test_tensorrt_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = ("precision", "parse", "parse", "parse")
     chosen = _only(monkeypatch, *(f"{n}-tensorrt-fp16-{s}" for n, s in zip(planted, stages, strict=True)))
     found = selftest("m0", "seeded", image_size=64, forms=(("tensorrt", "fp16"),))
-    assert found.missed == found.false_alarms == found.unplanted == ()
+    assert (found.missed, found.false_alarms, found.unplanted) == ((), (), ())
     assert [each.stage for each in found.healthy] == ["rewrite", "trace", "simplify", "precision", "parse", "input"]
     assert [each.name for each in found.detections] == [fault.name for fault in chosen]
     assert found.blamed == (len(chosen), len(chosen))

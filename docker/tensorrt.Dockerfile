@@ -80,6 +80,7 @@ COPY --from=build /opt/vit-export /opt/vit-export
 ENV PATH=/opt/vit-export/bin:$PATH \
     HOME=/cache \
     XDG_CACHE_HOME=/cache \
+    VIT_EXPORT_IMAGE=tensorrt \
     PYTHONUNBUFFERED=1
 
 USER 1000:1000

@@ -22,10 +22,11 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.weights.source import find_weights
 from runtimes.precision import Dtype, Precision
-from validation.gates import result as gates
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference.model import Reference, ReferenceModel
+from validation.reference.floors import ordinary
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import Reference
 
 Rng = np.random.Generator
 Change = Callable[[float], None]
@@ -151,13 +152,13 @@ def _budgets(model: ReferenceModel) -> Iterable[tuple[str, float]]:
     """The widest of the kinds of images, so that the figures hold whichever shows the fault."""
     for name, precision in _PRECISIONS.items():
         reference: Reference = model.at(precision)
-        kinds = gates.ordinary(reference.floors)
+        kinds = ordinary(reference.floors)
         if name == "float32":
-            yield "structure, any precision", max(gates.structure_budget(reference, kind) for kind in kinds)
+            yield "structure, any precision", max(reference.structure_budget(kind) for kind in kinds)
         if reference.quality_budget is not None:
             yield f"quality, {name}", reference.quality_budget
         else:
-            yield f"precision, {name}", max(gates.precision_budget(reference, kind) for kind in kinds)
+            yield f"precision, {name}", max(reference.precision_budget(kind) for kind in kinds)
 
 
 def main() -> None:
@@ -170,8 +171,8 @@ def main() -> None:
     torch.set_num_threads(1)
     weights = find_weights(options.weights, options.model, options.size)
     model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=options.size)).one_of_each_kind())
-    ordinary = gates.ordinary(model.at(Precision()).floors)
-    rows = [row for row, kind in enumerate(model.golden.kinds) if kind in ordinary and model.judged[row]]
+    judged = ordinary(model.at(Precision()).floors)
+    rows = [row for row, kind in enumerate(model.golden.kinds) if kind in judged and model.judged[row]]
     budgets = list(_budgets(model))
     print_row("fault", *(f"{name} ({budget:.1e})" for name, budget in budgets), "check")
     print_row(*["---"] * (len(budgets) + 2))

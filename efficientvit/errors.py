@@ -20,6 +20,8 @@
 The library raises these; only the command line turns them into text and an exit code.
 """
 
+from efficientvit.installation import install_command
+
 
 class VitExportError(Exception):
     """What failed, what was expected against what was got, and what to do next.
@@ -103,7 +105,7 @@ class MissingExtra(Unavailable):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed",
-            next_step=f"pip install 'vit-export[{extra}]'",
+            next_step=install_command(extra),
         )
 
 

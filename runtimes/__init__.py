@@ -1,1 +1,1 @@
-"""How an artifact is run: one adapter per thing that can run one."""
+"""How an artifact is run and read: a folder for each format, and a registry."""

@@ -35,6 +35,13 @@ Format.COREML = Format("coreml")
 Format.NETWORK = Format("tensorrt-network")
 Format.ENGINE = Format("tensorrt")
 
+COMPANIONS = {".xml": ".bin", ".engine": ".onnx"}
+"""Suffix of an artifact's path -> suffix of the file beside it that belongs to it.
+
+Those of the built-in formats stand here, since a digest must not depend on which modules are imported; those of
+installed packages are entered with their rows (runtimes/registry.py).
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -133,10 +140,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (file for file in path.rglob("*") if file.is_file())
         return
     yield path
-    if path.suffix == ".xml":  # OpenVINO IR: the weights lie beside the graph
-        yield path.with_suffix(".bin")
-    if path.suffix == ".engine":  # TensorRT: what it was built from, and can be built from again
-        yield path.with_suffix(".onnx")
+    if path.suffix in COMPANIONS:
+        yield path.with_suffix(COMPANIONS[path.suffix])
 
 
 def digest(path: Path) -> str:

@@ -1,18 +1,17 @@
-"""What a file that somebody else's tool made takes and gives, as far as the file itself says."""
+"""Files that another tool made: their inputs, outputs and precision, as far as the file itself says."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import BadInput
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Format
-from runtimes.interface import BATCH, Port, read_ports
+from runtimes.artifact import Artifact
+from runtimes.interface import BATCH, Port
 from runtimes.precision import Dtype, Precision
+from runtimes.reader import Reader
+from runtimes.registry import formats, reader_of
 
 _FLOATS = frozenset({"float32", "float16"})
-
-SUFFIXES: Mapping[str, Format] = {".onnx": Format.ONNX, ".xml": Format.OPENVINO, ".mlpackage": Format.COREML}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +32,22 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
         BrokenArtifact: it cannot be read.
         MissingExtra: the package that reads the format is not installed.
     """
-    fmt = SUFFIXES.get(path.suffix)
+    suffixes = {row.external_suffix: fmt for fmt, row in formats().items() if row.external_suffix}
+    fmt = suffixes.get(path.suffix)
     if fmt is None or not path.exists():
         raise BadInput(
-            f"{path} is nothing that can be judged",
+            f"{path} is unsupported or does not exist",
             expected="a file that is there: .onnx, .xml (OpenVINO IR, its .bin beside it) or .mlpackage",
             got="nothing of that name" if not path.exists() else f"'{path.suffix}'",
             next_step="name the exported file itself",
         )
     spec = model_spec(model, None, classes)
     bare = Artifact.on_disk(path, fmt, spec, made_by="somebody")
-    inputs, outputs = _PORTS.get(fmt, read_ports)(bare)
+    reader = reader_of(bare)
+    inputs, outputs = reader.program_ports(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) != 1 or (len(outputs) > 1 and fmt != Format.COREML):
+    if len(scores) != 1 or (len(outputs) > 1 and not reader.several_outputs):
         raise BadInput(
             f"{path.name} is no classifier of {classes} classes",
             expected=f"one output, of shape (batch, {classes})",
@@ -55,7 +56,7 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
         )
     batch = None if image.shape[0] == BATCH else int(image.shape[0])
     spec = spec.resized(size, classes)
-    artifact = Artifact.on_disk(path, fmt, spec, made_by="somebody", batch=batch, precision=_precision(bare))
+    artifact = Artifact.on_disk(path, fmt, spec, made_by="somebody", batch=batch, precision=_precision(bare, reader))
     return Foreign(artifact, image, scores[0], channels_last)
 
 
@@ -73,35 +74,14 @@ def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, int]:
     )
 
 
-def _program_ports(artifact: Artifact) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Of a Core ML package, as its program has them: an image input is a tensor of 0 to 255 there."""
-    from runtimes.coreml.mlpackage import load_program
-
-    program = load_program(artifact.path)
-    types = program.types()
-
-    def port(name: str) -> Port:
-        dtype = {"fp32": "float32", "fp16": "float16"}.get(types[name].dtype, types[name].dtype)
-        return Port(name, dtype, tuple(types[name].shape))
-
-    return tuple(map(port, program.inputs)), tuple(port(name) for name in program.outputs if name in types)
-
-
-_PORTS: Mapping[Format, Callable[[Artifact], tuple[tuple[Port, ...], tuple[Port, ...]]]] = {
-    Format.COREML: _program_ports
-}
-
-
-def _precision(artifact: Artifact) -> Precision:
+def _precision(artifact: Artifact, reader: Reader) -> Precision:
     """By what most of the file's numbers are stored as.
 
     Raises:
         BadInput: activations are quantized, whose execution is another question than parity.
     """
-    from runtimes.constants import read_constants
-
     stored: dict[str, int] = {}
-    for _, value in read_constants(artifact):
+    for _, value in reader.constants(artifact):
         stored[value.dtype.name] = stored.get(value.dtype.name, 0) + value.size
     most = max(stored, key=stored.__getitem__, default="float32")
     if most in ("int8", "uint8"):
@@ -111,16 +91,4 @@ def _precision(artifact: Artifact) -> Precision:
             got=f"mostly {most}",
             next_step="judge the file that it was quantized from; `vit-export m2 -p int8` makes a verified one",
         )
-    if artifact.format == Format.COREML and _is_compressed(artifact):
-        return Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
-    if most != "float16":
-        return Precision()
-    return (
-        Precision(Dtype.FP16) if artifact.format == Format.OPENVINO else Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
-    )
-
-
-def _is_compressed(artifact: Artifact) -> bool:
-    from runtimes.coreml.mlpackage import load_program
-
-    return any(constant.stored != "const" for constant in load_program(artifact.path).constants.values())
+    return reader.stored_precision(artifact, Dtype.FP16 if most == "float16" else Dtype.FP32)

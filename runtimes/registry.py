@@ -1,39 +1,207 @@
-"""Which runtimes can judge which format."""
+"""The formats: a row each, with its reader, its runtimes and what belongs to its files.
 
-from collections.abc import Mapping
+A package adds a format through an entry point of the group `vit_export.formats` that has the format's name and whose
+object is a `Row`:
 
-from runtimes.artifact import Format
+    [project.entry-points."vit_export.formats"]
+    litert = "vit_export_litert:ROW"
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from efficientvit.errors import StageFailed, Unavailable
+from runtimes.artifact import COMPANIONS, Artifact, Format
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.native import CoreMl
+from runtimes.coreml.reader import CoreMlReader
+from runtimes.host.threads import torch_threads
+from runtimes.interface import Ports
+from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import OnnxRuntime
+from runtimes.openvino.reader import OpenVinoReader
 from runtimes.openvino.runtime import OpenVino
 from runtimes.pytorch.exported_program import TorchProgram
-from runtimes.runtime import Runtime
+from runtimes.reader import Constant, Layers, Reader
+from runtimes.runtime import Mode, Runtime
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
+from runtimes.tensorrt.reader import NetworkReader
 
-RUNTIMES: Mapping[Format, tuple[Runtime, ...]] = {
-    Format.TORCH: (TorchProgram(),),
-    Format.ONNX: (OnnxRuntime(),),
-    Format.OPENVINO: (OpenVino(),),
-    Format.COREML: (CoreMl(), MilEvaluator()),
-    Format.NETWORK: (TrtNetwork(),),
-    Format.ENGINE: (TensorRt(), TrtNetwork()),
-}
-"""In order of preference: the first that is available here gives the verdict."""
+GROUP = "vit_export.formats"
 
 
-def native_runtime(artifact_format: Format) -> Runtime:
-    """The real one, whether or not it can run here."""
-    return RUNTIMES[artifact_format][0]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One format.
 
-
-def runtime_for(artifact_format: Format, *, ships: bool = True) -> Runtime:
-    """The first runtime that can judge this format here; where none can, the first, which then says why not.
-
-    `ships` False: an ONNX file that is another runtime's to optimize, judged by what it says.
+    `runtimes`: in order of preference; the first that is available on this host gives the verdict.
+    `reader`: None where its files cannot be read, only run.
+    `intermediate`: judges a file that another runtime is going to optimize, by what the file says.
+    `companions`: entered into `runtimes.artifact.COMPANIONS`; for formats of installed packages.
+    `external_suffix`: of files of other tools that `vit-export judge` accepts; none if empty.
     """
-    if artifact_format == Format.ONNX and not ships:
-        return OnnxRuntime(optimized=False)
-    choices = RUNTIMES[artifact_format]
-    return next((runtime for runtime in choices if runtime.unavailable() is None), choices[0])
+
+    runtimes: tuple[Runtime, ...]
+    reader: Reader | None = None
+    intermediate: Runtime | None = None
+    companions: Mapping[str, str] = field(default_factory=dict)
+    external_suffix: str = ""
+
+
+BUILT_IN: Mapping[Format, Row] = {
+    Format.TORCH: Row((TorchProgram(),)),
+    Format.ONNX: Row(
+        (OnnxRuntime(),), OnnxReader(), intermediate=OnnxRuntime(optimized=False), external_suffix=".onnx"
+    ),
+    Format.OPENVINO: Row((OpenVino(),), OpenVinoReader(), external_suffix=".xml"),
+    Format.COREML: Row((CoreMl(), MilEvaluator()), CoreMlReader(), external_suffix=".mlpackage"),
+    Format.NETWORK: Row((TrtNetwork(),), NetworkReader()),
+    Format.ENGINE: Row((TensorRt(), TrtNetwork()), NetworkReader()),
+}
+
+
+def formats() -> Mapping[Format, Row]:
+    """Every format, those of installed packages last.
+
+    Raises:
+        StageFailed: an installed package names a format that exists already, or its row cannot be loaded.
+    """
+    return {**BUILT_IN, **{file_format: row_of(file_format) for file_format in _installed()}}
+
+
+def row_of(file_format: Format) -> Row:
+    """The row of a format. Packages are only looked for where the format is not built in.
+
+    Raises:
+        Unavailable: no such format is known on this host.
+        StageFailed: an installed package names a format that exists already, or the row cannot be loaded.
+    """
+    if file_format in BUILT_IN:
+        return BUILT_IN[file_format]
+    installed = _installed()
+    if file_format not in installed:
+        raise Unavailable(
+            f"the format '{file_format}' is unknown",
+            expected=", ".join((*BUILT_IN, *installed)),
+            next_step=f"install the package that adds it (entry point '{file_format}' of the group '{GROUP}')",
+        )
+    return _loaded(installed[file_format])
+
+
+def known_format(name: str) -> Format:
+    """The format of this name, its companion files entered. Raises as `row_of` does."""
+    row_of(Format(name))
+    return Format(name)
+
+
+def _installed() -> Mapping[Format, EntryPoint]:
+    found: dict[Format, EntryPoint] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+        other = found.get(Format(point.name))
+        if point.name in BUILT_IN or other is not None:
+            raise StageFailed(
+                f"the format '{point.name}' of the distribution '{_distribution(point)}' exists already",
+                expected=f"one entry point of that name in the group '{GROUP}'",
+                got=f"another of '{_distribution(other)}'" if other else "a format of vit-export itself",
+                next_step=f"pip uninstall {_distribution(point)}, or rename its format",
+            )
+        found[Format(point.name)] = point
+    return found
+
+
+@cache
+def _loaded(point: EntryPoint) -> Row:
+    try:
+        row = point.load()
+    except Exception as error:
+        raise _broken(point, f"{type(error).__name__}: {error}") from error
+    if not isinstance(row, Row) or not row.runtimes:
+        raise _broken(point, f"{type(row).__name__}: {row!r}"[:200])
+    taken = {*COMPANIONS, *(other.external_suffix for other in BUILT_IN.values())} - {""}
+    if clash := sorted(taken & {*row.companions, row.external_suffix}):
+        raise _broken(point, f"files '{clash[0]}', which are another format's")
+    COMPANIONS.update(row.companions)
+    return row
+
+
+def _broken(point: EntryPoint, got: str) -> StageFailed:
+    return StageFailed(
+        f"the format '{point.name}' of the distribution '{_distribution(point)}' cannot be loaded",
+        expected=f"a runtimes.registry.Row with at least one runtime at '{point.value}'",
+        got=got,
+        next_step=f"pip install --upgrade {_distribution(point)}, or uninstall it",
+    )
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "unknown" if point.dist is None else point.dist.name
+
+
+def native_runtime(file_format: Format) -> Runtime:
+    """The preferred runtime, whether or not it can run on this host."""
+    return row_of(file_format).runtimes[0]
+
+
+def runtime_for(file_format: Format, *, ships: bool = True) -> Runtime:
+    """The first runtime that is available on this host; if none is, the first, which gives the reason.
+
+    `ships` False: for a file that another runtime is going to optimize.
+    """
+    row = row_of(file_format)
+    if row.intermediate is not None and not ships:
+        return row.intermediate
+    return next((runtime for runtime in row.runtimes if runtime.unavailable() is None), row.runtimes[0])
+
+
+def reader_of(artifact: Artifact) -> Reader:
+    """The reader of the artifact's format.
+
+    Raises:
+        StageFailed: the format has none.
+    """
+    reader = row_of(artifact.format).reader
+    if reader is None:
+        raise StageFailed(
+            f"{artifact.format} artifacts cannot be read",
+            expected=" or ".join(each for each, row in BUILT_IN.items() if row.reader is not None),
+            got=artifact.format,
+        )
+    return reader
+
+
+def read_ports(artifact: Artifact) -> Ports:
+    """See `Reader.ports`."""
+    return reader_of(artifact).ports(artifact)
+
+
+def read_metadata(artifact: Artifact) -> Mapping[str, str]:
+    """See `Reader.metadata`."""
+    return reader_of(artifact).metadata(artifact)
+
+
+def read_constants(artifact: Artifact) -> Iterator[Constant]:
+    """See `Reader.constants`."""
+    return reader_of(artifact).constants(artifact)
+
+
+def count_operators(artifact: Artifact) -> int | None:
+    """See `Reader.count_operators`."""
+    return reader_of(artifact).count_operators(artifact)
+
+
+def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
+    """See `Reader.unexpected_operators`."""
+    return reader_of(artifact).unexpected_operators(artifact)
+
+
+@contextmanager
+def open_layers(
+    artifact: Artifact, mode: Mode = Mode.ORACLE, threads: int = 1, output: str | None = None
+) -> Iterator[Layers]:
+    """See `Reader.layers`. PyTorch computes on `threads` threads inside the block."""
+    with torch_threads(threads):
+        yield reader_of(artifact).layers(artifact, mode, output)

@@ -15,13 +15,14 @@ from export.pipeline.prepare import Loaded, Prepared, load, measure
 from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Artifact, digest
-from runtimes.coreml import evaluated, mlpackage, neural_engine
+from runtimes.coreml import evaluated, mlpackage, neural_engine, reader
+from runtimes.evaluator.program import Program
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation import self_check
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
 from validation.judge import judge
-from validation.reference import model as reference
+from validation.reference.reference import Reference
 from validation.verdict import Verdict
 
 Judge = Callable[..., Verdict]
@@ -42,7 +43,7 @@ class Models:
 
     def _of(self, name: str, request: Request) -> Prepared:
         jobs = [job for job in request.jobs() if job.model == name]
-        what = (name, request.weights, request.image_size, request.quality_budget)
+        what = (name, request.weights, request.image_size, request.budgets)
         measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
         with torch_threads(REFERENCE_THREADS):
             if what not in self._loaded:
@@ -64,7 +65,7 @@ def measured_once(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "judge", _judged_once(of))
         program = _parsed_once(mlpackage.load_program)
-        for module in (evaluated, mlpackage, neural_engine):
+        for module in (evaluated, mlpackage, neural_engine, reader):
             patch.setattr(module, "load_program", program)
         patch.setattr(self_check, "visibility", functools.cache(self_check.visibility))
         yield Models(golden)
@@ -72,26 +73,34 @@ def measured_once(
 
 def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
     """A file that was not spoiled is judged once: its verdict is a matter of its bytes and the reference."""
-    known: dict[tuple[Any, ...], tuple[reference.Reference, Verdict]] = {}
+    known: dict[tuple[Any, ...], tuple[Reference, Verdict]] = {}
 
-    def judged(artifact: Artifact, against: reference.Reference, runtime: Any, **options: Any) -> Verdict:
+    def judged(artifact: Artifact, against: Reference, runtime: Any, budgets: Any = None, **options: Any) -> Verdict:
         if not of(artifact):
-            return judge(artifact, against, runtime, **options)
+            return judge(artifact, against, runtime, budgets, **options)
         # Of the same measurements: what calibration found makes another reference of them for each run.
         measured = (id(against.logits), frozenset(against.constants.items()))
-        key = (artifact.sha256, artifact.precision, artifact.interface, runtime.name, str(options), measured)
+        key = (
+            artifact.sha256,
+            artifact.precision,
+            artifact.interface,
+            runtime.name,
+            str(budgets),
+            str(options),
+            measured,
+        )
         if key not in known:
-            known[key] = (against, judge(artifact, against, runtime, **options))
+            known[key] = (against, judge(artifact, against, runtime, budgets, **options))
         return replace(known[key][1], artifact=artifact)
 
     return judged
 
 
-def _parsed_once(load_program: Callable[[Path], mlpackage.Program]) -> Callable[[Path], mlpackage.Program]:
+def _parsed_once(load_program: Callable[[Path], Program]) -> Callable[[Path], Program]:
     """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, mlpackage.Program] = {}
+    known: dict[str, Program] = {}
 
-    def loaded(package: Path) -> mlpackage.Program:
+    def loaded(package: Path) -> Program:
         key = digest(package)
         program = known.pop(key, None) or load_program(package)
         known[key] = program

@@ -8,11 +8,32 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from runtimes.runtime import Images, Session
-from validation.gates.result import Outputs, Peak
 from validation.inputs.golden_set import Kind
-from validation.reference.model import Reference
+from validation.metrics import LARGEST_HALF, Agreement, top1_agreement
+from validation.reference.floors import ordinary
+from validation.reference.reference import Reference
 
 _Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """Logits (n, classes) of all golden images, from running them in batches of `batch`."""
+
+    batch: int
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The largest magnitude that a tensor reached, and the image on which it did."""
+
+    tensor: str
+    value: float
+    image: str
+
+    def __str__(self) -> str:
+        return f"'{self.tensor}' reaches {self.value:.4g} on {self.image}, {self.value / LARGEST_HALF:.2%} of 65504"
 
 
 @dataclass(slots=True)
@@ -77,6 +98,14 @@ def run_golden(session: Session, reference: Reference, batch: int) -> Run:
         run.fed[rows] = True
         run.peaks.see(session, reference, rows)
     return run
+
+
+def agreement(reference: Reference, outputs: Outputs) -> Agreement:
+    """Top-1 over the judged ordinary images."""
+    kinds = tuple(ordinary(reference.floors))
+    rows = np.concatenate([reference.rows(kind) for kind in kinds])
+    allowed = np.concatenate([np.full(len(reference.rows(kind)), reference.allowed(kind)) for kind in kinds])
+    return top1_agreement(outputs.logits[rows], reference.logits[rows], allowed)
 
 
 def _batches(reference: Reference, batch: int) -> Iterator[_Rows]:

@@ -1,55 +1,38 @@
-"""Run an artifact on the golden inputs and pass it through the gates."""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+"""Run an artifact on the golden inputs and pass it through the gates, in the order of their table."""
 
 from efficientvit.errors import ArtifactChanged, BrokenArtifact, VitExportError
 from runtimes.artifact import Artifact, Format, digest
-from runtimes.constants import read_constants
-from runtimes.coreml.neural_engine import readiness
-from runtimes.interface import intended_ports, read_metadata, read_ports
-from runtimes.operators import unexpected_operators
 from runtimes.precision import Dtype
 from runtimes.registry import native_runtime
-from runtimes.runtime import Answer, Attestation, Evidence, Mode, Runtime, Session
+from runtimes.runtime import Evidence, Runtime
 from runtimes.tensorrt.evaluated import typed_onnx
 from validation.accuracy.top1 import AccuracyTest
-from validation.devices.units import factor_of
-from validation.gates import result as gates
-from validation.gates.constants import audit
-from validation.gates.result import GateResult, Outputs
-from validation.golden_run import Peaks, Run, run_golden
-from validation.int8.layerwise import taught
-from validation.int8.ranges import calibrated_ranges
-from validation.metrics import Float64
-from validation.reference.model import Reference
+from validation.budgets import Budgets
+from validation.gates import table
+from validation.gates.accuracy import accuracy_gate
+from validation.gates.interface import unreadable
+from validation.gates.precision import judge_precision
+from validation.gates.quality import judge_quality
+from validation.gates.result import GateResult
+from validation.golden_run import agreement
+from validation.reference.reference import Reference
+from validation.trial import DYNAMIC_BATCHES, Trial
 from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, VerifiedArtifact, verdict_of
-
-DYNAMIC_BATCHES = (1, 3, 8)
-"""The batch sizes at which a dynamic artifact is judged."""
-
-_LABELED_IMAGES = 4
-_TAUGHT_IMAGES = 4
 
 
 def judge(
     artifact: Artifact,
     reference: Reference,
     runtime: Runtime,
+    budgets: Budgets | None = None,
     *,
     defaults: bool = False,
-    ane_budget: float | None = None,
     labeled: AccuracyTest | None = None,
 ) -> Verdict:
     """The verdict on `artifact`: every gate that applies to it, at every batch size that it takes.
 
     With `defaults` the precision gate is tried once more under the runtime's own settings and reported beside
-    the verdict. With `ane_budget` at least that share of a Core ML package's work must be fit for the Neural Engine.
-    With `labeled` its accuracy on those images is measured, and held to their budget. A runtime that this host hasn't
-    gives `NotRun`.
+    the verdict. With `labeled` its accuracy on those images is measured. `NotRun` where this host has no such runtime.
 
     Raises:
         ArtifactChanged: the file is not the one that was made.
@@ -62,10 +45,43 @@ def judge(
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     try:
-        report = _report(artifact, reference, runtime, labeled, defaults=defaults, ane_budget=ane_budget)
+        report = _report(Trial(artifact, reference, runtime, budgets or Budgets(), labeled), defaults=defaults)
     except BrokenArtifact as error:
-        report = Report(artifact.sha256, runtime.evidence, None, (gates.unreadable(error),), (), None)
+        report = Report(artifact.sha256, runtime.evidence, None, (unreadable(error),), (), None)
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
+
+
+def _report(trial: Trial, *, defaults: bool) -> Report:
+    interface, *others = table.GATES
+    first = interface.judge(trial)
+    if not first.passed:  # then there is nothing to feed, or to compare
+        return Report(trial.artifact.sha256, trial.runtime.evidence, None, (first,), (), None)
+    # A file that its runtime refuses is a failed stage, whatever the next gates would say of it.
+    _ = trial.oracle, trial.shipped
+    found = (first, *table.results(trial, others))
+    return report_of(trial, found, _defaults(trial) if defaults else None)
+
+
+def report_of(trial: Trial, found: tuple[GateResult, ...], defaults: DefaultsCheck | None = None) -> Report:
+    """What the gates found, and how the artifact ran."""
+    return Report(
+        artifact_sha256=trial.artifact.sha256,
+        evidence=trial.runtime.evidence,
+        attestation=trial.shipped.attestation,
+        gates=found,
+        batches=trial.batches,
+        top1=agreement(trial.judged, trial.shipped.outputs[0]),
+        defaults=defaults,
+        outputs=trial.shipped.outputs[0],
+        accuracy=trial.accuracy,
+    )
+
+
+def _defaults(trial: Trial) -> DefaultsCheck | None:
+    if trial.runtime.evidence is not Evidence.NATIVE:
+        return None
+    judge_defaults = judge_quality if trial.artifact.precision.quantized else judge_precision
+    return DefaultsCheck(trial.defaults.attestation, judge_defaults(trial, trial.defaults))
 
 
 def in_another_arithmetic(artifact: Artifact, report: Report) -> NotRun | None:
@@ -115,70 +131,6 @@ def _why_not_run(artifact: Artifact, runtime: Runtime) -> str | None:
     return native_runtime(artifact.format).unavailable()
 
 
-def _report(
-    artifact: Artifact,
-    reference: Reference,
-    runtime: Runtime,
-    labeled: AccuracyTest | None,
-    *,
-    defaults: bool,
-    ane_budget: float | None,
-) -> Report:
-    interface = gates.interface_gate(
-        read_ports(artifact),
-        intended_ports(artifact.model, artifact.batch, artifact.interface),
-        read_metadata(artifact),
-        dict(artifact.interface.metadata),
-    )
-    if not interface.passed:  # then there is nothing to feed, or to compare
-        return Report(artifact.sha256, runtime.evidence, None, (interface,), (), None)
-    batches = (artifact.batch,) if artifact.batch else DYNAMIC_BATCHES
-    oracle = tried(artifact, runtime, Mode.ORACLE, reference, batches)
-    shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
-    judged = reference.only(oracle.fed & shipped.fed)
-    factor = factor_of(shipped.attestation)
-    results = [
-        interface,
-        gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers),
-        gates.constants_gate(audit(read_constants(artifact), reference.constants)),
-        gates.structure_gate(judged, oracle.outputs),
-        *_overflow(artifact, oracle.peaks),
-        *(quantized_gates(artifact, judged) if artifact.precision.quantized else ()),
-    ]
-    if not artifact.precision.quantized:
-        results.append(gates.precision_gate(judged, shipped.outputs, factor))
-    if artifact.interface.labels:
-        results.append(gates.labels_gate(artifact.interface.labels, shipped.answers))
-    if reference.quality_budget is not None:
-        results.append(gates.quality_gate(judged, shipped.outputs[0]))
-    accuracy = None if labeled is None else labeled.of(artifact, runtime, gates.error_allowed(judged))
-    if accuracy is not None:
-        results.append(gates.accuracy_gate(accuracy))
-    if ane_budget is not None:
-        results.append(gates.readiness_gate(readiness(artifact), ane_budget))
-    beside = None
-    if defaults and runtime.evidence is Evidence.NATIVE:
-        plain = tried(artifact, runtime, Mode.DEFAULTS, reference, batches[:1])
-        fed = judged.only(plain.fed)
-        beside = DefaultsCheck(
-            plain.attestation,
-            gates.quality_gate(fed, plain.outputs[0])
-            if artifact.precision.quantized
-            else gates.precision_gate(fed, plain.outputs, factor),
-        )
-    return Report(
-        artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence,
-        attestation=shipped.attestation,
-        gates=tuple(results),
-        batches=batches,
-        top1=gates.agreement(judged, shipped.outputs),
-        defaults=beside,
-        outputs=shipped.outputs[0],
-        accuracy=accuracy,
-    )
-
-
 def within_quality(
     artifact: Artifact, reference: Reference, runtime: Runtime, labeled: AccuracyTest | None = None
 ) -> bool:
@@ -187,88 +139,9 @@ def within_quality(
     Raises:
         StageFailed: the runtime refuses the file.
     """
-    run = tried(artifact, runtime, Mode.SHIPPED, reference, (artifact.batch or DYNAMIC_BATCHES[0],))
-    if not gates.quality_gate(reference.only(run.fed), run.outputs[0]).passed:
+    trial = Trial(artifact, reference, runtime, labeled=labeled, dynamic_batches=DYNAMIC_BATCHES[:1])
+    if not judge_quality(trial, trial.shipped).passed:
         return False
-    if labeled is None:
-        return True
+    found = trial.accuracy
     # Not the interval's lenient end: whoever looks for the least that passes would always end up there.
-    found = labeled.of(artifact, runtime, gates.error_allowed(reference))
-    return found.drop <= found.budget and gates.accuracy_gate(found).passed
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One mode's runs at all batch sizes. `answers`: what a classifier said of some images, with its logits."""
-
-    attestation: Attestation
-    runs: Sequence[Run]
-    answers: Sequence[tuple[str, Answer, Float64]]
-
-    @property
-    def outputs(self) -> list[Outputs]:
-        """Of each run."""
-        return [run.outputs for run in self.runs]
-
-    @property
-    def fed(self) -> NDArray[np.bool_]:
-        """The images that it could be fed."""
-        everywhere: NDArray[np.bool_] = np.logical_and.reduce([run.fed for run in self.runs])
-        return everywhere
-
-    @property
-    def peaks(self) -> Peaks:
-        """The largest of all runs."""
-        ordinary = [run.peaks.ordinary for run in self.runs if run.peaks.ordinary]
-        amplified = [run.peaks.amplified for run in self.runs if run.peaks.amplified]
-        return Peaks(
-            max(ordinary, key=lambda p: p.value, default=None), max(amplified, key=lambda p: p.value, default=None)
-        )
-
-
-def tried(artifact: Artifact, runtime: Runtime, mode: Mode, reference: Reference, batches: Sequence[int]) -> Tried:
-    """Run the artifact on the golden images, at each of the batch sizes.
-
-    Raises:
-        StageFailed: the runtime refuses the file.
-    """
-    with runtime.open(artifact, mode) as session:
-        runs = [run_golden(session, reference, batch) for batch in batches]
-        labeled = bool(artifact.interface.labels) and mode is Mode.SHIPPED
-        answers = _answers(session, reference, runs[0]) if labeled else ()
-        return Tried(session.attestation, runs, answers)
-
-
-def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str, Answer, Float64]]:
-    golden = reference.golden
-    rows = [row for row, member in enumerate(golden.members) if member.has_pixels and reference.judged[row]]
-    chosen = rows[:: max(1, len(rows) // _LABELED_IMAGES)][:_LABELED_IMAGES]
-    return [
-        (
-            golden.names[row],
-            session.classify(golden.members[row].data[None] if reference.image_input else golden.images[[row]]),
-            run.outputs.logits[row].astype(np.float64),
-        )
-        for row in chosen
-    ]
-
-
-def quantized_gates(artifact: Artifact, reference: Reference) -> Iterator[GateResult]:
-    """Of int8 files: the ranges, but for a network's; how the layers execute where the file or its network ships."""
-    rows = reference.golden.ordinary_rows
-    judged = [row for row in rows if reference.judged[row]]
-    batch = artifact.batch or 1
-    if artifact.format in (Format.ONNX, Format.OPENVINO):
-        yield gates.ranges_gate(calibrated_ranges(artifact, reference.inputs[rows]))
-    if artifact.format == Format.ONNX and artifact.precision.activations is not Dtype.UINT8:
-        return  # another runtime's: what that makes of it is judged
-    count = -(-_TAUGHT_IMAGES // batch) * batch
-    lesson = taught(artifact, reference.inputs[np.resize(judged, count)])
-    yield gates.execution_gate(lesson.layers, lesson.other_kernels, lesson.products)
-
-
-def _overflow(artifact: Artifact, peaks: Peaks) -> list[GateResult]:
-    """Where arithmetic is float16 and the runtime shows its tensors."""
-    if artifact.precision.activations is not Dtype.FP16 or peaks.ordinary is None:
-        return []
-    return [gates.overflow_gate(peaks.ordinary, peaks.amplified)]
+    return found is None or (found.drop <= found.budget and accuracy_gate(found).passed)

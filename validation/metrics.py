@@ -10,6 +10,9 @@ from efficientvit.errors import VitExportError
 
 Float64 = NDArray[np.float64]
 
+LARGEST_HALF = 65504.0
+"""float16's largest number; a larger result is infinite on a device that computes in float16."""
+
 
 def _centered_norm(reference: Float64) -> Float64:
     """(n,) ‖y - mean(y)‖₂ of each row: the denominator, so that a constant shift of the logits can't flatter."""

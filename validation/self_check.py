@@ -13,12 +13,13 @@ from torch import Tensor
 
 from efficientvit.model import CascadedGroupAttention, EfficientViT
 from runtimes.precision import Dtype, Precision
-from validation.gates.result import STRUCTURE_FACTOR, precision_budget
-from validation.gates.result import ordinary as ordinary_kinds
+from validation.budgets import STRUCTURE_FACTOR
 from validation.inputs.golden_set import Kind
 from validation.metrics import Float64, relative_error
+from validation.reference.floors import ordinary as ordinary_kinds
 from validation.reference.memo import remembered
-from validation.reference.model import Reference, ReferenceModel
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import Reference
 
 _PROJECTIONS = 4
 _IMAGES = 6
@@ -123,7 +124,7 @@ def _sham_ratio(at: Reference) -> float:
     sham = np.broadcast_to(at.executed[ordinary].mean(axis=0), at.executed.shape)
     errors = relative_error(sham, at.executed)
     kinds = ordinary_kinds(at.floors)
-    return max((float(errors[at.rows(kind)].max()) / precision_budget(at, kind) for kind in kinds), default=0.0)
+    return max((float(errors[at.rows(kind)].max()) / at.precision_budget(kind) for kind in kinds), default=0.0)
 
 
 def visibility(reference: ReferenceModel) -> dict[str, float]:

@@ -7,7 +7,8 @@ from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
 from runtimes.runtime import Attestation, Evidence
 from validation.accuracy.top1 import Accuracy
-from validation.gates.result import GateResult, Outputs
+from validation.gates.result import GateResult
+from validation.golden_run import Outputs
 from validation.metrics import Agreement
 
 
@@ -122,6 +123,19 @@ class Built:
 Verdict = VerifiedArtifact | Built | Rejected | NotRun
 
 
+def status_of(verdict: Verdict) -> str:
+    """`verified`, `built`, `rejected` or `not_run`."""
+    match verdict:
+        case VerifiedArtifact():
+            return "verified"
+        case Built():
+            return "built"
+        case Rejected():
+            return "rejected"
+        case NotRun():
+            return "not_run"
+
+
 def verdict_of(artifact: Artifact, report: Report, not_run: str | None = None) -> VerifiedArtifact | Built | Rejected:
     """Passed or not; with `not_run`, the reason why a compiled artifact was judged by what it was built from."""
     if not report.passed:
@@ -143,16 +157,3 @@ def unless_vacuous(verdict: Verdict, failures: Sequence[str]) -> Verdict:
         remedy="export trained weights",
         report=verdict.report,
     )
-
-
-def status_of(verdict: Verdict) -> str:
-    """`verified`, `built`, `rejected` or `not_run`."""
-    match verdict:
-        case VerifiedArtifact():
-            return "verified"
-        case Built():
-            return "built"
-        case Rejected():
-            return "rejected"
-        case NotRun():
-            return "not_run"

@@ -47,7 +47,8 @@ from validation.verdict import Verdict, VerifiedArtifact
 if TYPE_CHECKING:
     from torch import nn
 
-    from validation.reference.model import Reference, ReferenceModel
+    from validation.reference.model import ReferenceModel
+    from validation.reference.reference import Reference
 
 
 _NICENESS = 5

@@ -18,7 +18,7 @@ from validation.verdict import NotRun, Verdict
 if TYPE_CHECKING:
     from torch import nn
 
-    from validation.reference.model import Reference
+    from validation.reference.reference import Reference
 
 TARGET = "pytorch"
 """In the place of a target."""

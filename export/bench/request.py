@@ -1,12 +1,13 @@
 """What `vit-export bench` is asked for, and which of it can be had."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from efficientvit.errors import BadOption
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
+from validation.budgets import Budgets
 from validation.timing.interleaved import ROUNDS
 
 TIMED = ("onnx", "openvino")
@@ -29,7 +30,7 @@ class BenchRequest:
     weights: str = "auto"
     image_size: int | None = None
     calibrate: str | None = None
-    quality_budget: float | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False
     pytorch: bool = False
     paper: bool = False
@@ -94,7 +95,7 @@ class BenchRequest:
             report=False,
             defaults=False,
             calibrate=self.calibration,
-            quality_budget=self.quality_budget,
+            budgets=self.budgets,
         )
 
     @property

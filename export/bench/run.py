@@ -7,7 +7,7 @@ from export.bench.entries import contestants
 from export.bench.request import BenchRequest
 from export.cache.store import Cache
 from export.progress import Progress
-from validation.gates.result import Gate, GateResult
+from validation.gates.result import GateResult
 from validation.timing.interleaved import in_turns
 from validation.timing.latency import Timing
 from validation.verdict import VerifiedArtifact
@@ -37,7 +37,7 @@ class Row:
     def gate(self) -> GateResult:
         """The one that judges what ships: quality where precision was spent on purpose, else precision."""
         found = {gate.gate: gate for gate in self.verified.report.gates}
-        return found[Gate.QUALITY] if Gate.QUALITY in found else found[Gate.PRECISION]
+        return found["quality"] if "quality" in found else found["precision"]
 
     @property
     def images_per_s(self) -> float:

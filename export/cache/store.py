@@ -5,12 +5,8 @@ no hit. What fails is never kept, and a store that can't be read or written cost
 """
 
 import contextlib
-import functools
-import hashlib
-import importlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -21,8 +17,7 @@ from typing import Any
 
 from efficientvit.digests import file_digest
 from efficientvit.weights.pretrained import cache_folder
-from runtimes.host.gpu import gpus
-from runtimes.host.machine import this_host, versions
+from export.cache.fingerprint import unchanged
 
 OLDEST_DAYS = 30.0
 LARGEST_GB = 4.0
@@ -31,14 +26,6 @@ LARGEST_GB = 4.0
 _ENTRY = "entry.json"
 _PARTIAL = ".partial-"
 _ABANDONED_S = 86400.0
-_PACKAGES = ("efficientvit", "runtimes", "validation", "export")
-_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "onnxsim", "onnxconverter-common",
-          "openvino", "coremltools", "tensorrt", "tensorrt_rtx_cu13", "pillow", "jinja2", "timm")  # fmt: skip
-_FLAGS = re.compile(
-    r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
-    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"
-)
-"""Variables of the environment that change what libraries compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +84,7 @@ class Cache:
 
         Nothing is kept once our code, a tool or the environment has changed under the running process.
         """
-        if _now() != _at_first():
+        if not unchanged():
             return False
         folder = self._folder(kind, key)
         partial = None
@@ -159,51 +146,6 @@ class Cache:
 def default_cache() -> Cache:
     """Below the folder of the downloads, `$XDG_CACHE_HOME/vit-export` or `~/.cache/vit-export`."""
     return Cache(cache_folder() / "made")
-
-
-def key_of(**parts: object) -> str:
-    """SHA-256 over the parts' text, and over what everything here depends on: our code, the tools, the host."""
-    text = json.dumps({name: str(value) for name, value in parts.items()}, sort_keys=True)
-    return hashlib.sha256(f"{_ground()}\n{text}".encode()).hexdigest()
-
-
-@functools.cache
-def _ground() -> str:
-    """What every entry is bound to: all that may change meanwhile, as it was at first, the CPU and the GPUs."""
-    return json.dumps([_at_first(), str(this_host()), gpus()])
-
-
-_Changing = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
-
-
-@functools.cache
-def _at_first() -> _Changing:
-    """As it was when first asked for: modules and tools are loaded when they are needed."""
-    return _now()
-
-
-def _now() -> _Changing:
-    """What may change under a running process: our code, the tools, the variables of the environment that matter."""
-    flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
-    return _code_now(), versions(*_TOOLS), tuple(flags)
-
-
-def _code_now() -> str:
-    return _code(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in code_files()))
-
-
-def code_files() -> list[Path]:
-    """Every file of the four packages, found as Python finds them, wherever this module lies."""
-    roots = [Path(root) for package in _PACKAGES for root in importlib.import_module(package).__path__]
-    return sorted(path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
-
-
-@functools.lru_cache(maxsize=1)
-def _code(files: tuple[tuple[Path, int, int], ...]) -> str:
-    total = hashlib.sha256()
-    for path, _, _ in files:
-        total.update(f"{path}\0".encode() + path.read_bytes())
-    return total.hexdigest()
 
 
 def _used(entry: Entry) -> float:

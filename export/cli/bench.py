@@ -77,6 +77,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     from export.cli import console, tables
     from export.targets.registry import TARGETS
     from runtimes.registry import native_runtime
+    from validation.budgets import Budgets
     from validation.timing.interleaved import ROUNDS
 
     installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
@@ -91,7 +92,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         weights=options["weights"],
         image_size=options["image_size"],
         calibrate=options["calibrate"],
-        quality_budget=options["quality_budget"],
+        budgets=Budgets(quality=options["quality_budget"]),
         stock=options["stock"] or options["paper"],
         pytorch=options["pytorch"] or options["paper"],
         paper=options["paper"],

@@ -182,8 +182,10 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.targets.int8_options import Int8Options
     from export.targets.onnx.opsets import DEFAULT_OPSET
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
     fields = ("resize", "interpolation", "mean", "std")
+    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
     return Request(
         models=models,
         targets=options["targets"] or ("onnx",),
@@ -201,9 +203,9 @@ def _request(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         release=options["release"],
         options=taken(options),
         calibrate=options["calibrate"],
-        quality_budget=options["quality_budget"],
+        budgets=budgets,
         kit=not options["no_kit"],
-        evaluation=evaluation(options["eval_folder"], options["accuracy_budget"]),
+        evaluation=evaluation(options["eval_folder"], budgets),
         int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
     )
 
@@ -308,10 +310,12 @@ def verify(
     from export.folder.records import gates_record
     from export.request.evaluation import accuracy_record, evaluation
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
 
+    budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
         options["eval_folder"],
-        options["accuracy_budget"],
+        budgets,
         labels=options["labels"],
         skip_bad_photos=options["skip_bad_photos"],
     )
@@ -322,7 +326,7 @@ def verify(
             verification = judge_again(
                 folder,
                 weights,
-                quality_budget,
+                budgets,
                 live.step,
                 asked=asked,
                 labels=options["labels"],

@@ -12,10 +12,9 @@ from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
+from validation.gates import table
 
 KIT = "kit"
-COUNTED = {"interface": "port", "operators": "op", "constants": "const", "labels": "image"}
-"""Gates whose error is a number of things, and of which."""
 
 _VIOLATIONS_SHOWN, _SUSPECTS_SHOWN = 3, 3
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
@@ -65,16 +64,17 @@ def _milliseconds(timing: Record) -> str:
 
 def _worst(gates: Mapping[str, Record | None]) -> tuple[str, str]:
     """The gate that is nearest to its budget, or furthest over it."""
+    counted = {gate.name: gate.counts for gate in table.GATES if gate.counts}
     tried = {name: gate for name, gate in gates.items() if gate is not None}
     for name, gate in tried.items():
         if gate["passed"]:
             continue
         worst, budget = float(gate["worst"]), float(gate["budget"])  # NaN and infinity are written by name
-        return (f"{worst:.0f} {COUNTED[name]}", "0") if name in COUNTED else (f"{worst:.1e}", f"{budget:.1e}")
+        return (f"{worst:.0f} {counted[name]}", "0") if name in counted else (f"{worst:.1e}", f"{budget:.1e}")
     numeric = [
         (float(gate["worst"]), float(gate["budget"]))
         for name, gate in tried.items()
-        if name not in COUNTED and float(gate["budget"]) > 0
+        if name not in counted and float(gate["budget"]) > 0
     ]
     if not numeric:
         return "", ""

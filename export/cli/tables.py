@@ -10,7 +10,7 @@ from rich.text import Text
 
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
-from export.cli.summary import COUNTED, show_suspects
+from export.cli.summary import show_suspects
 from export.commands.doctor import Ability
 from export.commands.predict import Predictor
 from export.commands.verify import Verification
@@ -21,7 +21,7 @@ from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
-from validation.gates.result import Gate
+from validation.gates.table import named
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from export.commands.judge import Judged
     from export.selftest.result import SelfTest
 
-_WHOLE = {*COUNTED, Gate.OVERFLOW}
 _SUSPECTS_SHOWN = 3
 _TEXTS = ("layer", "kind", "module")
 
@@ -65,7 +64,7 @@ def _gates(screen: Console, report: Report) -> None:
         style_of_gate = "" if gate.passed else "red"
         table.add_row(
             gate.gate,
-            *(f"{value:.0f}" if gate.gate in _WHOLE else f"{value:.1e}" for value in (gate.worst, gate.budget)),
+            *map(named(gate.gate).text, (gate.worst, gate.budget)),
             floor,
             gate.kind or "",
             gate.detail,

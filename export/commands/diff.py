@@ -13,17 +13,15 @@ from export.folder.exported import Exported, open_exported
 from export.folder.records import number
 from export.step import Step
 from runtimes.artifact import Artifact
-from runtimes.interface import read_ports
-from runtimes.operators import count_operators
-from runtimes.registry import runtime_for
+from runtimes.registry import count_operators, read_ports, runtime_for
 from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
 from validation.accuracy.top1 import QUANTILE
-from validation.gates import result as gates
 from validation.golden_run import run_golden
 from validation.inputs.golden_set import Kind
 from validation.judge import judge
 from validation.metrics import relative_error, top1_agreement
-from validation.reference.model import Reference
+from validation.reference.floors import ordinary
+from validation.reference.reference import Reference
 from validation.timing.paired import Ratio, interleaved, recorded
 from validation.verdict import Verdict, VerifiedArtifact, status_of
 
@@ -169,7 +167,7 @@ class _Pair:
     def parity(self) -> Iterator[Finding]:
         """Both judged again, here and now, each against its own reference."""
         verdicts = tuple(
-            judge(each.artifact, each.reference, runtime, ane_budget=each.ane_budget)
+            judge(each.artifact, each.reference, runtime, each.budgets)
             for each, runtime in zip((self.old, self.new), self._runtimes, strict=True)
         )
         self._verdicts = (verdicts[0], verdicts[1])
@@ -195,7 +193,7 @@ class _Pair:
             notes.append("answers were not compared: one of them cannot be run here")
             return
         # On the new one's images, the amplified ones left out: they are each model's own.
-        ordinary = [row for row, kind in enumerate(new.golden.kinds) if kind in gates.ordinary(new.floors)]
+        ordinary = [row for row, kind in enumerate(new.golden.kinds) if kind in ordinary(new.floors)]
         logits, fed = [], []
         for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
             seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
@@ -274,8 +272,8 @@ def _on(each: Exported, other: Exported) -> Reference:
 def _budget(reference: Reference, kind: Kind) -> float:
     if reference.quality_budget is not None:
         return float(reference.quality_budget)
-    known = gates.ordinary(reference.floors)  # photos that only the other has: as its widest kind
-    return max(gates.precision_budget(reference, each) for each in ([kind] if kind in known else known))
+    known = ordinary(reference.floors)  # photos that only the other has: as its widest kind
+    return max(reference.precision_budget(each) for each in ([kind] if kind in known else known))
 
 
 def _opener(runtime: Runtime, each: Exported) -> Callable[[], AbstractContextManager[Session]]:

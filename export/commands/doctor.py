@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 
+from efficientvit.installation import install_command
 from export.targets.registry import TARGETS
 from runtimes.host.machine import Host, this_host, version
 from runtimes.registry import native_runtime, runtime_for
@@ -30,11 +31,11 @@ def examine() -> tuple[Host, tuple[Ability, ...]]:
 
 def _ability(name: str) -> Ability:
     target = TARGETS[name]
-    package = target.packages[0]
-    installed = importlib.util.find_spec(package) is not None
+    found = [package for package in target.packages if importlib.util.find_spec(package) is not None]
+    package, installed = (*found, *target.packages)[0], bool(found)
     runtime = runtime_for(target.format)
     reason = runtime.unavailable()
-    remedy = None if installed else f"pip install 'vit-export[{target.extra}]'"
+    remedy = None if installed else _install(package, target.extra)
     distribution = packages_distributions().get(package, [package])[0]
     return Ability(
         target=name,
@@ -45,3 +46,7 @@ def _ability(name: str) -> Ability:
         can_time=reason is None and runtime.evidence is Evidence.NATIVE,
         remedy=remedy or reason or native_runtime(target.format).unavailable(),
     )
+
+
+def _install(package: str, extra: str | None) -> str:
+    return f"pip install {package}" if extra is None else install_command(extra)

@@ -15,6 +15,7 @@ from runtimes.registry import runtime_for
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
+from validation.budgets import Budgets
 from validation.gates.result import GateResult
 from validation.gates.rewrite import rewrite_gates
 from validation.int8.ranges import with_calibration
@@ -62,7 +63,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
         )
     artifact = None if chosen == REWRITE else artifact_of(folder, manifest)
     step("weights, reference in float64, noise floors")
-    _, model = recompute(folder, manifest, weights, _quality_budget(folder))
+    _, model = recompute(folder, manifest, weights, _budgets(folder))
     step(f"looking into stage '{chosen}'")
     if artifact is None:
         gates: tuple[GateResult, ...] = rewrite_gates(model, image_input=image_input)
@@ -77,11 +78,11 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
 _FINE = "every rewrite is exact"
 
 
-def _quality_budget(folder: Path) -> float | None:
+def _budgets(folder: Path) -> Budgets:
     """What the export was asked to keep to."""
     evidence = folder / "evidence"
     held = (evidence / file.REFERENCE).exists()
-    return file.load(evidence).quality_budget if held else None
+    return Budgets(quality=file.load(evidence).quality_budget if held else None)
 
 
 def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
@@ -90,9 +91,8 @@ def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[Ga
     others = manifest["tensorrt"] is not None or artifact.precision.activations is Dtype.SYMMETRIC8
     ships = manifest["stages"][-1]["name"] in SHARED or not others
     ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
-    verdict = judge(
-        artifact, reference, runtime_for(artifact.format, ships=ships), ane_budget=ready["budget"] if ready else None
-    )
+    budgets = Budgets(readiness=ready["budget"] if ready else None)
+    verdict = judge(artifact, reference, runtime_for(artifact.format, ships=ships), budgets)
     if verdict.report is None:
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=getattr(verdict, "reason", None))
     return verdict.report.gates

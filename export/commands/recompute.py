@@ -7,6 +7,7 @@ from efficientvit.errors import ArtifactChanged, BadOption
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.folder.exported import BadFolder
+from validation.budgets import Budgets
 from validation.inputs import golden_file
 from validation.inputs.golden_set import GoldenSet, Kind, merge
 from validation.inputs.synthetic import synthetic
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def recompute(
-    folder: Path, manifest: dict[str, Any], option: str | None, quality_budget: float | None = None
+    folder: Path, manifest: dict[str, Any], option: str | None, budgets: Budgets | None = None
 ) -> "tuple[Weights, ReferenceModel]":
     """The weights that `--weights OPTION` names, or those that the manifest does, and their reference.
 
@@ -36,7 +37,7 @@ def recompute(
         golden = _golden(folder, Preprocessing.from_json(manifest["preprocessing"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _incomplete(folder, error) from error
-    return weights, ReferenceModel(weights.model, golden, quality_budget)
+    return weights, ReferenceModel(weights.model, golden, budgets)
 
 
 def weights_of(folder: Path, manifest: dict[str, Any], option: str | None) -> Weights:

@@ -1,7 +1,7 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import ArtifactChanged
@@ -16,10 +16,11 @@ from runtimes.interface import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence
 from validation.accuracy.top1 import AccuracyTest
+from validation.budgets import Budgets
 from validation.int8.ranges import is_calibrated
 from validation.judge import judge
 from validation.metrics import relative_error
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Built, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
 
@@ -69,7 +70,7 @@ class Verification:
 def verify(
     folder: Path,
     weights: str | None = None,
-    quality_budget: float | None = None,
+    budgets: Budgets | None = None,
     step: Step = lambda _: None,
     *,
     asked: Evaluation | None = None,
@@ -80,8 +81,8 @@ def verify(
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
-    `quality_budget`: what compressed weights may cost, where that was another than the default. `asked`: labeled
-    images, on which the weights answer too, named by `weights` or by the manifest; `labels` as `--labels` has them.
+    `budgets`: in the place of those that the manifest records. `asked`: labeled images, which the weights answer too,
+    named by `weights` or by the manifest; `labels` as `--labels` has them.
 
     Raises:
         BadFolder: no manifest, or not one of ours.
@@ -100,30 +101,31 @@ def verify(
     reference = exported.reference
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
-        loaded, reference, check = _recomputed(exported, weights, quality_budget)
+        loaded, reference, check = _recomputed(exported, weights, budgets)
         failures = check.failures
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
     runtime = runtime_for(artifact.format)
     labeled = None
     if asked is not None and runtime.unavailable() is None:
-        labeled = _labeled(exported, weights, asked, labels, skip_bad=skip_bad, step=step)
+        accuracy = exported.budgets if budgets is None or budgets.accuracy is None else budgets
+        labeled = _labeled(exported, weights, asked, labels, accuracy, skip_bad=skip_bad, step=step)
     step(f"judging {artifact.path.name}")
-    verdict = judge(artifact, reference, runtime, defaults=True, ane_budget=exported.ane_budget, labeled=labeled)
+    verdict = judge(artifact, reference, runtime, exported.budgets, defaults=True, labeled=labeled)
     verdict = unless_vacuous(verdict, failures)
     measured = verdict.report is not None and verdict.report.accuracy is not None
     skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labeled images (--eval DIR)",)
     return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)
 
 
-def _recomputed(exported: Exported, weights: str, quality_budget: float | None) -> tuple[Weights, Reference, SelfCheck]:
+def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tuple[Weights, Reference, SelfCheck]:
     """The reference that these weights give.
 
     Raises:
         ArtifactChanged: the weights are not the manifest's, or the reference in the folder is not theirs.
     """
     artifact, recorded = exported.artifact, exported.reference
-    loaded, model = recompute(exported.folder, exported.manifest, weights, quality_budget)
+    loaded, model = recompute(exported.folder, exported.manifest, weights, budgets)
     said = dict(artifact.interface.metadata).get(f"{METADATA_PREFIX}weights-sha256", loaded.sha256)
     if said != loaded.sha256:
         raise ArtifactChanged(
@@ -152,7 +154,14 @@ def _recomputed(exported: Exported, weights: str, quality_budget: float | None) 
 
 
 def _labeled(
-    exported: Exported, option: str | None, asked: Evaluation, labels: str | None, *, skip_bad: bool, step: Step
+    exported: Exported,
+    option: str | None,
+    asked: Evaluation,
+    labels: str | None,
+    budgets: Budgets,
+    *,
+    skip_bad: bool,
+    step: Step,
 ) -> AccuracyTest:
     """The labeled images, and the answers of the weights that the manifest is about.
 
@@ -161,12 +170,10 @@ def _labeled(
         ArtifactChanged: the weights are not the manifest's.
         BadLabeledSet: the folder cannot be used.
     """
-    if asked.budget is None and (recorded := exported.manifest.get("accuracy")) is not None:
-        asked = replace(asked, budget=float(recorded["budget_points"]))
     loaded = weights_of(exported.folder, exported.manifest, option)
     preprocessing = Preprocessing.from_json(exported.manifest["preprocessing"])
     names = labels if labels is not None else exported.artifact.interface.labels or None
-    return accuracy_test(asked, loaded, preprocessing, names, skip_bad=skip_bad, step=step)
+    return accuracy_test(asked, loaded, preprocessing, names, budgets, skip_bad=skip_bad, step=step)
 
 
 def _require_settings(exported: Exported) -> None:

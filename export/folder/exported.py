@@ -9,11 +9,13 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.images.labels import read_labels
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
-from runtimes.artifact import Artifact, Format, Interface, digest
+from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
 from runtimes.precision import Precision
+from runtimes.registry import known_format
+from validation.budgets import Budgets
 from validation.reference import file as reference_file
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 
 class BadFolder(BadInput):
@@ -28,7 +30,7 @@ class Exported:
     manifest: dict[str, Any]
     artifact: Artifact
     reference: Reference
-    ane_budget: float | None
+    budgets: Budgets
 
 
 def open_exported(folder: Path) -> Exported:
@@ -48,7 +50,10 @@ def open_exported(folder: Path) -> Exported:
             (str(entry["path"]), entry["sha256"]) for entry in (manifest["reference"], manifest["settings"]["shipped"])
         ]
         ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
-        ane_budget = ready["budget"] if ready else None
+        accuracy = manifest.get("accuracy")
+        budgets = Budgets(
+            accuracy=accuracy["budget_points"] if accuracy else None, readiness=ready["budget"] if ready else None
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
     artifact.require_unchanged()
@@ -61,7 +66,7 @@ def open_exported(folder: Path) -> Exported:
     for path, sha256 in beside:
         if (found := digest(inside(folder, path))) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
-    return Exported(folder, manifest, artifact, reference, ane_budget)
+    return Exported(folder, manifest, artifact, reference, budgets)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def _last(folder: Path, manifest: dict[str, Any], path: str) -> Artifact:
     stage, model = manifest["stages"][-1], manifest["model"]
     return Artifact(
         path=inside(folder, path),
-        format=Format(stage["artifact"]["format"]),
+        format=known_format(stage["artifact"]["format"]),
         precision=Precision.from_json(manifest["precision"]),
         model=model_spec(model["name"], model["image_size"], model["classes"]),
         batch=None if model["batch"] == "dynamic" else int(model["batch"]),

@@ -6,7 +6,8 @@ from typing import Any
 from runtimes.interface import Port
 from runtimes.runtime import Attestation
 from validation.blame.ranking import Blame, LayerError
-from validation.gates.result import Gate, GateResult, KindError
+from validation.gates import table
+from validation.gates.result import GateResult, KindError
 
 _LAYOUTS = {2: "NC", 4: "NCHW"}
 
@@ -48,7 +49,7 @@ def layer_record(layer: LayerError) -> dict[str, Any]:
 def gates_record(results: tuple[GateResult, ...]) -> dict[str, Any]:
     """Every gate by name; None of those that were not tried."""
     by_name = {result.gate: gate_record(result) for result in results}
-    return {str(gate): by_name.get(gate) for gate in Gate}
+    return {name: by_name.get(name) for name in table.names()}
 
 
 def gate_record(result: GateResult) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.digests import digest_of, file_digest
 from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
-from export.cache.store import Cache, key_of
+from export.cache.fingerprint import key_of
+from export.cache.store import Cache
 from export.folder import atomic as folder
 from export.folder.layout import DEVICE_REPORTS, MANIFEST
 from export.request.request import Request

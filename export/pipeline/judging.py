@@ -15,9 +15,8 @@ from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.target import Job, Stage
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
-from runtimes.operators import count_operators
 from runtimes.precision import Precision
-from runtimes.registry import native_runtime, runtime_for
+from runtimes.registry import count_operators, native_runtime, runtime_for
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
@@ -103,14 +102,15 @@ class Judging:
                     return built(artifact, before)
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
-        ane_budget = job.options.readiness_budget if last else None
+        asked = self.model.reference.budgets
+        budgets = replace(asked, readiness=job.options.readiness_budget if last else None)
         runtime = runtime_for(artifact.format, ships=stage.shared or job.target.format == artifact.format)
         reference = self.model.reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.
         ships = last or (artifact.format == Format.NETWORK and native_runtime(Format.ENGINE).unavailable() is not None)
         labeled = self.model.labeled if ships else None
         defaults = last and self.defaults
-        return judge(artifact, reference, runtime, defaults=defaults, ane_budget=ane_budget, labeled=labeled)
+        return judge(artifact, reference, runtime, budgets, defaults=defaults, labeled=labeled)
 
     def _blame(self, outcome: Outcome) -> None:
         """Find the layer of the rejected stage that is at fault."""

@@ -19,7 +19,8 @@ from validation.int8.ranges import with_calibration
 if TYPE_CHECKING:
     from validation.accuracy.top1 import AccuracyTest
     from validation.inputs.golden_set import GoldenSet
-    from validation.reference.model import Reference, ReferenceModel
+    from validation.reference.model import ReferenceModel
+    from validation.reference.reference import Reference
     from validation.self_check import SelfCheck
 
 
@@ -69,11 +70,12 @@ def load(
             weights,
             preprocessing,
             request.labels,
+            request.budgets,
             skip_bad=request.skip_bad_photos,
             step=progress.step,
         )
     images = golden or golden_images(request.golden, preprocessing, skip_bad=request.skip_bad_photos)
-    return Loaded(weights, ReferenceModel(weights.model, images, request.quality_budget), labeled)
+    return Loaded(weights, ReferenceModel(weights.model, images, request.budgets), labeled)
 
 
 def measure(loaded: Loaded, jobs: Sequence[Job]) -> Prepared:

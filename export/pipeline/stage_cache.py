@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.weights.source import state_digest
-from export.cache.store import Cache, key_of
+from export.cache.fingerprint import key_of
+from export.cache.store import Cache
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
-from runtimes.artifact import Artifact, Format, Interface
+from runtimes.artifact import Artifact, Interface
 from runtimes.precision import Precision
+from runtimes.registry import known_format
 
 if TYPE_CHECKING:
     from export.cache.store import Entry
@@ -114,7 +116,7 @@ def _artifact(entry: "Entry", path: Path, shop: Workshop, source: Artifact | Non
     image_input, labels, metadata = record["interface"]
     return Artifact(
         path=path,
-        format=Format(record["format"]),
+        format=known_format(record["format"]),
         precision=Precision.from_json(record["precision"]),
         model=shop.deploy.spec,
         batch=record["batch"],

@@ -14,10 +14,10 @@ from export.report import plots
 from export.report.templates import template
 from runtimes.artifact import Format
 from validation.blame.ranking import LayerError
-from validation.gates import result as gates
 from validation.inputs.golden_set import Kind
 from validation.metrics import most_explained
-from validation.reference.model import Reference
+from validation.reference.floors import ordinary
+from validation.reference.reference import Reference
 
 REPORT = "report.html"
 _PHOTOS, _WORST_LAYERS = 12, 12
@@ -129,11 +129,11 @@ def _margins(evidence: Evidence) -> _Margins | None:
     rows: list[_Margin] = []
     names = evidence.labels or class_names(reference.logits.shape[1])
     for row, kind in enumerate(reference.golden.kinds):
-        if kind not in gates.ordinary(reference.floors) or not reference.judged[row]:
+        if kind not in ordinary(reference.floors) or not reference.judged[row]:
             continue
         right = reference.logits[row]
         first, second = np.argsort(-right)[:2]
-        budget = reference.quality_budget or gates.precision_budget(reference, kind)
+        budget = reference.allowed(kind)
         most = most_explained(right[None], np.array([budget]))[0]
         given = int(np.nanargmax(logits[row])) if np.isfinite(logits[row]).any() else int(second)
         ratio = float((right[first] - right[second]) / most)

@@ -9,6 +9,7 @@ from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.labels import find_labels
 from efficientvit.images.preprocessing import Preprocessing
 from export.step import Step
+from validation.budgets import Budgets
 
 if TYPE_CHECKING:
     from efficientvit.weights.source import Weights
@@ -17,24 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was asked for: a folder with a sub-folder for each class, and the percentage points that may be lost.
+    """What was asked for: a folder with a sub-folder for each class.
 
     Raises:
-        BadOption: the budget is none.
-        BadLabeledSet: the folder is none.
+        BadLabeledSet: there is no such folder.
     """
 
     folder: Path
-    budget: float | None = None
 
     def __post_init__(self) -> None:
-        if self.budget is not None and not 0 <= self.budget <= 100:
-            raise BadOption(
-                "--accuracy-budget is in percentage points",
-                expected="0 to 100",
-                got=str(self.budget),
-                next_step="leave it out for half a point",
-            )
         if not self.folder.is_dir():
             raise BadLabeledSet(
                 f"--eval names no folder: {self.folder}",
@@ -43,16 +35,16 @@ class Evaluation:
             )
 
 
-def evaluation(folder: Path | None, budget: float | None, **beside: object) -> Evaluation | None:
-    """What the options ask for; None where they ask for nothing. `beside`: options that say nothing without images.
+def evaluation(folder: Path | None, budgets: Budgets, **beside: object) -> Evaluation | None:
+    """What the options ask for; None where they ask for nothing. `beside`: options that need labeled images.
 
     Raises:
-        BadOption: a budget without images, or one that is none.
-        BadLabeledSet: the folder is none.
+        BadOption: a budget without images.
+        BadLabeledSet: there is no such folder.
     """
     if folder is not None:
-        return Evaluation(folder, budget)
-    for name, given in {"accuracy_budget": budget, **beside}.items():
+        return Evaluation(folder)
+    for name, given in {"accuracy_budget": budgets.accuracy, **beside}.items():
         if given is not None and given is not False:
             option = f"--{name.replace('_', '-')}"
             raise BadOption(
@@ -69,6 +61,7 @@ def accuracy_test(
     weights: "Weights",
     preprocessing: Preprocessing,
     labels: tuple[str, ...] | str | None,
+    budgets: Budgets,
     *,
     skip_bad: bool,
     step: Step,
@@ -87,7 +80,7 @@ def accuracy_test(
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes)
     images = labeled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
-    test = AccuracyTest(images, copy.deepcopy(weights.model).double(), asked.budget, step)
+    test = AccuracyTest(images, copy.deepcopy(weights.model).double(), budgets, step)
     if weights.trained and test.guessed:
         raise BadLabeledSet(
             f"on {asked.folder} the model itself is right no more often than by guessing",

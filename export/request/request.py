@@ -17,6 +17,7 @@ from export.targets.registry import TARGETS, find_target
 from export.targets.target import Job, Target
 from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
+from validation.budgets import Budgets
 
 _LARGEST_BATCH = 1024
 DYNAMIC = "dynamic"
@@ -46,7 +47,7 @@ class Request:
     release: bool = False
     options: Mapping[str, TargetOptions] = field(default_factory=dict)
     calibrate: str | None = None
-    quality_budget: float | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     kit: bool = True
     report: bool = True
     defaults: bool = True
@@ -64,6 +65,7 @@ class Request:
 
         Raises:
             BadInput: an unknown model or target, or options that do not go together.
+            Unavailable: what makes a target is not installed.
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
@@ -95,6 +97,8 @@ class Request:
             for precision in self._precisions(target)
         )
         self._require_used(jobs, targets)
+        for target in targets:
+            target.require_installed()
         return jobs
 
     @property
@@ -127,16 +131,7 @@ class Request:
                     got="no such artifact",
                     next_step=f"add -t onnx -p int8, or leave {option} out",
                 )
-        if self.quality_budget is None:
-            return
-        if not 0 < self.quality_budget < float("inf"):
-            raise BadOption(
-                "--quality-budget is a relative error",
-                expected="above 0",
-                got=str(self.quality_budget),
-                next_step="leave it out for a third of what an answer costs that ignores the image",
-            )
-        if not any(job.plan[-1][1].weights.compressed for job in jobs):
+        if self.budgets.quality is not None and not any(job.plan[-1][1].weights.compressed for job in jobs):
             raise BadOption(
                 "--quality-budget is for compressed weights",
                 expected="--weights-bits, or -p int8",

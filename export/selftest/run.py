@@ -33,13 +33,15 @@ from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.rewrite import blame_rewrite
-from validation.gates import result as gates
-from validation.gates.result import Gate
+from validation.gates.gate import Where
 from validation.gates.rewrite import EXACT, rewrite_gates
+from validation.gates.table import names
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference.model import Reference, ReferenceModel
+from validation.reference.floors import ordinary
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import Reference
 from validation.self_check import criteria_of, self_check
 from validation.verdict import NotRun, VerifiedArtifact
 
@@ -47,7 +49,7 @@ NO_PLACE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
 """What a plant raises where the model has no place for it, such as windows that are not padded."""
 
 _COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
-_WITH_LAYERS = {Gate.CONSTANTS, Gate.STRUCTURE, Gate.PRECISION, Gate.OVERFLOW, Gate.QUALITY}
+_WITH_LAYERS = frozenset(names(lambda gate: gate.blame in (Where.LAYERS, Where.LAYERS_AS_SHIPPED)))
 
 
 def selftest(
@@ -191,7 +193,7 @@ class _Planter:
         preprocessing = self._reference.golden.preprocessing
         photo = inputs.photo(preprocessing.image_size, self._seed)
         reference = self._reference.at(artifact.precision)
-        budget = max(gates.precision_budget(reference, kind) for kind in gates.ordinary(reference.floors))
+        budget = max(reference.precision_budget(kind) for kind in ordinary(reference.floors))
         with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
             good = inputs.right(photo, preprocessing)[None]
             exact = self._reference.exact(torch.tensor(good).double()).numpy()
@@ -212,13 +214,13 @@ class _Planter:
         members = reference.golden.members
         if reference.image_input:
             return [member.data[None] for member in members if member.has_pixels][:2]
-        kinds = (*gates.ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
+        kinds = (*ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
         rows = [row for row, member in enumerate(members) if member.kind in kinds]
         return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
 
     def _budget(self, artifact: Artifact) -> float:
         reference = self._at(artifact)
-        return max(gates.structure_budget(reference, kind) for kind in gates.ordinary(reference.structure_floors))
+        return max(reference.structure_budget(kind) for kind in ordinary(reference.structure_floors))
 
 
 def _structure_error(model: ReferenceModel) -> float:

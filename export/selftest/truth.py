@@ -8,8 +8,8 @@ import numpy as np
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
-from runtimes.constants import read_constants
-from runtimes.layers import Layer, Layers, Values, open_layers
+from runtimes.reader import Layer, Layers, Values
+from runtimes.registry import open_layers, read_constants
 from runtimes.runtime import Images, Mode
 from validation.blame.ranking import Blame
 from validation.metrics import relative_error

@@ -8,6 +8,7 @@ from export.targets.int8_options import Int8Options
 from export.targets.options import TargetOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
+from runtimes.host.packages import missing
 from runtimes.precision import Precision
 
 API = 1
@@ -101,6 +102,16 @@ class Target:
     section: Callable[[], Section] | None = None
     evidence: tuple[str, ...] = ()
     api: int = API
+
+    def require_installed(self) -> None:
+        """Find out before any work that what makes the artifact is not there.
+
+        Raises:
+            Unavailable: none of the packages is installed.
+        """
+        absent = [missing(package, self.extra, f"making {self.title}") for package in self.packages]
+        if absent and absent[0] is not None and all(absent):
+            raise absent[0]
 
     @property
     def default_precision(self) -> str:

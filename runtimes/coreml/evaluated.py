@@ -13,7 +13,8 @@ import numpy as np
 
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
-from runtimes.coreml.mlpackage import Program, load_program
+from runtimes.coreml.mlpackage import load_program
+from runtimes.evaluator.program import Program
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads
@@ -52,13 +53,14 @@ class MilEvaluator:
 def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     import torch
 
+    from runtimes.coreml.operators import MIL
     from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 
     program = load_program(artifact.path)
     arithmetic = Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED
     (image,) = program.inputs
     network = behind_preprocessing(program, image) if artifact.interface.image_input else image
-    evaluator = Evaluator(program, arithmetic, (OUTPUT,))
+    evaluator = Evaluator(program, arithmetic, MIL, (OUTPUT,))
     peaks: dict[str, float] = {}
 
     def run(feeds: Mapping[str, Any]) -> Array:
@@ -74,7 +76,7 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
         return {network: torch.tensor(images)}
 
     def classify(images: Images) -> Answer:
-        answer = Evaluator(program, arithmetic, (LABEL, PROBABILITIES))(feed(images))
+        answer = Evaluator(program, arithmetic, MIL, (LABEL, PROBABILITIES))(feed(images))
         return answer[LABEL], answer[PROBABILITIES]
 
     attestation = Attestation(

@@ -8,8 +8,7 @@ Nothing is taken on trust: an operation's outputs are declared in the file, and 
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from numpy.typing import NDArray
 from efficientvit.errors import BrokenArtifact, MissingExtra
 from runtimes.coreml.constexpr import decode
 from runtimes.coreml.weight_file import WeightFile, unpack
-
-Value = NDArray[Any] | str | bool | int | float | list[str]
-"""A constant: a tensor keeps its stored dtype; scalars of integers, truth values and text are Python's own."""
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 
 _MODEL_PATH = "@model_path/"
 _DTYPES = {
@@ -51,74 +48,6 @@ _STORED = {"float16": "fp16", "float32": "fp32"}
 _UNPACKED = defaultdict(tuple[str, ...], {"uint8": ("uint1", "uint2", "uint3", "uint4", "uint6"), "int8": ("int4",)})
 
 _IMMEDIATE = {"floats": np.float32, "ints": np.int32, "bools": np.bool_, "longInts": np.int64, "doubles": np.float64}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """What the file declares of a tensor. `dtype` is MIL's name: fp16, fp32, int32, bool, string, uint4, ...
-
-    A dimension of -1 may have any size.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    def fits(self, shape: Sequence[int]) -> bool:
-        """A tensor of this shape is what was declared."""
-        return len(shape) == len(self.shape) and all(
-            want in (-1, size) for want, size in zip(self.shape, shape, strict=True)
-        )
-
-    def __str__(self) -> str:
-        return f"{self.dtype} ({', '.join(map(str, self.shape))})"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation. An input is the name of a value, or a tuple of them where it takes several.
-
-    `outputs`: (name, type); the type is None where it is no tensor (a classifier's dictionary).
-    """
-
-    kind: str
-    inputs: Mapping[str, str | tuple[str, ...]]
-    outputs: tuple[tuple[str, TensorType | None], ...]
-
-    @property
-    def name(self) -> str:
-        """The first output's."""
-        return self.outputs[0][0]
-
-    def names(self) -> tuple[str, ...]:
-        """Every value that it reads."""
-        return tuple(n for given in self.inputs.values() for n in ([given] if isinstance(given, str) else given))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Constant:
-    """A constant by its name in the file. `stored`: how it lies there, `const` or a `constexpr_*` that was decoded."""
-
-    value: Value
-    type: TensorType
-    stored: str = "const"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Program:
-    """The main function. `constants` are decoded; `operations` are all the others, in the file's order."""
-
-    opset: str
-    inputs: Mapping[str, TensorType]
-    outputs: tuple[str, ...]
-    operations: tuple[Operation, ...]
-    constants: Mapping[str, Constant]
-
-    def types(self) -> dict[str, TensorType]:
-        """Declared type of every tensor that is not a constant."""
-        declared = dict(self.inputs)
-        for operation in self.operations:
-            declared.update({name: kind for name, kind in operation.outputs if kind is not None})
-        return declared
 
 
 def root_model(package: Path) -> Path:

@@ -12,11 +12,12 @@ from typing import cast
 import numpy as np
 
 from runtimes.artifact import Artifact
-from runtimes.coreml.mlpackage import Operation, Program, TensorType, load_program
-from runtimes.operators import COREML_KINDS, EDGES
+from runtimes.coreml.mlpackage import load_program
+from runtimes.coreml.reader import EDGES, KINDS
+from runtimes.evaluator.program import Operation, Program, TensorType
 
 _LARGEST_RANK, _LARGEST_DIMENSION, _LARGEST_KERNEL = 4, 16384, 13
-_KINDS = COREML_KINDS - EDGES | {
+_SUPPORTED = KINDS - EDGES | {
     "clip",
     "expand_dims",
     "layer_norm",
@@ -79,7 +80,7 @@ def _violations(
     operation: Operation, program: Program, types: dict[str, TensorType], *, computes: bool
 ) -> Iterator[str]:
     """The edges of a program (scaling of the image, casts, labels) do no work and may be in float32."""
-    if operation.kind not in _KINDS and operation.kind not in EDGES:
+    if operation.kind not in _SUPPORTED and operation.kind not in EDGES:
         yield "no kind that it is known to run"
     tensors = [types[name] for name in (*operation.names(), *dict(operation.outputs)) if name in types]
     for tensor in dict.fromkeys(tensors):

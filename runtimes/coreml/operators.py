@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.evaluator.evaluator import BadOperand, Language
+
 Ints = Sequence[int]
-
-
-class BadOperand(ValueError):
-    """An input has a value that is not known here."""
 
 
 def _conv(  # noqa: PLR0917 - MIL's operands, called by name
@@ -234,3 +232,6 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "upsample_bilinear": _upsample_bilinear,
 }
 """By MIL's name. `split` and `classify` have several outputs, the others one."""
+
+MIL = Language(OPERATORS, "f")
+"""Integers are Python values here: axes, shapes and sizes."""

@@ -1,4 +1,4 @@
-"""Evaluates a MIL program in torch, in an arithmetic of the caller's choice, and holds the file to what it declares."""
+"""Evaluates a program in PyTorch, in the arithmetic asked for, and checks it against the types that it declares."""
 
 import inspect
 import math
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.coreml.mlpackage import Operation, Program, TensorType
-from runtimes.coreml.operators import OPERATORS, BadOperand
+from runtimes.evaluator.program import FLOATS, Operation, Program, TensorType
 
-_FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _INTEGERS = {"int8": torch.int8, "int32": torch.int32, "int64": torch.int64, "bool": torch.bool}
 
@@ -45,7 +43,9 @@ class Language:
     tensors: str
 
 
-MIL = Language(OPERATORS, "f")
+class BadOperand(ValueError):
+    """An operator's input has a value that is not supported."""
+
 
 Exchange = Callable[[str, Tensor], Tensor]
 """Is shown every tensor that was computed, by name, and gives the one to go on with."""
@@ -68,8 +68,8 @@ class Evaluator:
     Args:
         program: as read from the file.
         arithmetic: see `Arithmetic`.
+        language: the operators that the program consists of.
         outputs: the values wanted; None for the program's own outputs.
-        language: what the program is written in.
 
     Raises:
         BrokenArtifact: an operation, an input of one, or a type that is not known here.
@@ -79,8 +79,8 @@ class Evaluator:
         self,
         program: Program,
         arithmetic: Arithmetic,
+        language: Language,
         outputs: tuple[str, ...] | None = None,
-        language: Language = MIL,
     ) -> None:
         self._language = language
         self._program = program
@@ -227,7 +227,7 @@ class Evaluator:
             if declared is None or declared.dtype == "string":
                 return value
         elif declared is not None and declared.fits(value.shape):
-            if declared.dtype in _FLOATS and value.is_floating_point():
+            if declared.dtype in FLOATS and value.is_floating_point():
                 return self._rounded(value, declared)
             if _INTEGERS.get(declared.dtype) is value.dtype:
                 return value

@@ -1,7 +1,9 @@
-"""Opens ONNX files; what cannot be parsed is a broken artifact, not a crash. And clears them of what nothing reads."""
+"""ONNX files: opened, cleared of unread nodes, and put into float32 arithmetic."""
 
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from efficientvit.errors import BrokenArtifact
 
@@ -10,7 +12,7 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
     """The onnx.ModelProto at `path`; without `weights` those that lie in files beside it are not read.
 
     Raises:
-        BrokenArtifact: it is no ONNX file, it is cut off, or a file that it refers to is missing.
+        BrokenArtifact: it is not an ONNX file, it is truncated, or a file that it refers to is missing.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -27,7 +29,7 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
 
 
 def without_unread(model: Any) -> None:
-    """Take out of an onnx.ModelProto the nodes and constants that nothing reads."""
+    """Remove the nodes and constants of an onnx.ModelProto that nothing reads."""
     graph = model.graph
     used = {output.name for output in graph.output}
     kept = []
@@ -40,3 +42,33 @@ def without_unread(model: Any) -> None:
     held = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(held)
+
+
+def widened(model: Any) -> Any:
+    """Change an onnx.ModelProto in place: every float16 type becomes float32, values stay. Returns it.
+
+    So what the file says is separated from the precision of its arithmetic: ONNX Runtime's CPU kernels round around
+    float16 operators, and running the file as it is cannot show one without the other.
+    """
+    import onnx
+
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+
+    def wide(tensor: Any) -> None:
+        if tensor.data_type == half:
+            value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+
+    graph = model.graph
+    for tensor in graph.initializer:
+        wide(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                wide(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
+                attribute.i = single
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type = single
+    return model

@@ -15,9 +15,8 @@ from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
-from runtimes.onnx.graph import load_onnx
+from runtimes.onnx.graph import load_onnx, widened
 from runtimes.onnx.qdq import is_quantized, without_quantizers
-from runtimes.onnx.widen import widened
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession, refused_by

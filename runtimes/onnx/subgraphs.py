@@ -13,7 +13,7 @@ from runtimes.onnx.runtime import shipped_session
 _FED = ".fed"
 
 
-class OnnxApart:
+class OnnxSubgraphs:
     """The stretches of a Q/DQ file, with the optimizations and kernels that the file ships with.
 
     Args:
@@ -22,7 +22,7 @@ class OnnxApart:
     """
 
     def __init__(self, model: Any, threads: int = 1) -> None:
-        self.integers = _take_apart(model)
+        self.integers = _split(model)
         self._session = shipped_session(model.SerializeToString(), threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = {port.name: port.name.removesuffix(_FED) for port in self._session.get_inputs()}
@@ -33,7 +33,7 @@ class OnnxApart:
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
 
-def _take_apart(model: Any) -> tuple[str, ...]:
+def _split(model: Any) -> tuple[str, ...]:
     """Integer tensors become outputs, and whoever reads them reads an input. Their names."""
     import onnx
 

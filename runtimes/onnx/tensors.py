@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from runtimes.onnx.graph import load_onnx
+from runtimes.reader import Values, extremes
 from runtimes.runtime import Array
-from runtimes.tensors import Tensors, extremes
 
 
 class OnnxTensors:
@@ -35,7 +35,7 @@ class OnnxTensors:
         )
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, images: Array) -> Tensors:
+    def __call__(self, images: Array) -> Values:
         """(B, 3, S, S) -> every tensor that a node gives, by name."""
         return dict(zip(self.names, self._session.run(self.names, {self._input: images}), strict=True))
 

@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from runtimes.openvino.runtime import import_openvino
 
 FAKE = "FakeQuantize"
-RANGE = "_range"
-"""What the four limits of a quantizer are called, behind its tensor's name."""
-
 _BACK = "_DequantizeLinear"
 _WITHOUT_BIAS = "/WithoutBiases"
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")

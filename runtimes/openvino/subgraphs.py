@@ -26,7 +26,7 @@ _SCALED = "/DequantizationMultiply"
 """OpenVINO calls a product so whose scale was moved behind it."""
 
 
-class OpenVinoApart:
+class OpenVinoSubgraphs:
     """The stretches of an int8 IR, in the kernels that it ships with.
 
     Args:
@@ -46,7 +46,7 @@ class OpenVinoApart:
         products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
         self._image = model.inputs[0].get_any_name()
         self._result = model.outputs[0].get_any_name()
-        self._offsets = _take_apart(model, _inside(whole, model), before)
+        self._offsets = _split(model, _inside(whole, model), before)
         self.tensors = tuple(self._offsets)
         self._compiled = compiled_as_shipped(model, threads)
         after = _kernels(self._compiled)
@@ -93,7 +93,7 @@ def _plain(name: str) -> str:
     return name.removesuffix(_SCALED)
 
 
-def _take_apart(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) -> dict[str, int]:
+def _split(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) -> dict[str, int]:
     """Integer tensors become outputs, and whoever reads them reads an input.
 
     By name, in the outputs' order, how much is added to each to store it.

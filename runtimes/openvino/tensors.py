@@ -8,9 +8,9 @@ import numpy as np
 
 from runtimes.openvino.fake_quantize import fakes, quantizer_of, show, spelled_out, without_quantizers
 from runtimes.openvino.runtime import compiled_as_shipped, import_openvino
+from runtimes.reader import Values
 from runtimes.runtime import Array
 from runtimes.session import refused_by
-from runtimes.tensors import Tensors
 
 
 class _Rewritten:
@@ -42,7 +42,7 @@ class OpenVinoTensors:
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._model = _Rewritten(path, spelled_out, threads)
 
-    def __call__(self, images: Array) -> Tensors:
+    def __call__(self, images: Array) -> Values:
         """(B, 3, S, S) -> every quantized tensor's integers and the result, by name."""
         result, shown = self._model(images)
         pairs = zip(self._model.quantizers, shown, strict=True)
@@ -61,7 +61,7 @@ class BareOpenVino:
         self._model = _Rewritten(path, without_quantizers, threads)
         self.quantizers = self._model.quantizers
 
-    def __call__(self, images: Array) -> Tensors:
+    def __call__(self, images: Array) -> Values:
         """(B, 3, S, S) -> what each quantizer would round, by the name of its tensor."""
         _, shown = self._model(images)
         return {each.tensor: value for each, value in zip(self.quantizers, shown, strict=True)}

@@ -1,1 +1,1 @@
-"""PyTorch as a runtime: a module in memory, a saved program."""
+"""PyTorch as a runtime for saved programs."""

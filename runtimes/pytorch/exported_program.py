@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from runtimes.artifact import Artifact
+from runtimes.host.machine import this_host, version
 from runtimes.host.threads import torch_threads
-from runtimes.pytorch.module import attest
+from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
 from runtimes.session import OpenSession, refused_by
+
+# What PyTorch calls arithmetic that keeps all of float32's bits; anything else allows tf32 or bfloat16.
+_EXACT = ("none", "ieee")
 
 _COMPILED: Mapping[str, Any] = {"freezing": True, "cpp_wrapper": True}
 """Weights are constants, as every other runtime here takes them: inductor lays them out for its convolutions. What
@@ -114,3 +118,29 @@ def _errors() -> tuple[type[Exception], ...]:
     import zipfile
 
     return (RuntimeError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+def attest() -> Attestation:
+    """How PyTorch computes in this process now."""
+    import torch
+
+    mkldnn: Any = torch.backends.mkldnn  # its stub leaves out half of it
+    precisions = {
+        "backends.mkldnn.fp32_precision": mkldnn.fp32_precision,
+        "backends.mkldnn.conv.fp32_precision": mkldnn.conv.fp32_precision,
+        "backends.mkldnn.matmul.fp32_precision": mkldnn.matmul.fp32_precision,
+    }
+    return Attestation(
+        runtime="torch",
+        version=version("torch"),
+        precision=Dtype.FP32 if all(value in _EXACT for value in precisions.values()) else Dtype.BF16,
+        threads=torch.get_num_threads(),
+        isa=this_host().isa,
+        settings={
+            "backends.cpu.get_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "backends.mkldnn.is_available": str(mkldnn.is_available()),
+            "backends.mkldnn.enabled": str(mkldnn.enabled),
+            "get_float32_matmul_precision": torch.get_float32_matmul_precision(),
+            **precisions,
+        },
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtimes.artifact import Artifact, Format
-from runtimes.coreml.mlpackage import Operation, Program
+from runtimes.evaluator.program import Operation, Program
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads

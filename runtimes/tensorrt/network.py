@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType, Value
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 from runtimes.tensorrt.api import block_shape, require, sized
 
 _DTYPES = {

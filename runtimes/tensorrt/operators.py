@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.coreml.operators import BadOperand
-from runtimes.evaluator.evaluator import Language
+from runtimes.evaluator.evaluator import BadOperand, Language
 
 Ints = Sequence[int] | Tensor
 

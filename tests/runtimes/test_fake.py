@@ -7,7 +7,9 @@ import pytest
 from efficientvit.errors import BadInput, StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import (
+from runtimes.precision import Dtype, Precision
+from runtimes.runtime import Array, Evidence, Mode, Runtime
+from tests.runtimes.fake import (
     FakeRuntime,
     Script,
     constant,
@@ -19,8 +21,6 @@ from runtimes.fake import (
     shifted,
     slow,
 )
-from runtimes.precision import Dtype, Precision
-from runtimes.runtime import Array, Evidence, Mode, Runtime
 
 
 def healthy(images: Array) -> Array:

@@ -9,7 +9,8 @@ import pytest
 from efficientvit.errors import StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format
-from runtimes.interface import Port, intended_ports, read_ports
+from runtimes.interface import Port, intended_ports
+from runtimes.registry import read_ports
 
 
 def test_what_is_intended(spec: ModelSpec) -> None:

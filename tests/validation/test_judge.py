@@ -9,17 +9,18 @@ import pytest
 from efficientvit.errors import ArtifactChanged, StageFailed
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
 from runtimes.interface import Port, intended_ports
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Runtime
-from validation import judge as judging
-from validation.gates.constants import Constant
-from validation.gates.result import Gate, GateResult
+from tests.runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
+from validation import trial
+from validation.gates import constants as constants_gate
+from validation.gates.result import GateResult
 from validation.golden_run import run_golden
 from validation.inputs.golden_set import Kind
 from validation.judge import in_another_arithmetic, judge
-from validation.reference.model import ReferenceModel, deploy_constants
+from validation.reference.constants import Constant, deploy_constants
+from validation.reference.model import ReferenceModel
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact
 
 
@@ -28,8 +29,8 @@ def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what is in it is told by the script")
     constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
-    monkeypatch.setattr(judging, "read_constants", lambda _: iter(constants))
-    monkeypatch.setattr(judging, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
+    monkeypatch.setattr(constants_gate, "read_constants", lambda _: iter(constants))
+    monkeypatch.setattr(trial, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
     return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
 
 
@@ -94,7 +95,7 @@ def test_settings_that_ship_decide(dynamic: Artifact, model_reference: Reference
     runtime = FakeRuntime({Mode.ORACLE: healthy, Mode.SHIPPED: coarse, Mode.DEFAULTS: healthy})
     verdict = _judged(dynamic, model_reference, runtime)
     assert isinstance(verdict, Rejected)
-    assert [gate.gate for gate in verdict.report.gates if not gate.passed] == [Gate.PRECISION]
+    assert [gate.gate for gate in verdict.report.gates if not gate.passed] == ["precision"]
 
 
 def test_a_runtime_that_is_not_here_is_no_verdict(dynamic: Artifact, model_reference: ReferenceModel) -> None:
@@ -114,11 +115,11 @@ def test_another_interface_is_rejected_without_a_run(
 ) -> None:
     inputs, _ = intended_ports(dynamic.model, None)
     fewer = (Port("logits", "float32", ("batch", 999)),)
-    monkeypatch.setattr(judging, "read_ports", lambda _: (inputs, fewer))
+    monkeypatch.setattr(trial, "read_ports", lambda _: (inputs, fewer))
     verdict = _judged(dynamic, model_reference, FakeRuntime(healthy))
     assert isinstance(verdict, Rejected)
     assert verdict.reason.startswith("interface gate: outputs 'logits' float32 (batch, 999) in place of")
-    assert [gate.gate for gate in verdict.report.gates] == [Gate.INTERFACE]
+    assert [gate.gate for gate in verdict.report.gates] == ["interface"]
 
 
 def test_a_row_too_few_is_a_failure(dynamic: Artifact, model_reference: ReferenceModel, healthy: Script) -> None:
@@ -169,7 +170,7 @@ def test_arithmetic_that_was_not_computed_in_was_not_seen(
     path.with_suffix(".bin").write_bytes(b"its weights")
     precision = Precision(execution=asked)
     artifact = Artifact.on_disk(path, Format.OPENVINO, model_spec("m0", 64, 10), made_by="trace", precision=precision)
-    gate = GateResult(Gate.CONSTANTS, worst, 0.0, None, None, "")
+    gate = GateResult("constants", worst, 0.0, "")
     attestation = Attestation("openvino", "0", computed, 1, "none")
     report = Report(artifact.sha256, Evidence.NATIVE, attestation, (gate,), (1,), None)
     found = in_another_arithmetic(artifact, report)

@@ -12,7 +12,8 @@ from efficientvit.model import CascadedGroupAttention, ConvNorm, EfficientViT, R
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Dtype, Precision
-from validation.gates.result import Outputs, precision_gate
+from validation.gates.precision import precision_gate
+from validation.golden_run import Outputs
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error

@@ -10,16 +10,16 @@ import pytest
 from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
-from validation.gates.result import Gate, GateResult
+from tests.runtimes.fake import FakeRuntime, constant
+from validation.gates.result import GateResult
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, verdict_of
 
 ROOT = Path(__file__).parents[2]
-PASSED = GateResult(Gate.CONSTANTS, 0, 0, None, None, "")
-FAILED = GateResult(Gate.CONSTANTS, 1, 0, None, None, "")
+PASSED = GateResult("constants", 0, 0, "")
+FAILED = GateResult("constants", 1, 0, "")
 IMAGES = np.zeros((1, 3, 64, 64), np.float32)
 
 

@@ -8,7 +8,7 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
-from validation.gates.result import Gate, GateResult, KindError
+from validation.gates.result import GateResult, KindError
 from validation.inputs.golden_set import Kind
 from validation.verdict import Rejected, Report, verdict_of
 
@@ -30,16 +30,16 @@ def _report(artifact: Artifact, *gates: GateResult) -> Report:
 def test_a_kind_passes_within_a_budget_that_is_a_number(worst: float, budget: float, passed: bool) -> None:
     kind = _kind(worst, budget)
     assert kind.passed is passed
-    assert GateResult(Gate.PRECISION, 0, 1, None, None, "", (_kind(0, 1), kind)).passed is passed
+    assert GateResult("precision", 0, 1, "", kinds=(_kind(0, 1), kind)).passed is passed
 
 
 def test_the_reason_names_every_gate_that_failed(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
-    good = GateResult(Gate.STRUCTURE, 0, 1, None, None, "fine")
-    bad = GateResult(Gate.CONSTANTS, 1, 0, None, None, "1 wrong: a")
-    worse = GateResult(Gate.PRECISION, NAN, 1, None, Kind.FLAT, "flat is off")
+    good = GateResult("structure", 0, 1, "fine")
+    bad = GateResult("constants", 1, 0, "1 wrong: a")
+    worse = GateResult("precision", NAN, 1, "flat is off", kind=Kind.FLAT)
     verdict = verdict_of(artifact, _report(artifact, bad, good, worse))
     assert isinstance(verdict, Rejected)
     assert verdict.reason == "constants gate: 1 wrong: a; precision gate: flat is off"

@@ -18,12 +18,10 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import normalize
 from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence, Images, Mode, Runtime
+from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.inputs.labeled_images import LabeledImages
 from validation.metrics import most_explained
 from validation.reference.emulation import evaluate
-
-BUDGET = 0.5
-"""Percentage points that an artifact may lose against the reference, unless told otherwise."""
 
 CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
@@ -116,12 +114,13 @@ class AccuracyTest:
         self,
         images: LabeledImages,
         trained: nn.Module,
-        budget: float | None = None,
+        budgets: Budgets | None = None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`trained` in float64; `budget` in percentage points. Evaluates it on all images."""
+        """`trained` in float64; Evaluates it on all images."""
         self.images = images
-        self.budget = BUDGET if budget is None else budget
+        points = None if budgets is None else budgets.accuracy
+        self.budget = ACCURACY_POINTS if points is None else points
         self._step = step
         parts = []
         for rows in self._batches(_BATCH, "the reference"):

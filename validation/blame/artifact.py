@@ -11,18 +11,19 @@ import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact
-from runtimes.constants import read_constants
-from runtimes.layers import open_layers
-from runtimes.openvino.fake_quantize import RANGE
 from runtimes.precision import Dtype
+from runtimes.reader import RANGE
+from runtimes.registry import open_layers, read_constants, reader_of
 from runtimes.runtime import Array, Images, Mode
 from validation.blame.causes import cause_of_constant
-from validation.blame.int8 import blame_execution, blame_ranges, modules_of_quantized
+from validation.blame.int8 import blame_execution, blame_ranges
 from validation.blame.matching import matched
 from validation.blame.model_tensors import right_tensors
 from validation.blame.ranking import Blame, rank
+from validation.gates import table
 from validation.gates.constants import audit
-from validation.gates.result import Gate, GateResult
+from validation.gates.gate import Where
+from validation.gates.result import GateResult
 from validation.int8.ranges import with_calibration
 from validation.reference.model import ReferenceModel
 
@@ -30,22 +31,8 @@ LAYER_FACTOR = {Mode.ORACLE: 16.0, Mode.SHIPPED: 4.0}
 """Budget of a layer over its own floor, which is of one evaluation: wider than a gate's."""
 
 _IMAGES = 3
-_ANSWERS = frozenset(
-    {
-        Gate.CONSTANTS,
-        Gate.STRUCTURE,
-        Gate.PRECISION,
-        Gate.OVERFLOW,
-        Gate.QUALITY,
-        Gate.EXECUTION,
-        Gate.RANGES,
-        Gate.ACCURACY,
-    }
-)
 _MOST = 12.0
 """Images of 224 x 224 whose tensors are held at a time: of M5 some 200 MB each."""
-
-_PRECISION_ONLY = frozenset({Gate.PRECISION, Gate.OVERFLOW})
 
 
 def blame_artifact(
@@ -63,16 +50,17 @@ def blame_artifact(
     held to ours, and it may be of the trained form. `output`: its scores, by name. `source`: what it was made of,
     which says what calibration found if it is quantized.
     """
-    failed = {gate.gate for gate in gates if not gate.passed}
-    if Gate.RANGES in failed:
+    asked = {table.named(result.gate).blame for result in gates if not result.passed}
+    if Where.QUANTIZERS in asked:
         return blame_ranges(artifact, model)
-    if failed and failed.isdisjoint(_ANSWERS):
+    if asked == {Where.NOWHERE}:
         return Blame(
             (), note="no layer is at fault, but what the file takes, gives or says of itself: the gate says what"
         )
-    if failed == {Gate.EXECUTION}:  # with the constants or the structure wrong too, those say more
+    if asked == {Where.INTEGER_LAYERS}:  # with the constants or the structure wrong too, those say more
         return blame_execution(artifact, model)
-    mode = Mode.SHIPPED if failed and failed <= _PRECISION_ONLY and not artifact.precision.quantized else Mode.ORACLE
+    as_shipped = asked == {Where.LAYERS_AS_SHIPPED} and not artifact.precision.quantized
+    mode = Mode.SHIPPED if as_shipped else Mode.ORACLE
     try:
         wrong = _wrong_constants(artifact, model, source) if feed is None else {}
         with open_layers(artifact, mode, output=output) as opened:
@@ -125,7 +113,7 @@ def _calls(
 
 def _of_calibration(artifact: Artifact) -> dict[str, str]:
     """The module whose tensor it is about, by the name of each constant that calibration found."""
-    modules = modules_of_quantized(artifact)
+    modules = reader_of(artifact).modules(artifact)
     return {f"{name}{end}": module for name, module in modules.items() for end in (RANGE, "_scale", "_zero_point")}
 
 

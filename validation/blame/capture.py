@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from runtimes.layers import Layer
 from runtimes.precision import Dtype
+from runtimes.reader import Layer
 from validation.reference.emulation import rounded
 
 

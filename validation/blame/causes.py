@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.precision import Dtype
-from validation.metrics import Float64
+from validation.metrics import LARGEST_HALF, Float64
 
-_LARGEST_HALF = 65504.0
 _CLOSE = 1e-4
 
 _UNEXPLAINED = 0.05
@@ -88,7 +87,7 @@ _Pairs = Sequence[_Pair]
 def cause_of_values(values: Sequence[Float64], expected: Sequence[Float64] | None, dtype: Dtype) -> str | None:
     """Of what a layer gave against what it should have given; None where nothing simple explains it."""
     largest = max(float(np.abs(value).max()) for value in values)
-    if not largest < float("inf") or (dtype is Dtype.FP16 and largest >= _LARGEST_HALF):
+    if not largest < float("inf") or (dtype is Dtype.FP16 and largest >= LARGEST_HALF):
         return f"overflow: it reaches {largest:.4g}, and float16 ends at 65504"
     if expected is None:
         return None

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from runtimes.artifact import Artifact, Format
-from runtimes.onnx.graph import load_onnx
-from runtimes.openvino.fake_quantize import makers_of_quantized
-from runtimes.tensorrt.evaluated import typed_onnx
+from runtimes.artifact import Artifact
+from runtimes.registry import reader_of
 from validation.blame.ranking import SHOWN, Blame, LayerError, Suspect
-from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, RANGE_FACTOR, range_ratio
-from validation.int8.layerwise import layer_deviations
+from validation.gates.execution import LARGEST_OFF, LARGEST_ROUNDING
+from validation.gates.ranges import RANGE_FACTOR, range_ratio
+from validation.int8.layerwise import compare_layers
 from validation.int8.ranges import calibrated_ranges
 from validation.reference.model import ReferenceModel
 
@@ -20,8 +19,8 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
     batch = artifact.batch or 1
     judged = [row for row in model.golden.ordinary_rows if model.judged[row]]
     rows = np.resize(judged, -(-_IMAGES // batch) * batch)
-    layers, modules = [], modules_of_quantized(artifact)
-    for deviation in layer_deviations(artifact, model.golden.images[rows]):
+    layers, modules = [], reader_of(artifact).modules(artifact)
+    for deviation in compare_layers(artifact, model.golden.images[rows]).layers:
         error, limit = (deviation.off, LARGEST_OFF) if deviation.integer else (deviation.worst, LARGEST_ROUNDING)
         kind, module = "quantized" if deviation.integer else "layer", modules.get(deviation.tensor, "")
         nowhere = float("nan")
@@ -36,7 +35,7 @@ def blame_execution(artifact: Artifact, model: ReferenceModel) -> Blame:
 
 def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
     """Activations whose quantizers saturate, or waste their integers, the worst first."""
-    modules = modules_of_quantized(artifact)
+    modules = reader_of(artifact).modules(artifact)
     reached = calibrated_ranges(artifact, model.golden.images[model.golden.ordinary_rows])
     ratios = {tensor: range_ratio(pair) for tensor, pair in reached.items()}
     suspects = []
@@ -52,11 +51,3 @@ def blame_ranges(artifact: Artifact, model: ReferenceModel) -> Blame:
             Suspect(error.module, None, error, f"{does}: calibrated to {calibrated:.4g}, reaches {largest:.4g}")
         )
     return Blame(tuple(suspects))
-
-
-def modules_of_quantized(artifact: Artifact) -> dict[str, str]:
-    """Tensor -> path of the module: a node of ours is named by it, and the tensors are the file's or its source's."""
-    if artifact.format == Format.OPENVINO:
-        return makers_of_quantized(artifact.path)
-    nodes = load_onnx(typed_onnx(artifact)).graph.node
-    return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.layers import Layer, Values
+from runtimes.reader import Layer, Values
 from validation.metrics import Float64
 
 _TINY = 1e-300

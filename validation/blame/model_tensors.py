@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from runtimes.layers import Layer
 from runtimes.precision import Dtype, Precision
+from runtimes.reader import Layer
 from runtimes.runtime import Mode
 from validation.blame.capture import Captured, capture
 from validation.blame.matching import Right, RightTensor
 from validation.metrics import Float64
 from validation.reference.emulation import as_executed, with_rounded_weights
-from validation.reference.model import SMALLEST_FLOOR, ReferenceModel, network_inputs
+from validation.reference.floors import SMALLEST_FLOOR
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import network_inputs
 
 
 def right_tensors(

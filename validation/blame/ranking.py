@@ -8,8 +8,8 @@ the layers.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtimes.layers import Layer, Layers
 from runtimes.precision import Dtype
+from runtimes.reader import Layer, Layers
 from validation.blame.causes import cause_of_values
 from validation.blame.matching import Found, Right
 

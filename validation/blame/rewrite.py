@@ -11,8 +11,8 @@ from torch import Tensor
 from efficientvit.deploy import rewrites
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.model import EfficientViT
-from runtimes.layers import Layers
 from runtimes.precision import Dtype
+from runtimes.reader import Layers
 from validation.blame.capture import capture
 from validation.blame.matching import Right, RightTensor, matched
 from validation.blame.ranking import Blame, rank

@@ -14,7 +14,8 @@ from efficientvit.errors import BadGoldenSet
 from validation.golden_run import in_batches, shuffled
 from validation.inputs.golden_set import Kind
 from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
-from validation.reference.model import Floors, Reference
+from validation.reference.floors import Floors
+from validation.reference.reference import Reference
 
 _EVERY, _FIRST = 4, 2  # of each kind's cases the third, the seventh, ... is a probe
 

@@ -13,7 +13,8 @@ from runtimes.runtime import Attestation
 from runtimes.tensorrt.api import ENTERPRISE, RTX
 from validation.devices.cases import budget_of, costs_of_ignoring
 from validation.inputs.golden_set import Kind
-from validation.reference.model import Floors, Reference
+from validation.reference.floors import Floors
+from validation.reference.reference import Reference
 
 
 class Unit(StrEnum):

@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 from efficientvit.deploy import rewrites
 from efficientvit.digests import tensor_digest
 from efficientvit.errors import BadInput, StageFailed, Unavailable
-from runtimes.constants import read_constants
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
-from runtimes.layers import open_layers
 from runtimes.precision import Dtype, Precision
-from runtimes.registry import runtime_for
+from runtimes.registry import open_layers, read_constants, runtime_for
 from runtimes.runtime import Array, Attestation, Evidence, Mode
-from validation.gates import result as gates
-from validation.gates.result import Gate, GateResult, Outputs
-from validation.golden_run import in_batches, shuffled
+from validation.gates.precision import precision_gate
+from validation.gates.quality import quality_gate
+from validation.gates.result import GateResult
+from validation.gates.structure import structure_gate
+from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
 from validation.metrics import Float64, relative_error
-from validation.reference.model import Reference, ReferenceModel
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import Reference
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of
 
 _BATCHES = (1, 3)
@@ -224,15 +225,15 @@ def _judged(
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
     own = _kinds(model.at(precision), taken)
-    results = [GateResult(Gate.CONSTANTS, 0.0, 0.0, None, None, str(traced))]
+    results = [GateResult("constants", 0.0, 0.0, str(traced))]
     if precision.weights is Dtype.FP32:
-        results.append(gates.structure_gate(exact, oracle))
+        results.append(structure_gate(exact, oracle))
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
     if own.quality_budget is not None:
-        results.append(gates.quality_gate(own, shipped[0]))
+        results.append(quality_gate(own, shipped[0]))
     else:
-        results.append(gates.precision_gate(own, shipped))
+        results.append(precision_gate(own, shipped))
     runtime = runtime_for(artifact.format)
     report = Report(
         artifact_sha256=artifact.sha256,
@@ -240,7 +241,7 @@ def _judged(
         attestation=attestation,
         gates=tuple(results),
         batches=tuple(run.batch for run in shipped),
-        top1=gates.agreement(own, shipped),
+        top1=agreement(own, shipped[0]),
     )
     verdict = verdict_of(artifact, report)
     assert isinstance(verdict, VerifiedArtifact | Rejected)
@@ -256,7 +257,7 @@ def _kinds(reference: Reference, taken: Taken) -> Reference:
 
 def _wrong_scores(foreign: Foreign, taken: Taken, asked: Scores, evidence: Evidence) -> ForeignVerdict:
     detail = f"'{foreign.output.name}' gives {taken.scores}, not {asked}: `--output {taken.scores}` judges those"
-    gate = GateResult(Gate.INTERFACE, 1.0, 0.0, None, None, detail)
+    gate = GateResult("interface", 1.0, 0.0, detail)
     report = Report(foreign.artifact.sha256, evidence, None, (gate,), (), None)
     return ForeignVerdict(Rejected(foreign.artifact, report), taken, ())
 

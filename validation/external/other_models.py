@@ -10,23 +10,20 @@ import torch
 from torch import nn
 
 from runtimes.artifact import Artifact
-from runtimes.operators import unexpected_operators
 from runtimes.precision import Dtype, Precision
-from runtimes.runtime import Mode, Runtime
-from validation.gates import result as gates
+from runtimes.runtime import Runtime
+from validation.gates import table
 from validation.inputs.golden_set import GoldenSet
-from validation.judge import in_another_arithmetic, quantized_gates, tried
+from validation.judge import in_another_arithmetic, report_of
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import as_executed, evaluate
-from validation.reference.model import (
-    WELL_CONDITIONED,
-    Reference,
-    default_quality_budget,
-    evaluations,
-    narrowest,
-    pooled,
-)
-from validation.verdict import Report, Verdict, verdict_of
+from validation.reference.floors import WELL_CONDITIONED, default_quality_budget, evaluations, narrowest, pooled
+from validation.reference.reference import Reference
+from validation.trial import DYNAMIC_BATCHES, Trial
+from validation.verdict import Verdict, verdict_of
+
+_GATES = ("operators", "structure", "ranges", "execution", "precision", "quality")
+"""Those that need no deploy form."""
 
 
 class BaselineModel:
@@ -78,22 +75,9 @@ def judge_baseline(artifact: Artifact, reference: Reference, runtime: Runtime) -
         StageFailed: the runtime refuses the file.
     """
     artifact.require_unchanged()
-    batches = (artifact.batch or 1,)
-    shipped = tried(artifact, runtime, Mode.SHIPPED, reference, batches)
-    results = [gates.operators_gate(unexpected_operators(artifact), artifact.precision.float_layers)]
-    if artifact.precision.quantized:
-        results += [*quantized_gates(artifact, reference), gates.quality_gate(reference, shipped.outputs[0])]
-    else:
-        oracle = tried(artifact, runtime, Mode.ORACLE, reference, batches)
-        results.append(gates.structure_gate(reference, oracle.outputs))
-        results.append(gates.precision_gate(reference, shipped.outputs))
-    report = Report(
-        artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence,
-        attestation=shipped.attestation,
-        gates=tuple(results),
-        batches=batches,
-        top1=gates.agreement(reference, shipped.outputs),
-        outputs=shipped.outputs[0],
-    )
+    trial = Trial(artifact, reference, runtime, dynamic_batches=DYNAMIC_BATCHES[:1])
+    _ = trial.shipped  # a file that its runtime refuses is a failed stage
+    skipped = {"structure"} if artifact.precision.quantized else set()
+    gates = [gate for gate in table.GATES if gate.name in _GATES and gate.name not in skipped]
+    report = report_of(trial, table.results(trial, gates))
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report)

@@ -1,4 +1,4 @@
-"""The constants gate: every constant of an artifact is a tensor of the deploy form, bit for bit.
+"""Constants: every constant of an artifact is a tensor of the deploy form, bit for bit.
 
 A weight off by a unit in the last place moves the logits by less than any float noise; only an audit sees it.
 Tensors are compared by digest, so that a folder can be audited again without the weights at hand.
@@ -13,16 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.digests import tensor_digest
-
-Constant = tuple[str, NDArray[Any]]  # the name in the artifact, the value as stored
-
-ZEROS = "zeros"
-"""In the place of a digest: a tensor of zeros, which a converter may leave out (a bias that adds nothing)."""
-
-
-def digests(constants: Iterable[Constant]) -> dict[str, str]:
-    """Name -> digest of what the deploy form holds, or ZEROS."""
-    return {name: tensor_digest(value) if value.any() else ZEROS for name, value in constants}
+from runtimes.registry import read_constants
+from validation.gates.gate import Gate, Where
+from validation.gates.result import GateResult
+from validation.reference.constants import ZEROS, Constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +79,18 @@ def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
     known = {name.replace(".", "_") for name in wrong}
     missing = [n for n, digest in expected.items() if digest not in held and n.replace(".", "_") not in known]
     return Audit(compared=sum(found.values()) + len(wrong), wrong=tuple(wrong), missing=tuple(missing))
+
+
+def constants_gate(found: Audit) -> GateResult:
+    """Number of constants that differ from the deploy form's by any bit, or are missing; budget 0."""
+    return GateResult("constants", float(found.mismatches), 0.0, str(found))
+
+
+CONSTANTS = Gate(
+    name="constants",
+    title="every stored constant with the deploy form's, bit for bit",
+    applies=lambda _: True,
+    judge=lambda trial: constants_gate(audit(read_constants(trial.artifact), trial.reference.constants)),
+    blame=Where.LAYERS,
+    counts="const",
+)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from efficientvit.deploy.image_input import divided_by_std
-from validation.gates.result import Gate, GateResult
+from validation.gates.result import GateResult
 from validation.inputs.golden_set import Kind
 from validation.metrics import relative_error
 from validation.reference.emulation import evaluate
@@ -31,14 +31,13 @@ def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tu
     errors = np.where(ordinary, relative_error(exact, reference.logits), 0.0)
     row = int(np.where(np.isnan(errors), np.inf, errors).argmax())
     structure = GateResult(
-        Gate.STRUCTURE,
+        "structure",
         float(errors[row]),
         EXACT,
-        None,
-        reference.golden.kinds[row],
         f"deploy form in float64, worst on {reference.golden.names[row]}",
+        kind=reference.golden.kinds[row],
     )
     deploy, trained = reference.float32_cost
     detail = f"float32 error typically {deploy / trained:.2f} x the trained form's"
-    precision = GateResult(Gate.PRECISION, deploy, FLOOR_RATIO * trained, trained, None, detail)
+    precision = GateResult("precision", deploy, FLOOR_RATIO * trained, detail, trained)
     return structure, precision

@@ -1,31 +1,19 @@
-"""A quantized network, layer by layer, each fed what the oracle computed: what the layer itself makes of it.
+"""Layer-wise comparison of an int8 artifact: each subgraph is run on reference inputs (`runtimes.reader.Subgraphs`).
 
 End to end even two right evaluations of one Q/DQ graph part ways: a rounding tie tips an integer over, and the next
-layers carry it on. Fed the oracle's own inputs, a layer can only be off by its own doing. The oracle is ONNX Runtime
-with its optimizations off, on the typed ONNX file; what is compared with it is a network that TensorRT parsed, or the
-same file with ONNX Runtime's optimizations on, taken apart between its quantizers. Of an IR it is the IR's own graph
-with each rounding spelled out, in float32; what is compared is the IR as it ships, taken apart in the same way.
+layers carry it on. On reference inputs a layer can only be off by its own doing. The reference is ONNX Runtime with its
+optimizations off, on the typed ONNX file; of an IR it is the IR's own graph with each rounding spelled out, in float32.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from math import isnan
 
 import torch
 from torch import Tensor
 
-from runtimes.artifact import Artifact, Format
-from runtimes.evaluator.evaluator import Arithmetic, Evaluator
-from runtimes.onnx.graph import load_onnx
-from runtimes.onnx.subgraphs import OnnxApart
-from runtimes.onnx.tensors import OnnxTensors
-from runtimes.openvino.subgraphs import OpenVinoApart
-from runtimes.openvino.tensors import OpenVinoTensors
+from runtimes.artifact import Artifact
+from runtimes.registry import reader_of
 from runtimes.runtime import Array
-from runtimes.tensorrt.evaluated import load_network, typed_onnx
-from runtimes.tensorrt.operators import LAYERS
-from runtimes.tensors import Tensors
 
 
 @dataclass(slots=True)
@@ -43,7 +31,7 @@ class LayerDeviation:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class LayerComparison:
     """Every layer, and which of its `products` ran in another kernel than they do in the whole."""
 
     layers: tuple[LayerDeviation, ...]
@@ -51,91 +39,23 @@ class Taught:
     products: int = 0
 
 
-def layer_deviations(artifact: Artifact, images: Array) -> tuple[LayerDeviation, ...]:
-    """The layers of `taught`."""
-    return taught(artifact, images).layers
-
-
-def taught(artifact: Artifact, images: Array) -> Taught:
+def compare_layers(artifact: Artifact, images: Array) -> LayerComparison:
     """Every tensor that the network and the ONNX file share, on (n, 3, S, S) images, a batch at a time.
 
     Of an ONNX file and of an IR, every integer tensor between two kernels and the result.
 
     Raises:
-        BrokenArtifact: the network holds what is not known here.
+        BrokenArtifact: the network holds something unknown.
     """
     batch = artifact.batch or 1
     found: dict[str, LayerDeviation] = {}
-    lesson = _LESSONS.get(artifact.format, _network)(artifact, found)
+    subgraphs = reader_of(artifact).subgraphs(artifact)
     parts = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     for part in parts:
-        lesson.teach(part, 1 / len(parts))
-    return Taught(tuple(found.values()), lesson.other_kernels, lesson.products)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """`teach`: a batch of images and its share of all -> what was found of each layer is added up."""
-
-    teach: Callable[[Array, float], None]
-    other_kernels: tuple[str, ...] = ()
-    products: int = 0
-
-
-def _network(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
-    oracle = OnnxTensors(typed_onnx(artifact))
-    program = load_network(artifact)
-    evaluator = Evaluator(program, Arithmetic.DECLARED, language=LAYERS)
-    (image,) = program.inputs
-
-    def teach(part: Array, weight: float) -> None:
-        evaluator({image: torch.tensor(part)}, exchange=partial(_exchange, found, oracle(part), weight))
-
-    return _Lesson(teach)
-
-
-def _onnx(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
-    oracle = OnnxTensors(typed_onnx(artifact))
-    model = load_onnx(artifact.path)
-    image = model.graph.input[0].name
-    apart = OnnxApart(model)
-
-    def teach(part: Array, weight: float) -> None:
-        right = oracle(part)
-        _see_all(found, apart({**right, image: part}), right, weight)
-
-    return _Lesson(teach)
-
-
-def _openvino(artifact: Artifact, found: dict[str, LayerDeviation]) -> _Lesson:
-    oracle, apart = OpenVinoTensors(artifact.path), OpenVinoApart(artifact.path)
-
-    def teach(part: Array, weight: float) -> None:
-        right = oracle(part)
-        _see_all(found, apart(part, right), right, weight)
-
-    return _Lesson(teach, apart.other_kernels, apart.products)
-
-
-_LESSONS: Mapping[Format, Callable[[Artifact, dict[str, LayerDeviation]], _Lesson]] = {
-    Format.ONNX: _onnx,
-    Format.OPENVINO: _openvino,
-}
-"""Files of a network that TensorRT parsed are taught by its evaluator."""
-
-
-def _see_all(found: dict[str, LayerDeviation], given: Tensors, right: Tensors, weight: float) -> None:
-    for name, value in given.items():
-        _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), weight)
-
-
-def _exchange(found: dict[str, LayerDeviation], right: Tensors, weight: float, name: str, value: Tensor) -> Tensor:
-    """Compare what a layer gave, and go on with the oracle's."""
-    if name not in right:
-        return value
-    wanted = torch.from_numpy(right[name])
-    _see(found, name, value, wanted, weight)
-    return wanted
+        right = subgraphs.reference(part)
+        for name, value in subgraphs.run(part, right).items():
+            _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), 1 / len(parts))
+    return LayerComparison(tuple(found.values()), subgraphs.other_kernels, subgraphs.products)
 
 
 def _see(found: dict[str, LayerDeviation], name: str, value: Tensor, wanted: Tensor, weight: float) -> None:

@@ -1,43 +1,16 @@
 """The ranges to which an int8 file's activations were calibrated, beside what they reach on golden images."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from runtimes.artifact import Artifact, Format
-from runtimes.constants import read_constants
-from runtimes.onnx.graph import load_onnx
-from runtimes.onnx.qdq import activation_quantizers, without_quantizers
-from runtimes.onnx.tensors import OnnxTensors
-from runtimes.openvino.fake_quantize import RANGE
-from runtimes.openvino.tensors import BareOpenVino
+from runtimes.artifact import Artifact
 from runtimes.precision import Dtype, Precision
+from runtimes.reader import RANGE, Quantizer, extremes
+from runtimes.registry import reader_of
 from runtimes.runtime import Array
-from runtimes.tensorrt.evaluated import typed_onnx
-from runtimes.tensors import extremes
-from validation.gates.constants import digests
-from validation.reference.model import Reference
-
-
-class Calibrated(Protocol):
-    """A quantizer between two operators, in whichever format."""
-
-    @property
-    def tensor(self) -> str:
-        """What it quantizes."""
-        ...
-
-    @property
-    def symmetric(self) -> bool:
-        """As far below zero as above."""
-        ...
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The lowest and the highest value that it can represent."""
-        ...
+from validation.reference.constants import digests
+from validation.reference.reference import Reference
 
 
 def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[float, float]]:
@@ -46,28 +19,13 @@ def calibrated_ranges(artifact: Artifact, images: Array) -> Mapping[str, tuple[f
     Of a symmetric quantizer these are largest magnitudes. Of one with a zero point they are the lengths of what the two
     ranges share and of what they span together, the larger one last where values are clipped.
     """
-    quantizers, reached = (_openvino if artifact.format == Format.OPENVINO else _onnx)(artifact, images)
+    int8 = reader_of(artifact).quantizers(artifact)
+    reached = extremes(int8.run, images, artifact.batch or 1)
     nowhere = (float("nan"), float("nan"))
-    return {quantizer.tensor: _lengths(quantizer, reached.get(quantizer.tensor, nowhere)) for quantizer in quantizers}
+    return {each.tensor: _lengths(each, reached.get(each.tensor, nowhere)) for each in int8.quantizers}
 
 
-_Extremes = Mapping[str, tuple[float, float]]
-
-
-def _onnx(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
-    model = load_onnx(artifact.path)
-    quantizers = list(activation_quantizers(model))
-    reached = OnnxTensors(without_quantizers(model)).extremes(images, artifact.batch or 1)
-    reached[model.graph.input[0].name] = min(0.0, float(images.min())), max(0.0, float(images.max()))
-    return quantizers, reached
-
-
-def _openvino(artifact: Artifact, images: Array) -> tuple[Sequence[Calibrated], _Extremes]:
-    bare = BareOpenVino(artifact.path)
-    return bare.quantizers, extremes(bare, images, artifact.batch or 1)
-
-
-def _lengths(quantizer: Calibrated, reached: tuple[float, float]) -> tuple[float, float]:
+def _lengths(quantizer: Quantizer, reached: tuple[float, float]) -> tuple[float, float]:
     low, high = quantizer.range
     if not np.isfinite([low, high, *reached]).all():
         return float("nan"), float("nan")
@@ -103,22 +61,4 @@ def calibration_digests(artifact: Artifact, source: Artifact | None = None) -> M
 
     As found in `source`, where the artifact was made of a quantized one; else as it says itself.
     """
-    if artifact.format != Format.OPENVINO:
-        return digests(_scales(source or artifact))
-    if source is None:
-        return digests((name, value) for name, value in read_constants(artifact) if name.endswith(RANGE))
-    quantizers = activation_quantizers(load_onnx(source.path))
-    return digests((f"{each.tensor}{RANGE}", np.array([*each.limits, *each.limits], np.float32)) for each in quantizers)
-
-
-def _scales(artifact: Artifact) -> Iterator[tuple[str, NDArray[Any]]]:
-    import onnx
-
-    model = load_onnx(typed_onnx(artifact))
-    quantizers = list(activation_quantizers(model))
-    names = {each.scale_name for each in quantizers}
-    if artifact.precision.activations is Dtype.UINT8:  # elsewhere a zero point is zero, or wrong
-        names |= {each.zero_name for each in quantizers}
-    for tensor in model.graph.initializer:
-        if tensor.name in names:
-            yield tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))
+    return digests(reader_of(artifact).calibration(artifact, source))

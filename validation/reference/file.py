@@ -11,7 +11,7 @@ from efficientvit.errors import BadGoldenSet
 from runtimes.precision import Precision
 from validation.inputs import golden_file
 from validation.inputs.golden_set import Kind
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 GOLDEN, REFERENCE = "golden.safetensors", "reference.safetensors"
 _KEY = "reference"

@@ -1,13 +1,10 @@
-"""What artifacts are compared with: the trained form in float64, and what an honest runtime may deviate from it.
+"""The live model behind the references: the trained form in float64, and what each precision honestly costs.
 
-`ReferenceModel` holds the live modules and does the work; `Reference` is its result for one precision, plain
-arrays that can be saved with the artifact so that a folder can be judged again without the weights.
+`ReferenceModel` holds the modules and does the work; `Reference` is its result for one precision.
 """
 
 import copy
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,78 +12,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efficientvit.deploy.compression import addends, affine, quantizable, quantized
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
-from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from runtimes.precision import Dtype, Precision
-from validation.gates.constants import digests
+from validation.budgets import Budgets
 from validation.inputs.golden_set import GoldenSet, Kind
-from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
-from validation.reference.emulation import answers, as_executed, evaluate, largest_integer, with_rounded_weights
-from validation.reference.memo import remembered
-
-WELL_CONDITIONED = 1e-4
-"""The largest float32 floor at which an input still tells a fault from chaos."""
-
-QUALITY_SHARE = 1 / 3
-"""Compressed weights may cost this much of what an answer costs that ignores the image, unless told otherwise."""
+from validation.metrics import Float64, relative_error
+from validation.reference.constants import deploy_constants, digests, image_constants, quantized_constants
+from validation.reference.emulation import as_executed, evaluate, with_rounded_weights
+from validation.reference.floors import (
+    WELL_CONDITIONED,
+    Floors,
+    default_quality_budget,
+    errors,
+    evaluations,
+    geometric_mean,
+    narrowest,
+    pooled,
+)
+from validation.reference.reference import Reference, network_inputs
 
 _AMPLIFICATIONS = (10.0, 5.0, 3.0, 2.0)
-_EVALUATIONS = 3
 # Amplified inputs lie at the edge of chaos: from one evaluation to the next their errors scatter tenfold.
 _AMPLIFIED_EVALUATIONS = 16
-_UNIT_ROUNDOFF = {Dtype.FP32: 2.0**-24, Dtype.FP16: 2.0**-11, Dtype.BF16: 2.0**-8}
-# One evaluation can be lucky: no floor is taken below a few roundings of the logits themselves.
-SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3}
-
-Floors = Mapping[Kind, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """One model at one precision: inputs, right answers, noise floors, and the constants' digests.
-
-    `logits` (n, classes): the trained form in float64. `structure` (n, classes): the deploy form with weights
-    rounded as the artifact stores them, in float64. `judged` (n,): where the model is well conditioned.
-    `floors` and `structure_floors`: the pooled relative error of PyTorch under the precision's rules, and in
-    float32 arithmetic, per kind. `image_input`: the deploy form is the one behind an 8-bit image. `quality_budget`:
-    the root mean square of the relative error that compressed weights may cost; None where they aren't compressed.
-    """
-
-    golden: GoldenSet
-    precision: Precision
-    logits: Float64
-    structure: Float64
-    judged: NDArray[np.bool_]
-    floors: Floors
-    structure_floors: Floors
-    constants: Mapping[str, str]
-    image_input: bool = False
-    quality_budget: float | None = None
-
-    @property
-    def inputs(self) -> NDArray[np.float32]:
-        """(n, 3, S, S): what the network itself is fed."""
-        return network_inputs(self.golden, image_input=self.image_input)
-
-    @property
-    def executed(self) -> Float64:
-        """What the precision gate compares with: of compressed weights, whose cost is quality's, their own answers."""
-        return self.structure if self.precision.weights.compressed else self.logits
-
-    def with_constants(self, more: Mapping[str, str]) -> "Reference":
-        """The same, and constants that only a stage could know (what calibration found), by name and digest."""
-        return replace(self, constants={**self.constants, **more})
-
-    def only(self, rows: NDArray[np.bool_]) -> "Reference":
-        """The same, judged on no other images than these."""
-        return replace(self, judged=self.judged & rows)
-
-    def rows(self, kind: Kind) -> NDArray[np.intp]:
-        """The judged images of a kind."""
-        return np.flatnonzero([k == kind and ok for k, ok in zip(self.golden.kinds, self.judged, strict=True)])
 
 
 class ReferenceModel:
@@ -96,12 +45,12 @@ class ReferenceModel:
     evaluated before it is asked for: the deploy form can be exported meanwhile.
     """
 
-    def __init__(self, trained: EfficientViT, golden: GoldenSet, quality_budget: float | None = None) -> None:
+    def __init__(self, trained: EfficientViT, golden: GoldenSet, budgets: Budgets | None = None) -> None:
         self.trained = trained
         self.rewritten = rewritten(trained)
         self.deploy = copy.deepcopy(self.rewritten).float()
         self.given = golden
-        self._quality_budget = quality_budget
+        self.budgets = budgets or Budgets()
         self._at: dict[tuple[Precision, bool], Reference] = {}
         self._stored: dict[tuple[Precision, bool], EfficientViT] = {}
 
@@ -167,7 +116,7 @@ class ReferenceModel:
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
         runs = (self._single, self._trained_single)
-        deploy, trained = (_geometric_mean(errors(run, self.logits)[:, ordinary]) for run in runs)
+        deploy, trained = (geometric_mean(errors(run, self.logits)[:, ordinary]) for run in runs)
         return deploy, trained
 
     @functools.cached_property
@@ -224,8 +173,8 @@ class ReferenceModel:
 
     def _quality(self) -> float:
         """The budget that was asked for, or a third of what the best answer costs that ignores the image."""
-        if self._quality_budget is not None:
-            return self._quality_budget
+        if self.budgets.quality is not None:
+            return self.budgets.quality
         return default_quality_budget(self.logits, self.judged, self.golden)
 
     def _structure_floors(self, stored: nn.Module, images: Tensor, single: Float64, structure: Float64) -> Floors:
@@ -236,105 +185,6 @@ class ReferenceModel:
         more = evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS)
         largest = float(errors(more, structure[rows]).max())
         return {**floors, Kind.AMPLIFIED: max(floors[Kind.AMPLIFIED], largest)}
-
-
-def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
-    """(n, 3, S, S): the normalized images, or, behind an image input, before their division by std."""
-    if not image_input:
-        return golden.images
-    std = np.array(golden.preprocessing.std).reshape(1, 3, 1, 1)
-    inputs: NDArray[np.float32] = (golden.images.astype(np.float64) * std).astype(np.float32)
-    return inputs
-
-
-def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
-    """(count, n, classes): on the images, and on copies of them that differ by roundings."""
-    rounding, unit = precision.rounding, narrowest(precision)
-
-    def compute() -> Float64:
-        return np.stack([answers(model, each, rounding) for each in _perturbed(images, unit, count)])
-
-    return remembered(f"{count} evaluations in {rounding}, apart by {unit}", model, (images,), compute)
-
-
-def narrowest(precision: Precision) -> Dtype:
-    """The coarser of weights and arithmetic; int8, which has a budget of its own, counts as what it decodes to."""
-    if precision.quantized:
-        return precision.decoded
-    return max(precision.decoded, precision.rounding, key=_UNIT_ROUNDOFF.__getitem__)
-
-
-def errors(runs: Float64, exact: Float64) -> Float64:
-    """(evaluations, n, classes) -> (evaluations, n)."""
-    return np.stack([relative_error(run, exact) for run in runs])
-
-
-def default_quality_budget(exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet) -> float:
-    """A share of what the best answer costs that ignores the image, over the judged ordinary images."""
-    rows = np.flatnonzero(judged & (np.array(golden.kinds) != Kind.AMPLIFIED))
-    if len(rows) == 0:
-        return float("inf")  # nothing is judged then, and every other gate fails
-    return QUALITY_SHARE * root_mean_square(ignoring_error(exact[rows]))
-
-
-def pooled(runs: Float64, exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet, dtype: Dtype) -> Floors:
-    """The worst error of a kind over its judged images and the evaluations, not below what the format allows."""
-    worst = errors(runs, exact).max(axis=0)
-    kinds = np.array(golden.kinds)
-    return {
-        kind: max(float(worst[(kinds == kind) & judged].max()), SMALLEST_FLOOR[dtype])
-        for kind in golden.unique_kinds
-        if (judged & (kinds == kind)).any()
-    }
-
-
-def _geometric_mean(errors: Float64) -> float:
-    """Of errors that may be zero: not below the smallest floor. NaN where there is none."""
-    return float(np.exp(np.log(np.maximum(errors, SMALLEST_FLOOR[Dtype.FP32])).mean())) if errors.size else float("nan")
-
-
-def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:
-    """Every tensor of the deploy form, by name, as an artifact stores it whose weights decode to `dtype`."""
-    numpy_dtype = np.float16 if dtype is Dtype.FP16 else np.float32
-    return [(name, tensor.detach().numpy().astype(numpy_dtype)) for name, tensor in deploy.state_dict().items()]
-
-
-def quantized_constants(deploy: nn.Module, precision: Precision) -> list[tuple[str, NDArray[Any]]]:
-    """Every tensor of the deploy form as a Q/DQ file stores it: weights as int8 and their scales, the rest in float32.
-
-    Among activations with zero points the attention biases have one too. By the names that ONNX Runtime's quantizer
-    gives them.
-    """
-    weights = set(quantizable(deploy, depthwise=precision.quantized_depthwise)) - precision.float_weights
-    biases = set(addends(deploy) if precision.activations is Dtype.UINT8 else ())
-    result: list[tuple[str, NDArray[Any]]] = []
-    for name, value in deploy_constants(deploy, Dtype.FP32):
-        if name in weights:
-            integers, scale = quantized(value.astype(np.float32), largest_integer(precision.weights))
-            result += [(f"{name}_quantized", integers), (f"{name}_scale", scale)]
-        elif name in biases:
-            stored, scale, zero = affine(value.astype(np.float32))
-            result += [(f"{name}_quantized", stored), (f"{name}_scale", scale), (f"{name}_zero_point", zero)]
-        else:
-            result.append((name, value))
-    return result
-
-
-def image_constants(preprocessing: Preprocessing) -> list[tuple[str, NDArray[np.floating]]]:
-    """Scale and bias of an image input: 1/255 and minus the mean, in float32 whatever the weights are in."""
-    bias = -np.array(preprocessing.mean, np.float32)
-    return [("image scale", np.array([1 / 255], np.float32)), ("image bias", bias)]
-
-
-def _perturbed(images: Tensor, dtype: Dtype, count: int) -> list[Tensor]:
-    """The images, and copies of them with every value moved by about one unit in the format's last place."""
-    generator = torch.Generator().manual_seed(0)
-    copies = [images]
-    for _ in range(count - 1):
-        sign = torch.randint(0, 2, images.shape, generator=generator, dtype=torch.int8) * 2 - 1
-        # In float64: in float32 itself 1 + 2^-24 is 1.
-        copies.append((images.double() * (1 + sign * _UNIT_ROUNDOFF[dtype])).float())
-    return copies
 
 
 def _numpy(tensor: Tensor) -> Float64:

@@ -9,12 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from validation.gates.result import Gate
-
 Rng = np.random.Generator
 """Places and magnitudes are drawn at random, from a seed that whoever plants shows."""
 
-NUMBERS = (Gate.STRUCTURE, Gate.PRECISION, Gate.OVERFLOW, Gate.QUALITY)
+NUMBERS = ("structure", "precision", "overflow", "quality")
 """Gates that compare logits: a wrong constant may be seen there too."""
 
 T = TypeVar("T")
@@ -34,9 +32,9 @@ class Fault:
     target: str
     variant: str
     stage: str
-    gate: Gate
+    gate: str
     planted: Callable[[Path, Rng], AbstractContextManager[None]]
-    others: tuple[Gate, ...] = ()
+    others: tuple[str, ...] = ()
     rare: bool = False
 
     def __str__(self) -> str:
@@ -56,7 +54,7 @@ class Table(Generic[T]):
         self._faults: list[Fault] = []
 
     def __call__(
-        self, gate: Gate, *places: str, also: tuple[Gate, ...] = (), rare: bool = False
+        self, gate: str, *places: str, also: tuple[str, ...] = (), rare: bool = False
     ) -> Callable[[Plant[T]], Plant[T]]:
         """Enter the function once for each of `places`, such as "fp32 trace"."""
 

@@ -15,8 +15,8 @@ from efficientvit.deploy.compression import Half, compressible, palette
 from efficientvit.model import EfficientViT
 from export.targets.coreml.package import save, without_classifier
 from runtimes.artifact import Artifact, Interface
-from runtimes.constants import source_name
 from runtimes.coreml.mlpackage import load_program
+from runtimes.coreml.reader import source_name
 from runtimes.host.machine import versions
 from runtimes.precision import PALETTE_BITS, Dtype, Precision
 

@@ -9,6 +9,7 @@ from export.targets.options import TargetOptions, option
 from export.targets.target import Job
 from runtimes.interface import labels_digest
 from runtimes.precision import Dtype
+from validation.budgets import Budgets
 
 IOS = (15, 16, 17, 18)
 OLDEST_COMPRESSED = 16
@@ -90,13 +91,7 @@ class CoreMlOptions(TargetOptions):
                 got=f"--ios {self.ios}",
                 next_step=f"add --ios {OLDEST_COMPRESSED}, or leave --weights-bits out for devices on iOS {self.ios}",
             )
-        if self.ane_budget is not None and not 0 < self.ane_budget <= 1:
-            raise BadOption(
-                "--ane-budget is a share",
-                expected="above 0, at most 1",
-                got=f"{self.ane_budget}",
-                next_step="for 95 % of the work write --ane-budget 0.95",
-            )
+        Budgets(readiness=self.ane_budget)  # raises where it is out of range
         for path in self.files():
             read_labels(path)
 

@@ -9,7 +9,7 @@ from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.artifact import Interface
 from runtimes.precision import Precision
-from validation.gates.constants import digests
+from validation.reference.constants import digests
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

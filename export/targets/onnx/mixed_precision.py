@@ -17,7 +17,7 @@ from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import layers
 from runtimes.precision import Dtype
 from runtimes.runtime import Array
-from validation.gates.result import Gate
+from validation.gates import table
 from validation.verdict import Rejected, Verdict
 
 LARGEST_SHARE = 1 / 2
@@ -35,7 +35,7 @@ def can_fall_back(verdict: Verdict) -> bool:
     if not isinstance(verdict, Rejected) or artifact.format != Format.ONNX:
         return False
     over = {gate.gate for gate in verdict.report.gates if not gate.passed}
-    return artifact.precision.activations is Dtype.UINT8 and over <= {Gate.QUALITY, Gate.ACCURACY}
+    return artifact.precision.activations is Dtype.UINT8 and over <= set(table.names(lambda gate: gate.cost))
 
 
 def fall_back(

@@ -19,7 +19,8 @@ from export.bench.torch_export import fold_batch_norms
 from runtimes.precision import Precision
 from runtimes.pytorch.exported_program import TorchProgram
 from validation.inputs.synthetic import synthetic
-from validation.reference.model import Reference, ReferenceModel
+from validation.reference.model import ReferenceModel
+from validation.reference.reference import Reference
 from validation.timing.interleaved import in_turns
 from validation.verdict import NotRun, Rejected
 

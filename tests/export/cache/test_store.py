@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.cache import store as cache_module
-from export.cache.store import Cache, key_of
+from export.cache import fingerprint
+from export.cache.fingerprint import PACKAGES, code_files, key_of
+from export.cache.store import Cache
 from export.pipeline.stage_cache import Evaluations
 
 
@@ -62,8 +63,8 @@ def test_a_writer_that_fails_keeps_nothing(tmp_path: Path) -> None:
 
 def _forget() -> None:
     """As a new process begins."""
-    cache_module._at_first.cache_clear()
-    cache_module._ground.cache_clear()
+    fingerprint._at_first.cache_clear()
+    fingerprint._ground.cache_clear()
 
 
 def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,13 +72,13 @@ def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyP
     assert key_of(a=1) == before != key_of(a=2)
     others: list[tuple[str, object]] = [
         ("_code_now", lambda: "other"),
-        ("versions", lambda *_: (("torch", "0"),)),
+        ("installed", lambda: ("torch-0.dist-info",)),
         ("this_host", lambda: "another CPU"),
         ("gpus", lambda: ("another GPU",)),
     ]
     for name, value in others:
         with monkeypatch.context() as changed:
-            changed.setattr(cache_module, name, value)
+            changed.setattr(fingerprint, name, value)
             _forget()
             assert key_of(a=1) != before, name
         _forget()
@@ -90,9 +91,27 @@ def test_a_key_names_the_code_the_tools_and_the_host(monkeypatch: pytest.MonkeyP
     assert key_of(a=1) == before
 
 
+def test_the_code_is_every_file_of_the_four_packages() -> None:
+    root = Path(__file__).parents[3]
+    files = [path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file()]
+    assert [path for path in code_files() if root in path.parents] == sorted(
+        path for path in files if path.suffix != ".pyc"
+    )
+    assert len(code_files()) > 200
+
+
+def test_every_installed_distribution_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a converter that nobody has heard of yet, too."""
+    before = fingerprint.installed()
+    assert {name.partition("-")[0] for name in before} >= {"torch", "onnx_ir", "coremltools", "openvino"}
+    (tmp_path / "converter_of_tomorrow-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert set(fingerprint.installed()) == {*before, "converter_of_tomorrow-1.0.dist-info"}
+
+
 def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, key = Cache(tmp_path), key_of(a=1)
-    monkeypatch.setattr(cache_module, "_code_now", lambda: "an update in the middle of a run")
+    monkeypatch.setattr(fingerprint, "_code_now", lambda: "an update in the middle of a run")
     _keep(cache, key)
     assert list(cache.entries()) == []
 
@@ -102,7 +121,7 @@ def test_nothing_is_kept_once_a_tool_or_the_environment_has_changed(
 ) -> None:
     cache, key = Cache(tmp_path), key_of(a=1)
     with monkeypatch.context() as changed:
-        changed.setattr(cache_module, "versions", lambda *_: (("openvino", "0"),))
+        changed.setattr(fingerprint, "installed", lambda: ("openvino-0.dist-info",))
         _keep(cache, key)
     with monkeypatch.context() as changed:
         changed.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")

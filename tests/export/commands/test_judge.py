@@ -25,7 +25,6 @@ from export.exits import Exit
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
 from validation.external.judge import Range, Scores
-from validation.gates.result import Gate
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -180,7 +179,7 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
     assert result.found.taken.range is Range.NORMALIZED
     assert result.blame is None
     assert (result.found.verdict.report.evidence is Evidence.NATIVE) == (tool != "Core ML")
-    traced = next(gate for gate in result.found.verdict.report.gates if gate.gate is Gate.CONSTANTS)
+    traced = next(gate for gate in result.found.verdict.report.gates if gate.gate == "constants")
     assert traced.detail.startswith(("0 of", "1", "2", "3"))
     assert "within rounding" in traced.detail
 

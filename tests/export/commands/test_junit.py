@@ -16,7 +16,7 @@ from export.exits import Exit
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
-from validation.gates.result import Gate, GateResult, KindError
+from validation.gates.result import GateResult, KindError
 from validation.inputs.golden_set import Kind
 from validation.verdict import NotRun, Rejected, Report, Verdict
 
@@ -111,8 +111,8 @@ def _kind(kind: Kind, worst: float) -> KindError:
 
 def test_a_rejection_names_the_gate_and_the_kinds_over_budget(artifact: Artifact, tmp_path: Path) -> None:
     kinds = (_kind(Kind.NOISE, 5e-3), _kind(Kind.FLAT, 1e-6), _kind(Kind.PATTERN, float("nan")))
-    bad = GateResult(Gate.PRECISION, 5e-3, 4e-6, 1e-6, Kind.NOISE, "noise is\x00 far off", kinds)
-    good = GateResult(Gate.INTERFACE, 0.0, 0.0, None, None, "as intended")
+    bad = GateResult("precision", 5e-3, 4e-6, "noise is\x00 far off", 1e-6, Kind.NOISE, kinds)
+    good = GateResult("interface", 0.0, 0.0, "as intended")
     report = Report(artifact.sha256, Evidence.NATIVE, None, (good, bad), (1,), None)
     path = tmp_path / "report.xml"
     junit.write(path, junit.of_verification(_verification(Rejected(artifact, report)), Exit.REJECTED))

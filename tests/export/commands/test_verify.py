@@ -15,8 +15,8 @@ from onnx import numpy_helper
 
 from efficientvit.weights.source import find_weights, state_digest
 from runtimes.artifact import digest
-from validation.gates.constants import ZEROS
 from validation.reference import file
+from validation.reference.constants import ZEROS
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
 

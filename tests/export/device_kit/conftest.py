@@ -21,7 +21,7 @@ from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 HERE = Path(__file__).parent
 SIDE, CLASSES, FLOOR = 64, 12, 1e-3

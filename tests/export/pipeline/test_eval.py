@@ -30,6 +30,7 @@ from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
 from tests.stages import STAGES
 from validation.blame.ranking import Blame
+from validation.budgets import Budgets
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[3]
@@ -173,14 +174,14 @@ def test_whose_weights_the_manifest_cannot_give_have_to_be_named(
 )
 def test_what_makes_no_sense_is_refused(folder: Path | None, budget: float | None, why: str) -> None:
     with pytest.raises((BadOption, BadLabeledSet), match=why) as caught:
-        evaluation(folder, budget)
+        evaluation(folder, Budgets(accuracy=budget))
     assert caught.value.expected is not None
 
 
 def test_options_beside_it_need_it() -> None:
-    assert evaluation(None, None, labels=None, skip_bad_photos=False) is None
+    assert evaluation(None, Budgets(), labels=None, skip_bad_photos=False) is None
     with pytest.raises(BadOption, match="--skip-bad-photos"):
-        evaluation(None, None, labels=None, skip_bad_photos=True)
+        evaluation(None, Budgets(), labels=None, skip_bad_photos=True)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_folders_that_are_not_the_model_s_classes_are_refused(tmp_path: Path, la
     loaded = find_weights(str(weights), "m0", 64)
     preprocessing = Preprocessing(image_size=64)
     with pytest.raises(BadLabeledSet, match="no more often than by guessing"):
-        accuracy_test(Evaluation(shifted), loaded, preprocessing, None, skip_bad=False, step=lambda _: None)
+        accuracy_test(Evaluation(shifted), loaded, preprocessing, None, Budgets(), skip_bad=False, step=lambda _: None)
     assert not accuracy_test(
-        Evaluation(labeled), loaded, preprocessing, None, skip_bad=False, step=lambda _: None
+        Evaluation(labeled), loaded, preprocessing, None, Budgets(), skip_bad=False, step=lambda _: None
     ).guessed

@@ -13,7 +13,7 @@ from export.targets.target import Job
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
-from validation.gates.result import Gate, GateResult
+from validation.gates.result import GateResult
 from validation.verdict import NotRun, Report, Verdict, verdict_of
 
 SEVEREST_FIRST = (Exit.INTERRUPTED, Exit.FAILED, Exit.REJECTED, Exit.NOT_VERIFIED, Exit.OK)
@@ -52,7 +52,7 @@ def _verdict(kind: str, folder: Path, evidence: Evidence = Evidence.NATIVE) -> V
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0"), made_by="trace", batch=1)
     if kind == "not_run":
         return NotRun(artifact, reason="no Mac", remedy="take one")
-    gate = GateResult(Gate.CONSTANTS, float(kind == "rejected"), 0.0, None, None, "")
+    gate = GateResult("constants", float(kind == "rejected"), 0.0, "")
     attestation = Attestation("fake", "0", Dtype.FP32, 1, "none")
     return verdict_of(artifact, Report(artifact.sha256, evidence, attestation, (gate,), (1,), None))
 

@@ -25,6 +25,7 @@ from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
 from tests.export.conftest import ROOT, TINY, Command
+from validation.budgets import Budgets
 
 BOTH = (*TINY, "-t", "onnx", "-t", "coreml", "--json")
 
@@ -50,7 +51,7 @@ def test_jobs_that_share_a_trace_stay_together() -> None:
     "changed",
     [
         {"require": Evidence.NATIVE},
-        {"quality_budget": 0.1},
+        {"budgets": Budgets(quality=0.1)},
         {"time": False},
         {"kit": False},
         {"defaults": False},

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault
 from export.selftest.result import Detection, SelfTest
 from export.selftest.run import selftest
-from validation.gates.result import Gate, GateResult
+from validation.gates import table as gate_table
+from validation.gates.gate import Gate
+from validation.gates.result import GateResult
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +64,11 @@ def test_every_kind_and_every_place_is_planted_once() -> None:
 def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the audit of constants and the structure gate made blind, faults that show must be told as missed."""
 
-    def blind(gate: Gate) -> Any:
-        return lambda *_: GateResult(gate, 0.0, 1.0, None, None, "blind")
+    def blind(gate: Gate) -> Gate:
+        return replace(gate, judge=lambda _: GateResult(gate.name, 0.0, 1.0, "blind"))
 
-    monkeypatch.setattr("validation.judge.gates.structure_gate", blind(Gate.STRUCTURE))
-    monkeypatch.setattr("validation.judge.gates.precision_gate", blind(Gate.PRECISION))
+    gates = tuple(blind(gate) if gate.name in ("structure", "precision") else gate for gate in gate_table.GATES)
+    monkeypatch.setattr(gate_table, "GATES", gates)
     _only(monkeypatch, "hard_sigmoid-onnx-fp32-simplify", "last_bit-onnx-fp32-trace")
     found = selftest("m0", "seeded", image_size=64, forms=(("onnx", "fp32"),))
     assert [each.name for each in found.missed] == ["hard_sigmoid"]

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from efficientvit.errors import BrokenArtifact, MissingExtra
 from export.targets.coreml.package import MODEL, write_model
 from runtimes.coreml.evaluated import behind_preprocessing
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType, load_model, load_program
+from runtimes.coreml.mlpackage import load_model, load_program
+from runtimes.coreml.operators import MIL
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 
 WEIGHTS = MODEL.parent / "weights" / "weight.bin"
 X = np.random.default_rng(0).standard_normal((1, 2, 4, 4)).astype(np.float32)
@@ -90,7 +92,7 @@ class Block:
 
 
 def evaluated(package: Path) -> Any:
-    return Evaluator(load_program(package), Arithmetic.FLOAT32)({"x": X})["out"].numpy()
+    return Evaluator(load_program(package), Arithmetic.FLOAT32, MIL)({"x": X})["out"].numpy()
 
 
 def test_what_is_read_is_what_was_saved(package: Path) -> None:
@@ -426,7 +428,7 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(
     with contextlib.suppress(BrokenArtifact):
         program = load_program(package)
         feeds = {name: torch.zeros(kind.shape) for name, kind in program.inputs.items()}
-        Evaluator(program, Arithmetic.DECLARED)(feeds)
+        Evaluator(program, Arithmetic.DECLARED, MIL)(feeds)
     shutil.rmtree(package.parent)
 
 
@@ -454,7 +456,7 @@ def chain(steps: list[tuple[str, float]], dtype: str = "fp16", size: int = 1) ->
 
 def run(program: Program, arithmetic: Arithmetic, x: Any, dtype: type = np.float64) -> Any:
     (name,) = program.outputs
-    return Evaluator(program, arithmetic)({"x": np.atleast_1d(np.asarray(x, dtype))})[name].numpy()
+    return Evaluator(program, arithmetic, MIL)({"x": np.atleast_1d(np.asarray(x, dtype))})[name].numpy()
 
 
 def test_declared_rounds_between_two_operations_and_float32_does_not() -> None:
@@ -518,7 +520,7 @@ def test_declared_is_float16_after_every_operation(steps: list[tuple[str, float]
 
 def test_the_largest_magnitude_of_every_tensor_is_gathered_over_the_runs() -> None:
     program = chain([("add", 1), ("relu", 0)], "fp32", size=2)
-    evaluator = Evaluator(program, Arithmetic.FLOAT32)
+    evaluator = Evaluator(program, Arithmetic.FLOAT32, MIL)
     evaluator({"x": np.array([9.0, 0.0])})
     assert evaluator.largest == {}  # nobody watched
     evaluator({"x": np.array([2.0, -6.0])}, watch=True)
@@ -529,29 +531,29 @@ def test_the_largest_magnitude_of_every_tensor_is_gathered_over_the_runs() -> No
 
 def test_nan_counts_as_infinite_and_stays() -> None:
     program = chain([("add", 1), ("mul", 0), ("relu", 0)], "fp32")
-    evaluator = Evaluator(program, Arithmetic.FLOAT32)
+    evaluator = Evaluator(program, Arithmetic.FLOAT32, MIL)
     evaluator({"x": np.array([np.inf])}, watch=True)
     assert evaluator.largest == {"t0": np.inf, "t1": np.inf, "t2": np.inf}
     evaluator({"x": np.array([1.0])}, watch=True)
     assert evaluator.largest["t1"] == np.inf
     half_nan = chain([("mul", 1)], "fp32", size=2)
-    evaluator = Evaluator(half_nan, Arithmetic.FLOAT32)
+    evaluator = Evaluator(half_nan, Arithmetic.FLOAT32, MIL)
     evaluator({"x": np.array([np.nan, 7.0])}, watch=True)
     assert evaluator.largest == {"t0": np.inf}
 
 
 def test_any_tensor_can_be_fed_and_any_asked_for() -> None:
     program = chain([("add", 1), ("mul", 3), ("sub", 2)], "fp32")
-    evaluator = Evaluator(program, Arithmetic.FLOAT32, ("t0", "t2"))
+    evaluator = Evaluator(program, Arithmetic.FLOAT32, MIL, ("t0", "t2"))
     assert {k: v.item() for k, v in evaluator({"x": np.array([4.0])}).items()} == {"t0": 5, "t2": 13}
     # What is fed is not computed again, and nothing before it is needed.
-    assert Evaluator(program, Arithmetic.FLOAT32, ("t2",))({"t0": np.array([10.0])})["t2"].item() == 28
+    assert Evaluator(program, Arithmetic.FLOAT32, MIL, ("t2",))({"t0": np.array([10.0])})["t2"].item() == 28
     assert {k: v.item() for k, v in evaluator({"t0": np.array([10.0])}).items()} == {"t0": 10, "t2": 28}
 
 
 def test_feeds_that_do_not_fit_are_refused_by_name() -> None:
     program = chain([("add", 1)], "fp32")
-    evaluator = Evaluator(program, Arithmetic.FLOAT32)
+    evaluator = Evaluator(program, Arithmetic.FLOAT32, MIL)
     with pytest.raises(BrokenArtifact, match=r"(?s)what it is fed as 'x'.*fp32 \(1\).*\(2,\)"):
         evaluator({"x": np.zeros(2)})
     with pytest.raises(BrokenArtifact, match=r"(?s)what it is fed as 'z'.*None"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadInput, BrokenArtifact, MissingExtra, StageFailed, Unavailable
+from efficientvit.installation import install_command
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.coreml import native
@@ -46,7 +47,7 @@ def test_it_is_the_real_runtime() -> None:
 def test_a_mac_without_coremltools_is_told_the_extra(package: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    assert (RUNTIME.unavailable() or "").endswith("not installed: pip install 'vit-export[coreml]'")
+    assert (RUNTIME.unavailable() or "").endswith(f"not installed: {install_command('coreml')}")
     with pytest.raises(MissingExtra), RUNTIME.open(package):
         pass
 

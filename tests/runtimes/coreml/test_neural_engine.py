@@ -20,8 +20,9 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.targets.coreml.convert import capture_for_coreml, to_coreml
 from runtimes.artifact import Artifact, Format, Interface
-from runtimes.coreml.mlpackage import Program, load_program
+from runtimes.coreml.mlpackage import load_program
 from runtimes.coreml.neural_engine import readiness
+from runtimes.evaluator.program import Program
 from runtimes.precision import Dtype
 
 

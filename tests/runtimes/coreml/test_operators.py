@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType, Value
-from runtimes.coreml.operators import OPERATORS
+from runtimes.coreml.operators import MIL, OPERATORS
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 
 Array = NDArray[Any]
 Inputs = dict[str, Any]
@@ -74,7 +74,7 @@ def ours(
         operations=(Operation(kind, names, outputs),),
         constants=constants,
     )
-    results = Evaluator(program, arithmetic)(feeds).values()
+    results = Evaluator(program, arithmetic, MIL)(feeds).values()
     return [value.numpy() if hasattr(value, "numpy") else value for value in results]
 
 

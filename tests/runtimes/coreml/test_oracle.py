@@ -35,9 +35,11 @@ from export.targets.coreml.convert import capture_for_coreml, to_coreml
 from export.targets.coreml.package import without_classifier
 from runtimes.artifact import Artifact, Interface
 from runtimes.coreml.evaluated import MilEvaluator
-from runtimes.coreml.mlpackage import Program, load_program
+from runtimes.coreml.mlpackage import load_program
+from runtimes.coreml.operators import MIL
+from runtimes.coreml.reader import KINDS
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
-from runtimes.operators import COREML_KINDS
+from runtimes.evaluator.program import Program
 from runtimes.precision import Dtype
 from runtimes.runtime import Mode
 from validation.metrics import relative_error
@@ -143,7 +145,10 @@ def compared(package: Path, feeds: Mapping[str, Array], read: Any, infer: Any) -
     program = load_program(package)
     names = names_of(program)
     single, double = (
-        {**Evaluator(program, arithmetic, names)(feeds), **{name: torch.from_numpy(x) for name, x in feeds.items()}}
+        {
+            **Evaluator(program, arithmetic, MIL, names)(feeds),
+            **{name: torch.from_numpy(x) for name, x in feeds.items()},
+        }
         for arithmetic in (Arithmetic.FLOAT32, Arithmetic.FLOAT64)
     )
     result = Comparison()
@@ -191,7 +196,7 @@ def _compare_cast(result: Comparison, program: Program, operation: Any, x: Array
     if program.types()[source].dtype == "fp16":
         x = x.astype(np.float16)
     (theirs,) = infer("cast", 15, x=x, dtype=operation.dtype.val)
-    mine = Evaluator(program, Arithmetic.DECLARED, (target,))({source: torch.from_numpy(x)})[target].numpy()
+    mine = Evaluator(program, Arithmetic.DECLARED, MIL, (target,))({source: torch.from_numpy(x)})[target].numpy()
     assert np.array_equal(mine, theirs.astype(np.float32))
     result.add("cast", mine, theirs)
 
@@ -218,7 +223,7 @@ def test_every_operation_of_our_packages_is_what_coremltools_infers(
     accept(f"{packages[dtype].model.name} {dtype}", comparison)
     # A package may hold these, and none has a transpose; grids that windows fit, as here, are not padded nor cut.
     absent = {"classify", "transpose", "pad", "slice_by_index"} | ({"cast"} if dtype is Dtype.FP32 else set())
-    assert set(comparison.counts) == COREML_KINDS - absent
+    assert set(comparison.counts) == KINDS - absent
     assert set(comparison.counts) & OTHERWISE.keys() == {"conv"}
 
 
@@ -228,7 +233,7 @@ def test_declared_arithmetic_leaves_nothing_that_float16_cannot_hold(packages: d
     assert len(halves) > 300
     finer: dict[Arithmetic, int] = {}
     for arithmetic in Arithmetic:
-        values = Evaluator(program, arithmetic, halves)({"image": _pixels(program)}).values()
+        values = Evaluator(program, arithmetic, MIL, halves)({"image": _pixels(program)}).values()
         finer[arithmetic] = sum(bool((value.half().to(value.dtype) != value).any()) for value in values)
     assert finer[Arithmetic.DECLARED] == 0
     # All but tensors of zeros and the pixels themselves.
@@ -238,7 +243,7 @@ def test_declared_arithmetic_leaves_nothing_that_float16_cannot_hold(packages: d
 def test_the_float32_twin_has_nothing_to_round(packages: dict[Dtype, Artifact]) -> None:
     program = load_program(packages[Dtype.FP32].path)
     feeds = {"image": _pixels(program)}
-    declared, single = (Evaluator(program, a)(feeds)["logits"] for a in (Arithmetic.DECLARED, Arithmetic.FLOAT32))
+    declared, single = (Evaluator(program, a, MIL)(feeds)["logits"] for a in (Arithmetic.DECLARED, Arithmetic.FLOAT32))
     assert torch.equal(declared, single)
 
 
@@ -328,10 +333,10 @@ def test_a_model_of_others_comes_out_as_in_torch(
         inputs=[ct.TensorType("image", shape=images.shape, dtype=np.float32)],
         outputs=[ct.TensorType("logits", dtype=np.float32)],
     )
-    logits = Evaluator(load_program(path), Arithmetic.FLOAT32)({"image": images})["logits"].numpy()
+    logits = Evaluator(load_program(path), Arithmetic.FLOAT32, MIL)({"image": images})["logits"].numpy()
     errors = relative_error(logits, expected)
     LOG.info("%s: relative error %.1e", baseline, errors.max())
     assert errors.max() <= PARITY
     comparison = compared(path, {"image": images.numpy()}, read_by_coremltools, infer)
     accept(str(baseline), comparison)
-    assert set(comparison.counts) - (COREML_KINDS - {"transpose"}) == baseline.kinds
+    assert set(comparison.counts) - (KINDS - {"transpose"}) == baseline.kinds

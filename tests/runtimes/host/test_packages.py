@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from efficientvit.errors import MissingExtra, Unavailable
+from efficientvit.installation import install_command
 from runtimes.host import packages
 from runtimes.host.packages import in_one_sentence, missing
 
@@ -16,9 +17,9 @@ def test_an_installed_package_is_not_missing_and_not_imported() -> None:
 def test_a_missing_package_is_answered_with_its_extra() -> None:
     error = missing("no_such_package", "openvino", "running an IR")
     assert isinstance(error, MissingExtra)
-    assert error.next_step == "pip install 'vit-export[openvino]'"
+    assert error.next_step == install_command("openvino")
     assert in_one_sentence(error) == (
-        "running an IR needs the package 'no_such_package', which is not installed: pip install 'vit-export[openvino]'"
+        f"running an IR needs the package 'no_such_package', which is not installed: {install_command('openvino')}"
     )
 
 

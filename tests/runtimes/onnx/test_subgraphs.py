@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from runtimes.onnx.subgraphs import OnnxApart
+from runtimes.onnx.subgraphs import OnnxSubgraphs
 from runtimes.onnx.tensors import OnnxTensors
 from tests.quantized_onnx import model_of, pair
 
@@ -39,7 +39,7 @@ def _model(batch: int | str = 1) -> onnx.ModelProto:
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str) -> None:
     right = OnnxTensors(_model(batch))(IMAGE)
-    apart = OnnxApart(_model(batch))
+    apart = OnnxSubgraphs(_model(batch))
     assert apart.integers == ("image_q", "r_q")
     found = apart({**right, "image": IMAGE})
     assert set(found) == {"image_q", "r_q", "logits"}
@@ -52,6 +52,6 @@ def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str) -> None:
 def test_what_one_stretch_gets_wrong_does_not_reach_the_next() -> None:
     right = dict(OnnxTensors(_model())(IMAGE))
     spoiled = {**right, "image": IMAGE, "image_q": np.zeros_like(right["image_q"])}
-    found = OnnxApart(_model())(spoiled)
+    found = OnnxSubgraphs(_model())(spoiled)
     assert (found["r_q"] != right["r_q"]).any()
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-6)

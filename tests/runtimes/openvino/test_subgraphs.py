@@ -14,7 +14,7 @@ from runtimes.onnx.tensors import OnnxTensors
 from runtimes.openvino import subgraphs
 from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantizer_of, readers_of, without_quantizers
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
-from runtimes.openvino.subgraphs import OpenVinoApart
+from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import BareOpenVino, OpenVinoTensors
 from tests.quantized_onnx import model_of, pair
 
@@ -108,7 +108,7 @@ def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path: Path) -> None:
     path = _saved(tmp_path, batch)
-    right, apart = OpenVinoTensors(path)(IMAGE), OpenVinoApart(path)
+    right, apart = OpenVinoTensors(path)(IMAGE), OpenVinoSubgraphs(path)
     assert apart.tensors == ("image", "r")
     assert apart.other_kernels == ()
     found = apart(IMAGE, right)
@@ -124,9 +124,9 @@ def test_fed_with_an_offset_it_gives_the_same(tmp_path: Path, monkeypatch: pytes
     path = _saved(tmp_path)
     right, kernels = OpenVinoTensors(path)(IMAGE), subgraphs._kernels
 
-    def apart(kernel: str) -> OpenVinoApart:
+    def apart(kernel: str) -> OpenVinoSubgraphs:
         monkeypatch.setattr(subgraphs, "_kernels", lambda compiled: dict.fromkeys(kernels(compiled), kernel))
-        return OpenVinoApart(path)
+        return OpenVinoSubgraphs(path)
 
     plain, offset = apart("brgconv_avx512_1x1_i8"), apart("brgconv_avx512_1x1_I8")
     assert [plain._offsets["image"], plain._offsets["r"]] == [0, 0]
@@ -180,13 +180,13 @@ def test_stretches_run_in_integer_kernels(tmp_path: Path) -> None:
 def test_what_one_stretch_gets_wrong_does_not_reach_the_next(tmp_path: Path) -> None:
     path = _saved(tmp_path)
     right = OpenVinoTensors(path)(IMAGE)
-    found = OpenVinoApart(path)(IMAGE, {**right, "image": np.zeros_like(right["image"])})
+    found = OpenVinoSubgraphs(path)(IMAGE, {**right, "image": np.zeros_like(right["image"])})
     assert (found["r"] != right["r"]).any()
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-5)
 
 
 def test_a_layer_that_computes_something_else_leaves_the_oracle(tmp_path: Path) -> None:
-    """The only stand-in for a wrong kernel: the same file with another bias, taught by the right file's oracle."""
+    """The only stand-in for a wrong kernel: the same file with another bias, compared with the right file's oracle."""
 
     def heavier(model: Any) -> None:
         (bias,) = (op for op in model.get_ops() if op.get_type_name() == "Constant" and op.data.shape == (1, 8, 1, 1))
@@ -194,7 +194,7 @@ def test_a_layer_that_computes_something_else_leaves_the_oracle(tmp_path: Path) 
 
     (tmp_path / "other").mkdir()
     right = OpenVinoTensors(_saved(tmp_path))(IMAGE)
-    found = OpenVinoApart(_saved(tmp_path / "other", change=heavier))(IMAGE, right)
+    found = OpenVinoSubgraphs(_saved(tmp_path / "other", change=heavier))(IMAGE, right)
     assert (np.abs(found["r"].astype(int) - right["r"].astype(int)) > 1).mean() > 0.1
 
 

@@ -15,7 +15,7 @@ from efficientvit.weights.seeded import seeded
 from export.bench.torch_export import to_torch
 from runtimes.artifact import Artifact, digest
 from runtimes.precision import Dtype
-from runtimes.pytorch.exported_program import TorchProgram
+from runtimes.pytorch.exported_program import TorchProgram, attest
 from runtimes.runtime import Array, Evidence, Mode
 
 
@@ -75,3 +75,22 @@ def test_a_file_that_is_no_program_is_refused(program: Artifact, tmp_path: Path)
     spoiled = replace(program, path=broken, sha256=digest(broken))
     with pytest.raises(StageFailed, match="broken"), TorchProgram().open(spoiled):
         pass
+
+
+def test_float32_is_attested_with_the_settings_it_was_read_from() -> None:
+    attestation = attest()
+    assert attestation.runtime == "torch"
+    assert attestation.version == torch.__version__.partition("+")[0]
+    assert attestation.precision is Dtype.FP32
+    assert attestation.settings["backends.cpu.get_cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert attestation.settings["get_float32_matmul_precision"] == "highest"
+
+
+def test_reduced_matrix_products_are_not_attested_as_float32() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert attest().precision is Dtype.BF16
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert attest().precision is Dtype.FP32

@@ -19,6 +19,7 @@ import pytest
 from onnx import numpy_helper
 
 from efficientvit.errors import BrokenArtifact, MissingExtra, StageFailed
+from efficientvit.installation import install_command
 from export.targets.tensorrt.options import ARCHITECTURES
 from runtimes.tensorrt import api, operators
 from runtimes.tensorrt import network as trt_program
@@ -86,6 +87,7 @@ OWNERS: Mapping[str, Bases] = {
     },
     "runtimes/tensorrt/evaluated.py": {},
     "runtimes/tensorrt/operators.py": {},
+    "runtimes/tensorrt/reader.py": {},
     "runtimes/tensorrt/network.py": {
         "trt": MODULE,
         "network": "INetworkDefinition",
@@ -405,7 +407,7 @@ def test_enterprise_is_preferred_where_there_is_a_gpu(
     else:
         with pytest.raises(MissingExtra, match=r"tensorrt_rtx") as missing:
             product()
-        assert missing.value.next_step == "pip install 'vit-export[tensorrt]'"
+        assert missing.value.next_step == install_command("tensorrt")
 
 
 def test_a_product_is_taken_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

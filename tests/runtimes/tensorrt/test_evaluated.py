@@ -22,25 +22,25 @@ from export.targets.target import Job
 from export.targets.tensorrt.options import TensorRtOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
-from runtimes.constants import read_constants
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.host import packages
-from runtimes.interface import intended_ports, read_ports
+from runtimes.interface import intended_ports
 from runtimes.onnx.runtime import OnnxRuntime
-from runtimes.operators import count_operators, unexpected_operators
 from runtimes.precision import Dtype
+from runtimes.registry import count_operators, read_constants, read_ports, unexpected_operators
 from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
 from runtimes.tensorrt.operators import LAYERS
 from tests.stages import STAGES
 from validation.gates.constants import audit
-from validation.gates.result import LARGEST_OFF, LARGEST_ROUNDING, ordinary, precision_budget
+from validation.gates.execution import LARGEST_OFF, LARGEST_ROUNDING
 from validation.inputs.synthetic import synthetic
-from validation.int8.layerwise import layer_deviations
+from validation.int8.layerwise import compare_layers
 from validation.int8.ranges import calibration_digests
 from validation.metrics import relative_error
 from validation.reference.emulation import evaluate, with_rounded_weights
+from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
@@ -133,12 +133,12 @@ def test_fp16_costs_what_fp16_may_cost(made: Made) -> None:
     for kind in ordinary(reference.floors):
         rows = reference.rows(kind)
         error = relative_error(_logits(artifact, reference.golden.images[rows]), reference.logits[rows])
-        assert error.max() <= precision_budget(reference, kind)
+        assert error.max() <= reference.precision_budget(kind)
         assert error.min() > 1e-4
 
 
 def test_int8_layers_do_what_onnx_runtime_does(made: Made) -> None:
-    deviations = layer_deviations(made.network("int8"), made.images[:4])
+    deviations = compare_layers(made.network("int8"), made.images[:4]).layers
     integers = [layer for layer in deviations if layer.integer]
     floats = [layer for layer in deviations if not layer.integer]
     assert len(integers) > 100
@@ -262,7 +262,7 @@ def test_without_either_product_it_says_how_to_get_one(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, "find_spec", lambda _: None)
     reason = TrtNetwork().unavailable()
     assert reason is not None
-    assert "vit-export[tensorrt]" in reason
+    assert "[tensorrt]" in reason
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "mobilevit_xxs"])

@@ -34,7 +34,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network
 from runtimes.tensorrt.native import TensorRt, built_by
 from runtimes.tensorrt.operators import LAYERS
-from validation.gates.result import Gate, GateResult
+from validation.gates.result import GateResult
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import Built, Report, VerifiedArtifact
 
@@ -496,7 +496,7 @@ def test_with_a_gpu_and_without_the_package_it_says_how_to_get_one(monkeypatch: 
     assert TensorRt().unavailable() is None
     for module in (api, packages):
         monkeypatch.setattr(module, "find_spec", lambda _: None)
-    assert "vit-export[tensorrt]" in str(TensorRt().unavailable())
+    assert "[tensorrt]" in str(TensorRt().unavailable())
 
 
 def test_the_real_library_refuses_what_is_no_engine(engine_artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -556,7 +556,7 @@ def test_gpus_are_counted_by_the_driver(driver: Driver | None, count: int, monke
     assert gpu.gpus.__wrapped__() == expected
 
 
-PASSED = GateResult(Gate.STRUCTURE, 0, 1, None, None, "")
+PASSED = GateResult("structure", 0, 1, "")
 
 
 def _report(artifact: Artifact, evidence: Evidence) -> Report:
@@ -612,7 +612,7 @@ def test_who_was_only_built_passed_and_not_by_running(engine_artifact: Artifact)
     assert built(replace(passed, evidence=Evidence.BUILT)).report.evidence is Evidence.BUILT
     with pytest.raises(VitExportError, match="not by running it"):
         built(_report(engine_artifact, Evidence.NATIVE))
-    for gates in ((), (PASSED, GateResult(Gate.CONSTANTS, 1, 0, None, None, "")), (replace(PASSED, worst=np.nan),)):
+    for gates in ((), (PASSED, GateResult("constants", 1, 0, "")), (replace(PASSED, worst=np.nan),)):
         with pytest.raises(VitExportError, match="passed its gates"):
             built(replace(passed, gates=gates))
     with pytest.raises(VitExportError, match="not about what"):

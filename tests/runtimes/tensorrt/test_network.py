@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.coreml.mlpackage import Program, TensorType
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+from runtimes.evaluator.program import Program, TensorType
 from runtimes.tensorrt.api import RTX, engine_logger, product
 from runtimes.tensorrt.network import _LAYERS, read_network
 from runtimes.tensorrt.operators import LAYERS

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.tensorrt.api import RTX, engine_logger, product
 from runtimes.tensorrt.network import read_network
 from runtimes.tensorrt.operators import LAYERS, OPERATORS

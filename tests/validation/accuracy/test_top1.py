@@ -14,10 +14,11 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, reversed_batch
 from runtimes.runtime import Array, Evidence
-from validation.accuracy.top1 import BUDGET, Accuracy, AccuracyTest, Flip, _at_least, paired_interval
-from validation.gates.result import accuracy_gate
+from tests.runtimes.fake import FakeRuntime, Script, missing_row, not_a_number, reversed_batch
+from validation.accuracy.top1 import Accuracy, AccuracyTest, Flip, _at_least, paired_interval
+from validation.budgets import ACCURACY_POINTS
+from validation.gates.accuracy import accuracy_gate
 from validation.inputs.labeled_images import LabeledImages, labeled_images
 
 CLASSES, EACH, SIZE = 7, 3, 16
@@ -52,7 +53,7 @@ def test_the_interval_mirrors_and_holds_at_the_edges() -> None:
     assert paired_interval(0, 5, 5)[0] == -1.0
 
 
-def _found(lost: int, gained: int, images: int, budget: float = BUDGET) -> Accuracy:
+def _found(lost: int, gained: int, images: int, budget: float = ACCURACY_POINTS) -> Accuracy:
     both = images - lost - gained
     flips = tuple(Flip(f"{number}.png", 0, 1, False) for number in range(lost))
     return Accuracy(
@@ -93,9 +94,11 @@ def test_the_budget_moves_it() -> None:
 def test_noise_alone_is_rejected_about_once_in_twenty_times(images: int, churn: float) -> None:
     """Artifacts that lose exactly the budget, and win and lose `churn` beside: the worst that may pass."""
     rng = np.random.default_rng(images)
-    drop = BUDGET / 100
+    drop = ACCURACY_POINTS / 100
     drawn = rng.multinomial(images, [churn + drop, churn, 1 - 2 * churn - drop], size=1000)
-    rejected = sum(100 * paired_interval(int(lost), int(gained), images)[0] > BUDGET for lost, gained, _ in drawn)
+    rejected = sum(
+        100 * paired_interval(int(lost), int(gained), images)[0] > ACCURACY_POINTS for lost, gained, _ in drawn
+    )
     assert 10 <= rejected <= 70
 
 

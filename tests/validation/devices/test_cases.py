@@ -30,7 +30,7 @@ from validation.devices.jpeg import JPEG_FACTOR, Picture, picture
 from validation.devices.units import FACTORS, EngineUnit, Unit, factor_of, precision_note, unit_budgets
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.inputs.synthetic import synthetic
-from validation.reference.model import Reference
+from validation.reference.reference import Reference
 
 SIDE, CLASSES = 32, 6
 FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)

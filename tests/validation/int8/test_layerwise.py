@@ -13,13 +13,13 @@ from onnx import helper, numpy_helper
 
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.coreml.mlpackage import Constant, Program
+from runtimes.evaluator.program import Constant, Program
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.precision import Dtype, Precision
+from runtimes.tensorrt import reader
 from runtimes.tensorrt.evaluated import load_network
-from validation.gates.result import Gate, execution_gate
-from validation.int8 import layerwise
-from validation.int8.layerwise import LayerDeviation, layer_deviations
+from validation.gates.execution import execution_gate
+from validation.int8.layerwise import LayerDeviation, compare_layers
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
 
@@ -83,7 +83,7 @@ def _by_name(deviations: tuple[LayerDeviation, ...]) -> dict[str, LayerDeviation
 
 
 def test_a_healthy_network_is_off_nowhere(network: Artifact) -> None:
-    found = _by_name(layer_deviations(network, IMAGES))
+    found = _by_name(compare_layers(network, IMAGES).layers)
     assert set(found) == {"image_q", "image_dq", "first_dq", "c", "r", "r_q", "r_dq", "second_dq", "logits"}
     assert {name for name, layer in found.items() if layer.integer} == {"image_q", "r_q"}
     assert all(layer.off == 0 for layer in found.values())
@@ -99,7 +99,7 @@ def _with(monkeypatch: pytest.MonkeyPatch, network: Artifact, **constants: Any) 
         for name, value in constants.items()
     }
     spoiled: Program = replace(program, constants={**program.constants, **changed})
-    monkeypatch.setattr(layerwise, "load_network", lambda _: spoiled)
+    monkeypatch.setattr(reader, "load_network", lambda _: spoiled)
 
 
 def _scale_of(network: Artifact, tensor: str) -> str:
@@ -113,19 +113,19 @@ def _scale_of(network: Artifact, tensor: str) -> str:
 def test_only_the_layer_with_the_fault_is_off(network: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """End to end everything behind it would be."""
     _with(monkeypatch, network, **{_scale_of(network, "image_q"): 0.06})
-    found = layer_deviations(network, IMAGES)
+    found = compare_layers(network, IMAGES).layers
     off = {layer.tensor for layer in found if layer.off > 0 or (not layer.integer and layer.worst > 1e-6)}
     # Both of the pair read the one constant; the convolution behind them is fed the oracle's.
     assert off == {"image_q", "image_dq"}
     gate = execution_gate(found)
     assert not gate.passed
-    assert gate.gate is Gate.EXECUTION
+    assert gate.gate == "execution"
     assert "'image_q'" in gate.detail or "'image_dq'" in gate.detail
 
 
 def test_a_float_layer_is_off_by_its_own_doing(network: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     _with(monkeypatch, network, **{_scale_of(network, "first_dq"): [0.01, 0.02, 0.0301]})
-    found = _by_name(layer_deviations(network, IMAGES))
+    found = _by_name(compare_layers(network, IMAGES).layers)
     assert found["first_dq"].worst == pytest.approx(0.0001 / 0.03, rel=0.3)
     assert found["c"].worst <= 1e-6
     assert not execution_gate(tuple(found.values())).passed
@@ -147,8 +147,8 @@ class _Scripted(OnnxTensors):
 
 def _told(monkeypatch: pytest.MonkeyPatch, network: Artifact, tensor: str, other: Any) -> LayerDeviation:
     kind = type("Told", (_Scripted,), {"tensor": tensor, "other": lambda self, value: other(value)})
-    monkeypatch.setattr(layerwise, "OnnxTensors", kind)
-    return _by_name(layer_deviations(network, IMAGES))[tensor]
+    monkeypatch.setattr(reader, "OnnxTensors", kind)
+    return _by_name(compare_layers(network, IMAGES).layers)[tensor]
 
 
 def _moved(by: int, every: int) -> Any:
@@ -189,20 +189,9 @@ def test_the_share_is_over_all_images(network: Artifact, monkeypatch: pytest.Mon
 def test_another_shape_or_dtype_is_as_far_off_as_can_be(
     tensor: str, other: Any, network: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layerwise, "_exchange", _going_on_with_its_own(layerwise._exchange))
     found = _told(monkeypatch, network, tensor, other)
     assert (found.off, found.worst) == (np.inf, np.inf)
     assert not execution_gate([found]).passed
-
-
-def _going_on_with_its_own(exchange: Any) -> Any:
-    """The layers behind could not be computed from a tensor of another shape."""
-
-    def kept(*arguments: Any) -> Any:
-        exchange(*arguments)
-        return arguments[-1]
-
-    return kept
 
 
 def test_what_is_no_number_is_as_far_off_as_can_be(network: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

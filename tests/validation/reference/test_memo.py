@@ -12,8 +12,8 @@ from efficientvit.model import build
 from efficientvit.spec import model_spec
 from runtimes.precision import Dtype, Precision
 from validation.reference.emulation import evaluate
+from validation.reference.floors import evaluations
 from validation.reference.memo import fingerprint, remembering
-from validation.reference.model import evaluations
 
 
 class _Kept:

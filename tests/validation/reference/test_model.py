@@ -10,12 +10,12 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Dtype, Precision
-from validation.gates.constants import digests
-from validation.gates.result import ordinary
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference.model import WELL_CONDITIONED, ReferenceModel, deploy_constants
+from validation.reference.constants import deploy_constants, digests
+from validation.reference.floors import WELL_CONDITIONED, ordinary
+from validation.reference.model import ReferenceModel
 
 HALF = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
 

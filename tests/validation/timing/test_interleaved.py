@@ -9,10 +9,10 @@ import pytest
 from efficientvit.errors import ArtifactChanged, VitExportError
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant, slow
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
-from validation.gates.result import Gate, GateResult
+from tests.runtimes.fake import FakeRuntime, constant, slow
+from validation.gates.result import GateResult
 from validation.timing.interleaved import Contestant, in_turns
 from validation.verdict import Report, VerifiedArtifact
 
@@ -24,7 +24,7 @@ def _contestant(folder: Path, name: str, **runtime: object) -> Contestant:
     path = folder / f"{name}.onnx"
     path.write_bytes(name.encode())
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", batch=None)
-    passed = (GateResult(Gate.CONSTANTS, 0, 0, None, None, ""),)
+    passed = (GateResult("constants", 0, 0, ""),)
     report = Report(artifact.sha256, Evidence.NATIVE, ATTESTATION, passed, (1,), None)
     answer = constant(np.zeros(10, np.float32))
     fake = FakeRuntime(answer, **runtime)  # type: ignore[arg-type]

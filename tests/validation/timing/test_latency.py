@@ -11,10 +11,10 @@ from efficientvit.errors import VitExportError
 from efficientvit.spec import model_spec
 from runtimes import session
 from runtimes.artifact import Artifact, Format
-from runtimes.fake import FakeRuntime, constant
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode
-from validation.gates.result import Gate, GateResult
+from tests.runtimes.fake import FakeRuntime, constant
+from validation.gates.result import GateResult
 from validation.timing import latency
 from validation.timing.latency import Timing, TimingPlan, benchmark
 from validation.verdict import Report, VerifiedArtifact
@@ -29,7 +29,7 @@ def verified(tmp_path: Path) -> VerifiedArtifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", batch=None)
-    passed = (GateResult(Gate.CONSTANTS, 0, 0, None, None, ""),)
+    passed = (GateResult("constants", 0, 0, ""),)
     return VerifiedArtifact(artifact, Report(artifact.sha256, Evidence.NATIVE, ATTESTATION, passed, (1,), None))
 
 

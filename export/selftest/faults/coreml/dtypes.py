@@ -5,12 +5,11 @@ import numpy as np
 from export.selftest.faults.coreml.package import FLOAT16, FLOAT32, Package, given, giving, inner, opened, text
 from export.selftest.faults.fault import Rng, Table, in_file, pick
 from runtimes.interface import OUTPUT
-from validation.gates.result import Gate
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
-@fault(Gate.PRECISION, "fp16 twin")
+@fault("precision", "fp16 twin")
 def through_half(package: Package, rng: Rng) -> None:
     """A tensor cast to fp16 and back in a float32 package."""
     operation = inner(package, rng)
@@ -24,26 +23,26 @@ def through_half(package: Package, rng: Rng) -> None:
     package.rewire(name, f"{name}_back", but=[half])
 
 
-@fault(Gate.OPERATORS, "fp16 twin", also=(Gate.PRECISION,))
+@fault("operators", "fp16 twin", also=("precision",))
 def declared_half(package: Package, rng: Rng) -> None:
     """A tensor of a float32 package declared fp16, with no cast to make it that."""
     inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT16
 
 
-@fault(Gate.OPERATORS)
+@fault("operators")
 def declared_single(package: Package, rng: Rng) -> None:
     """A tensor of an fp16 package declared float32: more exact for whoever believes it, and refused by Core ML."""
     inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT32
 
 
-@fault(Gate.OPERATORS)
+@fault("operators")
 def contradicting_cast(package: Package, rng: Rng) -> None:
     """A cast to fp16 whose result is declared float32."""
     del rng
     giving(package, package.maker(OUTPUT), "dtype", "fp16")
 
 
-@fault(Gate.OVERFLOW, also=(Gate.CONSTANTS, Gate.STRUCTURE, Gate.PRECISION, Gate.LABELS))
+@fault("overflow", also=("constants", "structure", "precision", "labels"))
 def overflowing(package: Package, rng: Rng) -> None:
     """One layer scaled up and the next scaled down: nothing happens but in fp16, where it is infinite between."""
     ending = pick(rng, ["ffn1_branch", "ffn2_branch"])

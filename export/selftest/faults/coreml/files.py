@@ -9,13 +9,12 @@ from pathlib import Path
 from export.selftest.faults.coreml.package import WEIGHTS
 from export.selftest.faults.fault import Rng, Table, in_file
 from export.targets.coreml.package import MODEL
-from validation.gates.result import Gate
 
 fault = Table[Path]("coreml", in_file(nullcontext), "fp16 coreml")
 
 
-@fault(Gate.INTERFACE)
-@fault(Gate.INTERFACE, "palette6 compress", rare=True)
+@fault("interface")
+@fault("interface", "palette6 compress", rare=True)
 def truncated_weights(path: Path, rng: Rng) -> None:
     """The weights' file cut off."""
     file = path / WEIGHTS
@@ -23,22 +22,22 @@ def truncated_weights(path: Path, rng: Rng) -> None:
     os.truncate(file, int(size * rng.uniform(0.1, 0.95)))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def missing_weights(path: Path, rng: Rng) -> None:
     """No weights' file."""
     del rng
     (path / WEIGHTS).unlink()
 
 
-@fault(Gate.INTERFACE)
-@fault(Gate.INTERFACE, "fp16 twin", rare=True)
+@fault("interface")
+@fault("interface", "fp16 twin", rare=True)
 def truncated_model(path: Path, rng: Rng) -> None:
     """The model's protobuf cut off."""
     file = path / MODEL
     os.truncate(file, int(file.stat().st_size * rng.uniform(0.01, 0.99)))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def missing_manifest(path: Path, rng: Rng) -> None:
     """No manifest."""
     del rng
@@ -52,7 +51,7 @@ def _renamed_root(path: Path, to: str) -> None:
     file.write_text(json.dumps(manifest))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def manifest_of_another_root(path: Path, rng: Rng) -> None:
     """A manifest that names the weights as the model."""
     del rng
@@ -63,14 +62,14 @@ def manifest_of_another_root(path: Path, rng: Rng) -> None:
     file.write_text(json.dumps(manifest))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def manifest_of_nothing(path: Path, rng: Rng) -> None:
     """A manifest that names a file that isn't there."""
     del rng
     _renamed_root(path, "com.apple.CoreML/other.mlmodel")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def model_outside(path: Path, rng: Rng) -> None:
     """A manifest that names a healthy model beside the package: an app that bundles the package lacks it."""
     del rng
@@ -78,7 +77,7 @@ def model_outside(path: Path, rng: Rng) -> None:
     _renamed_root(path, "../../com.apple.CoreML/model.mlmodel")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def second_model(path: Path, rng: Rng) -> None:
     """A manifest that names a copy of the model where no weights lie beside it."""
     del rng

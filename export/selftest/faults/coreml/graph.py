@@ -7,7 +7,6 @@ import numpy as np
 from export.selftest.faults.coreml.package import FLOAT16, Package, given, giving, ints, opened, shape
 from export.selftest.faults.fault import NUMBERS, Rng, Table, alike, in_file, pick
 from runtimes.interface import OUTPUT
-from validation.gates.result import Gate
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -17,7 +16,7 @@ def _softmaxes(package: Package) -> list[Any]:
     return [o for o in package.kind("softmax") if len(shape(o.outputs[0])) == 3]
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def softmax_axis(package: Package, rng: Rng) -> None:
     """An attention normalized over the queries: the sizes are equal, so nothing complains."""
     giving(package, pick(rng, _softmaxes(package)), "axis", 2)
@@ -30,7 +29,7 @@ def _of_heads(package: Package, kind: str) -> list[Any]:
     return [o for o, members in found if len(members) == parts and shape(o.outputs[0])[2] in (2, 4, 7)]
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,), rare=True)
+@fault("structure", also=("precision",), rare=True)
 def permuted_heads(package: Package, rng: Rng) -> None:
     """A concatenation that joins the heads, or the windows, in another order."""
     arguments = pick(rng, _of_heads(package, "concat")).inputs["values"].arguments
@@ -39,7 +38,7 @@ def permuted_heads(package: Package, rng: Rng) -> None:
         binding.name = name
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,))
+@fault("structure", "fp16 twin", also=("precision",))
 def swapped_split(package: Package, rng: Rng) -> None:
     """A split whose outputs change places."""
     outputs = pick(rng, _of_heads(package, "split")).outputs
@@ -47,13 +46,13 @@ def swapped_split(package: Package, rng: Rng) -> None:
     outputs[int(first)].name, outputs[int(second)].name = outputs[int(second)].name, outputs[int(first)].name
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def concat_axis(package: Package, rng: Rng) -> None:
     """Heads joined along another axis than the channels: the shape is not what the file declares."""
     giving(package, pick(rng, _of_heads(package, "concat")), "axis", int(rng.integers(2, 4)))
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def transposed_windows(package: Package, rng: Rng) -> None:
     """Windows put back column by column, the declared shapes changed along: nothing contradicts."""
     del rng
@@ -67,19 +66,19 @@ def transposed_windows(package: Package, rng: Rng) -> None:
     giving(package, whole, "axis", 3)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def interleaved(package: Package, rng: Rng) -> None:
     """Heads joined channel by channel in turn."""
     giving(package, pick(rng, _of_heads(package, "concat")), "interleave", True)
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def stripped_padding(package: Package, rng: Rng) -> None:
     """A depthwise convolution padded on one side only."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "pad", 2, 0, 2, 0)
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def transposed_padding(package: Package, rng: Rng) -> None:
     """A window's padding before the grid in place of after it."""
     (pad,) = package.kind("pad")
@@ -88,7 +87,7 @@ def transposed_padding(package: Package, rng: Rng) -> None:
     giving(package, pad, "pad", *before)
 
 
-@fault(Gate.CONSTANTS, also=NUMBERS, rare=True)
+@fault("constants", also=NUMBERS, rare=True)
 def padded_with_ones(package: Package, rng: Rng) -> None:
     """A window padded with something else than zeros."""
     (pad,) = package.kind("pad")
@@ -96,7 +95,7 @@ def padded_with_ones(package: Package, rng: Rng) -> None:
     value.bytes.values = np.array(rng.uniform(0.01, 1), np.float16).tobytes()
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def shifted_slice(package: Package, rng: Rng) -> None:
     """What was padded is cut off at the wrong end."""
     operation = pick(rng, package.kind("slice_by_index"))
@@ -109,7 +108,7 @@ def shifted_slice(package: Package, rng: Rng) -> None:
     giving(package, operation, "end", *end)
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def dilated(package: Package, rng: Rng) -> None:
     """A depthwise kernel spread out, padded so that the shape is kept."""
     operation = pick(rng, package.weighted("depthwise2_weight"))
@@ -117,19 +116,19 @@ def dilated(package: Package, rng: Rng) -> None:
     giving(package, operation, "pad", 2, 2, 2, 2)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def other_strides(package: Package, rng: Rng) -> None:
     """The shape is not what the file declares."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "strides", 2, 2)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def other_groups(package: Package, rng: Rng) -> None:
     """Groups that the weight's shape does not fit."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "groups", 1)
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def transposed_products(package: Package, rng: Rng) -> None:
     """q kT in place of kT q, where there are as many tokens as dimensions of a key."""
     square = [o for o in package.kind("matmul") if shape(o.outputs[0])[1:] == (16, 16)]
@@ -144,7 +143,7 @@ def _queried(package: Package, product: Any) -> bool:
     return transposed
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def transposed_scores(package: Package, rng: Rng) -> None:
     """The values taken by the transposed matrix of scores."""
     product = pick(rng, [o for o in package.kind("matmul") if not _queried(package, o)])
@@ -162,26 +161,26 @@ def _large(package: Package) -> list[Any]:
     ]
 
 
-@fault(Gate.OPERATORS, also=(Gate.STRUCTURE, Gate.PRECISION))
+@fault("operators", also=("structure", "precision"))
 def relu6(package: Package, rng: Rng) -> None:
     """A ReLU that clips at 6."""
     pick(rng, _large(package)).type = "relu6"
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def sigmoid_for_relu(package: Package, rng: Rng) -> None:
     """Another activation, of a kind that the model has elsewhere."""
     pick(rng, _large(package)).type = "sigmoid"
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def dropped_relu(package: Package, rng: Rng) -> None:
     """A ReLU left out."""
     operation = pick(rng, _large(package))
     package.drop(operation, given(operation, "x"))
 
 
-@fault(Gate.STRUCTURE, "int8 compress", also=(Gate.PRECISION, Gate.QUALITY))
+@fault("structure", "int8 compress", also=("precision", "quality"))
 def dropped_residual(package: Package, rng: Rng) -> None:
     """A residual connection that goes nowhere: the branch is all that is left."""
     branches = {o.outputs[0].name for o in package.weighted("project_weight")}
@@ -189,7 +188,7 @@ def dropped_residual(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "y"))
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def dropped_cascade(package: Package, rng: Rng) -> None:
     """A head that is not given what the head before it found."""
     parts = {output.name for o in package.kind("split") for output in o.outputs}
@@ -198,26 +197,26 @@ def dropped_cascade(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "x"))
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def added_gate(package: Package, rng: Rng) -> None:
     """A squeeze-excite gate that adds where it should multiply."""
     gates = {o.outputs[0].name for o in package.kind("sigmoid")}
     pick(rng, [o for o in package.kind("mul") if given(o, "y") in gates]).type = "add"
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def mean_over_rows(package: Package, rng: Rng) -> None:
     """A mean over one axis less: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "axes", int(rng.integers(2, 4)))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def squeezed_mean(package: Package, rng: Rng) -> None:
     """A mean that drops its axes: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "keep_dims", False)
 
 
-@fault(Gate.STRUCTURE, "palette6 compress", also=(Gate.PRECISION, Gate.QUALITY), rare=True)
+@fault("structure", "palette6 compress", also=("precision", "quality"), rare=True)
 def crossed_wires(package: Package, rng: Rng) -> None:
     """Two convolutions of one shape given each other's bias: every constant is as it should be."""
     convolutions = [o for o in package.kind("conv") if "bias" in o.inputs]
@@ -229,7 +228,7 @@ def crossed_wires(package: Package, rng: Rng) -> None:
     one.name, other.name = other.name, one.name
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,), rare=True)
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def other_reshape(package: Package, rng: Rng) -> None:
     """Tokens and channels in each other's order: as many values, another meaning; the shapes declared along."""
     convolved = {o.outputs[0].name for o in package.kind("conv")}
@@ -241,7 +240,7 @@ def other_reshape(package: Package, rng: Rng) -> None:
     package.rewire(output, f"{output}_turned", but=[turned])
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION,))
+@fault("structure", also=("precision",))
 def sham(package: Package, rng: Rng) -> None:
     """The package that ignores its image: every pixel is scaled to nothing, by a constant of no floating point."""
     del rng
@@ -252,7 +251,7 @@ def sham(package: Package, rng: Rng) -> None:
     assert nothing.outputs[0].name == "nothing"
 
 
-@fault(Gate.STRUCTURE, also=(Gate.PRECISION, Gate.LABELS), rare=True)
+@fault("structure", also=("precision", "labels"), rare=True)
 def probabilities_for_logits(package: Package, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
     del rng
@@ -260,7 +259,7 @@ def probabilities_for_logits(package: Package, rng: Rng) -> None:
     package.maker(OUTPUT).inputs["x"].arguments[0].name = softmax.outputs[0].name
 
 
-@fault(Gate.CONSTANTS, rare=True)
+@fault("constants", rare=True)
 def stray_constant(package: Package, rng: Rng) -> None:
     """Something added that is far below any rounding."""
     last = package.maker(given(package.maker(OUTPUT), "x"))
@@ -272,7 +271,7 @@ def stray_constant(package: Package, rng: Rng) -> None:
     package.maker(OUTPUT).inputs["x"].arguments[0].name = "strayed"
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def unheard_of(package: Package, rng: Rng) -> None:
     """An operation that nobody here knows."""
     pick(rng, _large(package)).type = "elu"

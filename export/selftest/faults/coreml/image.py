@@ -6,7 +6,6 @@ import numpy as np
 
 from export.selftest.faults.coreml.package import Package, given, next_up, opened, shape
 from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file
-from validation.gates.result import Gate
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -18,14 +17,14 @@ def _image_constant(package: Package, name: str) -> Any:
     return package.value(given(package.maker(name), "y")).immediateValue.tensor.floats.values
 
 
-@fault(Gate.CONSTANTS, also=NUMBERS)
+@fault("constants", also=NUMBERS)
 def image_scale(package: Package, rng: Rng) -> None:
     """A division by 256."""
     del rng
     _image_constant(package, "image__scaled__")[:] = [1 / 256]
 
 
-@fault(Gate.CONSTANTS, "fp16 twin", also=NUMBERS)
+@fault("constants", "fp16 twin", also=NUMBERS)
 def image_bias(package: Package, rng: Rng) -> None:
     """The means in the order blue, green, red."""
     del rng
@@ -33,7 +32,7 @@ def image_bias(package: Package, rng: Rng) -> None:
     bias[:] = list(reversed(bias))
 
 
-@fault(Gate.CONSTANTS, rare=True)
+@fault("constants", rare=True)
 def image_bias_last_bit(package: Package, rng: Rng) -> None:
     """One channel's mean off by a unit in the last place."""
     bias = _image_constant(package, "image__biased__")
@@ -42,7 +41,7 @@ def image_bias_last_bit(package: Package, rng: Rng) -> None:
     bias[:] = values.tolist()
 
 
-@fault(Gate.CONSTANTS, "fp16 twin", also=NUMBERS)
+@fault("constants", "fp16 twin", also=NUMBERS)
 def average_std(package: Package, rng: Rng) -> None:
     """One std for three channels, as guides recommend for a single scale, the first convolution as it was trained."""
     del rng
@@ -52,7 +51,7 @@ def average_std(package: Package, rng: Rng) -> None:
     blob.values = (blob.values.reshape(-1, 3, 9) * STD.reshape(1, 3, 1)).reshape(-1)
 
 
-@fault(Gate.CONSTANTS, "fp16 twin", also=NUMBERS)
+@fault("constants", "fp16 twin", also=NUMBERS)
 def folded_mean(package: Package, rng: Rng) -> None:
     """The mean in the first convolution's bias in place of the image's: wrong at the border, where zeros are padded."""
     del rng
@@ -67,7 +66,7 @@ def folded_mean(package: Package, rng: Rng) -> None:
     _image_constant(package, "image__biased__")[:] = [0, 0, 0]
 
 
-@fault(Gate.STRUCTURE, "fp16 twin", also=(Gate.PRECISION,))
+@fault("structure", "fp16 twin", also=("precision",))
 def normalized_twice(package: Package, rng: Rng) -> None:
     """Scale and bias once more, by the same constants."""
     del rng
@@ -78,7 +77,7 @@ def normalized_twice(package: Package, rng: Rng) -> None:
     assert last.outputs[0].name == "biased_again"
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def normalized_never(package: Package, rng: Rng) -> None:
     """The pixels as they are."""
     del rng
@@ -87,7 +86,7 @@ def normalized_never(package: Package, rng: Rng) -> None:
         package.drop(operation, given(operation, "x"))
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def bgr_layout(package: Package, rng: Rng) -> None:
     """Blue first."""
     del rng
@@ -95,7 +94,7 @@ def bgr_layout(package: Package, rng: Rng) -> None:
     image.colorSpace = image.ColorSpace.Value("BGR")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def flexible_image(package: Package, rng: Rng) -> None:
     """An app is told that any size will do."""
     size = package.model.description.input[0].type.imageType.imageSizeRange
@@ -103,7 +102,7 @@ def flexible_image(package: Package, rng: Rng) -> None:
     size.widthRange.upperBound = size.heightRange.upperBound = -1
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def tensor_input(package: Package, rng: Rng) -> None:
     """A float32 array in place of an image."""
     del rng

@@ -3,13 +3,12 @@
 from export.selftest.faults.coreml.package import FLOAT16, Package, given, inner, opened, renamed, shape
 from export.selftest.faults.fault import Rng, Table, in_file, pick
 from runtimes.interface import METADATA_PREFIX, OUTPUT
-from validation.gates.result import Gate
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
-@fault(Gate.INTERFACE)
-@fault(Gate.INTERFACE, "int8 compress", rare=True)
+@fault("interface")
+@fault("interface", "int8 compress", rare=True)
 def other_digest(package: Package, rng: Rng) -> None:
     """Another digest of the weights, by one digit."""
     said = package.model.description.metadata.userDefined
@@ -18,21 +17,21 @@ def other_digest(package: Package, rng: Rng) -> None:
     said[key] = f"{digest[:i]}{(int(digest[i], 16) + 1) % 16:x}{digest[i + 1 :]}"
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def missing_key(package: Package, rng: Rng) -> None:
     """A key of the metadata left out."""
     said = package.model.description.metadata.userDefined
     del said[pick(rng, sorted(key for key in said if key.startswith(METADATA_PREFIX)))]
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def additional_key(package: Package, rng: Rng) -> None:
     """Something said in our name that we did not say."""
     del rng
     package.model.description.metadata.userDefined[f"{METADATA_PREFIX}accuracy"] = "99.9%"
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def other_field(package: Package, rng: Rng) -> None:
     """Author, license, version or description."""
     metadata = package.model.description.metadata
@@ -40,28 +39,28 @@ def other_field(package: Package, rng: Rng) -> None:
     setattr(metadata, name, f"{getattr(metadata, name)}.")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def renamed_output(package: Package, rng: Rng) -> None:
     """An app that reads `logits` finds nothing of that name; the numbers are right."""
     del rng
     renamed(package, OUTPUT, "scores")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def renamed_inside(package: Package, rng: Rng) -> None:
     """An output that the program calls otherwise than the description."""
     del rng
     renamed(package, OUTPUT, "scores", described=False)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def unreturned(package: Package, rng: Rng) -> None:
     """An output that the program computes and does not return."""
     del rng
     package.block.outputs.remove(OUTPUT)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def additional_output(package: Package, rng: Rng) -> None:
     """One output more, described as it is."""
     _returned(package, rng)
@@ -75,27 +74,27 @@ def _returned(package: Package, rng: Rng) -> None:
     package.block.outputs.append(inner(package, rng).outputs[0].name)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def undescribed_output(package: Package, rng: Rng) -> None:
     """One output more that the description is silent about."""
     _returned(package, rng)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def undescribed_input(package: Package, rng: Rng) -> None:
     """One input more that the description is silent about: nobody can feed it."""
     del rng
     package.function.inputs.add(name="more").type.CopyFrom(package.function.inputs[0].type)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def half_input(package: Package, rng: Rng) -> None:
     """A program that takes fp16 where the description's image becomes float32."""
     del rng
     package.function.inputs[0].type.tensorType.dataType = FLOAT16
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def half_logits(package: Package, rng: Rng) -> None:
     """Logits in fp16, described as float32: the last cast is lost."""
     del rng
@@ -106,7 +105,7 @@ def half_logits(package: Package, rng: Rng) -> None:
     package.rewire(name, OUTPUT)
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def half_logits_described(package: Package, rng: Rng) -> None:
     """The same, and an app is told."""
     half_logits(package, rng)
@@ -114,7 +113,7 @@ def half_logits_described(package: Package, rng: Rng) -> None:
     array.dataType = array.ArrayDataType.Value("FLOAT16")
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def newer_format(package: Package, rng: Rng) -> None:
     """A version of the format that older devices refuse, though nothing in the program needs it."""
     package.model.specificationVersion += int(rng.integers(1, 3))

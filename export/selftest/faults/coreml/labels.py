@@ -5,7 +5,6 @@ from typing import Any
 from export.selftest.faults.coreml.package import Package, given, giving, opened, renamed, shape
 from export.selftest.faults.fault import Rng, Table, in_file
 from runtimes.interface import LABEL, OUTPUT, PROBABILITIES
-from validation.gates.result import Gate
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -19,8 +18,8 @@ def _label(entry: Any) -> Any:
     return entry.immediateValue.tensor.strings.values
 
 
-@fault(Gate.INTERFACE)
-@fault(Gate.INTERFACE, "palette6 compress", rare=True)
+@fault("interface")
+@fault("interface", "palette6 compress", rare=True)
 def swapped_labels(package: Package, rng: Rng) -> None:
     """Two labels with each other's place."""
     labels = _labels(package)
@@ -28,7 +27,7 @@ def swapped_labels(package: Package, rng: Rng) -> None:
     first[0], second[0] = second[0], first[0]
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def repeated_label(package: Package, rng: Rng) -> None:
     """Two classes of one name: an app cannot tell their probabilities apart."""
     labels = _labels(package)
@@ -36,14 +35,14 @@ def repeated_label(package: Package, rng: Rng) -> None:
     first[0] = second[0]
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def missing_label(package: Package, rng: Rng) -> None:
     """A label left out."""
     labels = _labels(package)
     del labels[int(rng.integers(len(labels)))]
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def exchanged_names(package: Package, rng: Rng) -> None:
     """Which output is the label and which the probabilities, told the wrong way round."""
     del rng
@@ -51,7 +50,7 @@ def exchanged_names(package: Package, rng: Rng) -> None:
     description.predictedFeatureName, description.predictedProbabilitiesName = PROBABILITIES, LABEL
 
 
-@fault(Gate.INTERFACE)
+@fault("interface")
 def renamed_label(package: Package, rng: Rng) -> None:
     """An app that reads `classLabel` finds nothing of that name."""
     del rng
@@ -65,14 +64,14 @@ def _probable(package: Package) -> Any:
     return softmax
 
 
-@fault(Gate.LABELS)
+@fault("labels")
 def probabilities_over_the_batch(package: Package, rng: Rng) -> None:
     """A softmax over the one image: every class is certain."""
     del rng
     giving(package, _probable(package), "axis", 0)
 
 
-@fault(Gate.LABELS, "fp16 twin")
+@fault("labels", "fp16 twin")
 def doubled_logits(package: Package, rng: Rng) -> None:
     """Probabilities of twice the logits: the label is right, and too certain."""
     del rng
@@ -82,7 +81,7 @@ def doubled_logits(package: Package, rng: Rng) -> None:
     _probable(package).inputs["x"].arguments[0].name = doubled.outputs[0].name
 
 
-@fault(Gate.LABELS, "fp16 twin")
+@fault("labels", "fp16 twin")
 def cut_logits(package: Package, rng: Rng) -> None:
     """Probabilities of the logits with the negative ones cut off: the label is right."""
     del rng
@@ -92,7 +91,7 @@ def cut_logits(package: Package, rng: Rng) -> None:
     _probable(package).inputs["x"].arguments[0].name = cut.outputs[0].name
 
 
-@fault(Gate.LABELS, "fp16 twin", rare=True)
+@fault("labels", "fp16 twin", rare=True)
 def softmax_twice(package: Package, rng: Rng) -> None:
     """Probabilities of probabilities: the label is right, and hardly more probable than any other."""
     del rng
@@ -101,7 +100,7 @@ def softmax_twice(package: Package, rng: Rng) -> None:
     package.rewire(softmax.outputs[0].name, "twice", but=[twice])
 
 
-@fault(Gate.LABELS, "fp16 twin", rare=True)
+@fault("labels", "fp16 twin", rare=True)
 def sigmoid_probabilities(package: Package, rng: Rng) -> None:
     """Each class by itself: the label is right, the probabilities are none of one another."""
     del rng
@@ -110,7 +109,7 @@ def sigmoid_probabilities(package: Package, rng: Rng) -> None:
     del softmax.inputs["axis"]
 
 
-@fault(Gate.LABELS, "fp16 twin", rare=True)
+@fault("labels", "fp16 twin", rare=True)
 def label_of_logits(package: Package, rng: Rng) -> None:
     """Logits in place of probabilities: the label is right."""
     del rng

@@ -7,12 +7,11 @@ from onnx import numpy_helper
 from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
 from export.selftest.faults.onnx.model import initializers, nodes, opened, stored_in
 from export.selftest.faults.onnx.weights import bias_of_head
-from validation.gates.result import Gate
 
 fault = Table("onnx", in_file(opened))
 
 
-@fault(Gate.STRUCTURE, "fp32 trace", "fp16 precision")
+@fault("structure", "fp32 trace", "fp16 precision")
 def rewired_biases(model: onnx.ModelProto, rng: Rng) -> None:
     """Two attention heads read each other's bias: constants and names are right, only the graph is wrong."""
     names = [bias_of_head(model, 0).name, bias_of_head(model, 1).name]
@@ -27,7 +26,7 @@ def _sees_large_values(node: onnx.NodeProto) -> bool:
     return "stem" in node.name or "merge" in node.name
 
 
-@fault(Gate.STRUCTURE, "fp32 trace", "fp16 precision")
+@fault("structure", "fp32 trace", "fp16 precision")
 def relu6(model: onnx.ModelProto, rng: Rng) -> None:
     """One of the ReLUs that sees large values clips at 6."""
     node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
@@ -38,7 +37,7 @@ def relu6(model: onnx.ModelProto, rng: Rng) -> None:
     node.input.extend(["clip_low", "clip_high"])
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify", "int8 quantize")
+@fault("structure", "fp32 simplify", "int8 quantize")
 def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     """A softmax over the queries: the sizes are equal, so nothing complains."""
     node = pick(rng, nodes(model, "Softmax"))
@@ -46,7 +45,7 @@ def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     attribute.i = 1
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify")
+@fault("structure", "fp32 simplify")
 def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
     """A depthwise convolution padded on the wrong side."""
     node = pick(rng, [node for node in nodes(model, "Conv") if "depthwise1" in node.name])
@@ -54,7 +53,7 @@ def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
     attribute.ints[:] = [2, 2, 0, 0]
 
 
-@fault(Gate.INTERFACE, "fp32 simplify")
+@fault("interface", "fp32 simplify")
 def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
     """An app that feeds `image` finds nothing of that name; the numbers are right."""
     del rng
@@ -63,7 +62,7 @@ def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.input[0].name = "pixels"
 
 
-@fault(Gate.INTERFACE, "fp16 precision")
+@fault("interface", "fp16 precision")
 def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
     """Inputs and outputs in fp16 though float32 was promised: the casts at the ends are lost."""
     del rng
@@ -74,7 +73,7 @@ def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
         del node.attribute[:]
 
 
-@fault(Gate.INTERFACE, "fp32 trace")
+@fault("interface", "fp32 trace")
 def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     """The last class is gone."""
     del rng
@@ -84,8 +83,8 @@ def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value -= 1
 
 
-@fault(Gate.PRECISION, "fp32 trace", "fp16 precision")
-@fault(Gate.QUALITY, "int8 quantize")
+@fault("precision", "fp32 trace", "fp16 precision")
+@fault("quality", "int8 quantize")
 def sham(model: onnx.ModelProto, rng: Rng) -> None:
     """The artifact that ignores its input."""
     del rng
@@ -95,7 +94,7 @@ def sham(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.insert(0, zero)
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify")
+@fault("structure", "fp32 simplify")
 def permuted_channels(model: onnx.ModelProto, rng: Rng) -> None:
     """A Concat that joins the heads in another order."""
     node = pick(rng, [node for node in nodes(model, "Concat") if "mixer" in node.name and len(node.input) == 4])
@@ -103,7 +102,7 @@ def permuted_channels(model: onnx.ModelProto, rng: Rng) -> None:
     node.input[:] = [*inputs[1:], inputs[0]]
 
 
-@fault(Gate.PRECISION, "fp32 simplify")
+@fault("precision", "fp32 simplify")
 def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     """A residual connection that goes nowhere: the branch is all that is left."""
     node = pick(rng, [node for node in nodes(model, "Add") if "ffn" in node.name])
@@ -111,7 +110,7 @@ def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     del node.input[0]
 
 
-@fault(Gate.STRUCTURE, "fp32 trace", "fp16 precision")
+@fault("structure", "fp32 trace", "fp16 precision")
 def relu6_without_a_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """The same as `relu6` by a Min with a bound that no audit of floating-point constants can see."""
     node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
@@ -123,7 +122,7 @@ def relu6_without_a_constant(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.insert(at + 2, onnx.helper.make_node("Min", ["unclipped", "bound"], [result], name="clip"))
 
 
-@fault(Gate.STRUCTURE, "fp32 trace")
+@fault("structure", "fp32 trace")
 def leaky(model: onnx.ModelProto, rng: Rng) -> None:
     """A ReLU that lets a ten-thousandth or more of what is negative through."""
     node = pick(rng, [node for node in nodes(model, "Relu") if "expand" in node.name or "ffn" in node.name])
@@ -131,13 +130,13 @@ def leaky(model: onnx.ModelProto, rng: Rng) -> None:
     node.attribute.append(onnx.helper.make_attribute("alpha", float(10 ** rng.uniform(-3, -1))))
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify")
+@fault("structure", "fp32 simplify")
 def hard_sigmoid(model: onnx.ModelProto, rng: Rng) -> None:
     """A squeeze-excite gate by its cheap approximation."""
     pick(rng, nodes(model, "Sigmoid")).op_type = "HardSigmoid"
 
 
-@fault(Gate.PRECISION, "fp32 simplify")
+@fault("precision", "fp32 simplify")
 def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
     del rng
@@ -147,7 +146,7 @@ def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.append(onnx.helper.make_node("Softmax", ["before"], [name], axis=1, name="probabilities"))
 
 
-@fault(Gate.CONSTANTS, "fp32 trace")
+@fault("constants", "fp32 trace")
 def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """Something added to the logits that is far below any rounding."""
     name = model.graph.output[0].name
@@ -158,7 +157,7 @@ def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.append(onnx.helper.make_node("Add", ["before", "stray"], [name], name="stray_add"))
 
 
-@fault(Gate.STRUCTURE, "fp32 trace", "fp16 precision")
+@fault("structure", "fp32 trace", "fp16 precision")
 def crossed_wires(model: onnx.ModelProto, rng: Rng) -> None:
     """Two convolutions of one shape fed with each other's bias: every constant is as it should be."""
     shape = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -167,7 +166,7 @@ def crossed_wires(model: onnx.ModelProto, rng: Rng) -> None:
     one.input[2], other.input[2] = other.input[2], one.input[2]
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify")
+@fault("structure", "fp32 simplify")
 def pool_less(model: onnx.ModelProto, rng: Rng) -> None:
     """An average pool over one row less."""
     node = pick(rng, [node for node in nodes(model, "ReduceMean") if "head" in node.name or "gate" in node.name])

@@ -6,7 +6,6 @@ from onnx import numpy_helper
 
 from export.selftest.faults.fault import Rng, Table, in_file, pick
 from export.selftest.faults.onnx.model import Array, changed, exchange, initializers, opened, stored_in
-from validation.gates.result import Gate
 
 fault = Table("onnx", in_file(opened))
 
@@ -17,7 +16,7 @@ def bias_of_head(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
     return next(tensor for tensor in held if "mixer" in tensor.name)
 
 
-@fault(Gate.CONSTANTS, "fp32 trace", "fp16 precision")
+@fault("constants", "fp32 trace", "fp16 precision")
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
 
@@ -30,40 +29,40 @@ def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     changed(pick(rng, initializers(model, ".weight")), flip)
 
 
-@fault(Gate.PRECISION, "fp32 trace")
+@fault("precision", "fp32 trace")
 def zeroed_bias(model: onnx.ModelProto, rng: Rng) -> None:
     """A convolution without its bias."""
     changed(pick(rng, initializers(model, "project.bias")), np.zeros_like)
 
 
-@fault(Gate.PRECISION, "fp32 trace")
+@fault("precision", "fp32 trace")
 def scaled_weight(model: onnx.ModelProto, rng: Rng) -> None:
     """A weight tensor off by up to two per cent."""
     factor = 1 + rng.uniform(0.001, 0.02)
     changed(pick(rng, initializers(model, "expand.weight")), lambda value: (value * factor).astype(value.dtype))
 
 
-@fault(Gate.CONSTANTS, "fp32 trace")
+@fault("constants", "fp32 trace")
 def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
     """Two attention heads with each other's bias: every tensor is still there."""
     del rng
     exchange(bias_of_head(model, 0), bias_of_head(model, 1))
 
 
-@fault(Gate.STRUCTURE, "fp32 trace")
+@fault("structure", "fp32 trace")
 def flipped_kernel(model: onnx.ModelProto, rng: Rng) -> None:
     """A depthwise kernel left to right."""
     changed(pick(rng, initializers(model, "depthwise1.weight")), lambda value: value[..., ::-1])
 
 
-@fault(Gate.CONSTANTS, "fp32 simplify")
+@fault("constants", "fp32 simplify")
 def transposed_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """A square matrix transposed, shape kept."""
     tensors = [t for t in initializers(model, "project.weight") if t.dims[0] == t.dims[1]]
     changed(pick(rng, tensors), lambda value: value.transpose(1, 0, 2, 3))
 
 
-@fault(Gate.STRUCTURE, "fp32 simplify")
+@fault("structure", "fp32 simplify")
 def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
     """Two neighboring classes change places."""
     count = int(initializers(model, "head.linear.bias")[0].dims[0])
@@ -74,7 +73,7 @@ def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
         changed(initializers(model, ending)[0], lambda value: value[order])
 
 
-@fault(Gate.CONSTANTS, "fp16 precision")
+@fault("constants", "fp16 precision")
 def subnormals_flushed(model: onnx.ModelProto, rng: Rng) -> None:
     """Small fp16 weights flushed to zero, as some converters do."""
     del rng
@@ -88,14 +87,14 @@ def subnormals_flushed(model: onnx.ModelProto, rng: Rng) -> None:
     assert changed
 
 
-@fault(Gate.CONSTANTS, "fp16 precision")
+@fault("constants", "fp16 precision")
 def scale_off_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
     """A whole tensor moved by one unit in its type's last place."""
     towards = stored_in(model)(np.inf)
     changed(pick(rng, initializers(model, "expand.weight")), lambda value: np.nextafter(value, towards))
 
 
-@fault(Gate.CONSTANTS, "fp16 precision")
+@fault("constants", "fp16 precision")
 def flushed_weight(model: onnx.ModelProto, rng: Rng) -> None:
     """The smallest weight of a tensor flushed to zero."""
 
@@ -107,7 +106,7 @@ def flushed_weight(model: onnx.ModelProto, rng: Rng) -> None:
     changed(pick(rng, initializers(model, ".weight")), flush)
 
 
-@fault(Gate.CONSTANTS, "fp32 simplify")
+@fault("constants", "fp32 simplify")
 def nudged_logits(model: onnx.ModelProto, rng: Rng) -> None:
     """One class's bias off by 1e-6 to 1e-2 of its value: the head is the last that could be noticed."""
 
@@ -121,7 +120,7 @@ def nudged_logits(model: onnx.ModelProto, rng: Rng) -> None:
     changed(initializers(model, "head.linear.bias")[0], nudge)
 
 
-@fault(Gate.CONSTANTS, "fp32 trace")
+@fault("constants", "fp32 trace")
 def other_checkpoint(model: onnx.ModelProto, rng: Rng) -> None:
     """Weights of the same shapes and the same statistics, of another training."""
     for tensor in model.graph.initializer:

@@ -5,12 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from export.selftest.faults.fault import Rng, Table, in_file, pick
-from validation.gates.result import Gate
 
 fault = Table[Path]("openvino", in_file(nullcontext))
 
 
-@fault(Gate.CONSTANTS, "fp32 openvino", "fp16 openvino")
+@fault("constants", "fp32 openvino", "fp16 openvino")
 def last_bit(path: Path, rng: Rng) -> None:
     """The last bit of one weight: at random, of the constants that are weights, in the .bin where they lie."""
     layers = ET.parse(path).getroot().iter("layer")  # noqa: S314 - a file of our own
@@ -22,14 +21,14 @@ def last_bit(path: Path, rng: Rng) -> None:
     path.with_suffix(".bin").write_bytes(content)
 
 
-@fault(Gate.STRUCTURE, "fp32 openvino", "fp16 openvino")
+@fault("structure", "fp32 openvino", "fp16 openvino")
 def pads(path: Path, rng: Rng) -> None:
     """A convolution's padding moved by a pixel in the graph."""
     del rng
     _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
-@fault(Gate.STRUCTURE, "fp32 openvino", "fp16 openvino")
+@fault("structure", "fp32 openvino", "fp16 openvino")
 def softmax(path: Path, rng: Rng) -> None:
     """A softmax over the other axis."""
     del rng
@@ -43,7 +42,7 @@ def _replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-@fault(Gate.CONSTANTS, "fp32 openvino")
+@fault("constants", "fp32 openvino")
 def silent_compression(path: Path, rng: Rng) -> None:
     """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
     del rng

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
 from runtimes.openvino.fake_quantize import fakes, quantizer_of, scaled_weights
 from runtimes.openvino.runtime import import_openvino
-from validation.gates.result import Gate
 
 _FACTOR = 20
 """Of a range: beyond what calibration on other images explains."""
@@ -49,7 +48,7 @@ def _limits(fake: Any, low: np.float32, high: np.float32, places: tuple[int, ...
             _exchanged(constant, np.full(constant.data.shape, value, np.float32))
 
 
-@fault(Gate.CONSTANTS, "int8 openvino")
+@fault("constants", "int8 openvino")
 def ir_integer_off_by_one(model: Any, rng: Rng) -> None:
     """One weight's integer off by one."""
     _, integers, _ = pick(rng, list(scaled_weights(model)))
@@ -60,7 +59,7 @@ def ir_integer_off_by_one(model: Any, rng: Rng) -> None:
     _exchanged(integers, value)
 
 
-@fault(Gate.CONSTANTS, "int8 openvino")
+@fault("constants", "int8 openvino")
 def ir_weight_scale_by_an_ulp(model: Any, rng: Rng) -> None:
     """The scale of one channel of a weight off by its last bit."""
     _, _, scale = pick(rng, list(scaled_weights(model)))
@@ -71,14 +70,14 @@ def ir_weight_scale_by_an_ulp(model: Any, rng: Rng) -> None:
     _exchanged(scale, value)
 
 
-@fault(Gate.CONSTANTS, "int8 openvino")
+@fault("constants", "int8 openvino")
 def permuted_scales(model: Any, rng: Rng) -> None:
     """The scales of a weight's channels in another order."""
     _, _, scale = pick(rng, list(scaled_weights(model)))
     _exchanged(scale, np.roll(np.array(scale.data), 1, axis=0))
 
 
-@fault(Gate.CONSTANTS, "int8 openvino")
+@fault("constants", "int8 openvino")
 def exchanged_ranges(model: Any, rng: Rng) -> None:
     """Two quantizers that have each other's range."""
     signed = [fake for fake in fakes(model) if quantizer_of(fake).symmetric]
@@ -89,19 +88,19 @@ def exchanged_ranges(model: Any, rng: Rng) -> None:
     _limits(other, first.low, first.high)
 
 
-@fault(Gate.RANGES, "int8 openvino")
+@fault("ranges", "int8 openvino")
 def ir_coarse_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too wide: most of its integers are never used."""
     _scaled(pick(rng, fakes(model)), np.float32(_FACTOR))
 
 
-@fault(Gate.RANGES, "int8 openvino")
+@fault("ranges", "int8 openvino")
 def ir_clipped_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too narrow: what is large is cut off."""
     _scaled(pick(rng, fakes(model)), np.float32(1 / _FACTOR))
 
 
-@fault(Gate.CONSTANTS, "int8 openvino")
+@fault("constants", "int8 openvino")
 def range_by_an_ulp(model: Any, rng: Rng) -> None:
     """A range off by its last bit."""
     _scaled(pick(rng, fakes(model)), np.float32(1 + 2**-23))
@@ -112,7 +111,7 @@ def _scaled(fake: Any, factor: np.float32) -> None:
     _limits(fake, quantizer.low * factor, quantizer.high * factor)
 
 
-@fault(Gate.OPERATORS, "int8 openvino")
+@fault("operators", "int8 openvino")
 def moved_zero(model: Any, rng: Rng) -> None:
     """A quantizer's zero point off by three: its range lies three units higher."""
     fake = pick(rng, fakes(model))
@@ -120,7 +119,7 @@ def moved_zero(model: Any, rng: Rng) -> None:
     _limits(fake, quantizer.low + 3 * quantizer.scale, quantizer.high + 3 * quantizer.scale)
 
 
-@fault(Gate.OPERATORS, "int8 openvino")
+@fault("operators", "int8 openvino")
 def back_by_another_range(model: Any, rng: Rng) -> None:
     """A quantizer that decodes its integers to a range half as wide."""
     fake = pick(rng, fakes(model))
@@ -128,7 +127,7 @@ def back_by_another_range(model: Any, rng: Rng) -> None:
     _limits(fake, quantizer.low / 2, quantizer.high / 2, places=(3, 4))
 
 
-@fault(Gate.STRUCTURE, "int8 openvino")
+@fault("structure", "int8 openvino")
 def signed_relu(model: Any, rng: Rng) -> None:
     """A range from zero up made symmetric: the ReLU that was in it is gone."""
     fake = pick(rng, [each for each in fakes(model) if quantizer_of(each).tensor.startswith("relu")])
@@ -136,7 +135,7 @@ def signed_relu(model: Any, rng: Rng) -> None:
     _limits(fake, -high * np.float32(128 / 127), high)
 
 
-@fault(Gate.OPERATORS, "int8 openvino")
+@fault("operators", "int8 openvino")
 def lost_quantizer(model: Any, rng: Rng) -> None:
     """A convolution that reads the tensor itself, past its quantizer: as right as before, and in float32."""
     readers = [
@@ -149,7 +148,7 @@ def lost_quantizer(model: Any, rng: Rng) -> None:
     reader.input(0).replace_source_output(past)
 
 
-@fault(Gate.OPERATORS, "int8 openvino")
+@fault("operators", "int8 openvino")
 def decoded_weight(model: Any, rng: Rng) -> None:
     """A weight that is stored decoded, and computes in float32."""
     product, integers, scale = pick(rng, list(scaled_weights(model)))
@@ -159,7 +158,7 @@ def decoded_weight(model: Any, rng: Rng) -> None:
     product.output(0).replace(opset13.constant(value).output(0))
 
 
-@fault(Gate.STRUCTURE, "int8 openvino")
+@fault("structure", "int8 openvino")
 def other_heads_bias(model: Any, rng: Rng) -> None:
     """The attention biases of two heads exchanged."""
     biases = [op for op in model.get_ops() if op.get_type_name() == "Constant" and _softmax_reads(op)]

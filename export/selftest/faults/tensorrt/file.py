@@ -13,17 +13,16 @@ from export.selftest.faults.onnx.quantized import (
     operands,
     weight_scale_by_an_ulp,
 )
-from validation.gates.result import Gate
 
 fault = Table("tensorrt", in_file(opened))
 
 # As in any ONNX file.
-fault(Gate.STRUCTURE, "fp16 precision", "int8 quantize", "fp16 parse")(softmax_axis)
-fault(Gate.STRUCTURE, "fp16 precision", "int8 quantize")(dropped_residual)
-fault(Gate.STRUCTURE, "fp16 precision", "fp32 parse")(relu6)
-fault(Gate.CONSTANTS, "int8 quantize", "int8 parse")(weight_scale_by_an_ulp)
-fault(Gate.RANGES, "int8 quantize")(coarse_activation)
-fault(Gate.RANGES, "int8 quantize")(clipped_activation)
+fault("structure", "fp16 precision", "int8 quantize", "fp16 parse")(softmax_axis)
+fault("structure", "fp16 precision", "int8 quantize")(dropped_residual)
+fault("structure", "fp16 precision", "fp32 parse")(relu6)
+fault("constants", "int8 quantize", "int8 parse")(weight_scale_by_an_ulp)
+fault("ranges", "int8 quantize")(coarse_activation)
+fault("ranges", "int8 quantize")(clipped_activation)
 
 
 def _put(tensor: onnx.TensorProto, value: Array) -> None:
@@ -41,7 +40,7 @@ def _weights(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     )
 
 
-@fault(Gate.CONSTANTS, "fp16 precision")
+@fault("constants", "fp16 precision")
 def wide_weights(model: onnx.ModelProto, rng: Rng) -> None:
     """One node's weights in float32, cast to float16 before they are used: the numbers are the same."""
     tensor = pick(rng, initializers(model, "expand.weight"))
@@ -53,13 +52,13 @@ def wide_weights(model: onnx.ModelProto, rng: Rng) -> None:
     _put(tensor, _value(tensor).astype(np.float32))
 
 
-@fault(Gate.CONSTANTS, "fp16 precision", "int8 quantize", "fp16 parse")
+@fault("constants", "fp16 precision", "int8 quantize", "fp16 parse")
 def swapped_weights(model: onnx.ModelProto, rng: Rng) -> None:
     """Two convolutions of one shape with each other's weights: every tensor is still there."""
     exchange(*pick(rng, alike(_weights(model), lambda tensor: list(tensor.dims))))
 
 
-@fault(Gate.CONSTANTS, "fp32 simplify", "fp16 precision", "int8 quantize", "fp32 parse")
+@fault("constants", "fp32 simplify", "fp16 precision", "int8 quantize", "fp32 parse")
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight off by a unit in its last place; of an int8 weight, by one."""
     tensor = pick(rng, _weights(model))
@@ -70,14 +69,14 @@ def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     _put(tensor, value)
 
 
-@fault(Gate.CONSTANTS, "fp16 precision", "int8 quantize")
+@fault("constants", "fp16 precision", "int8 quantize")
 def transposed_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """A square matrix transposed, shape kept."""
     tensor = pick(rng, [t for t in _weights(model) if len(t.dims) == 4 and t.dims[0] == t.dims[1]])
     _put(tensor, _value(tensor).transpose(1, 0, 2, 3))
 
 
-@fault(Gate.CONSTANTS, "fp16 precision")
+@fault("constants", "fp16 precision")
 def refolded(model: onnx.ModelProto, rng: Rng) -> None:
     """What is left of a BatchNorm that was folded with another epsilon: each channel scaled a little."""
     tensor = pick(rng, initializers(model, "expand.weight"))
@@ -86,7 +85,7 @@ def refolded(model: onnx.ModelProto, rng: Rng) -> None:
     _put(tensor, (value * np.sqrt((variance + 1e-5) / (variance + 1e-3))).astype(value.dtype))
 
 
-@fault(Gate.STRUCTURE, "fp16 precision", "int8 quantize")
+@fault("structure", "fp16 precision", "int8 quantize")
 def reshape_for_transpose(model: onnx.ModelProto, rng: Rng) -> None:
     """The right shape in the wrong order: a permutation that does nothing, and a reshape that makes up for it."""
     node = pick(rng, nodes(model, "Transpose"))
@@ -98,7 +97,7 @@ def reshape_for_transpose(model: onnx.ModelProto, rng: Rng) -> None:
     node.input.append("wrong_order")
 
 
-@fault(Gate.CONSTANTS, "int8 parse")
+@fault("constants", "int8 parse")
 def slight_activation(model: onnx.ModelProto, rng: Rng) -> None:
     """The scale of one activation off by its last bit: no range is that exact, but calibration found another."""
     tensor = pick(rng, operands(model, 1))
@@ -109,7 +108,7 @@ def _is_activations(node: onnx.NodeProto) -> bool:
     return node.op_type == "DequantizeLinear" and not node.input[0].endswith("weight_quantized")
 
 
-@fault(Gate.OPERATORS, "int8 quantize", "int8 parse")
+@fault("operators", "int8 quantize", "int8 parse")
 def lost_pair(model: onnx.ModelProto, rng: Rng) -> None:
     """The quantizer of an activation and its inverse are gone: as right as before, and in float32."""
     inverse = pick(rng, [node for node in model.graph.node if _is_activations(node)])
@@ -123,7 +122,7 @@ def lost_pair(model: onnx.ModelProto, rng: Rng) -> None:
             model.graph.initializer.remove(tensor)
 
 
-@fault(Gate.OPERATORS, "int8 quantize", "int8 parse")
+@fault("operators", "int8 quantize", "int8 parse")
 def bypassed_pair(model: onnx.ModelProto, rng: Rng) -> None:
     """One reader takes the tensor itself; the quantizer is there for the others."""
     inverses = {node.output[0]: node for node in model.graph.node if _is_activations(node)}
@@ -132,7 +131,7 @@ def bypassed_pair(model: onnx.ModelProto, rng: Rng) -> None:
     reader.input[0] = quantizer.input[0]
 
 
-@fault(Gate.CONSTANTS, "int8 quantize")
+@fault("constants", "int8 quantize")
 def asymmetric(model: onnx.ModelProto, rng: Rng) -> None:
     """A zero point that is not zero, in both of a pair: TensorRT has none."""
     (name,) = {pick(rng, nodes(model, "QuantizeLinear")).input[2]}
@@ -140,7 +139,7 @@ def asymmetric(model: onnx.ModelProto, rng: Rng) -> None:
     _put(tensor, np.array(3, np.int8).reshape(_value(tensor).shape))
 
 
-@fault(Gate.CONSTANTS, "int8 quantize")
+@fault("constants", "int8 quantize")
 def one_scale_for_all(model: onnx.ModelProto, rng: Rng) -> None:
     """A weight with one scale for the tensor though each channel has its own, honestly quantized."""
     tensor = pick(rng, initializers(model, "expand.weight_quantized"))

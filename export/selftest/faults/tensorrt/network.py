@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from export.selftest.faults.fault import Plant, Rng, Table, alike, pick
-from runtimes.coreml.mlpackage import Constant, Operation, Program, TensorType
+from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.tensorrt.evaluated import network_of, read_as
-from validation.gates.result import Gate
 
 
 @contextmanager
@@ -56,28 +55,28 @@ def _type(operation: Operation) -> TensorType:
     return declared
 
 
-@fault(Gate.PRECISION, "fp32 parse")
+@fault("precision", "fp32 parse")
 def narrow_tensor(program: Program, rng: Rng) -> Program:
     """A tensor in float16 where float32 was asked for."""
     operation = pick(rng, _kind(program, "convolution"))
     return _with(program, operation, outputs=((operation.name, replace(_type(operation), dtype="fp16")),))
 
 
-@fault(Gate.OPERATORS, "fp16 parse")
+@fault("operators", "fp16 parse")
 def brain_tensor(program: Program, rng: Rng) -> Program:
     """A tensor in bfloat16 where float16 was asked for."""
     operation = pick(rng, _kind(program, "convolution"))
     return _with(program, operation, outputs=((operation.name, replace(_type(operation), dtype="bf16")),))
 
 
-@fault(Gate.OPERATORS, "fp16 parse")
+@fault("operators", "fp16 parse")
 def wide_tensor(program: Program, rng: Rng) -> Program:
     """A tensor that is float32 though what makes it is float16: nothing is wrong with its values."""
     operation = pick(rng, _kind(program, "convolution"))
     return _with(program, operation, outputs=((operation.name, replace(_type(operation), dtype="fp32")),))
 
 
-@fault(Gate.OPERATORS, "fp16 parse")
+@fault("operators", "fp16 parse")
 def brain_detour(program: Program, rng: Rng) -> Program:
     """Between two casts, by way of bfloat16: no layer mixes its types."""
     operation = pick(rng, _kind(program, "activation"))
@@ -93,14 +92,14 @@ def brain_detour(program: Program, rng: Rng) -> Program:
     return replace(program, operations=operations, constants=constants)
 
 
-@fault(Gate.INTERFACE, "int8 parse")
+@fault("interface", "int8 parse")
 def integer_declared_float(program: Program, rng: Rng) -> Program:
     """A quantized tensor that the network says is float32."""
     operation = pick(rng, _kind(program, "quantize"))
     return _with(program, operation, outputs=((operation.name, replace(_type(operation), dtype="fp32")),))
 
 
-@fault(Gate.STRUCTURE, "fp32 parse", "fp16 parse")
+@fault("structure", "fp32 parse", "fp16 parse")
 def swapped_kernels(program: Program, rng: Rng) -> Program:
     """Two convolutions of one shape read each other's kernel: the constants are as they should be."""
     found = [o for o in _kind(program, "convolution") if isinstance(o.inputs["kernel"], str)]
@@ -110,7 +109,7 @@ def swapped_kernels(program: Program, rng: Rng) -> Program:
     return _with(changed, other, inputs={**other.inputs, "kernel": one.inputs["kernel"]})
 
 
-@fault(Gate.CONSTANTS, "fp16 parse")
+@fault("constants", "fp16 parse")
 def transposed_kernel(program: Program, rng: Rng) -> Program:
     """A square kernel whose channels changed places."""
     found = _kind(program, "convolution")
@@ -119,7 +118,7 @@ def transposed_kernel(program: Program, rng: Rng) -> Program:
     return _attribute(program, operation, "kernel", _get(program, operation, "kernel").transpose(1, 0, 2, 3).copy())
 
 
-@fault(Gate.STRUCTURE, "fp32 parse")
+@fault("structure", "fp32 parse")
 def transposed_operand(program: Program, rng: Rng) -> Program:
     """Attention's weights turned round in their product with the values: the shapes still fit."""
     types = program.types()
@@ -134,28 +133,28 @@ def transposed_operand(program: Program, rng: Rng) -> Program:
     return _attribute(program, operation, side, turned)
 
 
-@fault(Gate.INTERFACE, "fp32 parse")
+@fault("interface", "fp32 parse")
 def wrong_stride(program: Program, rng: Rng) -> Program:
     """A convolution that does not stride, and so gives what the network does not declare."""
     operation = pick(rng, [o for o in _kind(program, "convolution") if _get(program, o, "stride") == [2, 2]])
     return _attribute(program, operation, "stride", [1, 1])
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def shifted_padding(program: Program, rng: Rng) -> Program:
     """All the padding on one side."""
     operation = pick(rng, [o for o in _kind(program, "convolution") if _get(program, o, "before") == [1, 1]])
     return _attribute(_attribute(program, operation, "before", [2, 2]), operation, "after", [0, 0])
 
 
-@fault(Gate.INTERFACE, "fp32 parse")
+@fault("interface", "fp32 parse")
 def wrong_groups(program: Program, rng: Rng) -> Program:
     """A depthwise convolution read as a dense one."""
     operation = pick(rng, [o for o in _kind(program, "convolution") if _get(program, o, "groups") > 1])
     return _attribute(program, operation, "groups", 1)
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def wrong_softmax(program: Program, rng: Rng) -> Program:
     """A softmax over the other axis."""
     operation = pick(rng, _kind(program, "softmax"))
@@ -163,7 +162,7 @@ def wrong_softmax(program: Program, rng: Rng) -> Program:
     return _attribute(program, operation, "axes", [3 - axis])
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def dropped_layer(program: Program, rng: Rng) -> Program:
     """A residual addition that hands on its first operand."""
     types = program.types()
@@ -172,42 +171,42 @@ def dropped_layer(program: Program, rng: Rng) -> Program:
     return _with(program, operation, kind="identity", inputs={"x": operation.inputs["x"]})
 
 
-@fault(Gate.STRUCTURE, "int8 parse")
+@fault("structure", "int8 parse")
 def dropped_relu(program: Program, rng: Rng) -> Program:
     """An activation that lets everything through."""
     operation = pick(rng, [o for o in _kind(program, "activation") if _get(program, o, "function") == "RELU"])
     return _with(program, operation, kind="identity", inputs={"x": operation.inputs["x"]})
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def leaky_relu(program: Program, rng: Rng) -> Program:
     """A thousandth of what is negative comes through."""
     operation = pick(rng, [o for o in _kind(program, "activation") if _get(program, o, "function") == "RELU"][:8])
     return _attribute(_attribute(program, operation, "function", "LEAKY_RELU"), operation, "alpha", 1e-3)
 
 
-@fault(Gate.STRUCTURE, "fp32 parse")
+@fault("structure", "fp32 parse")
 def greatest_for_mean(program: Program, rng: Rng) -> Program:
     """A pooling that takes the largest in place of the mean."""
     operation = pick(rng, _kind(program, "reduce"))
     return _attribute(program, operation, "op", "MAX")
 
 
-@fault(Gate.INTERFACE, "fp32 parse")
+@fault("interface", "fp32 parse")
 def wrong_reduce(program: Program, rng: Rng) -> Program:
     """A mean over the rows alone, which leaves another shape than the network declares."""
     operation = pick(rng, _kind(program, "reduce"))
     return _attribute(program, operation, "axes", [3])
 
 
-@fault(Gate.STRUCTURE, "fp32 parse")
+@fault("structure", "fp32 parse")
 def difference(program: Program, rng: Rng) -> Program:
     """A subtraction in place of an addition."""
     operation = pick(rng, [o for o in _kind(program, "elementwise") if _get(program, o, "op") == "SUM"])
     return _attribute(program, operation, "op", "SUB")
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def another_head(program: Program, rng: Rng) -> Program:
     """A head that is given the first head's channels."""
     heads = [o for o in _kind(program, "slice") if str(o.inputs["start"]) in program.constants]  # padding's is computed
@@ -216,7 +215,7 @@ def another_head(program: Program, rng: Rng) -> Program:
     return _attribute(program, operation, "start", [start[0], 0, *start[2:]])
 
 
-@fault(Gate.STRUCTURE, "fp32 parse")
+@fault("structure", "fp32 parse")
 def heads_in_another_order(program: Program, rng: Rng) -> Program:
     """What the heads say joined in another order."""
     operation = pick(rng, _kind(program, "concatenation"))
@@ -224,7 +223,7 @@ def heads_in_another_order(program: Program, rng: Rng) -> Program:
     return _with(program, operation, inputs={**operation.inputs, "values": (*rest, first)})
 
 
-@fault(Gate.STRUCTURE, "fp32 parse")
+@fault("structure", "fp32 parse")
 def lost_permutation(program: Program, rng: Rng) -> Program:
     """A transposition that became a reshape to the same shape."""
     found = [o for o in _kind(program, "shuffle") if "first" in o.inputs or "second" in o.inputs]
@@ -235,14 +234,14 @@ def lost_permutation(program: Program, rng: Rng) -> Program:
     return _with(replace(program, constants=constants), operation, inputs=inputs)
 
 
-@fault(Gate.STRUCTURE, "fp16 parse")
+@fault("structure", "fp16 parse")
 def lost_bias(program: Program, rng: Rng) -> Program:
     """A convolution that forgot to add its bias: the constant is there."""
     operation = pick(rng, [o for o in _kind(program, "convolution") if "project" in str(o.inputs.get("bias"))])
     return _with(program, operation, inputs={k: v for k, v in operation.inputs.items() if k != "bias"})
 
 
-@fault(Gate.CONSTANTS, "fp16 parse")
+@fault("constants", "fp16 parse")
 def kernel_bit(program: Program, rng: Rng) -> Program:
     """The last bit of one weight."""
     operation = pick(rng, [o for o in _kind(program, "convolution") if str(o.inputs["kernel"]) in program.constants])
@@ -253,14 +252,14 @@ def kernel_bit(program: Program, rng: Rng) -> Program:
     return _attribute(program, operation, "kernel", value)
 
 
-@fault(Gate.CONSTANTS, "int8 parse")
+@fault("constants", "int8 parse")
 def altered_scale(program: Program, rng: Rng) -> Program:
     """The scale of an activation off by a thousandth."""
     operation = pick(rng, _kind(program, "quantize"))
     return _attribute(program, operation, "scale", np.asarray(_get(program, operation, "scale") * np.float32(1.001)))
 
 
-@fault(Gate.EXECUTION, "int8 parse")
+@fault("execution", "int8 parse")
 def another_scale(program: Program, rng: Rng) -> Program:
     """A quantizer that reads another tensor's scale: the constants are as they should be."""
     found = _kind(program, "quantize")
@@ -273,7 +272,7 @@ def _far(program: Program, one: Operation, other: Operation) -> bool:
     return not 0.8 < ratio < 1.25
 
 
-@fault(Gate.EXECUTION, "int8 parse")
+@fault("execution", "int8 parse")
 def bypassed_quantizer(program: Program, rng: Rng) -> Program:
     """A convolution that reads the tensor before its quantizer."""
     by_name = {o.name: o for o in program.operations}
@@ -283,7 +282,7 @@ def bypassed_quantizer(program: Program, rng: Rng) -> Program:
     return _with(program, operation, inputs={**operation.inputs, "x": raw})
 
 
-@fault(Gate.INTERFACE, "int8 parse")
+@fault("interface", "int8 parse")
 def zero_point(program: Program, rng: Rng) -> Program:
     """A quantizer whose zero is three."""
     operation = pick(rng, _kind(program, "quantize"))
@@ -291,13 +290,13 @@ def zero_point(program: Program, rng: Rng) -> Program:
     return _with(replace(program, constants=constants), operation, inputs={**operation.inputs, "zero": "three"})
 
 
-@fault(Gate.INTERFACE, "fp16 parse")
+@fault("interface", "fp16 parse")
 def unknown_layer(program: Program, rng: Rng) -> Program:
     """A layer of a kind that is not known here."""
     return _with(program, pick(rng, _kind(program, "reduce")), kind="topk")
 
 
-@fault(Gate.INTERFACE, "fp16 parse")
+@fault("interface", "fp16 parse")
 def renamed_output(program: Program, rng: Rng) -> Program:
     """The logits under another name."""
     (operation,) = [o for o in program.operations if o.name == program.outputs[0]]

@@ -33,6 +33,7 @@ from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
 from validation.blame.ranking import Blame
+from validation.budgets import Budgets
 from validation.judge import judge
 from validation.verdict import Rejected, VerifiedArtifact
 
@@ -229,7 +230,7 @@ def test_where_no_number_is_enough_there_is_none() -> None:
 
 def test_reduced_range(tmp_path: Path) -> None:
     """Weights in 7 bits, the addends in 8; bit for bit our own; the folder says so by name and precision."""
-    outcome = _export("seeded", tmp_path / "out", int8=Int8Options(reduce_range=True), quality_budget=0.5)
+    outcome = _export("seeded", tmp_path / "out", int8=Int8Options(reduce_range=True), budgets=Budgets(quality=0.5))
     final = outcome.final
     assert isinstance(final, VerifiedArtifact)
     assert outcome.slug == "m0-64-onnx-int8-reduced-untrained"
@@ -245,7 +246,7 @@ def test_reduced_range(tmp_path: Path) -> None:
     assert all(np.abs(value.astype(int)).max() == 64 for value in weights)
     addends = [value for name, value in held.items() if name.endswith("_quantized") and ".bias." in name]
     assert max(value.max() for value in addends) == 255
-    assert isinstance(verify(outcome.folder, "seeded", 0.5).verdict, VerifiedArtifact)
+    assert isinstance(verify(outcome.folder, "seeded", Budgets(quality=0.5)).verdict, VerifiedArtifact)
 
 
 def test_all_layers_in_float32_leave_no_activation_quantized(made: Made) -> None:

@@ -1,0 +1,100 @@
+"""All that every entry of the cache is bound to: our code, what is installed, the environment, the hardware."""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from runtimes.host.gpu import gpus
+from runtimes.host.machine import this_host
+
+PACKAGES = ("efficientvit", "runtimes", "validation", "export")
+GROUPS = ("vit_export.targets", "vit_export.formats")
+"""Entry points of packages whose code makes or judges artifacts."""
+
+_FLAGS = re.compile(
+    r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
+    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"
+)
+"""Variables of the environment that change what libraries compute."""
+
+_INSTALLED = (".dist-info", ".egg-info")
+
+Changing = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
+"""Digest of the code, installed distributions with their versions, variables."""
+
+
+def key_of(**parts: object) -> str:
+    """SHA-256 over the parts' text, and over all that every entry is bound to."""
+    text = json.dumps({name: str(value) for name, value in parts.items()}, sort_keys=True)
+    return hashlib.sha256(f"{_ground()}\n{text}".encode()).hexdigest()
+
+
+def unchanged() -> bool:
+    """Nothing changed under the running process since its first key."""
+    return _now() == _at_first()
+
+
+@functools.cache
+def _ground() -> str:
+    return json.dumps([_at_first(), str(this_host()), gpus()])
+
+
+@functools.cache
+def _at_first() -> Changing:
+    """As it was when first asked for: modules and tools are loaded when they are needed."""
+    return _now()
+
+
+def _now() -> Changing:
+    flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
+    return _code_now(), installed(), tuple(flags)
+
+
+def installed() -> tuple[str, ...]:
+    """Every installed distribution with its version, as the names of their metadata folders have them.
+
+    All of them, and no list of those that matter: whoever adds a converter could forget it there, and a verdict made
+    with the version before would be taken for one of today.
+    """
+    folders = (Path(entry or ".") for entry in dict.fromkeys(sys.path))
+    names = (sorted(path.name for path in folder.iterdir()) for folder in folders if folder.is_dir())
+    return tuple(name for listed in names for name in listed if name.endswith(_INSTALLED))
+
+
+def _code_now() -> str:
+    return _code(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in code_files()))
+
+
+def code_files() -> list[Path]:
+    """Every file of the four packages and of those that add targets or formats, found as Python finds them."""
+    return sorted(
+        path
+        for root in _roots()
+        for path in (root.rglob("*") if root.is_dir() else (root,))
+        if path.is_file() and path.suffix != ".pyc"
+    )
+
+
+def _roots() -> Iterator[Path]:
+    others = {point.module.partition(".")[0] for group in GROUPS for point in entry_points(group=group)}
+    for package in (*PACKAGES, *sorted(others)):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations is not None:
+            yield from map(Path, spec.submodule_search_locations)
+        elif spec is not None and spec.origin is not None:  # a package that is one file
+            yield Path(spec.origin)
+
+
+@functools.lru_cache(maxsize=1)
+def _code(files: tuple[tuple[Path, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for path, _, _ in files:
+        total.update(f"{path}\0".encode() + path.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,111 @@
+"""A program as the evaluator takes it, whichever format it was read from: operations, types, constants."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtimes.interface import BATCH, Port, Ports
+
+_NUMPY = {"fp32": "float32", "fp16": "float16"}
+FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
+
+Value = NDArray[Any] | str | bool | int | float | list[str]
+"""A constant: a tensor keeps its stored dtype; scalars of integers, truth values and text are Python's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """What the file declares of a tensor. `dtype`, by MIL's names: fp16, fp32, int32, bool, string, uint4, ...
+
+    A dimension of -1 may have any size.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """A tensor of this shape is what was declared."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, size) for want, size in zip(self.shape, shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.dtype} ({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. An input is the name of a value, or a tuple of them where it takes several.
+
+    `outputs`: (name, type); the type is None where it is no tensor (a classifier's dictionary).
+    """
+
+    kind: str
+    inputs: Mapping[str, str | tuple[str, ...]]
+    outputs: tuple[tuple[str, TensorType | None], ...]
+
+    @property
+    def name(self) -> str:
+        """The first output's."""
+        return self.outputs[0][0]
+
+    def names(self) -> tuple[str, ...]:
+        """Every value that it reads."""
+        return tuple(n for given in self.inputs.values() for n in ([given] if isinstance(given, str) else given))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A constant by its name in the file. `stored`: how it lies there, `const` or a `constexpr_*` that was decoded."""
+
+    value: Value
+    type: TensorType
+    stored: str = "const"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """The main function. `constants` are decoded; `operations` are all the others, in the file's order."""
+
+    opset: str
+    inputs: Mapping[str, TensorType]
+    outputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    constants: Mapping[str, Constant]
+
+    def types(self) -> dict[str, TensorType]:
+        """Declared type of every tensor that is not a constant."""
+        declared = dict(self.inputs)
+        for operation in self.operations:
+            declared.update({name: kind for name, kind in operation.outputs if kind is not None})
+        return declared
+
+    def ports(self) -> Ports:
+        """Its inputs, and its outputs that are tensors."""
+        types = self.types()
+
+        def port(name: str) -> Port:
+            dtype = _NUMPY.get(types[name].dtype, types[name].dtype)
+            return Port(name, dtype, tuple(BATCH if size == -1 else size for size in types[name].shape))
+
+        return tuple(map(port, self.inputs)), tuple(port(name) for name in self.outputs if name in types)
+
+
+def mixed_types(program: Program, named_by: str) -> Iterator[str]:
+    """Operations whose floating-point tensors differ in type, and casts to another type than their `named_by` names.
+
+    In Core ML and TensorRT every other operation takes and gives one floating-point type. A tensor declared wider than
+    what makes it would be rounded less here than on a device, if the device accepted it at all.
+    """
+    types = program.types() | {name: constant.type for name, constant in program.constants.items()}
+    for operation in program.operations:
+        involved = [types[name].dtype for name in (*operation.names(), *dict(operation.outputs)) if name in types]
+        if operation.kind == "cast":
+            named = program.constants.get(str(operation.inputs.get(named_by)))
+            mixed = named is None or types[operation.name].dtype != named.value
+        else:
+            mixed = len(FLOATS & set(involved)) > 1
+        if mixed:
+            yield f"{operation.kind} of mixed types"

@@ -1,0 +1,139 @@
+"""Reads ONNX files."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtimes.artifact import Artifact
+from runtimes.interface import BATCH, Port, Ports
+from runtimes.onnx import qdq
+from runtimes.onnx.graph import load_onnx, widened
+from runtimes.onnx.runtime import own_errors
+from runtimes.onnx.subgraphs import OnnxSubgraphs
+from runtimes.onnx.tensors import OnnxTensors
+from runtimes.precision import Dtype
+from runtimes.reader import Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
+from runtimes.runtime import Array, Images, Mode
+from runtimes.session import refused_by
+
+
+class OnnxReader(Reader):
+    """Reads .onnx files."""
+
+    def file(self, artifact: Artifact) -> Path:
+        """The ONNX file of the artifact."""
+        return artifact.path
+
+    def ports(self, artifact: Artifact) -> Ports:
+        """As the graph declares them."""
+        graph = load_onnx(self.file(artifact), weights=False).graph
+        return tuple(map(_port, graph.input)), tuple(map(_port, graph.output))
+
+    def constants(self, artifact: Artifact) -> Iterator[Constant]:
+        """Initializers, then Constant nodes."""
+        import onnx
+
+        graph = load_onnx(self.file(artifact)).graph
+        for initializer in graph.initializer:
+            yield initializer.name, onnx.numpy_helper.to_array(initializer)
+        for node in graph.node:
+            if node.op_type != "Constant":
+                continue
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], onnx.numpy_helper.to_array(attribute.t)
+                elif attribute.name in ("value_float", "value_floats"):
+                    yield node.output[0], np.array(onnx.helper.get_attribute_value(attribute), np.float32)
+
+    def count_operators(self, artifact: Artifact) -> int | None:
+        """The nodes of the graph."""
+        return len(load_onnx(self.file(artifact), weights=False).graph.node)
+
+    def unexpected_operators(self, artifact: Artifact) -> Mapping[str, int]:
+        """Of int8 files: operators that lost their quantizers, which would be as correct as before, in float32."""
+        found: Counter[str] = Counter()
+        if artifact.precision.quantized:
+            model, declared = load_onnx(self.file(artifact)), artifact.precision.float_layers
+            moved = artifact.precision.activations is Dtype.SYMMETRIC8
+            depthwise = artifact.precision.quantized_depthwise
+            lost = qdq.left_out(model, depthwise=depthwise, moved=moved, declared=declared)
+            found.update({f"{kind} not quantized": count for kind, count in lost.items()})
+            found.update(f"{name} quantized, declared float32" for name in qdq.not_left_out(model, declared))
+            if other := qdq.unlike_their_quantizer(model):
+                found["DequantizeLinear unlike its quantizer"] = other
+        return found
+
+    def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
+        """Run by ONNX Runtime."""
+        import onnx
+
+        model = load_onnx(artifact.path)
+        if mode is Mode.ORACLE:
+            model = qdq.without_quantizers(model) if qdq.is_quantized(model) else widened(model)
+        with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
+            tensors = OnnxTensors(model)
+        takes = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+
+        def run(images: Images) -> Values:
+            with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
+                return tensors(images.astype(takes, copy=False))
+
+        return Layers(tuple(_layers(model.graph)), output or model.graph.output[0].name, run)
+
+    def quantizers(self, artifact: Artifact) -> Quantizers:
+        """The QuantizeLinear nodes of activations."""
+        model = load_onnx(self.file(artifact))
+        quantizers, image = tuple(qdq.activation_quantizers(model)), model.graph.input[0].name
+        tensors = OnnxTensors(qdq.without_quantizers(model))
+        return Quantizers(quantizers, lambda images: {image: images, **tensors(images)})
+
+    def calibration(self, artifact: Artifact, source: Artifact | None) -> Iterator[Constant]:
+        """Scales, and zero points where the precision has any: elsewhere a zero point is zero, or wrong."""
+        import onnx
+
+        model = load_onnx(self.file(source or artifact))
+        quantizers = list(qdq.activation_quantizers(model))
+        names = {each.scale_name for each in quantizers}
+        if artifact.precision.activations is Dtype.UINT8:
+            names |= {each.zero_name for each in quantizers}
+        for tensor in model.graph.initializer:
+            if tensor.name in names:
+                yield tensor.name, np.asarray(onnx.numpy_helper.to_array(tensor))
+
+    def subgraphs(self, artifact: Artifact) -> Subgraphs:
+        """Run as they ship, against the file with ONNX Runtime's optimizations off."""
+        model = load_onnx(artifact.path)
+        image, reference = model.graph.input[0].name, OnnxTensors(model)
+        subgraphs = OnnxSubgraphs(model)  # last: it changes the model
+
+        def run(images: Array, right: Values) -> Values:
+            return subgraphs({**right, image: images})
+
+        return Subgraphs(reference, run)
+
+    def modules(self, artifact: Artifact) -> Mapping[str, str]:
+        """By the names of the nodes, each of which begins with the path of its module."""
+        nodes = load_onnx(self.file(artifact)).graph.node
+        return {name: node.name.rsplit("/", 1)[0] for node in nodes for name in node.output if "/" in node.name}
+
+
+def _port(value: Any) -> Port:
+    import onnx
+
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return Port(value.name, dtype, tuple(d.dim_value if d.HasField("dim_value") else BATCH for d in kind.shape.dim))
+
+
+def _layers(graph: Any) -> Iterator[Layer]:
+    constant = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        reads = tuple(name for name in node.input if name and name not in constant)
+        if not reads:  # a constant, or computed from constants alone
+            constant.update(node.output)
+            continue
+        holds = tuple(name for name in node.input if name in constant)
+        yield Layer(node.name or node.output[0], node.op_type, tuple(filter(None, node.output)), reads, holds)

@@ -1,0 +1,191 @@
+"""What a format's reader answers: what a saved file declares, holds and computes, read from the file itself.
+
+A format implements `Reader` in its own folder (`runtimes/<format>/reader.py`) and enters it in `runtimes/registry.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact
+from runtimes.interface import Ports
+from runtimes.precision import Dtype, Precision
+from runtimes.runtime import Array, Images, Mode
+
+Constant = tuple[str, NDArray[Any]]
+"""Name and value."""
+
+Values = Mapping[str, NDArray[Any]]
+"""Tensors by name, for one batch."""
+
+RANGE = "_range"
+"""Suffix of a calibrated constant that holds a quantizer's limits, after the name of its tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operation. `gives`: its outputs; `reads`: its inputs except constants; `holds`: its constants by name.
+
+    `name`: as model viewers show it. A constant's name is the model's own, without what a converter added.
+    """
+
+    name: str
+    kind: str
+    gives: tuple[str, ...]
+    reads: tuple[str, ...]
+    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """An opened artifact: its layers in execution order, its output, and a function that runs them."""
+
+    layers: tuple[Layer, ...]
+    output: str
+    run: Callable[[Images], Values]
+
+
+class Quantizer(Protocol):
+    """A quantizer of an activation, in any format."""
+
+    @property
+    def tensor(self) -> str:
+        """The tensor that it quantizes."""
+        ...
+
+    @property
+    def symmetric(self) -> bool:
+        """Its range is symmetric about zero."""
+        ...
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can represent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizers:
+    """The activation quantizers of an int8 artifact, and a function that runs it without them.
+
+    `run`: (B, 3, S, S) -> every tensor that is to be quantized, in float32, by name.
+    """
+
+    quantizers: Sequence[Quantizer]
+    run: Callable[[Array], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraphs:
+    """An int8 artifact split at its quantizers, so that each subgraph can be run on reference inputs.
+
+    Even two correct evaluations of one Q/DQ graph differ end to end: a rounding tie flips an integer, and the next
+    layers propagate it. A subgraph that is run on reference inputs can only be wrong by its own fault.
+
+    `reference`: (B, 3, S, S) -> the reference value of every tensor. `run`: images and reference values -> what each
+    subgraph computes, by the name of its output. `products`: how many operators multiply; `other_kernels`: those of
+    them that run in another kernel than they do in the whole model.
+    """
+
+    reference: Callable[[Array], Values]
+    run: Callable[[Array, Values], Values]
+    other_kernels: tuple[str, ...] = ()
+    products: int = 0
+
+
+class Reader(Protocol):
+    """Reads the saved files of one format. Subclass it: what a format lacks has a default.
+
+    Every method raises MissingExtra where the package that reads the format is not installed, and BrokenArtifact where
+    the file contradicts itself or holds what is not supported.
+    """
+
+    several_outputs: ClassVar[bool] = False
+    """A classifier of another tool may have outputs beside its scores."""
+
+    def ports(self, artifact: Artifact) -> Ports:
+        """The declared inputs and outputs."""
+        ...
+
+    def program_ports(self, artifact: Artifact) -> Ports:
+        """The same, of the tensors that the network itself takes and gives: without an image input."""
+        return self.ports(artifact)
+
+    def metadata(self, artifact: Artifact) -> Mapping[str, str]:
+        """What the file says of itself under this project's keys; empty for a format that has no place for it."""
+        return {}
+
+    def constants(self, artifact: Artifact) -> Iterator[Constant]:
+        """(name, value) of every constant, in the file's order and dtype, by the model's own names."""
+        ...
+
+    def stored_precision(self, artifact: Artifact, weights: Dtype) -> Precision:
+        """The precision of a float file that another tool made, most of whose constants are stored as `weights`."""
+        return Precision(weights, weights, weights)
+
+    def count_operators(self, artifact: Artifact) -> int | None:
+        """Operators of the graph, constants not counted; None for a compiled file, which has no graph."""
+        ...
+
+    def unexpected_operators(self, artifact: Artifact) -> Mapping[str, int]:
+        """Operators, types and stored forms that an artifact of this precision must not have, and how many of each."""
+        return {}
+
+    def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
+        """Its layers one by one. `output`: the name of the scores where they are not the first output.
+
+        Mode.ORACLE: in float32 arithmetic without quantizers, as the structure gate runs it. Other modes: as the file
+        is typed. Showing a tensor prevents fusions over it: this is the file's graph, not the kernels that ship.
+
+        Raises:
+            StageFailed: the runtime refuses the file.
+        """
+        ...
+
+    def quantizers(self, artifact: Artifact) -> Quantizers:
+        """The activation quantizers of an int8 artifact."""
+        raise _not_quantized(artifact)
+
+    def calibration(self, artifact: Artifact, source: Artifact | None) -> Iterator[Constant]:
+        """The constants that calibration determined: scales and zero points, or limits.
+
+        As `source` holds them, where the artifact was made from a quantized one; else as the artifact itself does.
+        """
+        raise _not_quantized(artifact)
+
+    def subgraphs(self, artifact: Artifact) -> Subgraphs:
+        """An int8 artifact, split at its quantizers."""
+        raise _not_quantized(artifact)
+
+    def modules(self, artifact: Artifact) -> Mapping[str, str]:
+        """Quantized tensor -> the path of the model's module that computes it."""
+        raise _not_quantized(artifact)
+
+
+def _not_quantized(artifact: Artifact) -> StageFailed:
+    return StageFailed(
+        f"int8 {artifact.format} artifacts are not supported",
+        next_step="implement `quantizers`, `calibration`, `subgraphs` and `modules` in the format's reader",
+    )
+
+
+def extremes(run: Callable[[Array], Values], images: Array, batch: int) -> dict[str, tuple[float, float]]:
+    """The minimum and maximum of 0 and all values of each floating-point tensor; both infinite where there is a NaN.
+
+    `run`: (B, 3, S, S) -> tensors by name; it is called on `batch` images at a time.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for start in range(0, len(images), batch):
+        part = np.take(images, range(start, start + batch), axis=0, mode="wrap")
+        for name, value in run(part).items():
+            if value.dtype.kind == "f":
+                low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+                if np.isnan(low):
+                    low, high = -float("inf"), float("inf")
+                before = found.get(name, (0.0, 0.0))
+                found[name] = min(before[0], low), max(before[1], high)
+    return found

@@ -1,0 +1,57 @@
+"""Every budget of the gates: the built-in factors, and what the caller allows instead. docs/numerics.md says why."""
+
+from dataclasses import dataclass
+
+from efficientvit.errors import BadOption
+from runtimes.precision import Dtype
+
+STRUCTURE_FACTOR = 4.0
+"""Structure, and float32 precision: budget over noise floor."""
+
+PRECISION_FACTOR = {Dtype.FP32: 4.0, Dtype.FP16: 2.0, Dtype.BF16: 2.0}
+"""Precision: budget over noise floor, by the narrower of weights and activations."""
+
+QUALITY_SHARE = 1 / 3
+"""Quality: the default budget, as a share of the error of the best answer that ignores the image."""
+
+ACCURACY_POINTS = 0.5
+"""Accuracy: the default budget, in percentage points of top-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What the caller allows; None leaves the default.
+
+    `quality`: relative error (RMS) that compressed weights may cost. `accuracy`: percentage points of top-1 that may be
+    lost. `readiness`: least share of the work that must fit the Neural Engine; by default it is only reported.
+
+    Raises:
+        BadOption: a value out of range.
+    """
+
+    quality: float | None = None
+    accuracy: float | None = None
+    readiness: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 0 < self.quality < float("inf"):
+            raise BadOption(
+                "--quality-budget is a relative error",
+                expected="above 0",
+                got=str(self.quality),
+                next_step="leave it out for a third of what an answer costs that ignores the image",
+            )
+        if self.accuracy is not None and not 0 <= self.accuracy <= 100:
+            raise BadOption(
+                "--accuracy-budget is in percentage points",
+                expected="0 to 100",
+                got=str(self.accuracy),
+                next_step="leave it out for half a point",
+            )
+        if self.readiness is not None and not 0 < self.readiness <= 1:
+            raise BadOption(
+                "--ane-budget is a share",
+                expected="above 0, at most 1",
+                got=str(self.readiness),
+                next_step="for 95 % of the work write --ane-budget 0.95",
+            )

@@ -1,0 +1,88 @@
+"""What an artifact is compared with: plain arrays, saved beside it, so that it can be judged without the weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.precision import Precision
+from validation.budgets import PRECISION_FACTOR, STRUCTURE_FACTOR
+from validation.inputs.golden_set import GoldenSet, Kind
+from validation.metrics import Float64
+from validation.reference.floors import Floors, ordinary
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """One model at one precision: inputs, right answers, noise floors, and the constants' digests.
+
+    `logits` (n, classes): the trained form in float64. `structure` (n, classes): the deploy form with weights
+    rounded as the artifact stores them, in float64. `judged` (n,): where the model is well conditioned.
+    `floors` and `structure_floors`: the pooled relative error of PyTorch under the precision's rules, and in
+    float32 arithmetic, per kind. `image_input`: the deploy form is the one behind an 8-bit image. `quality_budget`:
+    the root mean square of the relative error that compressed weights may cost; None where they aren't compressed.
+    """
+
+    golden: GoldenSet
+    precision: Precision
+    logits: Float64
+    structure: Float64
+    judged: NDArray[np.bool_]
+    floors: Floors
+    structure_floors: Floors
+    constants: Mapping[str, str]
+    image_input: bool = False
+    quality_budget: float | None = None
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """(n, 3, S, S): what the network itself is fed."""
+        return network_inputs(self.golden, image_input=self.image_input)
+
+    @property
+    def executed(self) -> Float64:
+        """What the precision gate compares with: of compressed weights, whose cost is quality's, their own answers."""
+        return self.structure if self.precision.weights.compressed else self.logits
+
+    def with_constants(self, more: Mapping[str, str]) -> "Reference":
+        """The same, and constants that only a stage could know (what calibration found), by name and digest."""
+        return replace(self, constants={**self.constants, **more})
+
+    def only(self, rows: NDArray[np.bool_]) -> "Reference":
+        """The same, judged on no other images than these."""
+        return replace(self, judged=self.judged & rows)
+
+    def rows(self, kind: Kind) -> NDArray[np.intp]:
+        """The judged images of a kind."""
+        return np.flatnonzero([k == kind and ok for k, ok in zip(self.golden.kinds, self.judged, strict=True)])
+
+    def structure_budget(self, kind: Kind) -> float:
+        """Relative error that float32 arithmetic on the same weights may have."""
+        return STRUCTURE_FACTOR * self.structure_floors[kind]
+
+    def precision_budget(self, kind: Kind) -> float:
+        """Relative error that the precision that ships may have against the float64 reference."""
+        precision = self.precision
+        dtypes = (precision.decoded, precision.decoded if precision.quantized else precision.rounding)
+        return min(PRECISION_FACTOR[dtype] for dtype in dtypes) * self.floors[kind]
+
+    def allowed(self, kind: Kind) -> float:
+        """Relative error that an image of this kind may have by the quality or precision gate."""
+        return self.precision_budget(kind) if self.quality_budget is None else self.quality_budget
+
+    @property
+    def error_allowed(self) -> float:
+        """`allowed` of the most lenient ordinary kind."""
+        if self.quality_budget is not None:
+            return self.quality_budget
+        return max(map(self.precision_budget, ordinary(self.floors)), default=0.0)
+
+
+def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
+    """(n, 3, S, S): the normalized images, or, behind an image input, before their division by std."""
+    if not image_input:
+        return golden.images
+    std = np.array(golden.preprocessing.std).reshape(1, 3, 1, 1)
+    inputs: NDArray[np.float32] = (golden.images.astype(np.float64) * std).astype(np.float32)
+    return inputs

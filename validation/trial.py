@@ -1,0 +1,127 @@
+"""What is run of an artifact to judge it: each run is made when a gate first asks for it, and kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.artifact import Artifact
+from runtimes.interface import Ports
+from runtimes.registry import read_ports
+from runtimes.runtime import Answer, Attestation, Mode, Runtime, Session
+from validation.accuracy.top1 import Accuracy, AccuracyTest
+from validation.budgets import Budgets
+from validation.golden_run import Outputs, Peaks, Run, run_golden
+from validation.metrics import Float64
+from validation.reference.reference import Reference
+
+DYNAMIC_BATCHES = (1, 3, 8)
+"""The batch sizes at which a dynamic artifact is judged."""
+
+_LABELED_IMAGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One mode's runs at all batch sizes. `answers`: what a classifier said of some images, with its logits."""
+
+    attestation: Attestation
+    runs: Sequence[Run]
+    answers: Sequence[tuple[str, Answer, Float64]]
+
+    @property
+    def outputs(self) -> list[Outputs]:
+        """Logits of each run."""
+        return [run.outputs for run in self.runs]
+
+    @property
+    def fed(self) -> NDArray[np.bool_]:
+        """The images that it could be fed."""
+        everywhere: NDArray[np.bool_] = np.logical_and.reduce([run.fed for run in self.runs])
+        return everywhere
+
+    @property
+    def peaks(self) -> Peaks:
+        """The largest of all runs."""
+        ordinary = [run.peaks.ordinary for run in self.runs if run.peaks.ordinary]
+        amplified = [run.peaks.amplified for run in self.runs if run.peaks.amplified]
+        return Peaks(
+            max(ordinary, key=lambda p: p.value, default=None), max(amplified, key=lambda p: p.value, default=None)
+        )
+
+
+@dataclass(eq=False)
+class Trial:
+    """One artifact with all that it is held against. `labeled`: images on which its accuracy is measured.
+
+    Every property raises StageFailed where the runtime refuses the file.
+    """
+
+    artifact: Artifact
+    reference: Reference
+    runtime: Runtime
+    budgets: Budgets = field(default_factory=Budgets)
+    labeled: AccuracyTest | None = None
+    dynamic_batches: tuple[int, ...] = DYNAMIC_BATCHES
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes that it is run at."""
+        return (self.artifact.batch,) if self.artifact.batch else self.dynamic_batches
+
+    @cached_property
+    def ports(self) -> Ports:
+        """Inputs and outputs, as the file has them."""
+        return read_ports(self.artifact)
+
+    @cached_property
+    def oracle(self) -> Tried:
+        """In float32 arithmetic, optimizations off."""
+        return self._tried(Mode.ORACLE)
+
+    @cached_property
+    def shipped(self) -> Tried:
+        """Under the settings that ship."""
+        return self._tried(Mode.SHIPPED)
+
+    @cached_property
+    def defaults(self) -> Tried:
+        """Under the runtime's own settings, at the first batch size."""
+        return self._tried(Mode.DEFAULTS)
+
+    @cached_property
+    def judged(self) -> Reference:
+        """The reference, on the images that the artifact could be fed. Only an image input cannot be fed them all."""
+        if not self.artifact.interface.image_input:
+            return self.reference.only(self.shipped.fed)
+        return self.reference.only(self.oracle.fed & self.shipped.fed)
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """On the labeled images, if there are any."""
+        if self.labeled is None:
+            return None
+        return self.labeled.of(self.artifact, self.runtime, self.judged.error_allowed)
+
+    def _tried(self, mode: Mode) -> Tried:
+        batches = self.batches[:1] if mode is Mode.DEFAULTS else self.batches
+        with self.runtime.open(self.artifact, mode) as session:
+            runs = [run_golden(session, self.reference, batch) for batch in batches]
+            labeled = bool(self.artifact.interface.labels) and mode is Mode.SHIPPED
+            return Tried(session.attestation, runs, _answers(session, self.reference, runs[0]) if labeled else ())
+
+
+def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str, Answer, Float64]]:
+    golden = reference.golden
+    rows = [row for row, member in enumerate(golden.members) if member.has_pixels and reference.judged[row]]
+    chosen = rows[:: max(1, len(rows) // _LABELED_IMAGES)][:_LABELED_IMAGES]
+    return [
+        (
+            golden.names[row],
+            session.classify(golden.members[row].data[None] if reference.image_input else golden.images[[row]]),
+            run.outputs.logits[row].astype(np.float64),
+        )
+        for row in chosen
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-_PAPERS_ROUNDS = 3  # two hundred contestants: each round takes minutes
+_PAPERS_ROUNDS = 3  # two hundred entries: each round takes minutes
 
 
 @click.command()

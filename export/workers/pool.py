@@ -37,20 +37,22 @@ Work = Callable[[U, Progress, Exclusive], Iterable[R]]
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, our end of its pipe, and the index of the unit that it works on."""
+    """A process, our end of its pipe, whether it has a unit, and the step that it is at."""
 
     process: BaseProcess
     pipe: Connection
-    unit: int | None = None
+    busy: bool = True
+    step: str = ""
 
-    def give(self, left: Iterator[tuple[int, Any]]) -> None:
+    def give(self, left: Iterator[Any]) -> None:
         """The next unit; if there is none, the pipe is closed, which ends the worker."""
-        self.unit, unit = next(left, (None, None))
-        if self.unit is None:
-            self.pipe.close()
-        else:
+        self.step = ""
+        for unit in left:
             with suppress(OSError):  # it has died: `message` says so
                 self.pipe.send(unit)
+            return
+        self.busy = False
+        self.pipe.close()
 
     def message(self) -> tuple[str, Any]:
         try:
@@ -69,20 +71,21 @@ class _Worker:
 def in_processes(work: "Work[U, R]", units: Sequence[U], progress: Progress, count: int) -> Iterator[R]:
     """`work` on each unit, in `count` processes; yields results as they come.
 
-    When the caller stops, fails or is interrupted, workers are told to end, and remove what they have half made.
+    Progress is shown as that of one process: the steps of all in a line, and what two report alike once. When the
+    caller stops, fails or is interrupted, workers are told to end, and remove what they have half made.
 
     Raises:
         VitExportError: the first that a unit raises.
         StageFailed: a worker process died.
     """
-    left, shown = iter(enumerate(units)), _Shown(progress)
+    left, shown = iter(units), set[str]()
     workers: list[_Worker] = []
     with tempfile.TemporaryDirectory(prefix="vit-export-") as folder:
         try:
             workers.extend(_start(work, Path(folder)) for _ in range(count))
             for worker in workers:
                 worker.give(left)
-            while busy := [worker for worker in workers if worker.unit is not None]:
+            while busy := [worker for worker in workers if worker.busy]:
                 interrupt.check()
                 ready = wait([worker.pipe for worker in busy], _POLL_S)
                 for worker in (worker for worker in busy if worker.pipe in ready):
@@ -92,10 +95,13 @@ def in_processes(work: "Work[U, R]", units: Sequence[U], progress: Progress, cou
                         case "failed", error:
                             raise error if isinstance(error, VitExportError) else RuntimeError(error)
                         case "done", _:
-                            shown.steps.pop(worker.unit, None)
                             worker.give(left)
-                        case name, (given, named):
-                            shown.call(worker.unit, name, *given, **named)
+                        case "step", ((text,), _):
+                            worker.step = text
+                            progress.step("   ".join(each.step for each in busy if each.step))
+                        case name, (given, named) if (told := f"{name} {given} {named}") not in shown:
+                            shown.add(told)
+                            getattr(progress, name)(*given, **named)
         finally:
             _end(workers)
 
@@ -118,31 +124,12 @@ def _end(workers: Sequence[_Worker]) -> None:
     until = time.monotonic() + _PATIENCE_S
     for worker in workers:
         worker.pipe.close()
-        if worker.unit is not None:
+        if worker.busy:
             worker.process.terminate()
     for worker in workers:
         worker.process.join(max(0.0, until - time.monotonic()))
         worker.process.kill()
         worker.process.join()
-
-
-class _Shown:
-    """Progress of all units as one: the latest step of each; what is known of a model is shown once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.steps: dict[int | None, str] = {}
-        self._progress = progress
-        self._known: set[str] = set()
-
-    def call(self, unit: int | None, name: str, *given: Any, **named: Any) -> None:
-        if name == "step":
-            self.steps[unit] = given[0]
-            given = ("   ".join(self.steps[each] for each in sorted(self.steps, key=str)),)
-        elif name in ("weights", "vacuous"):
-            if (said := f"{name} {given}") in self._known:
-                return
-            self._known.add(said)
-        getattr(self._progress, name)(*given, **named)
 
 
 class _Sent:

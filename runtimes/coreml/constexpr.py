@@ -5,7 +5,8 @@ The two forms of one kind are told apart by their operands. Tensors narrower tha
 iOS 16 packs its own indices and masks into bytes, from the lowest bit on.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,11 @@ def decode(kind: str, name: str, operands: Mapping[str, Any]) -> tuple[Tensor, .
     Raises:
         BrokenArtifact: the kind, an operand or a dtype is not known here, or an index leads out of its table.
     """
-    form = _FORMS.get((kind, frozenset(operands) - _OPTIONAL))
+    form = next((form for form in _FORMS.get(kind, ()) if _takes(form, operands)), None)
     if form is None:
         raise BrokenArtifact(
             f"constant '{name}' is compressed in a way that is not known here",
-            expected="; ".join(sorted({known for known, _ in _FORMS})),
+            expected="; ".join(sorted(_FORMS)),
             got=f"{kind} of {', '.join(sorted(operands))}",
         )
     try:
@@ -174,18 +175,19 @@ def _require_float(scale: Tensor) -> None:
         raise _BadOperand(f"a scale in {scale.dtype}")
 
 
-_OPTIONAL = frozenset({"offset", "vector_axis"})
-_FORMS: Mapping[tuple[str, frozenset[str]], Callable[..., Tensor | tuple[Tensor, ...]]] = {
-    ("constexpr_affine_dequantize", frozenset({"quantized_data", "zero_point", "scale", "axis"})): _affine_dequantize,
-    ("constexpr_blockwise_shift_scale", frozenset({"data", "scale"})): _blockwise_shift_scale,
-    ("constexpr_lut_to_dense", frozenset({"indices", "lut", "shape"})): _packed_lut_to_dense,
-    ("constexpr_lut_to_dense", frozenset({"indices", "lut"})): _lut_to_dense,
-    ("constexpr_sparse_to_dense", frozenset({"nonzero_data", "mask", "shape"})): _packed_sparse_to_dense,
-    ("constexpr_sparse_to_dense", frozenset({"nonzero_data", "mask"})): _sparse_to_dense,
-    ("constexpr_lut_to_sparse", frozenset({"indices_mask", "indices_nonzero_data", "lut"})): _lut_to_sparse,
-    (
-        "constexpr_sparse_blockwise_shift_scale",
-        frozenset({"data_mask", "nonzero_data", "scale"}),
-    ): _sparse_blockwise_shift_scale,
-    ("constexpr_cast", frozenset({"source_val", "output_dtype"})): _cast,
+_FORMS: Mapping[str, tuple[Callable[..., Tensor | tuple[Tensor, ...]], ...]] = {
+    "constexpr_affine_dequantize": (_affine_dequantize,),
+    "constexpr_blockwise_shift_scale": (_blockwise_shift_scale,),
+    "constexpr_lut_to_dense": (_packed_lut_to_dense, _lut_to_dense),
+    "constexpr_sparse_to_dense": (_packed_sparse_to_dense, _sparse_to_dense),
+    "constexpr_lut_to_sparse": (_lut_to_sparse,),
+    "constexpr_sparse_blockwise_shift_scale": (_sparse_blockwise_shift_scale,),
+    "constexpr_cast": (_cast,),
 }
+"""By kind, the form of iOS 16 before that of iOS 18 where there are two. A parameter with a default is optional."""
+
+
+def _takes(form: Callable[..., Any], operands: Collection[str]) -> bool:
+    parameters = inspect.signature(form).parameters
+    required = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+    return required <= set(operands) <= set(parameters)

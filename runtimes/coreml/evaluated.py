@@ -61,13 +61,10 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     (image,) = program.inputs
     network = behind_preprocessing(program, image) if artifact.interface.image_input else image
     evaluator = Evaluator(program, arithmetic, MIL, (OUTPUT,))
-    peaks: dict[str, float] = {}
 
-    def run(feeds: Mapping[str, Any]) -> Array:
+    def run(images: Images) -> Array:
         evaluator.largest.clear()
-        logits: Array = evaluator(feeds, watch=oracle)[OUTPUT].numpy()
-        peaks.clear()
-        peaks.update(evaluator.largest)
+        logits: Array = evaluator(feed(images), watch=oracle)[OUTPUT].numpy()
         return logits
 
     def feed(images: Images) -> dict[str, Any]:
@@ -90,10 +87,10 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     return OpenSession(
         attestation,
         program.inputs[image].shape,
-        lambda images: run(feed(images)),
-        run_pixels=(lambda pixels: run(feed(pixels))) if artifact.interface.image_input else None,
+        run,
+        run_pixels=run if artifact.interface.image_input else None,
         classify=classify if artifact.interface.labels else None,
-        peaks=peaks,
+        peaks=evaluator.largest,
     )
 
 

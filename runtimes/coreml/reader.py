@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from efficientvit.deploy.compression import LEAST_ELEMENTS
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.coreml.evaluated import behind_preprocessing
@@ -206,6 +205,8 @@ def _labels(model: Any) -> list[str]:
 
 def _large_weights(program: Program) -> Iterator[str]:
     """The weights that are compressed, by the rule of efficientvit.deploy.compression, as the file tells them."""
+    from efficientvit.deploy.compression import LEAST_ELEMENTS
+
     for operation in program.operations:
         if operation.kind in ("conv", "linear"):
             groups = program.constants.get(str(operation.inputs.get("groups")))

@@ -94,14 +94,14 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSe
     return OpenSession(_attest(session, path, mode), shape, run)
 
 
-def shipped_session(model: bytes, threads: int = 1) -> Any:
-    """ONNX Runtime's own session on a model in memory, with the settings that ship."""
-    return _opened(model, "the file, taken apart,", Mode.SHIPPED, threads, optimized=True)
+def shipped_session(model: bytes) -> Any:
+    """ONNX Runtime's own session on a model in memory, with the settings that ship, on one thread."""
+    return _opened(model, "the model in memory", Mode.SHIPPED, 1, optimized=True)
 
 
-def oracle_session(model: bytes, threads: int = 1) -> Any:
-    """The same with its optimizations off: quantizers are computed as they stand, and it opens several times faster."""
-    return _opened(model, "the file", Mode.ORACLE, threads, optimized=False)
+def oracle_session(model: bytes) -> Any:
+    """The same without graph optimizations: quantizers are computed as they are, and it opens several times faster."""
+    return _opened(model, "the model in memory", Mode.ORACLE, 1, optimized=False)
 
 
 def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimized: bool) -> Any:

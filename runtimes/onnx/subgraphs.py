@@ -18,12 +18,11 @@ class OnnxSubgraphs:
 
     Args:
         model: an onnx.ModelProto; it is changed.
-        threads: of ONNX Runtime.
     """
 
-    def __init__(self, model: Any, threads: int = 1) -> None:
+    def __init__(self, model: Any) -> None:
         self.integers = _split(model)
-        self._session = shipped_session(model.SerializeToString(), threads)
+        self._session = shipped_session(model.SerializeToString())
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = {port.name: port.name.removesuffix(_FED) for port in self._session.get_inputs()}
 

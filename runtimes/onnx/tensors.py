@@ -4,39 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from runtimes.onnx.graph import load_onnx
+from runtimes.onnx.runtime import oracle_session
 from runtimes.reader import Values, extremes
 from runtimes.runtime import Array
 
 
 class OnnxTensors:
-    """An opened file that shows its tensors.
+    """An opened file, or a model in memory, that shows its tensors."""
 
-    Args:
-        source: the file, or a model in memory.
-        threads: of ONNX Runtime.
-    """
-
-    def __init__(self, source: "Path | Any", threads: int = 1) -> None:
+    def __init__(self, source: Path | Any) -> None:
         import onnx
-        import onnxruntime
 
-        model = load_onnx(source) if isinstance(source, Path) else source
         shown = onnx.ModelProto()
-        shown.CopyFrom(model)
+        shown.CopyFrom(load_onnx(source) if isinstance(source, Path) else source)
         outputs = {output.name for output in shown.graph.output}
         self.names = [name for node in shown.graph.node for name in node.output if name]
         shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names if name not in outputs)
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(
-            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = oracle_session(shown.SerializeToString())
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: Array) -> Values:
-        """(B, 3, S, S) -> every tensor that a node gives, by name."""
+        """(B, 3, S, S) -> the output of every node, by name."""
         return dict(zip(self.names, self._session.run(self.names, {self._input: images}), strict=True))
 
     def peaks(self, images: Array, batch: int) -> dict[str, float]:

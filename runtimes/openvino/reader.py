@@ -13,7 +13,7 @@ from runtimes.onnx.qdq import activation_quantizers
 from runtimes.openvino import fake_quantize
 from runtimes.openvino.runtime import import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
-from runtimes.openvino.tensors import BareOpenVino, OpenVinoTensors
+from runtimes.openvino.tensors import bare_quantizers, integer_tensors
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import RANGE, Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Images, Mode
@@ -93,8 +93,7 @@ class OpenVinoReader(Reader):
 
     def quantizers(self, artifact: Artifact) -> Quantizers:
         """The FakeQuantize operations."""
-        bare = BareOpenVino(artifact.path)
-        return Quantizers(bare.quantizers, bare)
+        return bare_quantizers(artifact.path)
 
     def calibration(self, artifact: Artifact, source: Artifact | None) -> Iterator[Constant]:
         """The quantizers' limits: the IR's own, or as they follow from the Q/DQ ONNX file that it is converted from."""
@@ -106,7 +105,7 @@ class OpenVinoReader(Reader):
 
     def subgraphs(self, artifact: Artifact) -> Subgraphs:
         """Run as they ship, against the IR's own graph with each rounding spelled out in float32."""
-        reference, subgraphs = OpenVinoTensors(artifact.path), OpenVinoSubgraphs(artifact.path)
+        reference, subgraphs = integer_tensors(artifact.path), OpenVinoSubgraphs(artifact.path)
         return Subgraphs(reference, subgraphs, subgraphs.other_kernels, subgraphs.products)
 
     def modules(self, artifact: Artifact) -> Mapping[str, str]:

@@ -99,10 +99,10 @@ class OpenVino:
             yield session
 
 
-def compiled_as_shipped(model: Any, threads: int = 1) -> Any:
+def compiled_as_shipped(model: Any) -> Any:
     """OpenVINO's own compiled model of a model in memory, with the settings that an int8 IR ships with."""
-    with refused_by("OpenVINO", "the file, taken apart,", [RuntimeError]):
-        return import_openvino().Core().compile_model(model, "CPU", {**_LATENCY, **_FLOAT32, _THREADS: threads})
+    with refused_by("OpenVINO", "the model in memory", [RuntimeError]):
+        return import_openvino().Core().compile_model(model, "CPU", {**_LATENCY, **_FLOAT32, _THREADS: 1})
 
 
 def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:

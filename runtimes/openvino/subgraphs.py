@@ -31,24 +31,23 @@ class OpenVinoSubgraphs:
 
     Args:
         path: of the .xml.
-        threads: of OpenVINO.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        with refused_by("OpenVINO", f"{path.name}, taken apart", [RuntimeError]):
-            self._take(path, threads)
+    def __init__(self, path: Path) -> None:
+        with refused_by("OpenVINO", f"{path.name}, split into subgraphs", [RuntimeError]):
+            self._open(path)
 
-    def _take(self, path: Path, threads: int) -> None:
+    def _open(self, path: Path) -> None:
         core = import_openvino().Core()
         model = core.read_model(path)
-        whole = compiled_as_shipped(core.read_model(path), threads)
+        whole = compiled_as_shipped(core.read_model(path))
         before = _kernels(whole)
         products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
         self._image = model.inputs[0].get_any_name()
         self._result = model.outputs[0].get_any_name()
         self._offsets = _split(model, _inside(whole, model), before)
         self.tensors = tuple(self._offsets)
-        self._compiled = compiled_as_shipped(model, threads)
+        self._compiled = compiled_as_shipped(model)
         after = _kernels(self._compiled)
         self.products = len(products)
         self.other_kernels = tuple(
@@ -60,7 +59,7 @@ class OpenVinoSubgraphs:
         feed = {self._image: images}
         for name, offset in self._offsets.items():
             feed[f"{name}{_FED}"] = (right[name] + np.int16(offset)).astype(np.uint8) if offset else right[name]
-        with refused_by("OpenVINO", "the IR, taken apart,", [RuntimeError]):
+        with refused_by("OpenVINO", "the subgraphs of the IR", [RuntimeError]):
             answer = self._compiled(feed)
         found = {self._result: np.asarray(answer[0])}
         for index, (name, offset) in enumerate(self._offsets.items(), 1):

@@ -6,62 +6,44 @@ from typing import Any
 
 import numpy as np
 
-from runtimes.openvino.fake_quantize import fakes, quantizer_of, show, spelled_out, without_quantizers
+from runtimes.openvino.fake_quantize import FakeQuantizer, fakes, quantizer_of, show, spelled_out, without_quantizers
 from runtimes.openvino.runtime import compiled_as_shipped, import_openvino
-from runtimes.reader import Values
+from runtimes.reader import Quantizers, Values
 from runtimes.runtime import Array
 from runtimes.session import refused_by
 
 
-class _Rewritten:
-    """An int8 IR, `rewrite` applied, that shows what that says each quantized tensor comes from."""
+def integer_tensors(path: Path) -> Callable[[Array], Values]:
+    """Of the .xml at `path`: (B, 3, S, S) -> the integers of every quantized tensor, and the result, by name."""
+    quantizers, result, compiled = _rewritten(path, spelled_out)
 
-    def __init__(self, path: Path, rewrite: Callable[[Any], Mapping[str, Any]], threads: int) -> None:
-        with refused_by("OpenVINO", f"{path.name}, rewritten to be looked at", [RuntimeError]):
-            model = import_openvino().Core().read_model(path)
-            self.quantizers = tuple(map(quantizer_of, fakes(model)))
-            outputs = rewrite(model)
-            self.result = model.outputs[0].get_any_name()
-            show(model, [outputs[each.tensor] for each in self.quantizers])
-            self._compiled = compiled_as_shipped(model, threads)
+    def run(images: Array) -> Values:
+        answer = compiled(images)
+        integers = {each.tensor: each.integers(answer[index]) for index, each in enumerate(quantizers, 1)}
+        return {**integers, result: np.asarray(answer[0])}
 
-    def __call__(self, images: Array) -> tuple[Array, list[Array]]:
-        """(B, 3, S, S) -> the result, and a tensor for each quantizer."""
-        answer = self._compiled(images)
-        return np.asarray(answer[0]), [np.asarray(answer[index]) for index in range(1, len(self.quantizers) + 1)]
+    return run
 
 
-class OpenVinoTensors:
-    """The integers of an int8 IR as it says them.
+def bare_quantizers(path: Path) -> Quantizers:
+    """The quantizers of the .xml at `path`, and what they would quantize in the IR without them."""
+    quantizers, _, compiled = _rewritten(path, without_quantizers)
 
-    Args:
-        path: of the .xml.
-        threads: of OpenVINO.
-    """
+    def run(images: Array) -> Values:
+        answer = compiled(images)
+        return {each.tensor: np.asarray(answer[index]) for index, each in enumerate(quantizers, 1)}
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._model = _Rewritten(path, spelled_out, threads)
-
-    def __call__(self, images: Array) -> Values:
-        """(B, 3, S, S) -> every quantized tensor's integers and the result, by name."""
-        result, shown = self._model(images)
-        pairs = zip(self._model.quantizers, shown, strict=True)
-        return {**{each.tensor: each.integers(value) for each, value in pairs}, self._model.result: result}
+    return Quantizers(quantizers, run)
 
 
-class BareOpenVino:
-    """An int8 IR without the quantizers between its operators, which shows what they would quantize.
-
-    Args:
-        path: of the .xml.
-        threads: of OpenVINO.
-    """
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._model = _Rewritten(path, without_quantizers, threads)
-        self.quantizers = self._model.quantizers
-
-    def __call__(self, images: Array) -> Values:
-        """(B, 3, S, S) -> what each quantizer would round, by the name of its tensor."""
-        _, shown = self._model(images)
-        return {each.tensor: value for each, value in zip(self.quantizers, shown, strict=True)}
+def _rewritten(
+    path: Path, rewrite: Callable[[Any], Mapping[str, Any]]
+) -> tuple[tuple[FakeQuantizer, ...], str, Callable[[Array], Any]]:
+    """The quantizers, the result's name, and the IR after `rewrite` with an output for each quantizer."""
+    with refused_by("OpenVINO", f"{path.name}, rewritten to float32", [RuntimeError]):
+        model = import_openvino().Core().read_model(path)
+        quantizers = tuple(map(quantizer_of, fakes(model)))
+        outputs = rewrite(model)
+        result = model.outputs[0].get_any_name()
+        show(model, [outputs[each.tensor] for each in quantizers])
+        return quantizers, result, compiled_as_shipped(model)

@@ -101,13 +101,10 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
         language=LAYERS,
     )
     (image,), (logits,) = program.inputs, program.outputs
-    peaks: dict[str, float] = {}
 
     def run(images: Array) -> Array:
         evaluator.largest.clear()
         answer: Array = evaluator({image: torch.tensor(images)}, watch=oracle)[logits].numpy()
-        peaks.clear()
-        peaks.update(evaluator.largest)
         return answer
 
     attestation = Attestation(
@@ -123,7 +120,7 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
         },
     )
     shape = tuple(None if size == -1 else size for size in program.inputs[image].shape)
-    return OpenSession(attestation, shape, run, peaks=peaks)
+    return OpenSession(attestation, shape, run, peaks=evaluator.largest)
 
 
 def without_quantizers(program: Program) -> Program:

@@ -171,11 +171,7 @@ def _activation(layer: Any) -> Attributes:
     return {"function": layer.type.name, "alpha": float(layer.alpha), "beta": float(layer.beta)}
 
 
-def _elementwise(layer: Any) -> Attributes:
-    return {"op": layer.op.name}
-
-
-def _unary(layer: Any) -> Attributes:
+def _op(layer: Any) -> Attributes:
     return {"op": layer.op.name}
 
 
@@ -276,7 +272,7 @@ _LAYERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any], Attributes]]] 
     "CONSTANT": ("IConstantLayer", (), _held),
     "CONVOLUTION": ("IConvolutionLayer", ("x", "kernel", "bias"), _convolution),
     "DEQUANTIZE": ("IDequantizeLayer", ("x", "scale", "zero"), _quantizer),
-    "ELEMENTWISE": ("IElementWiseLayer", ("x", "y"), _elementwise),
+    "ELEMENTWISE": ("IElementWiseLayer", ("x", "y"), _op),
     "GATHER": ("IGatherLayer", ("x", "indices"), _gather),
     "IDENTITY": ("IIdentityLayer", ("x",), _nothing),
     "MATRIX_MULTIPLY": ("IMatrixMultiplyLayer", ("x", "y"), _matrix_multiply),
@@ -289,7 +285,7 @@ _LAYERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any], Attributes]]] 
     "SLICE": ("ISliceLayer", ("x", "start", "size", "stride", "fill"), _slice),
     "SOFTMAX": ("ISoftMaxLayer", ("x",), _softmax),
     "SQUEEZE": ("ISqueezeLayer", ("x", "axes"), _nothing),
-    "UNARY": ("IUnaryLayer", ("x",), _unary),
+    "UNARY": ("IUnaryLayer", ("x",), _op),
     "UNSQUEEZE": ("IUnsqueezeLayer", ("x", "axes"), _nothing),
 }
 """By kind: the bindings' class, what its inputs are called here, and what reads its attributes."""

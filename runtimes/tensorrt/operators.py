@@ -127,10 +127,6 @@ def _filled(x: Tensor, axis: int, first: int, last: int, fill: Tensor | float) -
     return torch.cat([filling(before), x, filling(after)], axis), first + before
 
 
-def _concatenation(values: Sequence[Tensor], axis: int) -> Tensor:
-    return torch.cat(tuple(values), axis)
-
-
 def _shuffle(
     x: Tensor,
     zero_keeps: bool,
@@ -210,19 +206,11 @@ def _require_symmetric(zero: Tensor | None) -> None:
         raise BadOperand("a zero point that is not zero")
 
 
-def _shape(x: Tensor) -> Tensor:
-    return torch.tensor(x.shape, dtype=torch.int64)
-
-
 def _gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """A negative index counts from the end."""
     places = torch.where(indices < 0, indices + x.shape[axis], indices)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     return x.index_select(axis, places.reshape(-1)).reshape(shape)
-
-
-def _identity(x: Tensor) -> Tensor:
-    return x
 
 
 def _normalization(x: Tensor, scale: Tensor, bias: Tensor, axes: Ints, epsilon: float) -> Tensor:
@@ -237,10 +225,6 @@ def _resize(x: Tensor, size: Ints) -> Tensor:
     return functional.interpolate(x, (height, width), mode="bilinear", align_corners=False)
 
 
-def _squeeze(x: Tensor, axes: Ints) -> Tensor:
-    return x.squeeze(tuple(_ints(axes)))
-
-
 def _unsqueeze(x: Tensor, axes: Ints) -> Tensor:
     rank = x.dim() + len(_ints(axes))
     for axis in sorted(axis % rank for axis in _ints(axes)):
@@ -251,22 +235,22 @@ def _unsqueeze(x: Tensor, axes: Ints) -> Tensor:
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "activation": _activation,
     "cast": _cast,
-    "concatenation": _concatenation,
+    "concatenation": lambda values, axis: torch.cat(tuple(values), axis),
     "convolution": _convolution,
     "dequantize": _dequantize,
     "elementwise": _elementwise,
     "gather": _gather,
-    "identity": _identity,
+    "identity": lambda x: x,
     "matrix_multiply": _matrix_multiply,
     "normalization": _normalization,
     "quantize": _quantize,
     "reduce": _reduce,
     "resize": _resize,
-    "shape": _shape,
+    "shape": lambda x: torch.tensor(x.shape, dtype=torch.int64),
     "shuffle": _shuffle,
     "slice": _slice,
     "softmax": _softmax,
-    "squeeze": _squeeze,
+    "squeeze": lambda x, axes: x.squeeze(tuple(_ints(axes))),
     "unary": _unary,
     "unsqueeze": _unsqueeze,
 }

@@ -50,7 +50,8 @@ class NetworkReader(OnnxReader):
         found = Counter(super().unexpected_operators(artifact))
         program = load_network(artifact)
         unasked = FLOATS - _ASKED[artifact.precision.activations]
-        found.update(f"tensor in {kind.dtype}" for kind in program.types().values() if kind.dtype in unasked)
+        declared = (declared.dtype for declared in program.types().values())
+        found.update(f"tensor in {dtype}" for dtype in declared if dtype in unasked)
         found.update(mixed_types(program, "to"))
         return found
 
@@ -85,12 +86,12 @@ class NetworkReader(OnnxReader):
         def run(images: Array, right: Values) -> Values:
             values: dict[str, NDArray[Any]] = {}
 
-            def exchange(name: str, value: torch.Tensor) -> torch.Tensor:
+            def exchange(name: str, computed: torch.Tensor) -> torch.Tensor:
                 """Keep what a layer computed, and go on with the reference, unless it is another tensor altogether."""
                 if name not in right:
-                    return value
-                values[name], wanted = value.numpy(), torch.from_numpy(right[name])
-                return wanted if (wanted.shape, wanted.dtype) == (value.shape, value.dtype) else value
+                    return computed
+                values[name], wanted = computed.numpy(), torch.from_numpy(right[name])
+                return wanted if (wanted.shape, wanted.dtype) == (computed.shape, computed.dtype) else computed
 
             evaluator({image: torch.tensor(images)}, exchange=exchange)
             return values

@@ -61,9 +61,10 @@ def main(folder: Path) -> None:
 
     class Shown(Silent):
         def step(self, text: str) -> None:
-            if len(list(folder.iterdir())) == 2 and not said:
+            found = [written for path in folder.iterdir() if (written := path.read_text())]
+            if len(found) == 2 and not said:
                 said.append(text)
-                sys.stdout.write(f"{' '.join(path.read_text() for path in folder.iterdir())}\n")
+                sys.stdout.write(f"{' '.join(found)}\n")
                 sys.stdout.flush()
 
     said: list[Any] = []

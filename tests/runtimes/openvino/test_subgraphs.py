@@ -15,7 +15,7 @@ from runtimes.openvino import subgraphs
 from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantizer_of, readers_of, without_quantizers
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
-from runtimes.openvino.tensors import BareOpenVino, OpenVinoTensors
+from runtimes.openvino.tensors import bare_quantizers, integer_tensors
 from tests.quantized_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype(np.float32)
@@ -91,13 +91,13 @@ def test_without_quantizers_it_is_the_graph_with_the_relu_and_decoded_weights(tm
     hidden = np.maximum(np.einsum("oc,bchw->bohw", weight, IMAGE) + held["bias"][:, None, None], 0)
     expected = np.einsum("oc,bchw->bohw", weight, hidden)
     np.testing.assert_allclose(compiled_as_shipped(model)(IMAGE)[0], expected, rtol=1e-4, atol=1e-5)
-    bare = BareOpenVino(tmp_path / "model.xml")(IMAGE)
+    bare = bare_quantizers(tmp_path / "model.xml").run(IMAGE)
     np.testing.assert_allclose(bare["r"], hidden, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(bare["image"], IMAGE)
 
 
 def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp_path: Path) -> None:
-    right, found = OnnxTensors(_model())(IMAGE), OpenVinoTensors(_saved(tmp_path))(IMAGE)
+    right, found = OnnxTensors(_model())(IMAGE), integer_tensors(_saved(tmp_path))(IMAGE)
     for tensor in ("image", "r"):
         assert found[tensor].dtype == right[f"{tensor}_q"].dtype
         assert np.abs(found[tensor].astype(int) - right[f"{tensor}_q"].astype(int)).max() <= 1
@@ -108,7 +108,7 @@ def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path: Path) -> None:
     path = _saved(tmp_path, batch)
-    right, apart = OpenVinoTensors(path)(IMAGE), OpenVinoSubgraphs(path)
+    right, apart = integer_tensors(path)(IMAGE), OpenVinoSubgraphs(path)
     assert apart.tensors == ("image", "r")
     assert apart.other_kernels == ()
     found = apart(IMAGE, right)
@@ -122,7 +122,7 @@ def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path
 def test_fed_with_an_offset_it_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As CPUs want it that multiply only unsigned by signed integers, on whatever CPU this is."""
     path = _saved(tmp_path)
-    right, kernels = OpenVinoTensors(path)(IMAGE), subgraphs._kernels
+    right, kernels = integer_tensors(path)(IMAGE), subgraphs._kernels
 
     def apart(kernel: str) -> OpenVinoSubgraphs:
         monkeypatch.setattr(subgraphs, "_kernels", lambda compiled: dict.fromkeys(kernels(compiled), kernel))
@@ -179,7 +179,7 @@ def test_stretches_run_in_integer_kernels(tmp_path: Path) -> None:
 
 def test_what_one_stretch_gets_wrong_does_not_reach_the_next(tmp_path: Path) -> None:
     path = _saved(tmp_path)
-    right = OpenVinoTensors(path)(IMAGE)
+    right = integer_tensors(path)(IMAGE)
     found = OpenVinoSubgraphs(path)(IMAGE, {**right, "image": np.zeros_like(right["image"])})
     assert (found["r"] != right["r"]).any()
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-5, atol=1e-5)
@@ -193,7 +193,7 @@ def test_a_layer_that_computes_something_else_leaves_the_oracle(tmp_path: Path) 
         _exchange(bias, np.array(bias.data) + 1)
 
     (tmp_path / "other").mkdir()
-    right = OpenVinoTensors(_saved(tmp_path))(IMAGE)
+    right = integer_tensors(_saved(tmp_path))(IMAGE)
     found = OpenVinoSubgraphs(_saved(tmp_path / "other", change=heavier))(IMAGE, right)
     assert (np.abs(found["r"].astype(int) - right["r"].astype(int)) > 1).mean() > 0.1
 

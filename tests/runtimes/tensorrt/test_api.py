@@ -115,7 +115,10 @@ OWNERS: Mapping[str, Bases] = {
     },
 }
 
-OURS = {"self", "device", "properties", "evaluator", "operation", "network", "Arithmetic"}
+OURS = {
+    "self", "device", "properties", "evaluator", "operation", "network", "constant", "declared", "computed", "wanted",
+    "Arithmetic", "Dtype",
+}  # fmt: skip
 """First names of our own expressions with attributes that something of TensorRT's has too: whoever adds one says so."""
 
 

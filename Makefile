@@ -37,7 +37,7 @@ demo: $(demo_environment) ## export and check one model (MODEL, TARGET, WEIGHTS,
 	$(BIN)/vit-export $(MODEL) --target $(TARGET) --weights $(WEIGHTS) $(if $(OUT),--out $(OUT))
 
 test: check browser ## check, then run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import rules and Dockerfiles
 	$(BIN)/ruff check .

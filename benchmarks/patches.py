@@ -2,7 +2,7 @@
 
 Each photograph is cut into horizontal bands: of every three, two are for training and calibration and one is for
 evaluation, so that no pixel is in both. The patches are small, noisy and turned up or down in contrast, and many show
-little more than sky or cloth: nobody gets all of them right.
+little more than sky or cloth: no model gets all of them right.
 
     python -m benchmarks.patches FOLDER [--split train|evaluation] [--each N]
 """
@@ -35,7 +35,7 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-"""Files of the scikit-image wheel, whose README.txt beside them gives their sources and licenses."""
+"""Files of the scikit-image wheel, whose README.txt gives their sources and licenses."""
 
 BAND, OF_THREE = 72, 3
 SIDE = 48

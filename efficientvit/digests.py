@@ -1,4 +1,4 @@
-"""SHA-256 of files and tensors: the one place where they are made."""
+"""SHA-256 of files and tensors."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of this one file, whatever lies beside it."""
+    """SHA-256 of one file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -5,7 +5,7 @@
     │   ├── UnknownModel
     │   ├── BadOption            an option out of range, or two that exclude each other
     │   ├── BadCheckpoint        weights that are broken, foreign, or of another model
-    │   ├── BadImage             a file that is no usable image
+    │   ├── BadImage             a file that is not a usable image
     │   ├── BadGoldenSet         a golden folder or file that cannot be used
     │   └── BadOutput            the output folder cannot be written
     ├── Unavailable              this host cannot do it                            exit 3

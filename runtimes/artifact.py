@@ -1,4 +1,4 @@
-"""What a stage makes: a file, two files or a package on disk, bound to its digest."""
+"""An artifact, which a stage makes: a file, two files or a package on disk, with its digest."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Format(str):
     NETWORK: ClassVar["Format"]
     """A typed ONNX file, for what TensorRT's parser makes of it."""
     ENGINE: ClassVar["Format"]
-    """A built engine, and beside it the typed ONNX file that it was built from."""
+    """A built engine, with the typed ONNX file that it was built from beside it."""
 
 
 Format.TORCH = Format("torch")
@@ -48,8 +48,8 @@ class Interface:
     """What an app feeds and gets. By default a normalized tensor and logits.
 
     `image_input`: 8-bit RGB in place of the tensor, normalized by the artifact itself. `labels`: the classes' names,
-    in order, where the artifact gives the label and the probabilities beside the logits. `metadata`: what the file
-    says of itself, key and value, sorted.
+    in order, where the artifact gives the label and the probabilities in addition to the logits. `metadata`: the file's
+    own fields, key and value, sorted.
     """
 
     image_input: bool = False
@@ -131,7 +131,7 @@ class Artifact:
                 f"{self.path.name} is not the file that stage '{self.made_by}' made",
                 expected=f"sha256 {self.sha256}",
                 got=f"sha256 {now}",
-                next_step="export it again: what was verified of the old file says nothing about this one",
+                next_step="export it again: the old file was verified, not this one",
             )
 
 

@@ -1,4 +1,4 @@
-"""Files that another tool made: their inputs, outputs and precision, as far as the file itself says."""
+"""Files that another tool made: their inputs, outputs and precision, as the files declare them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,26 +37,26 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     if fmt is None or not path.exists():
         raise BadInput(
             f"{path} is unsupported or does not exist",
-            expected="a file that is there: .onnx, .xml (OpenVINO IR, its .bin beside it) or .mlpackage",
+            expected="an existing file: .onnx, .xml (OpenVINO IR, with its .bin beside it) or .mlpackage",
             got="nothing of that name" if not path.exists() else f"'{path.suffix}'",
             next_step="name the exported file itself",
         )
     spec = model_spec(model, None, classes)
-    bare = Artifact.on_disk(path, fmt, spec, made_by="somebody")
+    bare = Artifact.on_disk(path, fmt, spec, made_by="external")
     reader = reader_of(bare)
     inputs, outputs = reader.program_ports(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
     if len(scores) != 1 or (len(outputs) > 1 and not reader.several_outputs):
         raise BadInput(
-            f"{path.name} is no classifier of {classes} classes",
+            f"{path.name} is not a classifier of {classes} classes",
             expected=f"one output, of shape (batch, {classes})",
             got=", ".join(map(str, outputs)) or "no output",
             next_step="export the logits, and name the checkpoint of the same number of classes with -w",
         )
     batch = None if image.shape[0] == BATCH else int(image.shape[0])
     spec = spec.resized(size, classes)
-    artifact = Artifact.on_disk(path, fmt, spec, made_by="somebody", batch=batch, precision=_precision(bare, reader))
+    artifact = Artifact.on_disk(path, fmt, spec, made_by="external", batch=batch, precision=_precision(bare, reader))
     return Foreign(artifact, image, scores[0], channels_last)
 
 

@@ -1,4 +1,4 @@
-"""In which formats a file stores weights, types activations and computes."""
+"""The number formats of stored weights, activations and arithmetic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Dtype(StrEnum):
 
     @property
     def compressed(self) -> bool:
-        """Precision was spent on purpose: the quality gate has a word."""
+        """Weights are compressed: the quality gate applies."""
         return self in (Dtype.INT8, Dtype.INT7, Dtype.PALETTE8, Dtype.PALETTE6, Dtype.PALETTE4)
 
 
@@ -86,7 +86,7 @@ class Precision:
 
     @property
     def rounding(self) -> Dtype:
-        """What intermediate results are rounded to: as the file types them, or coarser where the runtime is told so."""
+        """What intermediate results are rounded to: as the file types them, or coarser where the runtime is set so."""
         return Dtype.BF16 if self.execution is Dtype.BF16 else self.activations
 
     @property

@@ -1,4 +1,4 @@
-"""What a runtime is to the rest of the project: something that opens an artifact and attests how it runs it."""
+"""The `Runtime` protocol: it opens an artifact and attests how it runs it."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ Images = NDArray[np.float32] | NDArray[np.uint8]
 """(B, 3, H, W) float32, normalized; or (B, H, W, 3) uint8 R G B, for an artifact that takes images."""
 
 Answer = tuple[str, Mapping[str, float]]
-"""A classifier's own words on one image: the label, and the probability of each."""
+"""A classifier's answer for one image: the label, and the probability of each."""
 
 
 class Evidence(StrEnum):
@@ -40,7 +40,7 @@ class Evidence(StrEnum):
 class Mode(StrEnum):
     """How to run an artifact.
 
-    ORACLE: graph optimizations off where the runtime can, float32 arithmetic: what the file *says*.
+    ORACLE: graph optimizations off where the runtime can, float32 arithmetic: what the file itself specifies.
     SHIPPED: the settings that ship beside the file: what an app that follows us gets.
     DEFAULTS: nothing set: what an app that doesn't gets, on a host like this one.
     """
@@ -55,7 +55,7 @@ class Attestation:
     """The effective settings, read back from the runtime itself where it can be asked.
 
     `settings` are the runtime's own property names and values, as text. `threads` 0: the runtime chose,
-    and will not say. `isa`: the widest instruction-set extension that the runtime can use on this CPU.
+    and does not report it. `isa`: the widest instruction-set extension that the runtime can use on this CPU.
     """
 
     runtime: str
@@ -81,7 +81,7 @@ class Session(Protocol):
 
     @property
     def peaks(self) -> Mapping[str, float]:
-        """The largest magnitude of every tensor in the last call; empty where a runtime doesn't show its tensors."""
+        """The largest magnitude of every tensor in the last call; empty where a runtime does not expose its tensors."""
         ...
 
     def __call__(self, images: Images, /) -> Array:
@@ -97,10 +97,10 @@ class Session(Protocol):
         ...
 
     def classify(self, images: Images, /) -> Answer:
-        """What an artifact with labels says of one image (B = 1).
+        """The label and the probabilities of one image (B = 1).
 
         Raises:
-            BadInput: the artifact is no classifier with labels.
+            BadInput: the artifact has no labels.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What every opened artifact has in common: it refuses inputs that don't fit and frees what it held."""
+"""An opened artifact: refuses inputs that do not fit, and frees its resources when closed."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,7 +82,7 @@ class OpenSession:
         return self._classify(images)
 
     def timed_ns(self, images: Images, /) -> int:
-        """Run once and say how long it took, in nanoseconds: by the runtime's own clock if it has one."""
+        """Run once; the time in nanoseconds, by the runtime's own clock if it has one."""
         self._require_fit(images)
         if self._timed_ns is not None:
             return self._timed_ns(images)
@@ -91,12 +91,12 @@ class OpenSession:
         return time.perf_counter_ns() - start
 
     def close(self) -> None:
-        """Drop what the runtime holds."""
+        """Free what the runtime holds."""
         self._closed = True
         self._run = self._run_pixels = self._classify = self._timed_ns = None
 
     def _require_fit(self, images: Images) -> None:
-        """Asked here because runtimes answer unevenly: OpenVINO converts float64 without a word."""
+        """Checked here because runtimes differ: OpenVINO converts float64 silently."""
         if self._closed:
             raise VitExportError(
                 f"the {self.attestation.runtime} session is closed",

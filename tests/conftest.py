@@ -11,9 +11,13 @@ from typing import Any
 import hypothesis
 import pytest
 
+# One for a whole run: pytest-xdist's workers inherit the variable, and one takes from it what another has made.
+_VARIABLE = "VIT_EXPORT_TESTS_CACHE"
+_OWN = _VARIABLE not in os.environ
+_CACHE = Path(tempfile.mkdtemp(prefix="vit-export-tests-") if _OWN else os.environ[_VARIABLE])
 # Set here, not in a fixture: the libraries read these when they are imported, which test modules do first.
-_CACHE = Path(tempfile.mkdtemp(prefix="vit-export-tests-"))
 os.environ |= {
+    _VARIABLE: str(_CACHE),
     # A port where nothing listens, for the programs that tests start; the fixture below guards the rest.
     # Not HF_HUB_OFFLINE: it is read once, at import, and would close the servers that tests run themselves.
     "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -34,8 +38,33 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 
 
+# What takes longest begins first, so that the last files are short and all workers finish at about the same time.
+_FIRST = ("export/selftest", "export/bench", "export/targets", "export/pipeline", "export", "validation", "runtimes")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reversed", action="store_true", help="last test file first: no file may depend on another")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort the files, and keep the order of the tests within each."""
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(tests).as_posix() if item.path.is_relative_to(tests) else ""
+        return next((i for i, folder in enumerate(_FIRST) if name.startswith(f"{folder}/")), len(_FIRST))
+
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in sorted(items, key=place):
+        files.setdefault(item.path, []).append(item)
+    order = reversed(files.values()) if config.getoption("--reversed") else files.values()
+    items[:] = [item for file in order for item in file]
+
+
 def pytest_unconfigure() -> None:
-    shutil.rmtree(_CACHE, ignore_errors=True)
+    if _OWN:
+        shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The deploy form behind an 8-bit image: the normalization as part of the model, exactly.
 
 (p / 255 - mean) / std, then a convolution, is p · scale + bias, then the same convolution with its weights divided by
-std, channel by channel: the zero padding stands behind the bias, where it means what it meant. Folding the mean into
+std, channel by channel: the zero padding comes after the bias, and keeps its meaning. Folding the mean into
 the convolution's own bias would not be exact (the padding would no longer be the mean), and one average std for the
 three channels, as Apple's guide suggests for frameworks that allow a single scale, is another model.
 """
@@ -38,7 +38,7 @@ class ImageInput(nn.Module):
 
 @torch.no_grad()
 def divided_by_std(net: EfficientViT, std: Sequence[float]) -> EfficientViT:
-    """A copy that takes x · std in the place of x, for (B, 3, S, S). Needs folded norms."""
+    """A copy whose input is x · std instead of x, for (B, 3, S, S). Needs folded norms."""
     result = copy.deepcopy(net)
     first = result.stem[0]
     assert isinstance(first, nn.Conv2d) and not isinstance(first, ConvNorm), "fold the norms first"

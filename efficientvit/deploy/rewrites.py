@@ -9,7 +9,7 @@ logits move by rounding alone. In order:
     fold_query_scale             key_dim^-1/2 = 1/4 into the query's depthwise convolution, bit-exact
     drop_key_bias                softmax over the keys ignores what is the same for every key
     static_attention             constant bias matrices, static shapes, separate q/k/v, no transpose of the scores
-    static_windows               window partition by Split and Concat, rank 4, in place of 6-D permutes
+    static_windows               window partition by Split and Concat, rank 4, instead of 6-D permutes
     pool_before_projection       the last feed-forward's second convolution after the average pool
 
 Not exact, so not here: merging the heads (the cascade is sequential), merging a 1x1 with the depthwise
@@ -44,7 +44,7 @@ Rewrite = Callable[[EfficientViT], EfficientViT]
 
 
 def _replace(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> None:
-    """Put `make(child)` in the place of every child of exactly this kind, innermost first."""
+    """Replace every child of exactly this kind by `make(child)`, innermost first."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is kind:

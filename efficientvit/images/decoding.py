@@ -41,7 +41,7 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
     - Warnings about damaged metadata are passed over: only pixels count here.
 
     Raises:
-        BadImage: missing, unreadable, no image of a known format, damaged or cut off, over `MAX_PIXELS`
+        BadImage: missing, unreadable, not an image of a known format, damaged or cut off, over `MAX_PIXELS`
             (decompression bomb), or of a sample format without a defined white (32-bit integer, float).
     """
     from PIL import Image, UnidentifiedImageError
@@ -57,7 +57,7 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, path, background)
     except UnidentifiedImageError as error:
-        raise _bad(path, "is no image of a known format") from error
+        raise _bad(path, "is not an image of a known format") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _bad(path, "has too many pixels", str(error)) from error
     except _DECODER_ERRORS as error:
@@ -103,5 +103,5 @@ def _bad(path: Path, what: str, got: str | None = None) -> BadImage:
         f"{path} {what}",
         expected=_EXPECTED,
         got=got,
-        next_step="take the file away, or save it again as an 8-bit RGB JPEG or PNG",
+        next_step="remove the file, or save it again as an 8-bit RGB JPEG or PNG",
     )

@@ -3,7 +3,7 @@
     file ── load_rgb ──▶ (H, W, 3) uint8 ── to_uint8 ──▶ (S, S, 3) uint8 ── normalize ──▶ (3, S, S) float32
 
 `to_tensor` is the last two steps, and equals timm's evaluation transform bit for bit. What an app has to
-reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` is what it is told. Imports nothing heavy.
+reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` describes it. Imports nothing heavy.
 """
 
 import math
@@ -95,7 +95,7 @@ def load_rgb(path: Path, preprocessing: Preprocessing) -> "Rgb":
     """The picture in the file as (H, W, 3) uint8, transparency on the contract's background: `read_rgb`.
 
     Raises:
-        BadImage: the file is no usable image.
+        BadImage: the file is not a usable image.
     """
     return read_rgb(path, preprocessing.background)
 

@@ -33,7 +33,7 @@ def is_bias_table(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What tells the members of the family apart."""
+    """What distinguishes the members of the family."""
 
     dims: Triple
     heads: Triple
@@ -56,7 +56,7 @@ class Architecture:
 
 
 def architecture_of(shapes: Shapes) -> Architecture | None:
-    """The architecture that the shapes speak of; None when a tensor that would tell is missing."""
+    """The architecture that the shapes have; None when a tensor that determines it is missing."""
     dims, heads, depths = [], [], []
     for stage in (1, 2, 3):
         attention = f"stage{stage}.block1.mixer.branch.attention"
@@ -84,7 +84,7 @@ def check_member(shapes: Shapes, spec: ModelSpec) -> None:
     """
     found, wanted = architecture_of(shapes), Architecture.of(spec)
     if found is None or found == wanted:
-        return  # when a telling tensor is missing, the strict load says so better
+        return  # when such a tensor is missing, the strict load reports it better
     twin = next((name for name, other in MODELS.items() if Architecture.of(other) == found), None)
     raise BadCheckpoint(
         f"these are not weights of EfficientViT-{spec.name.upper()}, but of "
@@ -153,7 +153,7 @@ def sizes_with(windows: Triple) -> tuple[int, ...]:
 
 
 def trained_size(windows: Triple, declared: str | None = None) -> int:
-    """The input size that weights with these windows were trained at, as well as it can be told.
+    """The input size that weights with these windows were trained at, as far as the windows determine it.
 
     Args:
         windows: the window of each stage.

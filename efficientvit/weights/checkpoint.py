@@ -57,7 +57,7 @@ def load_checkpoint(path: Path, model: str, image_size: int | None = None, class
     differently (as for LeViT), so its logits at such sizes are not ours: the weights are the authors'.
 
     Args:
-        path: the file; its format is told by its content.
+        path: the file; its format is recognized by its content.
         model: `m0` to `m5`.
         image_size: input side in pixels; None for the size that the weights were trained at.
         classes: what the caller counts on; None for whatever the head has.
@@ -108,7 +108,7 @@ def save_checkpoint(model: EfficientViT, path: Path, **metadata: str) -> None:
     Args:
         model: its state dict is stored in the dtype it has.
         path: the file to write; one that is there is replaced.
-        metadata: more entries for the header, beside `format`, `model`, `image_size` and `classes`.
+        metadata: more entries for the header, in addition to `format`, `model`, `image_size` and `classes`.
 
     Raises:
         BadOutput: the file cannot be written.

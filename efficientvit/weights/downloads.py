@@ -1,7 +1,7 @@
 """One file from one source: huggingface_hub for the hub, pooch for a GitHub release.
 
-Both libraries write to a temporary file and rename it, and take up or repeat a broken transfer. What they
-lack is a quick no: they try every address of a host in turn, with a time-out for each, and a resolver has
+Both libraries write to a temporary file and rename it, and resume or repeat a broken transfer. What they
+lack is a quick failure: they try every address of a host in turn, with a time-out for each, and a resolver has
 none at all. So the first question to a source is asked with a deadline of ours.
 """
 
@@ -54,7 +54,7 @@ class _ProgressBar:
             self.progress(self.n if not self.total else min(self.n, self.total), self.total or None)
 
     def update_transfer(self, count: float | None = 1) -> None:
-        """Bytes on the wire, which the hub counts beside those of the file: one count is enough."""
+        """Bytes on the wire, which the hub counts in addition to those of the file."""
 
     def reset(self) -> None:
         self.n = 0
@@ -161,7 +161,7 @@ def _release_digest(description: str, filename: str) -> str | None:
 def _open(url: str, read_bytes: int = 0) -> bytes:
     """The first bytes of what `url` answers with; urllib.error.HTTPError, an OSError, for 4xx and 5xx."""
     try:
-        # The address is built in or the user's own setting: whatever its scheme, nobody else chose it.
+        # The address is built in or the user's own setting: no one else chose it, whatever its scheme.
         with urllib.request.urlopen(url, timeout=QUESTION_TIMEOUT_S) as response:  # noqa: S310
             body: bytes = response.read(read_bytes) if read_bytes else b""
     except urllib.error.HTTPError as error:

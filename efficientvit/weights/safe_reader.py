@@ -1,6 +1,6 @@
 """Opening a file of weights safely: tensors by name and what the file says about itself, nothing more.
 
-The format is told by the content, not by the suffix: a downloaded `.pth` may be an error page.
+The format is recognized by the content, not by the suffix: a downloaded `.pth` may be an error page.
 A pickle is only ever read with `weights_only=True`; one that would run code is refused.
 """
 
@@ -133,7 +133,7 @@ def _read_safetensors(path: Path) -> WeightFile:
 
 def _read_pytorch(path: Path) -> WeightFile:
     try:
-        # DeiT's training script, which the authors' follows, saves its argparse.Namespace beside the weights:
+        # DeiT's training script, which the authors' follows, saves its argparse.Namespace with the weights:
         # a bag of attributes, whose unpickling runs nothing.
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about protocols and archives that we refuse below

@@ -1,4 +1,4 @@
-"""Where the weights of an export come from: pretrained, a file, seeded, or whichever can be had."""
+"""The weights of an export: pretrained, from a file, seeded, or the first of these that is available."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _SEEDED = re.compile(r"seeded(?::(\d{1,9}))?")
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is to be said of weights before anything is made of them."""
+    """A description of weights, without the model."""
 
     model: str
     source: str
@@ -29,10 +29,10 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model with weights, and what is to be said of them.
+    """A model with weights, and their description.
 
-    `fallback`: nobody asked for untrained weights, they are what could be had. `digest_published`: the source
-    publishes the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name.
+    `fallback`: untrained, because no others were available. `digest_published`: the source publishes
+    the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name.
     """
 
     model: "EfficientViT"
@@ -55,7 +55,7 @@ def find_weights(option: str, model: str, image_size: int | None, progress: Prog
 
     Raises:
         BadInput: the file cannot be used, or there is none of that name.
-        DownloadFailed: `pretrained` was asked for and cannot be had.
+        DownloadFailed: `pretrained` was asked for and is unavailable.
     """
     if match := _SEEDED.fullmatch(option):
         return _seeded(model, image_size, int(match[1] or 0))

@@ -7,48 +7,97 @@ from typing import Any
 
 import click
 
-_PAPERS_ROUNDS = 3  # two hundred entries: each round takes minutes
+from export.cli.options import (
+    CALIBRATE,
+    IMAGE_SIZE,
+    JOBS,
+    JSON,
+    NO_CACHE,
+    PATH,
+    QUALITY_BUDGET,
+    WEIGHTS,
+    Command,
+    option,
+)
+from export.cli.target_options import Precision
+
+_PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("models", nargs=-1, metavar="MODEL...")
-@click.option(
+@option(
     "-t",
     "--target",
     "targets",
+    group="Target",
     multiple=True,
     metavar="NAME",
     help="onnx or openvino; repeatable. [default: both that are installed]",
 )
-@click.option(
+@IMAGE_SIZE
+@option(
+    "--batch",
+    "batches",
+    group="Target",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Batch size, in images; repeatable. [default: 1; with --paper 1 and 16]",
+)
+@option(
     "-p",
     "--precision",
     "precisions",
+    group="Precision",
     multiple=True,
-    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+    type=Precision(),
     help="Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
 )
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
-@click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable. [default: 1]")
-@click.option(
-    "-w", "--weights", default="auto", show_default=True, metavar="SOURCE", help="As `vit-export export` takes them."
+@CALIBRATE
+@WEIGHTS
+@QUALITY_BUDGET
+@option(
+    "--threads",
+    group="Timing",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads of the runtime; repeatable. [default: 1]",
 )
-@click.option("--image-size", type=int, metavar="N", help="Side in pixels. [default: the weights' own]")
-@click.option("--calibrate", metavar="DIR", help="For int8: photos to calibrate on; `golden` for a trial.")
-@click.option("--quality-budget", type=float, metavar="X", help="As `vit-export export` takes it.")
-@click.option("--stock", is_flag=True, help="Also timm's own model through torch.onnx.export, and compare with that.")
-@click.option("--pytorch", is_flag=True, help="Also timm's own model in PyTorch, eagerly and through torch.compile.")
-@click.option(
+@option(
+    "--rounds",
+    group="Timing",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rounds of fresh sessions; more is steadier. [default: 7; with --paper 3]",
+)
+@option(
+    "--stock", group="Baselines", is_flag=True, help="Time timm's own model exported by torch.onnx.export, and compare."
+)
+@option(
+    "--pytorch", group="Baselines", is_flag=True, help="Time timm's own model in PyTorch, eagerly and by torch.compile."
+)
+@option(
     "--paper",
+    group="Baselines",
     is_flag=True,
     help="All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
     "golden images unless --calibrate names photos.",
 )
-@click.option("--rounds", type=click.IntRange(1), help="More: steadier, and longer. [default: 7; with --paper 3]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, metavar="DIR")
-@click.option("-j", "--jobs", "at_once", type=click.IntRange(1), metavar="N", help="As `vit-export export` takes it.")
-@click.option("--no-cache", is_flag=True, help="Make all anew; everything is judged and timed in any case.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON on standard output.")
+@option(
+    "-o",
+    "--out",
+    group="Output",
+    type=PATH,
+    default=Path("bench"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the page, the record and the artifacts.",
+)
+@JOBS
+@NO_CACHE
+@JSON
 def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
     """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
 

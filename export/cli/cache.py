@@ -4,11 +4,11 @@ import json
 
 import click
 
-from export.cache.store import LARGEST_GB, OLDEST_DAYS
+from export.cli.options import JSON, Command, option
 
 
 @click.group(invoke_without_command=True, short_help="What is kept of earlier exports; make room.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@JSON
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
     """What is kept of earlier exports, by kind.
@@ -42,28 +42,33 @@ def cache(ctx: click.Context, as_json: bool) -> None:
         click.echo("  nothing is kept")
 
 
-@cache.command()
-@click.option(
+@cache.command(cls=Command)
+@option(
     "--older-than",
+    "oldest_days",
     type=click.FloatRange(0),
-    default=OLDEST_DAYS,
-    show_default=True,
     metavar="DAYS",
-    help="Remove what was not used for so long.",
+    help=lambda: f"Remove what was not used for so many days. [default: {_limits()[0]:g}]",
 )
-@click.option(
+@option(
     "--max-size",
+    "largest_gb",
     type=click.FloatRange(0),
-    default=LARGEST_GB,
-    show_default=True,
     metavar="GB",
-    help="Keep no more than that, the most recently used.",
+    help=lambda: f"Keep so many gigabytes, the most recently used. [default: {_limits()[1]:g}]",
 )
-@click.option("--all", "everything", is_flag=True, help="Remove all.")
-def prune(older_than: float, max_size: float, everything: bool) -> None:
+@option("--all", "everything", is_flag=True, help="Remove everything.")
+def prune(everything: bool, **limits: float | None) -> None:
     """Remove what was not used for so long, and beyond the size what was not used for the longest time."""
     from export.cache.store import default_cache
 
     store = default_cache()
-    gone, freed = store.clear() if everything else store.prune(oldest_days=older_than, largest_gb=max_size)
+    given = {name: value for name, value in limits.items() if value is not None}
+    gone, freed = store.clear() if everything else store.prune(**given)
     click.echo(f"{gone} entries removed, {freed / 1e6:.1f} MB")
+
+
+def _limits() -> tuple[float, float]:
+    from export.cache.store import LARGEST_GB, OLDEST_DAYS
+
+    return OLDEST_DAYS, LARGEST_GB

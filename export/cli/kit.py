@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.cli.options import JSON, PATH, Command, option
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from export.device_kit.attach import Attachment
 
-_FOLDER = click.Path(path_type=Path)
 
-
-@click.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("-o", "--out", type=_FOLDER, metavar="KIT", help="Copy the kit to this folder, to carry it from there.")
+@click.command(cls=Command)
+@click.argument("folder", metavar="DIR", type=PATH)
+@option("-o", "--out", group="Output", type=PATH, metavar="KIT", help="Copy the kit to this folder. [default: DIR/kit]")
 def kit(folder: Path, out: Path | None) -> None:
     """Make the device kit of an exported Core ML or TensorRT folder, or copy the one it has.
 
@@ -50,12 +50,12 @@ def kit(folder: Path, out: Path | None) -> None:
     click.echo(f"{place}: README.md there says how to run it on {where}")
 
 
-@click.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.argument("report", metavar="REPORT", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="The manifest's entries as JSON on standard output.")
+@click.command(cls=Command)
+@click.argument("folder", metavar="DIR", type=PATH)
+@click.argument("report", metavar="REPORT", type=PATH)
+@JSON
 def attach(folder: Path, report: Path, as_json: bool) -> None:
-    """Judge a device's REPORT and fold it into the manifest of DIR.
+    """Judge a device's REPORT and add it to the manifest of DIR.
 
     Every verdict is found again here, from the raw outputs in REPORT and the float64 reference in DIR/evidence. A
     report about another artifact or another kit, or one whose claims its own outputs do not bear out, is refused, and

@@ -1,10 +1,12 @@
-"""The targets' own options as click options, made from the data in `TargetOptions`."""
+"""The targets' own options as click options, made from the data in `TargetOptions`; and the precisions they have."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from export.cli.options import Option
 
 if TYPE_CHECKING:
     from export.targets.options import Flag, TargetOptions
@@ -13,18 +15,54 @@ if TYPE_CHECKING:
 _APART = "__"
 
 
-def options_of(target: "Target") -> Iterator[click.Option]:
-    """One for each flag; its parameter is called `TARGET__FIELD`."""
+class Precision(click.ParamType[str]):
+    """What any target can be made in."""
+
+    name = "precision"
+
+    def _choice(self) -> click.Choice[str]:
+        from export.targets.registry import usable
+
+        return click.Choice(tuple(dict.fromkeys(name for target in usable() for name in target.precisions)))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """All of them."""
+        return self._choice().get_metavar(param, ctx)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """One of them."""
+        return self._choice().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Those that begin so."""
+        return self._choice().shell_complete(ctx, param, incomplete)
+
+
+def options_of_targets(own: Sequence[click.Parameter]) -> Iterator[click.Option]:
+    """One option for each flag of each target; a target with a flag that is taken already gets none."""
+    from export.targets.registry import usable
+
+    known = {name for param in own for name in param.opts}
+    for target in usable():
+        flags = {flag.name for flag in target.options.flags().values()}
+        if not flags & known:
+            known |= flags
+            yield from _options_of(target)
+
+
+def _options_of(target: "Target") -> Iterator[click.Option]:
+    """Their parameters are called `TARGET__FIELD`."""
     for name, flag in target.options.flags().items():
-        yield click.Option(
+        yield Option(
             [flag.name, f"{target.name}{_APART}{name}"],
+            group=f"{target.title} (-t {target.name})",
             type=click.Choice(flag.choices) if flag.choices else flag.type,
             is_flag=flag.type is bool,
             default=None,
             nargs=flag.nargs,
             multiple=flag.repeatable,
             metavar=flag.metavar,
-            help=flag.help,
+            says=flag.help,
             callback=partial(_parsed, flag),
         )
 

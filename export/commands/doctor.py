@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 
+from efficientvit.errors import StageFailed
 from efficientvit.installation import install_command
 from export.targets.registry import TARGETS
 from runtimes.host.machine import Host, this_host, version
@@ -30,7 +31,10 @@ def examine() -> tuple[Host, tuple[Ability, ...]]:
 
 
 def _ability(name: str) -> Ability:
-    target = TARGETS[name]
+    try:
+        target = TARGETS[name]
+    except StageFailed as error:  # an installed package's, and broken
+        return Ability(name, "-", None, False, None, False, f"{error.what}: {error.got}; {error.next_step}")
     found = [package for package in target.packages if importlib.util.find_spec(package) is not None]
     package, installed = (*found, *target.packages)[0], bool(found)
     runtime = runtime_for(target.format)

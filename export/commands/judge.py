@@ -14,7 +14,8 @@ from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
-from validation.external.judge import ForeignVerdict, Range, Scores, judge_foreign, network_input
+from validation.external.input_format import Range, Scores, network_input
+from validation.external.judge import ForeignVerdict, judge_foreign
 from validation.inputs.photos import golden_images
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Rejected, status_of

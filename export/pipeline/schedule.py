@@ -48,7 +48,7 @@ def export(
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
-        DownloadFailed: `-w pretrained` cannot be had.
+        DownloadFailed: `-w pretrained` is unavailable.
     """
     jobs = request.jobs()
     atomic.require_writable(request.out)

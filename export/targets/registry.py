@@ -4,6 +4,7 @@ A package adds a target through an entry point of the group `vit_export.targets`
 is a `Target`. It is loaded when it is asked for: a broken package does not keep anybody from the other targets.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -72,6 +73,13 @@ def find_target(name: str) -> Target:
             next_step="name one of them with -t, or all",
         )
     return TARGETS[name]
+
+
+def usable() -> Iterator[Target]:
+    """Every target that can be loaded: a broken package takes nothing from the others."""
+    for name in TARGETS:
+        with contextlib.suppress(StageFailed):
+            yield TARGETS[name]
 
 
 @cache

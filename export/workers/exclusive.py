@@ -10,8 +10,8 @@ from pathlib import Path
 class Exclusive:
     """Locks on two files of a folder, in one worker; they end with its process, however that ends.
 
-    The room is held by everyone who works, or by the one that measures, alone; the door by whoever waits to be alone,
-    so that no one else starts meanwhile.
+    `room` is held shared by every worker that runs, or exclusively by the one that measures. `door` is held by a worker
+    that waits to be alone, so that no other starts meanwhile.
     """
 
     def __init__(self, folder: Path) -> None:

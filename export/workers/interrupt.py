@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM as exceptions that cannot get lost.
+"""Ctrl-C and SIGTERM as exceptions that are not lost.
 
 Python raises where the signal finds it. If that is in a callback or a destructor of some library, the exception
-is swallowed there, and the run would go on as if nobody had asked it to stop. So the signal is remembered.
+is swallowed there, and the run would continue. So the signal is remembered.
 """
 
 import signal
@@ -28,7 +28,7 @@ def install() -> None:
 
 
 def check() -> None:
-    """Raise once more for a signal that came before and was swallowed."""
+    """Raise again for a signal that was swallowed."""
     if _received:
         _stop(_received[0])
 

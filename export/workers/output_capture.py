@@ -1,4 +1,4 @@
-"""What converters print goes to a log file, not to the screen: their C++ parts too, hence the descriptors."""
+"""Output of converters goes to a log file; of their C++ parts too, hence the file descriptors."""
 
 import contextlib
 import os

@@ -1,7 +1,7 @@
 """Compressed constants of a MIL program, decoded: `constexpr_*` operations in their iOS 16 and iOS 18 forms.
 
 Written from the operations' documentation (coremltools, mil/ops/defs/iOS16/constexpr_ops.py and iOS18/compression.py).
-The two forms of one kind are told apart by their operands. Tensors narrower than a byte come unpacked, a byte a value;
+The two forms of one kind differ in their operands. Tensors narrower than a byte come unpacked, a byte a value;
 iOS 16 packs its own indices and masks into bytes, from the lowest bit on.
 """
 
@@ -26,12 +26,12 @@ def decode(kind: str, name: str, operands: Mapping[str, Any]) -> tuple[Tensor, .
     """What `kind` makes of its operands: one tensor, or the mask and the values of a sparse one.
 
     Raises:
-        BrokenArtifact: the kind, an operand or a dtype is not known here, or an index leads out of its table.
+        BrokenArtifact: the kind, an operand or a dtype is not supported, or an index leads out of its table.
     """
     form = next((form for form in _FORMS.get(kind, ()) if _takes(form, operands)), None)
     if form is None:
         raise BrokenArtifact(
-            f"constant '{name}' is compressed in a way that is not known here",
+            f"constant '{name}' is compressed in an unsupported way",
             expected="; ".join(sorted(_FORMS)),
             got=f"{kind} of {', '.join(sorted(operands))}",
         )

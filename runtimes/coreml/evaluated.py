@@ -1,4 +1,4 @@
-"""A saved Core ML package, evaluated from its files on any host: what the program says, not what a device does.
+"""A saved Core ML package, evaluated from its files on any host: the program as written, not as a device runs it.
 
 REFERENCE evidence. The evaluator reads the package as it lies on disk, nothing is kept from the conversion; it is
 never timed. Mode.ORACLE computes in float32 whatever the file declares, the other modes round every tensor to the
@@ -44,7 +44,7 @@ class MilEvaluator:
 
         Raises:
             MissingExtra: coremltools is not installed.
-            BrokenArtifact: the package contradicts itself or holds what is not known here.
+            BrokenArtifact: the package contradicts itself or holds what is not supported.
         """
         with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
             yield session

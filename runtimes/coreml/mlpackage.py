@@ -2,7 +2,7 @@
 
 A package (.mlpackage) is a folder: `Manifest.json` names the root model, a protobuf (Model.proto, MIL.proto of
 Apple's coremltools), whose program refers to tensors in `weights/weight.bin` (runtimes/coreml/weight_file.py).
-Nothing is taken on trust: an operation's outputs are declared in the file, and whoever evaluates it holds them to that.
+The evaluator checks every result against the type that the file declares for it.
 """
 
 import json
@@ -69,7 +69,7 @@ def root_model(package: Path) -> Path:
 
 def _unreadable(package: Path, got: str) -> BrokenArtifact:
     return BrokenArtifact(
-        f"{package.name} is no Core ML package that can be read",
+        f"{package.name} cannot be read as a Core ML package",
         expected="Manifest.json and the model that it names",
         got=got,
     )
@@ -111,7 +111,7 @@ def load_program(package: Path) -> Program:
 
     Raises:
         MissingExtra: coremltools is not installed.
-        BrokenArtifact: a file is missing, cut off or contradicts itself, or holds what is not known here.
+        BrokenArtifact: a file is missing, cut off or contradicts itself, or holds what is not supported.
     """
     function = _main(load_model(package), package.name)
     return _Reader(package.name, root_model(package).parent).program(function)
@@ -126,7 +126,7 @@ def load_signature(package: Path) -> tuple[str, Types, Types]:
 
     Raises:
         MissingExtra: coremltools is not installed.
-        BrokenArtifact: a file is missing or cut off, or a type is not known here.
+        BrokenArtifact: a file is missing or cut off, or a type is not supported.
     """
     function = _main(load_model(package), package.name)
     return function.opset, *_Reader(package.name, package).signature(function)
@@ -182,7 +182,7 @@ class _Reader:
         return inputs, {name: self._output(made[name]) for name in block.outputs}
 
     def _output(self, value: Any) -> TensorType | None:
-        """None where it is no tensor: a classifier's dictionary."""
+        """None where it is not a tensor but a classifier's dictionary."""
         return self._type(value.type, value.name) if value.type.WhichOneof("type") == "tensorType" else None
 
     def _broken(self, got: str) -> BrokenArtifact:
@@ -245,7 +245,7 @@ class _Reader:
             return TensorType("list", ())
         tensor = proto.tensorType
         if proto.WhichOneof("type") != "tensorType" or tensor.dataType not in _DTYPES:
-            raise self._broken(f"'{name}' has a type that is not known here: {proto}".replace("\n", " "))
+            raise self._broken(f"'{name}' has an unsupported type: {proto}".replace("\n", " "))
         if any(not dimension.HasField("constant") for dimension in tensor.dimensions):
             raise self._broken(f"'{name}' has a dynamic shape")
         shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)

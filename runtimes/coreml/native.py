@@ -24,7 +24,7 @@ _SHIPPED_UNITS = "ALL"
 class CoreMl:
     """Runs .mlpackage folders on this Mac, on every compute unit that it has.
 
-    Core ML has no switch for float32 arithmetic, so what the file *says* (Mode.ORACLE) is the evaluator's to tell.
+    Core ML has no switch for float32 arithmetic, so Mode.ORACLE is left to the evaluator.
     """
 
     name = "coreml"
@@ -40,10 +40,10 @@ class CoreMl:
 
     @contextmanager
     def open(self, artifact: Artifact, mode: Mode = Mode.SHIPPED, threads: int = 1) -> Iterator[Session]:
-        """A session on `artifact`. Core ML takes no thread count and won't say what it used: 0 is attested.
+        """A session on `artifact`. Core ML takes no thread count and does not report what it used: 0 is attested.
 
         Raises:
-            Unavailable: this is no Mac.
+            Unavailable: this is not a Mac.
             MissingExtra: coremltools is not installed.
             StageFailed: Core ML refuses the package.
             BrokenArtifact: the evaluator can't interpret it.
@@ -96,7 +96,7 @@ def _session(artifact: Artifact) -> OpenSession:
     attestation = Attestation(
         runtime="coreml",
         version=version("coremltools"),
-        # Core ML won't say what it computes in; the program's types bind it from below.
+        # Core ML does not report its arithmetic; the program's types are a lower bound.
         precision=artifact.precision.activations,
         threads=0,
         isa=this_host().isa,
@@ -133,7 +133,7 @@ def _require_ports(description: Any, label: str) -> None:
     inputs, outputs = [port.name for port in description.input], [port.name for port in description.output]
     if inputs != [INPUT] or OUTPUT not in outputs:
         raise StageFailed(
-            f"{label} is no package of ours",
+            f"{label} is not a package of this project",
             expected=f"the input '{INPUT}' and an output '{OUTPUT}'",
             got=f"inputs {', '.join(inputs) or 'none'}; outputs {', '.join(outputs) or 'none'}",
         )

@@ -1,7 +1,7 @@
-"""Is a Core ML package fit for the Neural Engine? A heuristic: Apple publishes no list of what it runs.
+"""Whether a Core ML package fits the Neural Engine. A heuristic: Apple publishes no list of supported operations.
 
 The rules are those on which published guides and reports agree (Apple's "Deploying Transformers on the Apple Neural
-Engine"; hollance/neural-engine). A device gives the real answer, through MLComputePlan: the kit asks for it.
+Engine"; hollance/neural-engine). MLComputePlan gives the actual answer on a device; the on-device test kit records it.
 """
 
 from collections.abc import Iterator

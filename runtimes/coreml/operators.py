@@ -2,7 +2,7 @@
 
 A function's parameters are the operation's inputs by name; what the file leaves out has the default of the
 specification. Tensors come as torch tensors in the arithmetic of the evaluation, everything else as Python values.
-An input without a parameter here is refused by whoever calls, so that nothing in a file is passed over.
+The evaluator refuses an input without a parameter here, so that nothing in a file is ignored.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -47,13 +47,13 @@ def unpack(data: bytes, dtype: str, count: int, what: str) -> NDArray[Any]:
     What is narrower than a byte is packed from the lowest bit on, and comes as uint8 (int4 as int8).
 
     Raises:
-        BrokenArtifact: the bytes are too few or too many, or the dtype is not known here.
+        BrokenArtifact: the bytes are too few or too many, or the dtype is not supported.
     """
     bits = _SUB_BYTE.get(dtype) or (8 * np.dtype(_NUMPY[dtype]).itemsize if dtype in _NUMPY else 0)
     if not bits or len(data) != -(-count * bits // 8):
         raise BrokenArtifact(
             f"{what} cannot be read",
-            expected=f"{count} values of {dtype}, {-(-count * bits // 8)} bytes" if bits else "a dtype known here",
+            expected=f"{count} values of {dtype}, {-(-count * bits // 8)} bytes" if bits else "a supported dtype",
             got=f"{len(data)} bytes" if bits else dtype,
         )
     if dtype in _NUMPY:
@@ -77,7 +77,7 @@ class WeightFile:
         except OSError as error:
             raise BrokenArtifact(f"the weights '{path.name}' of the package cannot be read", got=str(error)) from error
         if len(self._data) < _ALIGNMENT or struct.unpack_from("<I", self._data, 4) != (_VERSION,):
-            raise BrokenArtifact(f"{self._label} is no weight file", expected=f"blob storage, version {_VERSION}")
+            raise BrokenArtifact(f"{self._label} is not a weight file", expected=f"blob storage, version {_VERSION}")
 
     def read(self, offset: int, dtype: str, count: int, name: str) -> NDArray[Any]:
         """The tensor whose metadata record lies at `offset`: `count` values of MIL dtype `dtype`, flat.

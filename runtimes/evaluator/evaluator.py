@@ -53,7 +53,7 @@ Exchange = Callable[[str, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One operation, its constant operands bound, and the values that nobody needs after it."""
+    """One operation, its constant operands bound, and the values that are not needed after it."""
 
     operation: Operation
     compute: Callable[..., Any]
@@ -72,7 +72,7 @@ class Evaluator:
         outputs: the values wanted; None for the program's own outputs.
 
     Raises:
-        BrokenArtifact: an operation, an input of one, or a type that is not known here.
+        BrokenArtifact: an operation, an input of one, or a type is not supported.
     """
 
     def __init__(
@@ -151,15 +151,13 @@ class Evaluator:
         compute = operators.get(operation.kind)
         if compute is None:
             raise BrokenArtifact(
-                f"operation '{operation.name}' is of a kind that is not known here",
+                f"operation '{operation.name}' is of an unsupported kind",
                 expected=", ".join(sorted(operators)),
                 got=operation.kind,
             )
         parameters = inspect.signature(compute).parameters
         if unknown := sorted(set(operation.inputs) - set(parameters)):
-            raise BrokenArtifact(
-                f"{operation.kind} '{operation.name}' has an input that is not known here: {unknown[0]}"
-            )
+            raise BrokenArtifact(f"{operation.kind} '{operation.name}' has an unsupported input: {unknown[0]}")
         required = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
         if lacking := sorted(required - set(operation.inputs)):
             raise BrokenArtifact(f"{operation.kind} '{operation.name}' lacks its input {lacking[0]}")
@@ -173,7 +171,7 @@ class Evaluator:
         return compute, constants, varying
 
     def _held(self, value: Any) -> Any:
-        """Floating-point tensors in the evaluation's own format; what is no tensor as Python values."""
+        """Floating-point tensors in the evaluation's own format; everything else as Python values."""
         if not isinstance(value, np.ndarray):
             return value
         if value.dtype.kind not in self._language.tensors:

@@ -39,7 +39,7 @@ class TensorType:
 class Operation:
     """One operation. An input is the name of a value, or a tuple of them where it takes several.
 
-    `outputs`: (name, type); the type is None where it is no tensor (a classifier's dictionary).
+    `outputs`: (name, type); the type is None for a classifier's dictionary.
     """
 
     kind: str

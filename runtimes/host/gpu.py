@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs this host has that a driver answers for, asked of the driver itself."""
+"""The NVIDIA GPUs of this host, as the driver reports them."""
 
 import ctypes
 import sys

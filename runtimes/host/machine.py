@@ -1,4 +1,4 @@
-"""What this host is: the facts that a measurement means nothing without."""
+"""This host: what a measurement must be read together with."""
 
 import os
 import platform
@@ -72,7 +72,7 @@ def this_host() -> Host:
 
 
 def free_memory_bytes() -> int:
-    """Memory that can be had now: of the host, or of the container that this runs in, whichever is less."""
+    """Available memory of the host, or of the container that this runs in, whichever is less."""
     limits = [psutil.virtual_memory().available]
     for limit, used in (
         ("memory.max", "memory.current"),

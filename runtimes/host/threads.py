@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes on, for as long as something lasts."""
+"""The number of threads that PyTorch computes on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -64,7 +64,7 @@ class OnnxRuntime:
 
         Raises:
             Unavailable: onnxruntime is not installed.
-            StageFailed: ONNX Runtime refuses the file, or it is no classifier of images.
+            StageFailed: ONNX Runtime refuses the file, or it is not a classifier of images.
         """
         if (error := missing(*_NEEDS)) is not None:
             raise error
@@ -78,7 +78,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSe
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
-            f"{path.name} is no classifier of images",
+            f"{path.name} is not a classifier of images",
             expected="one input of float32 or float16 and one output",
             got=f"inputs {[(port.name, port.type) for port in takes]}, {len(gives)} outputs",
             next_step="export the model with its logits as the only output",
@@ -153,7 +153,7 @@ def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
     if "INT8" in stored and mode is not Mode.ORACLE:
         status = path.stat()
         integer = _integer_kernels(path, options.graph_optimization_level, (status.st_mtime_ns, status.st_size))
-    # ONNX Runtime will not say what it computes in. On x86 its CPU kernels are float32: it casts around
+    # ONNX Runtime does not report its arithmetic. On x86 its CPU kernels are float32: it casts around
     # float16 operators and drops the casts that cancel out. On 64-bit Arm it has float16 kernels of its own.
     native_fp16 = "FLOAT16" in stored and platform.machine() in ("arm64", "aarch64")
     return Attestation(

@@ -1,6 +1,6 @@
-"""A Q/DQ file taken apart: each stretch between two quantizers with inputs and outputs of its own.
+"""A Q/DQ file split into subgraphs at its quantizers, each with inputs and outputs of its own.
 
-Fed the right integers, a stretch can be wrong by its own doing alone; and what ONNX Runtime fuses, it fuses within one.
+ONNX Runtime fuses within a subgraph, not across quantizers: each runs in the kernels of the whole model.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _FED = ".fed"
 
 
 class OnnxSubgraphs:
-    """The stretches of a Q/DQ file, with the optimizations and kernels that the file ships with.
+    """The subgraphs of a Q/DQ file, with the optimizations and kernels that the file ships with.
 
     Args:
         model: an onnx.ModelProto; it is changed.
@@ -27,13 +27,13 @@ class OnnxSubgraphs:
         self._inputs = {port.name: port.name.removesuffix(_FED) for port in self._session.get_inputs()}
 
     def __call__(self, right: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Each stretch's result, by the name of its tensor, from `right`: the image and every integer tensor."""
+        """`right`, the image and every integer tensor -> the result of each subgraph, by the name of its tensor."""
         feed = {port: right[name] for port, name in self._inputs.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
 
 def _split(model: Any) -> tuple[str, ...]:
-    """Integer tensors become outputs, and whoever reads them reads an input. Their names."""
+    """Integer tensors become outputs, and their readers read inputs instead. Their names."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info

@@ -75,7 +75,7 @@ class FakeQuantizer:
 
 
 def quantizer_of(fake: Any) -> FakeQuantizer:
-    """What a FakeQuantize operation says; limits that differ by channel, which none of ours has, are NaN."""
+    """The quantizer of a FakeQuantize operation; limits that differ by channel, which none of ours has, are NaN."""
     name = fake.get_friendly_name().removesuffix(_BACK)
     low, high, *back = (_limit(fake.input_value(index).get_node()) for index in range(1, 5))
     return FakeQuantizer(name, low, high, (back[0], back[1]), int(fake.get_attributes()["levels"]))

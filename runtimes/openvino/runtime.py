@@ -87,7 +87,7 @@ class OpenVino:
 
         Raises:
             MissingExtra: openvino is not installed.
-            StageFailed: OpenVINO refuses the file, or it is no classifier of images.
+            StageFailed: OpenVINO refuses the file, or it is not a classifier of images.
         """
         settings: dict[str, Any] = {}
         if mode is Mode.ORACLE:
@@ -116,7 +116,7 @@ def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSess
         compiled = core.compile_model(model, "CPU", settings)
     if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
         raise StageFailed(
-            f"{path.name} is no classifier of images",
+            f"{path.name} is not a classifier of images",
             expected="one input and one output",
             got=f"{len(compiled.inputs)} inputs and {len(compiled.outputs)} outputs",
             next_step="export the model with its logits as the only output",
@@ -155,7 +155,7 @@ def _attest(compiled: Any) -> Attestation:
 
 
 def executed_layers(compiled: Any) -> list[dict[str, str]]:
-    """What a compiled model consists of after OpenVINO's fusions, data apart: its own words on each layer."""
+    """What a compiled model consists of after OpenVINO's fusions, data apart: as it describes each layer."""
     layers = [_execution_info(layer) for layer in compiled.get_runtime_model().get_ops()]
     return [layer for layer in layers if layer["layerType"] not in _DATA_LAYERS]
 

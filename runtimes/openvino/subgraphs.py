@@ -1,12 +1,11 @@
-"""An int8 IR taken apart: each stretch between two quantizers with inputs and outputs of its own.
+"""An int8 IR split into subgraphs at its quantizers, each with inputs and outputs of its own.
 
-As `runtimes.onnx.subgraphs` does it with a Q/DQ file. OpenVINO fuses across some quantizers (an attention is one kernel
-with two of them inside), so the IR is only cut where the whole, compiled as it ships, keeps its integers: behind the
-last operation of a fused layer. `other_kernels` tells which products still run in another kernel than in the whole.
+As `runtimes.onnx.subgraphs` splits a Q/DQ file. OpenVINO fuses across some quantizers (an attention is one kernel with
+two of them inside), so the IR is only split where the whole model, compiled as it ships, keeps its integers: after the
+last operation of a fused layer. `other_kernels` lists the products that still run in another kernel than in the whole.
 
-Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores what is
-signed with 128 added, and takes them off within the kernel. The parts are fed in that form: they would run in other
-kernels otherwise.
+Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI without AMX), OpenVINO stores signed
+tensors with 128 added, and subtracts it in the kernel. The subgraphs are fed in that form, to run in the same kernels.
 """
 
 from collections.abc import Mapping
@@ -23,11 +22,11 @@ from runtimes.session import refused_by
 _FED = ".fed"
 _OFFSET = 128
 _SCALED = "/DequantizationMultiply"
-"""OpenVINO calls a product so whose scale was moved behind it."""
+"""OpenVINO's suffix for a product whose scale was moved after it."""
 
 
 class OpenVinoSubgraphs:
-    """The stretches of an int8 IR, in the kernels that it ships with.
+    """The subgraphs of an int8 IR, in the kernels that it ships with.
 
     Args:
         path: of the .xml.
@@ -55,7 +54,7 @@ class OpenVinoSubgraphs:
         )
 
     def __call__(self, images: NDArray[np.float32], right: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Each stretch's result, by the name of its tensor, from the images and the right integers of every tensor."""
+        """Images and the right integers of every tensor -> each subgraph's result, by the name of its tensor."""
         feed = {self._image: images}
         for name, offset in self._offsets.items():
             feed[f"{name}{_FED}"] = (right[name] + np.int16(offset)).astype(np.uint8) if offset else right[name]
@@ -69,9 +68,9 @@ class OpenVinoSubgraphs:
 
 
 def _inside(compiled: Any, model: Any) -> frozenset[str]:
-    """Operations of the IR that OpenVINO fused into a layer and that others of it follow.
+    """Operations of the IR that OpenVINO fused into a layer, except the last of each layer.
 
-    Not its own that it adds: what it rounds once more behind the last of the IR's, is rounded behind that cut.
+    Operations that OpenVINO adds do not count: one that rounds again after the IR's last does so after the split.
     """
     own = {op.get_friendly_name() for op in model.get_ops()}
     members = ([name for name in map(_plain, _members(layer)) if name in own] for layer in executed_layers(compiled))
@@ -93,9 +92,9 @@ def _plain(name: str) -> str:
 
 
 def _split(model: Any, inside: frozenset[str], kernels: Mapping[str, str]) -> dict[str, int]:
-    """Integer tensors become outputs, and whoever reads them reads an input.
+    """Integer tensors become outputs, and their readers read inputs instead.
 
-    By name, in the outputs' order, how much is added to each to store it.
+    Returns what is added to each tensor to store it, by name, in the order of the outputs.
     """
     openvino = import_openvino()
     from openvino import opset13 as opset

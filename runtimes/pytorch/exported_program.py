@@ -29,7 +29,7 @@ class TorchProgram:
     """Runs a saved program eagerly, or, `compiled`, through `torch.compile`.
 
     Loading and compiling take longer than a round of timing, so each is done once for a file and a number of threads,
-    and kept as long as this object lives: opening it again is no new session. Mode.ORACLE is eager either way.
+    and kept as long as this object lives: opening it again does not start anew. Mode.ORACLE is eager either way.
     """
 
     evidence = Evidence.NATIVE
@@ -41,14 +41,14 @@ class TorchProgram:
         self._kernels: dict[tuple[str, int], Callable[..., Any]] = {}
 
     def unavailable(self) -> str | None:
-        """PyTorch comes with every install of this project; inductor needs a C++ compiler beside it."""
+        """PyTorch comes with every install of this project; inductor needs a C++ compiler too."""
         compiler = os.environ.get("CXX", "g++")
         if not self._compiled or shutil.which(compiler) is not None:
             return None
         return f"torch.compile needs a C++ compiler, and there is no '{compiler}': install one, or name it in CXX"
 
     def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
-        """What `torch.compile` is told; nothing where it runs eagerly."""
+        """The options of `torch.compile`; none where it runs eagerly."""
         return dict(_COMPILED) if self._compiled else {}
 
     @contextmanager

@@ -1,7 +1,7 @@
 """TensorRT's two products under one set of names, and what differs between them and their versions.
 
 Enterprise TensorRT (`tensorrt`, GPU hosts) and TensorRT for RTX (`tensorrt_rtx`, which builds ahead of time without a
-GPU) share one API. Whoever uses either goes through here; tests/runtimes/test_trt_api.py holds the names used in the
+GPU) share one API. All uses of either go through here; tests/runtimes/test_trt_api.py holds the names used in the
 project against recorded listings of versions 10 and 11.
 """
 
@@ -58,7 +58,7 @@ def product(name: str | None = None) -> Product:
 
 @dataclass(slots=True)
 class Messages:
-    """What TensorRT said, by severity, in order."""
+    """TensorRT's messages by severity, in order."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
 
@@ -105,7 +105,7 @@ def parsed(path: Path, using: Product) -> Iterator[Parsed]:
     logger = _logger(trt, messages)
     try:
         builder = trt.Builder(logger)
-    except TypeError as error:  # the bindings' word for a factory that gave nothing
+    except TypeError as error:  # what the bindings raise for a factory that gave nothing
         raise StageFailed(
             f"{using.name} {using.version} gives no builder",
             got=messages.errors(),
@@ -127,7 +127,7 @@ def parsed(path: Path, using: Product) -> Iterator[Parsed]:
 
 
 def engine_logger(using: Product) -> tuple[Any, Messages]:
-    """A logger for `Runtime`, and what it hears. It must outlive whatever it is given to."""
+    """A logger for `Runtime`, and its messages. It must outlive whatever it is given to."""
     messages = Messages()
     return _logger(using.trt, messages), messages
 
@@ -155,10 +155,10 @@ def block_shape(layer: Any) -> list[int] | None:
 
 
 def require(condition: bool, layer: str, what: str) -> None:
-    """Nothing in a network is passed over.
+    """Refuse what is not supported.
 
     Raises:
-        BrokenArtifact: naming the layer and what is not known here.
+        BrokenArtifact: naming the layer and what is not supported.
     """
     if not condition:
-        raise BrokenArtifact(f"layer '{layer}' of the parsed network has what is not known here", got=what)
+        raise BrokenArtifact(f"layer '{layer}' of the parsed network is not supported", got=what)

@@ -44,7 +44,7 @@ class TrtNetwork:
         Raises:
             MissingExtra: neither product is installed.
             StageFailed: the parser refuses the file.
-            BrokenArtifact: the network holds what is not known here.
+            BrokenArtifact: the network holds what is not supported.
         """
         with torch_threads(threads), closing(_session(artifact, oracle=mode is Mode.ORACLE)) as session:
             yield session
@@ -61,7 +61,7 @@ def load_network(artifact: Artifact) -> Program:
     Raises:
         MissingExtra: neither product is installed.
         StageFailed: the parser refuses the file.
-        BrokenArtifact: the network holds what is not known here.
+        BrokenArtifact: the network holds what is not supported.
     """
     return network_of(typed_onnx(artifact))
 

@@ -1,7 +1,7 @@
 """A TensorRT engine on the GPU that it was built for. Written to NVIDIA's documentation; no GPU was at hand to run it.
 
 Buffers are torch tensors on the device. TensorRT has no switch for float32 arithmetic in a built engine, so what the
-network *says* (Mode.ORACLE) is the evaluator's to tell, from the typed ONNX file beside the engine.
+network specifies (Mode.ORACLE) is left to the evaluator, from the typed ONNX file beside the engine.
 """
 
 from collections.abc import Iterator, Mapping

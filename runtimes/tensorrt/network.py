@@ -1,7 +1,7 @@
 """A parsed TensorRT network as a program: every layer with its operands, attributes, constants and declared types.
 
 Read off `INetworkDefinition`, so it is what TensorRT's importer made of the ONNX file, not the file itself. A layer
-kind, an attribute value or a dtype that is not known here is an error that names it.
+kind, an attribute value or a dtype that is not supported is an error that names it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def read_network(network: Any, trt: Any) -> Program:
     """The network of `tensorrt` or `tensorrt_rtx`, `trt` being that module.
 
     Raises:
-        BrokenArtifact: it holds what is not known here.
+        BrokenArtifact: it holds what is not supported.
     """
     reader = _Reader(trt)
     for index in range(network.num_layers):
@@ -73,7 +73,7 @@ class _Reader:
         kind, name = layer.type.name, layer.name
         if kind not in _LAYERS:
             raise BrokenArtifact(
-                f"layer '{name}' of the parsed network is of a kind that is not known here",
+                f"layer '{name}' of the parsed network is of an unsupported kind",
                 expected=", ".join(sorted(_LAYERS)),
                 got=kind,
             )
@@ -120,7 +120,7 @@ class _Reader:
 
 def _type(tensor: Any) -> TensorType:
     if tensor.dtype.name not in _DTYPES:
-        raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network is of a dtype that is not known here",
+        raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network is of an unsupported dtype",
                              expected=", ".join(_DTYPES), got=tensor.dtype.name)  # fmt: skip
     return TensorType(_DTYPES[tensor.dtype.name], _shape_of(tensor))
 
@@ -128,7 +128,7 @@ def _type(tensor: Any) -> TensorType:
 def _shape_of(tensor: Any) -> tuple[int, ...]:
     try:
         return tuple(sized(tensor.shape) or ())
-    except RuntimeError as error:  # the bindings' word for operands that don't go together
+    except RuntimeError as error:  # what the bindings raise for operands that don't go together
         raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network has no shape", got=str(error)) from error
 
 

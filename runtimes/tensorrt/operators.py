@@ -1,8 +1,8 @@
 """What each TensorRT layer computes, in torch. Source: NVIDIA's documentation of the layers and their enumerations.
 
-As in runtimes/coreml/operators.py a function's parameters are the layer's operands and attributes by name, and what has
-no parameter here is refused by whoever calls. Tensors come as torch tensors, floating-point ones in the arithmetic
-of the evaluation, attributes as Python values.
+As in runtimes/coreml/operators.py a function's parameters are the layer's operands and attributes by name, and the
+evaluator refuses what has no parameter here. Tensors come as torch tensors, floating-point ones in the arithmetic of
+the evaluation, attributes as Python values.
 """
 
 from collections.abc import Callable, Mapping, Sequence

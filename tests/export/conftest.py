@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,27 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from tests.command_line import Ran, in_a_process, in_this_process
+
 if TYPE_CHECKING:
     from runtimes.artifact import Artifact
 
-ROOT = Path(__file__).parents[2]
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One run of the command."""
-
-    code: int
-    out: str
-    err: str
-
-
-def _run(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran:
-    command = [sys.executable, "-m", "export", *arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=240)
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 Command = Callable[..., Ran]
@@ -41,8 +25,24 @@ Command = Callable[..., Ran]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """`vit-export ARGUMENTS` in a process of its own, in an empty folder."""
-    return lambda *arguments, **environment: _run(arguments, tmp_path, **environment)
+    """`vit-export ARGUMENTS` in an empty folder. Environment variables by name."""
+    return lambda *arguments, **environment: in_this_process(arguments, tmp_path, **environment)
+
+
+@pytest.fixture
+def command_process(tmp_path: Path) -> Command:
+    """The same in a process of its own: for what no test could see otherwise, as each costs some seconds."""
+    return lambda *arguments, **environment: in_a_process(arguments, tmp_path, **environment)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """The command line installs its own, which are no business of the next test's."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in signals]
+    yield
+    for number, handler in zip(signals, before, strict=True):
+        signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,13 @@ class Exported:
         return content
 
 
-def _once(factory: pytest.TempPathFactory, name: str, arguments: Sequence[str], out: str = "out") -> Exported:
+def _once(
+    factory: pytest.TempPathFactory,
+    name: str,
+    arguments: Sequence[str],
+    out: str = "out",
+    run: Callable[[Sequence[str], Path], Ran] = in_this_process,
+) -> Exported:
     """What the command makes, made by whichever of pytest-xdist's processes needs it first. No test changes it."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -66,14 +72,14 @@ def _once(factory: pytest.TempPathFactory, name: str, arguments: Sequence[str], 
     with FileLock(root / f"{name}.lock"):
         if not told.exists():
             folder.mkdir(exist_ok=True)  # of one whose command was stopped
-            told.write_text(json.dumps(asdict(_run([*arguments, "-o", out], folder))))
+            told.write_text(json.dumps(asdict(run([*arguments, "-o", out], folder))))
     return Exported(folder / out, Ran(**json.loads(told.read_text())))
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Every target once, as JSON."""
-    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--json"])
+    """Every target once, as JSON, by a process of its own."""
+    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--json"], run=in_a_process)
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +120,7 @@ def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The same from another process and working directory, without the JSON."""
+    """The same by another process from another working directory, one artifact after the other, without the JSON."""
     return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--no-cache", "--jobs", "1"], "o")
 
 

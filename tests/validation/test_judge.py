@@ -14,37 +14,12 @@ from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Runtime
 from tests.runtimes.fake import FakeRuntime, Script, constant, first_of_batch, missing_row, not_a_number, reversed_batch
 from validation import trial
-from validation.gates import constants as constants_gate
 from validation.gates.result import GateResult
 from validation.golden_run import run_golden
 from validation.inputs.golden_set import Kind
 from validation.judge import in_another_arithmetic, judge
-from validation.reference.constants import Constant, deploy_constants
 from validation.reference.model import ReferenceModel
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact
-
-
-@pytest.fixture
-def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"what is in it is told by the script")
-    constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
-    monkeypatch.setattr(constants_gate, "read_constants", lambda _: iter(constants))
-    monkeypatch.setattr(trial, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
-    return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
-
-
-@pytest.fixture
-def healthy(model_reference: ReferenceModel) -> Script:
-    """The deploy form in float64, image by image."""
-    known = {
-        image.tobytes(): row for image, row in zip(model_reference.golden.images, model_reference.logits, strict=True)
-    }
-
-    def script(images: Array) -> Array:
-        return np.stack([known[image.tobytes()] for image in images]).astype(np.float32)
-
-    return script
 
 
 def _judged(artifact: Artifact, reference: ReferenceModel, runtime: Runtime, **options: Any) -> object:

@@ -24,7 +24,7 @@ from export.commands.judge import Judged, judge_file
 from export.exits import Exit
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
-from validation.external.judge import Range, Scores
+from validation.external.input_format import Range, Scores
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -276,7 +276,7 @@ def test_a_fault_in_a_strangers_file_is_laid_on_its_layer(
 
 
 def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nothing that can be judged"):
+    with pytest.raises(BadInput, match="unsupported or does not exist"):
         judged(tmp_path / "none.onnx", checkpoint)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(made("torch.onnx, dynamo").read_bytes()[:5000])
@@ -288,12 +288,12 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     model.graph.output[0].name = gemm.input[0]
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 192
     onnx.save(model, features)
-    with pytest.raises(BadInput, match="no classifier of 1000 classes"):
+    with pytest.raises(BadInput, match="not a classifier of 1000 classes"):
         judged(features, checkpoint)
     both = onnx.load(made("torch.onnx, dynamo"))
     both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
     onnx.save(both, features)
-    with pytest.raises(BadInput, match="no classifier of 1000 classes"):
+    with pytest.raises(BadInput, match="not a classifier of 1000 classes"):
         judged(features, checkpoint)
 
 

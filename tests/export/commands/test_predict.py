@@ -86,10 +86,10 @@ def test_every_artifact_sees_what_the_trained_model_sees(
 
 
 def test_a_person_is_shown_shares_and_that_core_ml_did_not_give_them(
-    exported: Any, cat: Path, command: Any, right: list[tuple[str, float]]
+    exported: Any, cat: Path, command_process: Any, right: list[tuple[str, float]]
 ) -> None:
     """From a process of its own: nothing but our own lines, whatever a library has to say when it is imported."""
-    ran = command("predict", str(exported.out / COREML / "ship" / "efficientvit_m0.mlpackage"), str(cat))
+    ran = command_process("predict", str(exported.out / COREML / "ship" / "efficientvit_m0.mlpackage"), str(cat))
     assert ran.code == 0, ran.err
     photo, *lines = ran.out.splitlines()
     assert photo == str(cat)

@@ -6,7 +6,8 @@ import signal
 import site
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from efficientvit.model import Residual, build
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from runtimes.artifact import digest
+from tests.command_line import ROOT
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
 ENGINE = "m0-64-tensorrt-fp16-untrained"
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
-ROOT = Path(__file__).parents[3]
 
 
 def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None:
@@ -174,19 +175,20 @@ def test_weights_as_training_starts_are_vacuous(command: Any, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    """The signal comes while the first stage is at work, once the partial folder is there."""
-    process = _start(tmp_path)
-    _wait_for(lambda: any((tmp_path / "out").glob(".*.partial")), process)
-    process.send_signal(number)
-    assert process.wait(timeout=120) == code
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with _about_to_publish(tmp_path, TMPDIR=str(scratch)) as process:
+        process.send_signal(number)
+        assert process.wait(timeout=120) == code
     assert list((tmp_path / "out").iterdir()) == []
+    assert not list(scratch.glob("vit-export*"))
 
 
 def test_an_interrupt_amid_generated_code_keeps_its_exit_code(tmp_path: Path) -> None:
     """`python -m` on a module that is interrupted inside `exec`, as making a dataclass runs it."""
     (tmp_path / "interrupted.py").write_text(
         "import os, signal, sys\n"
-        "from export import interrupt\n"
+        "from export.workers import interrupt\n"
         "interrupt.install()\n"
         "try:\n"
         "    exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
@@ -204,23 +206,42 @@ def test_a_killed_run_leaves_the_last_good_folder_and_is_swept_up(exported: Any,
     good = out / ONNX
     good.mkdir()
     (good / "manifest.json").write_bytes((exported.out / ONNX / "manifest.json").read_bytes())
-    process = _start(tmp_path)
-    _wait_for(lambda: any(out.glob(".*.partial")), process)
-    process.kill()
-    process.wait(timeout=60)
+    with _about_to_publish(tmp_path) as process:
+        process.kill()
+        process.wait(timeout=60)
     assert [path.name for path in good.iterdir()] == ["manifest.json"]
     assert len(list(out.glob(".*.partial"))) == 1
-    assert command(*TINY, "-o", "out").code == 0
+    assert command(*TINY, "--no-cache", "-o", "out").code == 0
     assert [path.name for path in out.iterdir()] == [ONNX]
     assert (good / "ship").is_dir()
 
 
-def _start(cwd: Path) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "export", *TINY, "-o", "out"]
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_HELD = """
+import signal
+from export.cli.main import main
+from export.folder import atomic
+
+def publish(partial, final):
+    print(partial.name, final.name, flush=True)
+    while True:
+        signal.pause()
+
+atomic.publish = publish
+main()
+"""
 
 
-def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    while not condition():
-        assert process.poll() is None, "the run ended before it could be interrupted"
+@contextmanager
+def _about_to_publish(cwd: Path, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+    """An export that waits with its complete folder, which bears a partial one's name still."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-c", _HELD, *TINY, "--no-cache", "-o", "out"]
+    with subprocess.Popen(command, cwd=cwd, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            partial, final = process.stdout.readline().split()
+            assert final == ONNX
+            assert (cwd / "out" / partial / "manifest.json").is_file()
+            yield process
+        finally:
+            process.kill()

@@ -24,7 +24,8 @@ from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
-from tests.export.conftest import ROOT, TINY, Command
+from tests.command_line import ROOT
+from tests.export.conftest import TINY, Command
 from validation.budgets import Budgets
 
 BOTH = (*TINY, "-t", "onnx", "-t", "coreml", "--json")
@@ -138,11 +139,11 @@ def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> N
     assert (same.folder / "evidence" / "device-reports" / "phone.json").is_file()
 
 
-def test_side_by_side_then_from_the_cache(command: Command, tmp_path: Path) -> None:
+def test_side_by_side_then_from_the_cache(command: Command, command_process: Command, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    first = command(*BOTH, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache, TMPDIR=str(scratch))
+    first = command_process(*BOTH, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache, TMPDIR=str(scratch))
     assert first.code == 0, first.err
     assert "leaked" not in first.err
     assert not [path.name for path in scratch.iterdir() if "mlpackage" in path.name or "vit-export" in path.name]

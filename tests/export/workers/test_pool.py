@@ -14,7 +14,7 @@ import pytest
 from efficientvit.errors import BadOption, StageFailed
 from export.progress import Silent
 from export.workers.pool import in_processes
-from tests.export.conftest import ROOT
+from tests.command_line import ROOT
 from tests.export.workers.jobs import fail, half_made, tell
 
 

@@ -281,14 +281,14 @@ def _no_program(block: Block) -> None:
 
 
 FAULTS: tuple[tuple[Plant, str], ...] = (
-    (_unknown_kind, "operation 'r' is of a kind that is not known here.* gelu"),
-    (_unknown_operand, "relu 'r' has an input that is not known here: alpha"),
+    (_unknown_kind, "operation 'r' is of an unsupported kind.* gelu"),
+    (_unknown_operand, "relu 'r' has an unsupported input: alpha"),
     (_missing_operand, "relu 'r' lacks its input x"),
     (_pad_type, "conv 'c' cannot be evaluated.*pad_type 'reflect'"),
     (_mode, "pad 'p' cannot be evaluated.*mode 'replicate'"),
     (_cast, "cast 'out' cannot be evaluated.*a cast to 'int32'"),
     (_interleave, "concat 'k' cannot be evaluated.*interleave"),
-    (_unknown_dtype, "'r' has a type that is not known here.*BFLOAT16"),
+    (_unknown_dtype, "'r' has an unsupported type.*BFLOAT16"),
     (_integers, r"relu 'r' does not give what the file declares of 'r'.*int32 \(1, 2, 4, 6\).*\(1, 2, 4, 6\)"),
     (_wrong_shape, r"pad 'p' does not give what the file declares of 'p'.*\(1, 2, 4, 5\).*\(1, 2, 4, 6\)"),
     (_wrong_rank, "'p' is declared of rank 3 with 4 dimensions"),
@@ -366,7 +366,7 @@ def test_a_weight_file_of_another_version_is_refused(package: Path) -> None:
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, 4, 3)
     path.write_bytes(data)
-    with pytest.raises(BrokenArtifact, match=r"weight\.bin is no weight file"):
+    with pytest.raises(BrokenArtifact, match=r"weight\.bin is not a weight file"):
         load_program(package)
 
 
@@ -389,7 +389,7 @@ def test_a_file_that_is_missing_is_refused_by_name(file: str, package: Path) -> 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"itemInfoEntries": {}, "rootModelIdentifier": "a"}'])
 def test_a_manifest_that_names_no_model_is_refused(text: str, package: Path) -> None:
     (package / "Manifest.json").write_text(text)
-    with pytest.raises(BrokenArtifact, match=r"spoiled\.mlpackage is no Core ML package that can be read"):
+    with pytest.raises(BrokenArtifact, match=r"spoiled\.mlpackage cannot be read as a Core ML package"):
         load_program(package)
 
 

@@ -122,7 +122,7 @@ def test_an_image_input_takes_pixels_and_nothing_else(package: Artifact, images:
 @pytest.mark.usefixtures("on_a_mac")
 def test_what_the_file_says_is_the_evaluators_to_tell(package: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "coremltools")
-    with pytest.raises(BrokenArtifact, match="no Core ML package that can be read"), RUNTIME.open(package, Mode.ORACLE):
+    with pytest.raises(BrokenArtifact, match="cannot be read as a Core ML package"), RUNTIME.open(package, Mode.ORACLE):
         pass
 
 
@@ -139,7 +139,10 @@ def test_a_package_of_others_is_refused(
     other: Any, got: str, package: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Model, "says", other)
-    with pytest.raises(StageFailed, match=r"m0\.mlpackage is no package of ours") as caught, RUNTIME.open(package):
+    with (
+        pytest.raises(StageFailed, match=r"m0\.mlpackage is not a package of this project") as caught,
+        RUNTIME.open(package),
+    ):
         pass
     assert caught.value.got == got
 

@@ -172,7 +172,7 @@ def test_a_graph_that_takes_no_floats_is_no_classifier(tmp_path: Path, spec: Mod
         helper.make_node("Identity", ["images"], ["logits"]),
         dtype=TensorProto.INT32,
     )
-    with pytest.raises(StageFailed, match="no classifier of images"), RUNTIME.open(artifact):
+    with pytest.raises(StageFailed, match="not a classifier of images"), RUNTIME.open(artifact):
         pass
 
 

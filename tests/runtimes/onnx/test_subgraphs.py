@@ -1,4 +1,4 @@
-"""A Q/DQ file taken apart between its quantizers."""
+"""A Q/DQ file split into subgraphs at its quantizers."""
 
 from typing import Any
 

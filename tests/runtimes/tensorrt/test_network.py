@@ -78,7 +78,7 @@ def test_a_kind_that_is_not_known_is_refused_by_name(kind: str) -> None:
     layer = KINDS[kind](network, network.add_input("x", trt.float32, IMAGE))
     layer.name = "stage1.block1/Odd"
     with pytest.raises(
-        BrokenArtifact, match=r"layer 'stage1\.block1/Odd' of the parsed network is of a kind"
+        BrokenArtifact, match=r"layer 'stage1\.block1/Odd' of the parsed network is of an unsupported kind"
     ) as broken:
         _read(network, layer)
     assert broken.value.got == kind
@@ -184,7 +184,7 @@ def test_an_attribute_that_is_not_known_is_refused_by_the_layers_name(what: str)
     layer = make(network, network.add_input("x", trt.float32, IMAGE))
     layer.name = "stage1.block1/Odd"
     with pytest.raises(
-        BrokenArtifact, match=r"layer 'stage1\.block1/Odd' of the parsed network has what is not"
+        BrokenArtifact, match=r"layer 'stage1\.block1/Odd' of the parsed network is not supported"
     ) as broken:
         _read(network, layer)
     assert got in str(broken.value.got)
@@ -206,7 +206,8 @@ def test_a_dtype_that_is_not_known_is_refused_by_the_tensors_name(dtype: str) ->
     network = _network()
     layer = network.add_identity(network.add_input("odd", getattr(trt.DataType, dtype), IMAGE))
     layer.get_output(0).name = "stage1.odd"
-    with pytest.raises(BrokenArtifact, match=r"tensor 'stage1\.odd' of the parsed network is of a dtype") as broken:
+    says = r"tensor 'stage1\.odd' of the parsed network is of an unsupported dtype"
+    with pytest.raises(BrokenArtifact, match=says) as broken:
         _read(network, layer)
     assert broken.value.got == dtype
 
@@ -286,7 +287,7 @@ def _sum_of_constants() -> Any:
     ("order", "says"),
     [
         ([0, 1, 2, 3, 3], "two tensors of the parsed network have the same name"),
-        ([0, 0, 1, 2, 3], "of the parsed network has what is not known here"),
+        ([0, 0, 1, 2, 3], "of the parsed network is not supported"),
         ([0, 1, 3], "which no layer of the parsed network gives"),
         ([0, 2, 3], "which no layer of the parsed network gives"),
     ],

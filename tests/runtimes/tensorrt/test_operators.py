@@ -764,7 +764,7 @@ def test_what_is_known_is_not_refused() -> None:
 
 
 def test_an_attribute_that_is_not_known_is_refused() -> None:
-    with pytest.raises(BrokenArtifact, match="an input that is not known here: scales"):
+    with pytest.raises(BrokenArtifact, match="an unsupported input: scales"):
         _alone("resize", (1, 2, 6, 8), x=X, size=[1, 2, 6, 8], scales=[1, 1, 2, 2])
 
 

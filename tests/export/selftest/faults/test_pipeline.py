@@ -130,7 +130,7 @@ def _engine(source: Artifact | None, folder: Path) -> Artifact:
 
 
 def _options(target: str, variant: str) -> list[str]:
-    options = ["-t", target, "--image-size", str(SIZE), "-w", "seeded", "--no-time"]
+    options = ["-t", target, "--image-size", str(SIZE), "-w", "seeded", "--no-time", "--no-cache"]
     if target == "coreml":
         return [*options, "--ios", "16"]
     if target == "tensorrt":

@@ -1,0 +1,200 @@
+"""`vit-export export`, which is also what `vit-export m2` runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from export.cli.options import (
+    CALIBRATE,
+    EXIT_CODES,
+    GOLDEN,
+    IMAGE_SIZE,
+    JOBS,
+    JSON,
+    LABELED,
+    MODEL,
+    NO_CACHE,
+    NORMALIZATION,
+    PATH,
+    QUALITY_BUDGET,
+    WEIGHTS,
+    Command,
+    Name,
+    option,
+    require,
+    skip_bad,
+)
+from export.cli.target_options import Precision, options_of_targets, taken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from export.pipeline.finished import Finished
+    from export.request.request import Request
+
+
+class _ExportCommand(Command):
+    """Its own options, and those of every target, which are looked up when they are needed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The targets' before `--help`."""
+        *own, shows_help = super().get_params(ctx)
+        return [*own, *options_of_targets(own), shows_help]
+
+
+def _targets() -> "Sequence[str]":
+    from export.targets.registry import TARGETS
+
+    return (*TARGETS, "all")
+
+
+@click.command(
+    name="export",
+    cls=_ExportCommand,
+    epilog=EXIT_CODES,
+    short_help="Export models, check every stage, time what passed.",
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=MODEL)
+@option(
+    "-t",
+    "--target",
+    "targets",
+    group="Target",
+    multiple=True,
+    type=Name("target", _targets),
+    metavar="NAME",
+    help=lambda: f"Format to export to: {', '.join(_targets())}; repeatable. [default: onnx]",
+)
+@IMAGE_SIZE
+@option("--batch", group="Target", default="1", show_default=True, metavar="N|dynamic", help="Batch size, in images.")
+@option(
+    "--opset",
+    group="Target",
+    type=int,
+    metavar="N",
+    help="ONNX opset, 18 to 23. [default: 18, which most runtimes read]",
+)
+@option("-p", "--precision", group="Precision", type=Precision(), help="Numeric format. [default: each target's first]")
+@CALIBRATE
+@option(
+    "--reduce-range",
+    group="Precision",
+    is_flag=True,
+    help="With -t onnx -p int8: weights in 7 bits, for x86 CPUs without VNNI, where sums of 8-bit products saturate. "
+    "`vit-export doctor` says whether this host needs it.",
+)
+@option(
+    "--all-int8",
+    group="Precision",
+    is_flag=True,
+    help="With -t onnx -p int8: reject a file over its budget. [default: leave the costliest layers in float32]",
+)
+@WEIGHTS
+@GOLDEN
+@skip_bad("--golden and --eval")
+@option(
+    "--resize",
+    group="Weights and reference",
+    type=int,
+    metavar="N",
+    help="Short side in pixels before the center crop. [default: 256/224 of the image size]",
+)
+@option(
+    "--interpolation",
+    group="Weights and reference",
+    type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
+    help="Interpolation filter for resizing. [default: bicubic]",
+)
+@NORMALIZATION
+@require("native", "reference", "built")
+@option(
+    "--release",
+    group="Gates",
+    is_flag=True,
+    help="Require trained weights, photos in --golden, and native evidence.",
+)
+@QUALITY_BUDGET
+@LABELED
+@option(
+    "-o",
+    "--out",
+    group="Output",
+    type=PATH,
+    default=Path("exports"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder that gets one folder for each artifact.",
+)
+@option("--no-kit", group="Output", is_flag=True, help="Leave out the kit that checks the artifact on its device.")
+@option("--no-time", group="Output", is_flag=True, help="Check, but do not measure latency.")
+@JOBS
+@NO_CACHE
+@JSON
+def export(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Export MODEL... (m0 to m5, or all), check every stage, time what passed."""
+    cached, at_once = not options.pop("no_cache"), options.pop("at_once")
+    sys.exit(_export(request_of(models, options), as_json=as_json, cached=cached, at_once=at_once))
+
+
+def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
+    """What the options ask for.
+
+    Raises:
+        BadInput: options that cannot be used.
+    """
+    from export.request.evaluation import evaluation
+    from export.request.request import Request, parse_batch
+    from export.targets.int8_options import Int8Options
+    from export.targets.onnx.opsets import DEFAULT_OPSET
+    from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
+
+    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
+    fields = ("resize", "interpolation", "mean", "std")
+    same = ("precision", "weights", "image_size", "golden", "skip_bad_photos", "out", "release", "calibrate")
+    return Request(
+        models=models,
+        targets=options["targets"] or ("onnx",),
+        batch=parse_batch(options["batch"]),
+        opset=DEFAULT_OPSET if options["opset"] is None else options["opset"],
+        preprocessing={name: options[name] for name in fields if options[name] is not None},
+        require=Evidence(options["require"]),
+        time=not options["no_time"],
+        options=taken(options),
+        budgets=budgets,
+        kit=not options["no_kit"],
+        evaluation=evaluation(options["eval_folder"], budgets),
+        int8=Int8Options(reduce_range=options["reduce_range"], all_int8=options["all_int8"]),
+        **{name: options[name] for name in same},
+    )
+
+
+def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | None) -> int:
+    import json
+
+    from efficientvit.errors import StageFailed
+    from export.cache.store import default_cache
+    from export.cli import console, summary
+    from export.exits import Exit, worst
+    from export.pipeline import schedule
+
+    jobs = request.jobs()  # refuse what cannot be done before anything heavy is imported
+    done: list[Finished] = []
+    with console.console() as screen:
+        live = console.Live(screen)
+        cache = default_cache() if cached else None
+        try:
+            done.extend(schedule.export(request, live, tuple(sys.argv[1:]), cache=cache, at_once=at_once))
+        finally:  # also after an error: what was finished before it is there, and is shown
+            live.stop()
+            done.sort(key=lambda each: jobs.index(each.job))
+            summary.show_finished(screen, done)
+    if len(done) != len(jobs):
+        raise StageFailed("not every artifact was accounted for", expected=f"{len(jobs)}", got=f"{len(done)}")
+    code = worst(Exit(each.code) for each in done)
+    if as_json:
+        artifacts = [{"folder": str(each.folder), "checked_before": each.before, **each.manifest} for each in done]
+        click.echo(json.dumps({"exit_code": int(code), "artifacts": artifacts}, indent=2))
+    return int(code)

@@ -1,0 +1,78 @@
+"""`vit-export judge`: a file that another tool exported."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, Command, option, require, weights
+
+
+@click.command(cls=Command)
+@click.argument("model", metavar="MODEL")
+@click.argument("file", metavar="FILE", type=PATH)
+@option(
+    "--range",
+    "image_range",
+    group="Interface",
+    type=click.Choice(["normalized", "unit", "bytes"]),
+    help="Values that FILE takes: normalized by mean and std, from 0 to 1, or from 0 to 255. [default: what fits best]",
+)
+@option(
+    "--output",
+    "scores",
+    group="Interface",
+    type=click.Choice(["logits", "probabilities"]),
+    default="logits",
+    show_default=True,
+    help="Values that FILE gives.",
+)
+@weights("Checkpoint that FILE was exported from.", required=True)
+@GOLDEN
+@NORMALIZATION
+@require("native", "reference")
+@JSON
+def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
+    """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).
+
+    FILE is an ONNX file, an OpenVINO IR (.xml) or a Core ML package (.mlpackage). Its batch, size, layout, range of
+    values and precision are recognized and printed. The gates and budgets are those of an export of ours. What can't be
+    asked of a stranger is said: weights that can't be traced to the checkpoint, and the structure of rounded weights.
+
+    \b
+    vit-export judge m2 timm.onnx -w model.safetensors
+    vit-export judge m5 release.onnx -w efficientvit_m5.pth --golden photos/
+    vit-export judge m0 app.onnx -w best.pth --output probabilities --range bytes
+
+    \b
+    Exit codes
+      0    it gives what the checkpoint gives
+      1    rejected; the layer at fault is named where it can be told
+      2    a file, weights or photos that cannot be used
+      3    it could not be judged here, or these weights show nothing
+    """  # noqa: D301 - click wants the character itself
+    from export.cli import console, tables
+    from export.commands.judge import judge_file, judged_record
+    from runtimes.runtime import Evidence
+    from validation.external.input_format import Range, Scores
+
+    asked = options["image_range"]
+    with console.console() as screen:
+        with console.Live(screen) as live:
+            judged = judge_file(
+                model,
+                options["weights"],
+                file,
+                image_range=Range(asked) if asked else None,
+                scores=Scores(options["scores"]),
+                golden=options["golden"],
+                preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
+                step=live.step,
+            )
+        code = judged.code(Evidence(options["require"]))
+        tables.show_judged(screen, judged, code)
+    if as_json:
+        click.echo(json.dumps(judged_record(judged, int(code)), indent=2, allow_nan=False))
+    sys.exit(int(code))

@@ -1,0 +1,103 @@
+"""What an external file takes and gives: range of values, layout, logits or probabilities."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.external import Foreign
+from runtimes.runtime import Array
+from validation.metrics import Float64, relative_error
+from validation.reference.model import ReferenceModel
+
+_FAR_BETTER = 0.2
+
+Run = Callable[[Array], Float64]
+
+
+class Range(StrEnum):
+    """What an image's values are: normalized by mean and std, or 0 to 1, or 0 to 255."""
+
+    NORMALIZED = "normalized"
+    UNIT = "unit"
+    BYTES = "bytes"
+
+
+class Scores(StrEnum):
+    """What the output is."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How the file is fed, and what it gives. `recognized`: by trying, nobody said so."""
+
+    range: Range
+    scores: Scores
+    recognized: bool
+
+
+def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray[np.float32]], Array]:
+    """Normalized images -> the same in the range that the file takes."""
+    preprocessing = model.golden.preprocessing
+    std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (preprocessing.std, preprocessing.mean))
+
+    def fed(images: NDArray[np.float32]) -> Array:
+        if image_range is Range.NORMALIZED:
+            return images
+        unit = images.astype(np.float64) * std + mean
+        return (unit * (255.0 if image_range is Range.BYTES else 1.0)).astype(np.float32)
+
+    return fed
+
+
+def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
+    """NCHW float32 -> the layout that the file takes. Where it takes float16 the session rounds."""
+    return lambda images: np.ascontiguousarray(np.moveaxis(images, 1, 3) if foreign.channels_last else images)
+
+
+def network_input(foreign: Foreign, model: ReferenceModel, taken: Taken) -> Callable[[Array], Array]:
+    """Normalized NCHW images -> what the file itself takes."""
+    feed, turned = network_feed(model, taken.range), laid_out(foreign)
+    return lambda images: turned(feed(images))
+
+
+def run_of(foreign: Foreign, run: Callable[[Array], NDArray[np.generic]]) -> Run:
+    """`run` on images in NCHW, in the range that the file takes."""
+    turned = laid_out(foreign)
+    return lambda images: np.asarray(run(turned(images)), np.float64)
+
+
+def recognized(run: Run, model: ReferenceModel, asked: Range | None, batch: int | None) -> Taken:
+    """The range on which the answers are nearest to the model's, and whether they are probabilities."""
+    rows = [row for row in model.golden.ordinary_rows if model.judged[row]]
+    rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // 3)][:3], max(batch or 1, 1))]
+    best: tuple[float, Range, Scores] | None = None  # normalized, unless another fits far better
+    for candidate in (asked,) if asked else tuple(Range):
+        with np.errstate(all="ignore"):
+            answer = run(network_feed(model, candidate)(model.golden.images[rows]))
+            kind = _kind(answer)
+            error = float(relative_error(as_logits(answer, model.logits[rows], kind), model.logits[rows]).max())
+        error = error if error < float("inf") else float("inf")
+        if best is None or error < _FAR_BETTER * best[0]:
+            best = (error, candidate, kind)
+    assert best is not None
+    return Taken(best[1], best[2], asked is None)
+
+
+def _kind(answer: Float64) -> Scores:
+    sums_to_one = bool(np.abs(answer.sum(axis=1) - 1).max() < 1e-2)
+    return Scores.PROBABILITIES if sums_to_one and bool((answer >= 0).all()) else Scores.LOGITS
+
+
+def as_logits(answer: Float64, reference: Float64, kind: Scores) -> Float64:
+    """Probabilities are logits but for a constant an image: the one with the reference's mean."""
+    if kind is Scores.LOGITS:
+        return answer
+    logs = np.log(answer)
+    result: Float64 = logs - logs.mean(axis=1, keepdims=True) + reference.mean(axis=1, keepdims=True)
+    return result

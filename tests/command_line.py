@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def in_this_process(arguments: Sequence[str], cwd: Path, **environment: str) -> 
     handlers = [signal.getsignal(number) for number in signals]
     code: str | int | None = 0
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        with pytest.MonkeyPatch.context() as patch, _written_to(out, err):
+        with pytest.MonkeyPatch.context() as patch, _warnings_as_in_a_process(), _written_to(out, err):
             patch.chdir(cwd)
             patch.setattr(sys, "argv", ["vit-export", *arguments])
             for name, value in environment.items():
@@ -53,8 +54,18 @@ def in_a_process(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran
     """`python -m export ARGUMENTS`."""
     command = [sys.executable, "-m", "export", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def _warnings_as_in_a_process() -> Iterator[None]:
+    """Not errors, as they are for a test: what other people's tools say of each other is none of a user's business."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 @contextmanager

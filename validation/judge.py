@@ -31,7 +31,7 @@ def judge(
 ) -> Verdict:
     """The verdict on `artifact`: every gate that applies to it, at every batch size that it takes.
 
-    With `defaults` the precision gate is tried once more under the runtime's own settings and reported beside
+    With `defaults` the precision gate runs again under the runtime's own settings; its result is reported with
     the verdict. With `labeled` its accuracy on those images is measured. `NotRun` where this host has no such runtime.
 
     Raises:
@@ -105,7 +105,7 @@ def built(artifact: Artifact, source: VerifiedArtifact) -> Built:
     """The verdict on an engine that cannot be run here: that on the network it was built from, a moment ago.
 
     Raises:
-        ArtifactChanged: the engine, or the typed file beside it, is not the one that was made.
+        ArtifactChanged: the engine, or the typed file next to it, is not the one that was made.
         VitExportError: it was built from something else.
     """
     artifact.require_unchanged()
@@ -143,5 +143,5 @@ def within_quality(
     if not judge_quality(trial, trial.shipped).passed:
         return False
     found = trial.accuracy
-    # Not the interval's lenient end: whoever looks for the least that passes would always end up there.
+    # Not the lenient end of the interval: a search for the least that passes would always end there.
     return found is None or (found.drop <= found.budget and accuracy_gate(found).passed)

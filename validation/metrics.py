@@ -106,8 +106,8 @@ def top1_agreement(logits: NDArray[Any], reference: Float64, budget: NDArray[np.
     A flip where the reference's margin is larger than `most_explained` is not explained by the budget.
     """
     rows = np.arange(len(reference))
-    winner, mine = reference.argmax(axis=1), logits.argmax(axis=1)
-    flipped = winner != mine
-    margin = reference[rows, winner] - reference[rows, mine]
+    winner, given = reference.argmax(axis=1), logits.argmax(axis=1)
+    flipped = winner != given
+    margin = reference[rows, winner] - reference[rows, given]
     explained = margin <= most_explained(reference, budget)
     return Agreement(agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum()))

@@ -40,7 +40,7 @@ class Criteria:
 
 
 CHECKPOINT = Criteria(input_share=0.05, distinct_top1=0.0, float32_floor=1e-4)
-"""For anybody's weights. A two-class model can't have many winners, so their number is not asked for."""
+"""For a user's weights. A two-class model can't have many winners, so their number is not required."""
 
 SEEDED = Criteria(input_share=0.5, distinct_top1=0.5, float32_floor=1e-5)
 """For our own."""
@@ -56,7 +56,7 @@ class SelfCheck:
     """What was measured, and why parity would be vacuous, if it would be.
 
     `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
-    `distinct_top1`: different winners over the number of images, photos apart (somebody's may all show one
+    `distinct_top1`: different winners over the number of images, without photos (a user's may all show one
     thing). `float32_floor`: the worst of the ordinary kinds. `deploy_ratio`: the deploy form's typical float32
     error over the trained form's. `least_visible`: the smallest effect of dropping a head, an attention bias
     or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the best answer that

@@ -98,7 +98,7 @@ class NotRun:
 class Built:
     """A compiled artifact that could not be run here, made from a program that passed every gate.
 
-    `report` is about that program. It is no `VerifiedArtifact`, so that it cannot be timed.
+    `report` is about that program. It is not a `VerifiedArtifact`, so it cannot be timed.
 
     Raises:
         VitExportError: the report did not pass, is native, or is another artifact's.

@@ -18,6 +18,7 @@ convolution after it (the bias meets zero padding), folding the input mean into 
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +41,15 @@ from efficientvit.model import (
 )
 from efficientvit.spec import KEY_DIM
 
+M = TypeVar("M", bound=nn.Module)
 Rewrite = Callable[[EfficientViT], EfficientViT]
 
 
-def _replace(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> None:
+def _replace(model: nn.Module, kind: type[M], make: Callable[[M], nn.Module]) -> None:
     """Replace every child of exactly this kind by `make(child)`, innermost first."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is kind:
+            if isinstance(child, kind) and type(child) is kind:
                 setattr(module, name, make(child))
 
 
@@ -64,8 +66,7 @@ def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _folded_conv(module: nn.Module) -> nn.Conv2d:
-    assert isinstance(module, ConvNorm)
+def _folded_conv(module: ConvNorm) -> nn.Conv2d:
     conv, (scale, shift) = module.conv, _scale_and_shift(module.norm)
     folded = nn.utils.skip_init(
         nn.Conv2d,
@@ -84,8 +85,7 @@ def _folded_conv(module: nn.Module) -> nn.Conv2d:
     return folded
 
 
-def _folded_classifier(module: nn.Module) -> Classifier:
-    assert isinstance(module, Classifier)
+def _folded_classifier(module: Classifier) -> Classifier:
     scale, shift = _scale_and_shift(module.norm)
     module.linear.bias.add_(module.linear.weight @ shift)
     module.linear.weight.mul_(scale)
@@ -105,8 +105,7 @@ def fold_norms(model: EfficientViT) -> EfficientViT:
 def absorb_depthwise_residuals(model: EfficientViT) -> EfficientViT:
     """x + conv(x) = conv'(x), where conv' has 1 more on its center tap. Needs folded norms."""
 
-    def absorbed(module: nn.Module) -> nn.Module:
-        assert isinstance(module, Residual)
+    def absorbed(module: Residual) -> nn.Module:
         conv = module.branch
         if not isinstance(conv, nn.Conv2d):
             return module
@@ -143,8 +142,7 @@ def drop_key_bias(model: EfficientViT) -> EfficientViT:
 def static_attention(model: EfficientViT) -> EfficientViT:
     """`StaticAttention` in place of every `CascadedGroupAttention`. Needs the rewrites before it."""
 
-    def static(module: nn.Module) -> nn.Module:
-        assert isinstance(module, CascadedGroupAttention)
+    def static(module: CascadedGroupAttention) -> nn.Module:
         attention = StaticAttention(module)
         return attention if module.window > 1 else LoneTokenAttention(attention)
 
@@ -156,8 +154,7 @@ def static_attention(model: EfficientViT) -> EfficientViT:
 def static_windows(model: EfficientViT) -> EfficientViT:
     """`StaticWindows` in place of every window attention; nothing at all where one window is the whole grid."""
 
-    def static(module: nn.Module) -> nn.Module:
-        assert isinstance(module, WindowAttention)
+    def static(module: WindowAttention) -> nn.Module:
         if module.grid == module.window:
             return module.attention
         return StaticWindows(module.attention, module.grid, module.window)
@@ -205,10 +202,5 @@ def to_deploy(model: EfficientViT) -> EfficientViT:
 def tokens_before_channels(deploy: EfficientViT) -> EfficientViT:
     """A copy of a deploy form with `TokenAttention`, for runtimes that convolve channels-last; no constant differs."""
     result = copy.deepcopy(deploy)
-
-    def reordered(module: nn.Module) -> nn.Module:
-        assert isinstance(module, StaticAttention)
-        return TokenAttention(module)
-
-    _replace(result, StaticAttention, reordered)
+    _replace(result, StaticAttention, TokenAttention)
     return result

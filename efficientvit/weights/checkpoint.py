@@ -45,7 +45,6 @@ class LoadedWeights:
     sha256: str
     layout: Layout
     notes: tuple[str, ...] = ()
-    trained: bool = True
 
 
 def load_checkpoint(path: Path, model: str, image_size: int | None = None, classes: int | None = None) -> LoadedWeights:

@@ -41,7 +41,7 @@ from runtimes.runtime import Array, Evidence, Runtime
 from validation.external.judge import judge_foreign
 from validation.inputs.synthetic import synthetic
 from validation.reference.memo import remembering
-from validation.timing.interleaved import Entry
+from validation.timing.interleaved import Peer
 from validation.verdict import Verdict, VerifiedArtifact
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Judged:
 class Entries:
     """What passed and is to be timed, and what is not and why. `untrained`: the models whose weights are random."""
 
-    timed: list[tuple[Judged, Entry]] = field(default_factory=list)
+    timed: list[tuple[Judged, Peer]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     untrained: list[str] = field(default_factory=list)
     code: Exit = Exit.OK
@@ -253,7 +253,7 @@ def _enter(each: Judged, threads: Sequence[int], result: Entries) -> None:
         threads = [count for count in threads if count == 1]
     runtime = each.runtime or native_runtime(verdict.artifact.format)
     feed = _feed(verdict.artifact.model.image_size, each.batch)
-    result.timed += [(each, Entry(verdict, runtime, feed, count)) for count in threads]
+    result.timed += [(each, Peer(verdict, runtime, feed, count)) for count in threads]
 
 
 @functools.cache

@@ -48,10 +48,10 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What came of it, as counts of `images`. Top-5 is None where there are no more than five classes.
+    """The result, as counts of `images`. Top-5 is None for five classes or fewer.
 
     `agree`: images with the same winner. `lost`: those that count against the artifact, outside the margin first;
-    `gained`: how many count for it. `not_finite`: those whose logits are no numbers. `budget`: percentage points.
+    `gained`: how many count for it. `not_finite`: those with NaN or infinite logits. `budget`: percentage points.
     `evidence`: of the runtime that gave the answers.
     """
 
@@ -208,13 +208,13 @@ def _at_least(hits: int, images: int, chance: float) -> float:
 
 
 def _winners(logits: NDArray[np.float32]) -> NDArray[np.intp]:
-    """(n,) the winning classes; -1, which is nobody's, where a logit is no number."""
+    """(n,) the winning classes; -1, which is no class, where a logit is NaN or infinite."""
     finite = np.isfinite(logits).all(axis=1)
     return np.where(finite, np.where(np.isfinite(logits), logits, -np.inf).argmax(axis=1), -1)
 
 
 def _top5(logits: NDArray[np.floating], classes: NDArray[np.intp]) -> int:
-    """Images whose class is among the five largest logits, ties counted against it; no number counts as wrong."""
+    """Images whose class is among the five largest logits, ties counted against it; NaN counts as wrong."""
     own = logits[np.arange(len(classes)), classes][:, None]
     others = (logits >= own).sum(axis=1) - 1
     return int(((others < _TOP) & np.isfinite(logits).all(axis=1)).sum())

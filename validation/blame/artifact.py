@@ -46,7 +46,7 @@ def blame_artifact(
 ) -> Blame:
     """Look into `artifact`, which `gates` rejected, or into a healthy one for its layers' errors.
 
-    `feed`: of a file that somebody else's tool made, normalized NCHW images -> what it takes; its constants can't be
+    `feed`: of a file that another tool made, normalized NCHW images -> what it takes; its constants can't be
     held to ours, and it may be of the trained form. `output`: its scores, by name. `source`: what it was made of,
     which says what calibration found if it is quantized.
     """

@@ -65,7 +65,7 @@ class _Recorder(TorchDispatchMode):
             result = _each(result, lambda t: rounded(t, self._dtype) if t.is_floating_point() else t)
         path = self.path[-1] if self.path else ""
         given = _tensors(args)
-        if any(id(t) in self._known for t in given):  # what only constants make is no layer
+        if any(id(t) in self._known for t in given):  # results of constants alone are no layers
             results = _tensors(result)
             for index, tensor in enumerate(results):
                 kind = str(func).removeprefix("aten.").split(".")[0]

@@ -1,4 +1,4 @@
-"""What is wrong with a tensor, said in words where the values tell it."""
+"""What is wrong with a tensor, in words, where its values show it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -104,7 +104,7 @@ class _Search:
             self._module[tensor] = hint or self._before(layer)
             return Found(self._module[tensor], float("inf"), self._least_floor, False, values, None)
         error, own = min(((_error(values, right), right) for right in meant), key=lambda pair: pair[0])
-        # Turned as what the layer read: whoever looks for the cause must compare like with like.
+        # Turned as the tensors that the layer read, so that like is compared with like when the cause is looked for.
         forms = list(_forms(values))
         turn = next((self._turned[name] for name in layer.reads if name in self._turned), 0)
         form = forms[turn] if turn < len(forms) else values

@@ -29,7 +29,7 @@ def right_tensors(
 ) -> Right:
     """Of the deploy form with the weights that `precision` stores, on these golden images.
 
-    With `trained` also of the trained form, of which somebody else's file may be. In Mode.ORACLE floors are of float32
+    With `trained` also of the trained form, which another tool may have exported. In Mode.ORACLE floors are of float32
     arithmetic, else of the precision's own.
     """
     activations = Dtype.FP32 if mode is Mode.ORACLE or precision.quantized else precision.rounding

@@ -1,4 +1,4 @@
-"""Which layer of a rejected artifact is at fault, and what is wrong with it where that can be told.
+"""Which layer of a rejected artifact is at fault, and the cause where the values show it.
 
 A layer is at fault if it gives what the model has nowhere (validation/blame/matching.py) although it read what the
 model has, and if from there to the logits nothing is right again. Constants that are not the model's come before
@@ -21,7 +21,7 @@ SHOWN = 8
 class LayerError:
     """One layer against the model: relative error of its worst tensor, and what an honest layer may have.
 
-    `module`: the path of the model's module that it stands for, '' where it cannot be told. `low`, `high`: its range.
+    `module`: the path of the model's module that it stands for, '' where that is unknown. `low`, `high`: its range.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """The suspects, most likely first, and every layer that could be compared. `note`: why there is no more to say."""
+    """The suspects, most likely first, and every layer that could be compared. `note`: why there are none."""
 
     suspects: tuple[Suspect, ...]
     layers: tuple[LayerError, ...] = ()
@@ -84,7 +84,7 @@ def _constants(
         at = found.get(reader.name) if reader else None
         error = _error(reader, at) if reader and at else None
         module, said = right.modules.get(name, ""), cause
-        if at is not None and not module:  # a stranger: what does it do?
+        if at is not None and not module:  # unknown by name: say what it does
             module = at.module
             does = None if at.passed else cause_of_values(at.values, at.expected, dtype)
             said = f"{cause}; what it makes is {does}" if does else cause
@@ -104,8 +104,8 @@ def _layers(opened: Layers, found: Mapping[str, Found], dtype: Dtype) -> Iterato
     for layer in (*first, *(layer for layer in path if layer not in first)):
         at = found.get(layer.name)
         if at is not None:
-            told = cause_of_values(at.values, at.expected, dtype) if layer in first else None
-            yield Suspect(at.module, None, _error(layer, at), told)
+            cause = cause_of_values(at.values, at.expected, dtype) if layer in first else None
+            yield Suspect(at.module, None, _error(layer, at), cause)
 
 
 def _path(opened: Layers, makers: Mapping[str, Layer], wrong: Mapping[str, bool]) -> list[Layer]:

@@ -122,13 +122,13 @@ def costs_of_ignoring(reference: Reference, kinds: Sequence[Kind]) -> Floors:
 
 
 def errors(logits: NDArray[np.float32], exact: Float64) -> Float64:
-    """(n, classes) twice -> (n,) relative errors; logits that are no numbers give NaN or infinity."""
+    """(n, classes) twice -> (n,) relative errors; NaN or infinite logits stay visible."""
     with np.errstate(all="ignore"):
         return relative_error(logits, exact)
 
 
 def pooled(logits: NDArray[np.float32], exact: Float64) -> float:
-    """Root mean square of all errors; what is no number makes it none."""
+    """Root mean square of all errors; NaN stays visible."""
     return root_mean_square(errors(logits, exact))
 
 
@@ -140,7 +140,7 @@ def deviations(
     result = []
     for kind in kinds_of(cases):
         rows = [index for index, case in enumerate(cases) if case.kind is kind]
-        # What is no number is worst of all.
+        # NaN counts as the worst of all.
         worst = max(rows, key=lambda row: float("inf") if np.isnan(error[row]) else error[row])
         result.append(Deviation(kind, float(error[worst]), cases[worst].name, budget[kind], len(rows)))
     return tuple(result)

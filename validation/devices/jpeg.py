@@ -1,7 +1,7 @@
 """A picture from file to logits the way an app goes, through a decoder and a resizer that are not ours.
 
 Apple resizes otherwise than Pillow, and neither is wrong. How far an honest resizer may move the logits is measured:
-the same picture through other filters than the contract's. How far a wrong one moves them is measured beside it
+the same picture through other filters than the contract's. How far a wrong one moves them is measured too
 (another crop, swapped channels), and a picture on which that would pass is not used.
 """
 

@@ -59,7 +59,7 @@ def unit_budgets(file_format: Format, reference: Reference, kinds: Sequence[Kind
 
 
 def factor_of(attestation: Attestation) -> float | None:
-    """Budget over floor of the unit that ran; None where a runtime is no device's."""
+    """Budget over floor of the unit that ran; None where the runtime is not on a device."""
     if attestation.runtime == "coreml":
         return FACTORS[Format.COREML][attestation.settings["compute_units"]]
     if attestation.runtime == "tensorrt":

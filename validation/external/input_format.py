@@ -34,7 +34,7 @@ class Scores(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How the file is fed, and what it gives. `recognized`: by trying, nobody said so."""
+    """How the file is fed, and what it gives. `recognized`: by trying, not by an option."""
 
     range: Range
     scores: Scores

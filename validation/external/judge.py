@@ -1,7 +1,7 @@
-"""The verdict on a file that somebody else's tool made: the same gates, from the file and the checkpoint alone.
+"""The verdict on a file that another tool made: the same gates, from the file and the checkpoint alone.
 
-What cannot be asked of a stranger is said and not failed: which constants can be traced to the checkpoint, and the
-structure of rounded weights, since nobody knows from which form of the model they were rounded.
+What such a file cannot be held to is reported and not failed: constants that cannot be traced to the checkpoint, and
+the structure of rounded weights, because it is unknown from which form of the model they were rounded.
 """
 
 from dataclasses import dataclass

@@ -44,7 +44,7 @@ class BaselineModel:
         return self._at[precision]
 
     def copied(self) -> nn.Module:
-        """The module, for whoever is going to change it."""
+        """A copy of the module, free to change."""
         return copy.deepcopy(self.module)
 
     def _measured(self, precision: Precision) -> Reference:

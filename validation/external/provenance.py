@@ -13,7 +13,7 @@ from validation.metrics import Float64
 from validation.reference.model import ReferenceModel
 
 _SMALL = 8
-"""A constant of fewer numbers is no weight: axes, shapes, epsilons."""
+"""Smaller constants are not weights, but axes, shapes, epsilons."""
 
 _NEAR = 1e-5
 

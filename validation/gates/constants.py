@@ -55,7 +55,7 @@ def _is_zero_point(name: str, value: NDArray[Any]) -> bool:
 def audit(actual: Iterable[Constant], expected: Mapping[str, str]) -> Audit:
     """Compare an artifact's floating-point and 8-bit constants with the digests of the deploy form's.
 
-    A constant that still bears a tensor's name must be that tensor. One that the converter renamed must be
+    A constant that still has a tensor's name must be that tensor. One that the converter renamed must be
     some tensor of the deploy form, and none may be left over: a converter may share one copy of equal tensors.
     Names are compared with underscores for dots, as torch.export writes them.
     """

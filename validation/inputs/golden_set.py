@@ -71,7 +71,7 @@ class GoldenImage:
 class GoldenSet:
     """Golden inputs in a fixed order. Two sets with one `sha256` are the same inputs.
 
-    `skipped`: the files that `photos` was told to pass over. `images`: (n, 3, S, S) float32, normalized,
+    `skipped`: the files that `photos` left out. `images`: (n, 3, S, S) float32, normalized,
     read-only, derived from the members (`torch.tensor(...)` copies it; `torch.from_numpy` would warn).
 
     Raises:
@@ -125,7 +125,7 @@ class GoldenSet:
         """(n, S, S, 3) uint8, of a set that `with_pixels` gave.
 
         Raises:
-            BadGoldenSet: a member is no 8-bit image.
+            BadGoldenSet: a member is not an 8-bit image.
         """
         if no_pixels := [member.name for member in self.members if not member.has_pixels]:
             raise BadGoldenSet(
@@ -189,7 +189,7 @@ class GoldenSet:
     def amplified(self, factor: float) -> "GoldenSet":
         """This set with its amplified members, stored at unit scale, multiplied by `factor`; names stay.
 
-        Which factor a model bears is the caller's to find: the largest on which it is still well conditioned.
+        The caller finds the factor: the largest on which it is still well conditioned.
 
         Raises:
             BadOption: the factor is not above 0 and at most `LARGEST_FACTOR`.

@@ -59,8 +59,8 @@ def labeled_images(
     photos: an error, or, with `skip_bad`, left out and named.
 
     Raises:
-        BadLabeledSet: no such folder, no sub-folders, names that cannot be told to be this model's classes, a file
-            that is no image (without `skip_bad`), or no image at all.
+        BadLabeledSet: no such folder, no sub-folders, names that are not this model's classes, a file
+            that is not an image (without `skip_bad`), or no image at all.
     """
     folders = _folders(folder)
     by_folder, matched_by = classes_of(folders, classes, labels)
@@ -70,8 +70,8 @@ def labeled_images(
     try:
         with tempfile.TemporaryFile(prefix="vit-export-eval-") as store:
             files = [(name, file) for name, file in files_below(folder, what, MOST) if "/" in name]
-            told = _telling(files, step)
-            for name, pixels in decoded(told, what, preprocessing, skipped, "pass --skip-bad-photos"):
+            counted = _counting(files, step)
+            for name, pixels in decoded(counted, what, preprocessing, skipped, "pass --skip-bad-photos"):
                 store.write(pixels.tobytes())
                 names.append(name)
                 found.append(by_folder[name.split("/", 1)[0]])
@@ -98,7 +98,7 @@ def labeled_images(
     )
 
 
-def _telling(files: Sequence[tuple[str, Path]], step: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+def _counting(files: Sequence[tuple[str, Path]], step: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
     for count, file in enumerate(files):
         if count % _EVERY == 0:
             step(f"--eval: reading image {count + 1} of {len(files)}")

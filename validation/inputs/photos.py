@@ -20,14 +20,14 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -
     """Every file in the folder and the folders below it, through the preprocessing contract, sorted by path.
 
     Each is named by its path in the folder, with `/`. What a file is, its content decides, not its suffix: a
-    list of labels beside the photographs is a file that is no image. Only hidden files and folders (a leading
+    list of labels among the photographs is not an image. Only hidden files and folders (a leading
     dot) and those that Windows leaves behind (Thumbs.db, desktop.ini) are passed over in silence. Links to
-    folders are not followed. With `skip_bad` a file that is no usable image is left out and named in the
+    folders are not followed. With `skip_bad` a file that is not a usable image is left out and named in the
     set's `skipped`.
 
     Raises:
         BadGoldenSet: the folder is missing, unreadable, empty or has more than `LARGEST_COUNT` files; or a
-            file is no usable image (without `skip_bad`), or all are.
+            file is not a usable image (without `skip_bad`), or all are.
     """
     what = f"the golden folder {folder}"
     skipped: list[str] | None = [] if skip_bad else None
@@ -59,12 +59,12 @@ def decoded(
     skipped: list[str] | None,
     how_to_skip: str = "say that bad files are to be skipped",
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(name, (S, S, 3) uint8) of each file; one that is no image goes to `skipped`, where there is such a list.
+    """(name, (S, S, 3) uint8) of each file; one that is not an image goes to `skipped`, where there is such a list.
 
     `what` they lie in, for a message.
 
     Raises:
-        BadGoldenSet: a file is no usable image, and there is no such list.
+        BadGoldenSet: a file is not a usable image, and there is no such list.
     """
     for name, file in files:
         try:

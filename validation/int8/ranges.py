@@ -1,4 +1,4 @@
-"""The ranges to which an int8 file's activations were calibrated, beside what they reach on golden images."""
+"""The ranges to which an int8 file's activations were calibrated, against what they reach on golden images."""
 
 from collections.abc import Mapping
 

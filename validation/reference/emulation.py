@@ -68,7 +68,7 @@ def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
 
 
 def largest_integer(weights: Dtype) -> int:
-    """Of weights beside quantized activations."""
+    """The largest magnitude of weights, where activations are quantized."""
     return REDUCED if weights is Dtype.INT7 else LARGEST
 
 

@@ -1,8 +1,8 @@
 """Evaluations of PyTorch models that were made before, and need not be made again.
 
 A key is a digest of all that an evaluation depends on: what is computed, the modules' classes, settings and tensors,
-the images, PyTorch's own settings. That the code is the same is for whoever keeps the arrays to know. Where something
-cannot be put into bytes the model is evaluated.
+the images, PyTorch's own settings. Code is not in the key: the store that keeps the arrays must bind them to it. Where
+a setting cannot be serialized, the model is evaluated.
 """
 
 import hashlib

@@ -61,7 +61,7 @@ class ReferenceModel:
 
     @functools.cached_property
     def golden(self) -> GoldenSet:
-        """The inputs that were given, the amplified ones at the scale that the model bears."""
+        """The given inputs, the amplified ones at the largest scale on which the model is well conditioned."""
         return self._amplified(self.given)
 
     @functools.cached_property
@@ -151,7 +151,7 @@ class ReferenceModel:
         stored = self.stored(precision, image_input=image_input)
         known = precision.weights is Dtype.FP32 and not image_input
         single = self._single if known else evaluations(stored, images, Precision())
-        # What quantized activations cost is the quality gate's business: integers tip over, there is no such floor.
+        # Quantized activations have no noise floor, because integers tip over: the quality gate judges their cost.
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized
         run = evaluations(as_executed(stored, precision), images, precision) if rounded_too else single
         structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))

@@ -1,4 +1,4 @@
-"""What an artifact is compared with: plain arrays, saved beside it, so that it can be judged without the weights."""
+"""What an artifact is compared with: plain arrays, saved with it, so that it can be judged without the weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

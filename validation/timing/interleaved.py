@@ -22,7 +22,7 @@ _WARM_UP = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Peer:
     """One artifact, the runtime that verified it, and the images that it is fed, a batch."""
 
     verified: VerifiedArtifact
@@ -32,33 +32,33 @@ class Entry:
 
 
 def in_turns(
-    entries: Sequence[Entry], rounds: int = ROUNDS, step: Callable[[str], None] = lambda _: None
+    peers: Sequence[Peer], rounds: int = ROUNDS, step: Callable[[str], None] = lambda _: None
 ) -> tuple[Timing, ...]:
-    """Each entry's samples, from all rounds.
+    """Each peer's samples, from all rounds.
 
     Raises:
         ArtifactChanged: a file is not the one that was verified.
         VitExportError: one has no native verdict, or runs in another arithmetic than it was verified in.
     """
-    plans = [TimingPlan(each.threads, len(each.images)) for each in entries]
-    for each, plan in zip(entries, plans, strict=True):
+    plans = [TimingPlan(each.threads, len(each.images)) for each in peers]
+    for each, plan in zip(peers, plans, strict=True):
         require_timeable(each.verified, each.runtime, plan)
-    samples: list[list[int]] = [[] for _ in entries]
-    warm_ups = [0 for _ in entries]
+    samples: list[list[int]] = [[] for _ in peers]
+    warm_ups = [0 for _ in peers]
     for number in range(rounds):
-        order = [(number + place) % len(entries) for place in range(len(entries))]
+        order = [(number + place) % len(peers) for place in range(len(peers))]
         for done, index in enumerate(order if number % 2 == 0 else order[::-1]):
             step(f"timing in turns, round {number + 1} of {rounds}: {done + 1} of {len(order)}")
-            own, before = _block(entries[index])
+            own, before = _block(peers[index])
             samples[index] += own
             warm_ups[index] += before
     return tuple(
         Timing(tuple(own), plan, each.verified.attestation, before, True, peak_rss_bytes())
-        for own, plan, each, before in zip(samples, plans, entries, warm_ups, strict=True)
+        for own, plan, each, before in zip(samples, plans, peers, warm_ups, strict=True)
     )
 
 
-def _block(each: Entry) -> tuple[list[int], int]:
+def _block(each: Peer) -> tuple[list[int], int]:
     """One session's samples, and how many runs went before them: the first allocates, and of long ones it is enough."""
     feed = each.images
     with each.runtime.open(each.verified.artifact, Mode.SHIPPED, each.threads) as session:

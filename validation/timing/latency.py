@@ -103,7 +103,7 @@ def require_timeable(verified: VerifiedArtifact, runtime: Runtime, plan: TimingP
 
 
 def require_same(verified: Attestation, timed: Attestation) -> None:
-    """A verdict covers the runtime and the arithmetic that it was made with, so a latency beside it must too."""
+    """A verdict covers the runtime and the arithmetic that it was made with, so a latency reported with it must too."""
     expected, got = (f"{a.runtime} {a.version} computing in {a.precision}" for a in (verified, timed))
     if expected != got:
         raise VitExportError(

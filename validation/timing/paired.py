@@ -1,9 +1,9 @@
 """Two artifacts timed against each other, so that a noisy host does not decide which is faster.
 
 Rounds: in each they are opened anew, since where a session's memory lies moves its speed by a per cent or two for as
-long as it lives; within a round they take turns, block by block, since a busy host slows all. The old one takes part
-twice: a difference is one only if a bootstrap interval over the rounds leaves out both none and what the two olds
-differ by.
+long as it lives; within a round they take turns, block by block, since a busy host slows all. The old artifact is
+opened twice: a difference counts only if a bootstrap interval over the rounds excludes both zero and what the two
+sessions of the old artifact differ by.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class Ratio:
 
 
 def interleaved(old: Opener, new: Opener, feeds: tuple[Images, Images], rounds: int = ROUNDS) -> Ratio:
-    """Run the new, the old, and the old once more, in turns: what the two olds differ by is this host's noise.
+    """Run the new, the old, and the old again, in turns: the difference of the last two is this host's noise.
 
     Who is opened first, and whose turn is first, changes from round to round.
     """

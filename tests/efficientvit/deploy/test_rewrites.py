@@ -29,8 +29,9 @@ def _model(name: str, size: int) -> EfficientViT:
     """Seeded; above 128 with what was calibrated at 128, which is as good here and spares forty large images."""
     if size <= 128:
         return seeded(model_spec(name, size))
-    model, small = build(model_spec(name, size)), _small(name)
-    fitting = {key: value for key, value in small.items() if value.shape == model.state_dict()[key].shape}
+    model = build(model_spec(name, size))
+    own = model.state_dict()
+    fitting = {key: value for key, value in _small(name).items() if value.shape == own[key].shape}
     absent, _ = model.load_state_dict(fitting, strict=False)
     generator = torch.Generator().manual_seed(0)
     for key in absent:
@@ -76,10 +77,10 @@ def test_each_rewrite_is_exact(rewrite: Rewrite, some_model: EfficientViT) -> No
     after = rewritten(some_model, (*NEEDS[rewrite], rewrite))
     assert _deviation(some_model, after) <= EXACT
     assert _deviation(before, after) <= EXACT
-    kept = [after.state_dict().get(name) for name in before.state_dict()]
+    state = after.state_dict()
     changed = [
-        None if now is None or now.shape != was.shape else not torch.equal(now, was)
-        for now, was in zip(kept, before.state_dict().values(), strict=True)
+        None if (now := state.get(name)) is None or now.shape != was.shape else not torch.equal(now, was)
+        for name, was in before.state_dict().items()
     ]
     renamed = [type(module) for module in after.modules()] != [type(module) for module in before.modules()]
     assert renamed or any(changed), "it did nothing"
@@ -123,7 +124,7 @@ class _LargestRank(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "size"), [("m0", 224), ("m2", 160), ("m0", 64)])
 def test_no_tensor_has_more_than_four_dimensions(name: str, size: int) -> None:
-    deployed = to_deploy(seeded(model_spec(name, size)))
+    deployed = to_deploy(build(model_spec(name, size)))
     with _LargestRank() as mode:  # type: ignore[no-untyped-call]
         deployed(torch.zeros(2, 3, size, size))
     assert mode.rank == 4
@@ -165,7 +166,7 @@ def test_weights_loaded_later_are_not_stale() -> None:
 
 
 def test_bias_matrices_are_symmetric() -> None:
-    deployed = to_deploy(seeded(model_spec("m0", 224)))
+    deployed = to_deploy(_model("m0", 224))
     matrices = [m for module in deployed.modules() if isinstance(module, StaticAttention) for m in module.bias]
     assert len(matrices) == 24
     assert all(torch.equal(matrix, matrix.T) for matrix in matrices)

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from export.cache.store import default_cache
 from export.pipeline import run as pipeline
 from export.progress import Silent
 from export.request.request import Request
@@ -156,7 +157,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
 
 def test_timed(tmp_path: Path) -> None:
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path)
-    (outcome,) = pipeline.run(request, Silent())
+    (outcome,) = pipeline.run(request, Silent(), cache=default_cache())
     assert outcome.folder is not None
     manifest = _manifest(outcome.folder)
     VALIDATOR.validate(manifest)

@@ -1,0 +1,131 @@
+"""A package that adds a target through entry points, as docs/adding-a-target.md says; and packages that are broken."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from efficientvit.errors import BadOption, StageFailed
+from export.cache.fingerprint import code_files
+from export.targets import registry
+from export.targets.onnx.target import TARGET as ONNX
+from export.targets.registry import TARGETS, find_target, usable
+from tests.command_line import ROOT
+from tests.export.conftest import TINY, Command
+
+PLUGIN = Path(__file__).parent / "plugin"
+
+
+def install(place: Path, name: str, **entry_points: str) -> None:
+    """Write what pip would: the metadata of a distribution, in a folder on the search path."""
+    folder = place / f"{name.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    groups = [f"[vit_export.{group}]\n{points}\n" for group, points in entry_points.items()]
+    (folder / "entry_points.txt").write_text("\n".join(groups))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A search path with the example installed, as one would set PYTHONPATH."""
+    place = tmp_path / "site"
+    shutil.copytree(PLUGIN, place)
+    install(
+        place, "vit-export-ort", targets="ort = vit_export_ort.target:TARGET", formats="ort = vit_export_ort.format:ROW"
+    )
+    return place
+
+
+def test_its_artifact_is_verified(command_process: Command, site: Path, tmp_path: Path) -> None:
+    command, path = command_process, f"{ROOT}:{site}"
+    ran = command(*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json", PYTHONPATH=path)
+    assert ran.code == 0, ran.err
+    (manifest,) = json.loads(ran.out)["artifacts"]
+    assert Path(manifest["folder"]).name == "m0-64-ort-fp32-level1-untrained"
+    assert (manifest["status"], manifest["artifact"]) == ("verified", "ship/efficientvit_m0.ort")
+    assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "trace", "simplify", "ort"]
+    gates = manifest["stages"][-1]["verdict"]["gates"]
+    assert all(gates[name]["passed"] for name in ("interface", "constants", "structure", "precision"))
+
+    assert "ORT files (-t ort)" in command("export", "--help", PYTHONPATH=path).out
+    abilities = {
+        each["target"]: each for each in json.loads(command("doctor", "--json", PYTHONPATH=path).out)["targets"]
+    }
+    assert abilities["ort"]["can_make"]
+    refused = command("m0", "--ort-level", "2", "-t", "ort", PYTHONPATH=path)
+    assert (refused.code, "--ort-level is 0 or 1" in refused.err) == (2, True)
+    elsewhere = command("m0", "--ort-level", "1", PYTHONPATH=path)
+    assert (elsewhere.code, "options for ORT files, and none is to be made" in elsewhere.err) == (2, True)
+
+
+def test_its_code_is_part_of_the_caches_key(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    assert set(code_files()) >= set((site / "vit_export_ort").glob("*.py"))
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Installs packages whose entry points give what is told."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module = ModuleType("broken_targets")
+    monkeypatch.setitem(sys.modules, "broken_targets", module)
+
+    def installs(package: str, target: str, found: object) -> None:
+        attribute = package.replace("-", "_")
+        if found is not None:
+            setattr(module, attribute, found)
+        install(tmp_path, package, targets=f"{target} = broken_targets:{attribute}")
+        registry._installed.cache_clear()
+
+    registry._loaded.cache_clear()
+    yield installs
+    monkeypatch.undo()
+    registry._installed.cache_clear()
+
+
+def test_a_package_that_is_broken_is_named_and_takes_nothing_from_the_others(broken: Install) -> None:
+    broken("gone", "lost", None)
+    with pytest.raises(StageFailed, match="the target 'lost' of the package 'gone' cannot be used") as failed:
+        find_target("lost")
+    assert "AttributeError" in str(failed.value.got)
+    assert "pip install --upgrade gone" in str(failed.value.next_step)
+    assert [target.name for target in usable()] == ["onnx", "openvino", "coreml", "tensorrt"]
+    assert find_target("onnx") is ONNX
+    with pytest.raises(BadOption, match="unknown target 'tflite'") as unknown:
+        find_target("tflite")
+    assert unknown.value.expected == "onnx, openvino, coreml, tensorrt, lost"
+
+
+@pytest.mark.parametrize(
+    ("found", "got"),
+    [
+        (replace(ONNX, name="new", api=2), "version 2 of the interface"),
+        (replace(ONNX, name="other"), "one that is called 'other'"),
+        ("a string", "a str"),
+    ],
+    ids=str,
+)
+def test_a_package_that_is_incompatible_is_named(found: object, got: str, broken: Install) -> None:
+    broken("incompatible", "new", found)
+    with pytest.raises(StageFailed, match="the target 'new' of the package 'incompatible'") as failed:
+        TARGETS["new"]
+    assert got in str(failed.value.got)
+
+
+def test_a_name_that_two_have_is_refused_and_both_are_named(broken: Install) -> None:
+    broken("first", "new", replace(ONNX, name="new"))
+    assert TARGETS["new"].title == ONNX.title
+    broken("second", "new", replace(ONNX, name="new"))
+    broken("third", "coreml", replace(ONNX, name="coreml"))
+    for name, owners in (("new", "first, second"), ("coreml", "vit-export itself, third")):
+        with pytest.raises(StageFailed, match=f"more than one target is called '{name}'") as failed:
+            TARGETS[name]
+        assert failed.value.got == owners

@@ -37,7 +37,7 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     if fmt is None or not path.exists():
         raise BadInput(
             f"{path} is unsupported or does not exist",
-            expected="an existing file: .onnx, .xml (OpenVINO IR, with its .bin beside it) or .mlpackage",
+            expected=f"an existing file: {', '.join(suffixes)} (an IR with its .bin beside it)",
             got="nothing of that name" if not path.exists() else f"'{path.suffix}'",
             next_step="name the exported file itself",
         )

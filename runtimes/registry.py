@@ -38,6 +38,7 @@ GROUP = "vit_export.formats"
 class Row:
     """One format.
 
+    `title`: as reports call it.
     `runtimes`: in order of preference; the first that is available on this host gives the verdict.
     `reader`: None where its files cannot be read, only run.
     `intermediate`: judges a file that another runtime is going to optimize, by what the file says.
@@ -45,6 +46,7 @@ class Row:
     `external_suffix`: of files of other tools that `vit-export judge` accepts; none if empty.
     """
 
+    title: str
     runtimes: tuple[Runtime, ...]
     reader: Reader | None = None
     intermediate: Runtime | None = None
@@ -53,14 +55,14 @@ class Row:
 
 
 BUILT_IN: Mapping[Format, Row] = {
-    Format.TORCH: Row((TorchProgram(),)),
+    Format.TORCH: Row("PyTorch program", (TorchProgram(),)),
     Format.ONNX: Row(
-        (OnnxRuntime(),), OnnxReader(), intermediate=OnnxRuntime(optimized=False), external_suffix=".onnx"
+        "ONNX", (OnnxRuntime(),), OnnxReader(), intermediate=OnnxRuntime(optimized=False), external_suffix=".onnx"
     ),
-    Format.OPENVINO: Row((OpenVino(),), OpenVinoReader(), external_suffix=".xml"),
-    Format.COREML: Row((CoreMl(), MilEvaluator()), CoreMlReader(), external_suffix=".mlpackage"),
-    Format.NETWORK: Row((TrtNetwork(),), NetworkReader()),
-    Format.ENGINE: Row((TensorRt(), TrtNetwork()), NetworkReader()),
+    Format.OPENVINO: Row("OpenVINO IR", (OpenVino(),), OpenVinoReader(), external_suffix=".xml"),
+    Format.COREML: Row("Core ML package", (CoreMl(), MilEvaluator()), CoreMlReader(), external_suffix=".mlpackage"),
+    Format.NETWORK: Row("TensorRT network", (TrtNetwork(),), NetworkReader()),
+    Format.ENGINE: Row("TensorRT engine", (TensorRt(), TrtNetwork()), NetworkReader()),
 }
 
 

@@ -15,7 +15,7 @@ from export.commands.doctor import Ability
 from export.commands.predict import Predictor
 from export.commands.verify import Verification
 from export.exits import Exit
-from export.request.evaluation import accuracy_record
+from export.folder.records import AccuracyRecord
 from export.targets.int8_options import saturation
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from export.commands.diff import Diff, Finding
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
-    from export.selftest.run import SelfTest
+    from export.selftest.result import SelfTest
 
 _SUSPECTS_SHOWN = 3
 _TEXTS = ("layer", "kind", "module")
@@ -37,8 +37,8 @@ _TEXTS = ("layer", "kind", "module")
 
 def _beside(screen: Console, report: Report) -> None:
     """Accuracy, and what a person should know although the gates passed."""
-    if (accuracy := accuracy_record(report.accuracy)) is not None:
-        show_accuracy(screen, accuracy)
+    if (accuracy := AccuracyRecord.of(report.accuracy)) is not None:
+        show_accuracy(screen, accuracy.to_json())
     for gate in report.gates:
         if gate.warning:
             screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"), soft_wrap=True)
@@ -244,7 +244,7 @@ def show_runtime(screen: Console, predictor: Predictor) -> None:
         real = native_runtime(artifact.format).name
         text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"
         screen.print(Text(text, "yellow"))
-    if not predictor.exported.manifest["weights"]["trained"]:
+    if not predictor.exported.manifest.weights.trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
 
 

@@ -57,8 +57,8 @@ def verify(
     from export.cli import console, tables
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
-    from export.folder.records import gates_record
-    from export.request.evaluation import accuracy_record, evaluation
+    from export.folder.records import AccuracyRecord, gates_of, plain
+    from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets
 
@@ -101,9 +101,9 @@ def verify(
             "evidence": report.evidence if report else None,
             "trained": verification.trained,
             "exit_code": int(code),
-            "gates": gates_record(report.gates) if report else None,
-            "accuracy": accuracy_record(report.accuracy) if report else None,
+            "gates": gates_of(report.gates) if report else None,
+            "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
             "not_repeated": list(verification.not_repeated),
         }
-        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
     sys.exit(int(code))

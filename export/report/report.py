@@ -13,6 +13,7 @@ from efficientvit.images.labels import class_names, most_probable
 from export.report import plots
 from export.report.templates import template
 from runtimes.artifact import Format
+from runtimes.registry import row_of
 from validation.blame.ranking import LayerError
 from validation.inputs.golden_set import Kind
 from validation.metrics import most_explained
@@ -66,17 +67,8 @@ def _over(layer: LayerError) -> float:
 
 def _title(manifest: dict[str, Any]) -> str:
     artifact = manifest["stages"][-1]["artifact"]
-    what = f"as {_FORMATS[artifact['format']]}" if artifact else "in its deploy form"
+    what = f"as {row_of(Format(artifact['format'])).title}" if artifact else "in its deploy form"
     return f"EfficientViT {manifest['model']['name'].upper()} {what}"
-
-
-_FORMATS = {
-    Format.ONNX: "ONNX",
-    Format.OPENVINO: "OpenVINO IR",
-    Format.COREML: "Core ML package",
-    Format.NETWORK: "TensorRT network",
-    Format.ENGINE: "TensorRT engine",
-}
 
 
 def _bar(stage: dict[str, Any]) -> tuple[str, float, float] | None:

@@ -1,7 +1,7 @@
 """TensorRT's two products under one set of names, and what differs between them and their versions.
 
 Enterprise TensorRT (`tensorrt`, GPU hosts) and TensorRT for RTX (`tensorrt_rtx`, which builds ahead of time without a
-GPU) share one API. All uses of either go through here; tests/runtimes/test_trt_api.py holds the names used in the
+GPU) share one API. All uses of either go through here; tests/runtimes/tensorrt/test_api.py holds the names used in the
 project against recorded listings of versions 10 and 11.
 """
 

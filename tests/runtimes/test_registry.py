@@ -21,8 +21,8 @@ from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.registry import Row
 
-ROW = Row((OnnxRuntime(),), OnnxReader(), companions={".ncnn": ".weights"}, external_suffix=".ncnn")
-EMPTY = Row(())
+ROW = Row("ncnn", (OnnxRuntime(),), OnnxReader(), companions={".ncnn": ".weights"}, external_suffix=".ncnn")
+EMPTY = Row("ncnn", ())
 """
 
 
@@ -109,7 +109,7 @@ def test_a_format_that_nobody_adds_is_named(onnx_batch_1: Artifact) -> None:
         ("ncnn=ROW", "raise OSError('libncnn.so not found')", "OSError: libncnn.so not found"),
         ("ncnn=ROW", "", "AttributeError"),
         ("ncnn=ROW", "ROW = 'a text'", "str: 'a text'"),
-        ("ncnn=EMPTY", MODULE, "Row: Row(runtimes=()"),
+        ("ncnn=EMPTY", MODULE, "Row: Row(title='ncnn', runtimes=()"),
         ("ncnn=ROW", MODULE.replace('companions={".ncnn"', 'companions={".xml"'), "files '.xml', which are another"),
         ("ncnn=ROW", MODULE.replace('x=".ncnn"', 'x=".onnx"'), "files '.onnx', which are another format's"),
     ],

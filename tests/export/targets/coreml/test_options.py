@@ -53,7 +53,7 @@ def _vit_export(place: Path, *arguments: str, hash_seed: int) -> Shipped:
         [sys.executable, "-m", "export", *arguments],
         cwd=place,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(hash_seed)},
-        capture_output=True, text=True, check=False, timeout=240,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     return Shipped(place, done.returncode, done.stderr)
 

@@ -92,4 +92,4 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-ROW = Row((OrtRuntime(),), OrtReader())
+ROW = Row("ONNX Runtime file", (OrtRuntime(),), OrtReader())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from export.commands.diff import Diff, Finding
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
-    from export.selftest.run import SelfTest
+    from export.selftest.result import SelfTest
 
 _SUSPECTS_SHOWN = 3
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
@@ -123,7 +124,7 @@ class Built:
 Verdict = VerifiedArtifact | Built | Rejected | NotRun
 
 
-def status_of(verdict: Verdict) -> str:
+def status_of(verdict: Verdict) -> Literal["verified", "built", "rejected", "not_run"]:
     """`verified`, `built`, `rejected` or `not_run`."""
     match verdict:
         case VerifiedArtifact():

@@ -11,9 +11,9 @@ from export.cli.options import JSON, PATH, Command, option, weights
 
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=PATH)
-@option("--stage", metavar="NAME", help="`rewrite`, or the last stage. [default: the one that was rejected]")
+@option("Other", "--stage", "`rewrite`, or the last stage. [default: the one that was rejected]", metavar="NAME")
 @weights("Checkpoint that DIR was exported from. [default: as its manifest says; a file has to be named]")
-@option("--layers", group="Output", is_flag=True, help="List every layer, and not the suspects alone.")
+@option("Output", "--layers", "List every layer, and not the suspects alone.", is_flag=True)
 @JSON
 def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, as_json: bool) -> None:
     """Name the layer that is at fault in a rejected export, and what is wrong with it.
@@ -35,7 +35,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
     from export.commands.explain import explain as look_into
-    from export.folder.records import blame_record, gates_record, layer_record
+    from export.folder.records import BlameRecord, LayerRecord, gates_of, plain
 
     with console.console() as screen:
         with console.Live(screen) as live:
@@ -45,9 +45,9 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
         found = {
             "folder": str(folder),
             "rejected": explanation.rejected,
-            "gates": gates_record(explanation.gates),
-            "blame": blame_record(explanation.stage, explanation.blame),
-            "layers": [layer_record(layer) for layer in explanation.blame.layers],
+            "gates": gates_of(explanation.gates),
+            "blame": BlameRecord.of(explanation.stage, explanation.blame),
+            "layers": [LayerRecord.of(layer) for layer in explanation.blame.layers],
         }
-        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
     sys.exit(1 if explanation.rejected else 0)

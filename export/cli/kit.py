@@ -3,21 +3,21 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from export.cli.options import JSON, PATH, Command, option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from export.device_kit.attach import Attachment
+    from export.folder.device_entry import DeviceEntry, DeviceTimingRecord
 
 
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=PATH)
-@option("-o", "--out", group="Output", type=PATH, metavar="KIT", help="Copy the kit to this folder. [default: DIR/kit]")
+@option("Output", "-o --out", "Copy the kit to this folder. [default: DIR/kit]", type=PATH, metavar="KIT")
 def kit(folder: Path, out: Path | None) -> None:
     """Make the device kit of an exported Core ML or TensorRT folder, or copy the one it has.
 
@@ -76,7 +76,7 @@ def attach(folder: Path, report: Path, as_json: bool) -> None:
             "report": str(attached.report),
             "again": attached.again,
             "exit_code": int(attached.code),
-            "devices": [dict(entry) for entry in attached.entries],
+            "devices": [entry.to_json() for entry in attached.entries],
         }
         click.echo(json.dumps(found, indent=2))
     else:
@@ -85,38 +85,38 @@ def attach(folder: Path, report: Path, as_json: bool) -> None:
 
 
 def _show(attached: "Attachment") -> None:
-    device = attached.device
-    click.echo(f"{device['model']}, {device['os']} {device['os_build'] or ''}".rstrip())
+    device = attached.entries[0].device
+    click.echo(f"{device.model}, {device.os} {device.os_build or ''}".rstrip())
     for entry in attached.entries:
-        click.echo(f"  {entry['unit']:<12} {entry['status']:<9} {_worst(entry)}  {_latency(entry['timing'])}")
-        if entry["reason"]:
-            click.echo(f"  {'':<12} {entry['reason']}")
-        if (engine := entry["engine"]) is not None:
-            timed = f", timed by {engine['launch']} launches" if engine["launch"] else ""
-            click.echo(f"  {'':<12} {engine['origin']} engine, {engine['product']} {engine['version']}{timed}")
-        if (quality := entry["quality"]) is not None:
-            click.echo(f"  {'':<12} RMS of all errors: {quality['error']} of {quality['budget']:.1e}")
-        if (jpeg := entry["jpeg"]) is not None:
-            verdict = "passed" if jpeg["passed"] else "REJECTED"
-            click.echo(f"  {'':<12} JPEG through {jpeg['route']}: {verdict}, {jpeg['error']} of {jpeg['budget']:.1e}")
+        click.echo(f"  {entry.unit:<12} {entry.status:<9} {_worst(entry)}  {_latency(entry.timing)}")
+        if entry.reason:
+            click.echo(f"  {'':<12} {entry.reason}")
+        if (engine := entry.engine) is not None:
+            timed = f", timed by {engine.launch} launches" if engine.launch else ""
+            click.echo(f"  {'':<12} {engine.origin} engine, {engine.product} {engine.version}{timed}")
+        if (quality := entry.quality) is not None:
+            click.echo(f"  {'':<12} RMS of all errors: {quality.error} of {quality.budget:.1e}")
+        if (jpeg := entry.jpeg) is not None:
+            verdict = "passed" if jpeg.passed else "REJECTED"
+            click.echo(f"  {'':<12} JPEG through {jpeg.route}: {verdict}, {jpeg.error} of {jpeg.budget:.1e}")
     where = "was there already" if attached.again else "written"
     click.echo(f"{attached.folder / 'manifest.json'}: {where}; raw outputs in {attached.report}")
 
 
-def _worst(entry: "Mapping[str, Any]") -> str:
+def _worst(entry: "DeviceEntry") -> str:
     """The kind that is nearest to its budget, or farthest over it."""
-    kinds = entry["kinds"]
+    kinds = entry.kinds
     if not kinds:
         return "no outputs"
-    if broken := [kind for kind in kinds if isinstance(kind["worst"], str)]:
-        return f"{broken[0]['kind']}: {broken[0]['worst']}"
-    worst = max(kinds, key=lambda kind: kind["worst"] / kind["budget"])
-    return f"{worst['worst'] / worst['budget']:.2f} x budget on {worst['kind']}"
+    if broken := [kind for kind in kinds if isinstance(kind.worst, str)]:
+        return f"{broken[0].kind}: {broken[0].worst}"
+    ratio, kind = max((float(kind.worst) / kind.budget, kind.kind) for kind in kinds)
+    return f"{ratio:.2f} x budget on {kind}"
 
 
-def _latency(timing: "Mapping[str, Any]") -> str:
-    if not timing["measured"]:
-        return f"not timed: {timing['reason']}"
-    batch = f" a batch of {timing['batch']}" if timing["batch"] > 1 else ""
-    noisy = ", noisy" if timing["noisy"] else ""
-    return f"{timing['median_ms']:.3f} ms median, {timing['p90_ms']:.3f} ms p90{batch}{noisy}"
+def _latency(timing: "DeviceTimingRecord") -> str:
+    if not timing.measured or isinstance(timing.batch, msgspec.UnsetType):
+        return f"not timed: {timing.reason}"
+    batch = f" a batch of {timing.batch}" if timing.batch > 1 else ""
+    noisy = ", noisy" if timing.noisy else ""
+    return f"{timing.median_ms:.3f} ms median, {timing.p90_ms:.3f} ms p90{batch}{noisy}"

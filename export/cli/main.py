@@ -20,6 +20,7 @@ from export.cli.judge import judge
 from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
 from export.cli.predict import predict
+from export.cli.schema import schema
 from export.cli.selftest import selftest
 from export.cli.verify import verify
 
@@ -71,7 +72,9 @@ def completion(shell: str) -> None:
     click.echo(script(cli, {}, "vit-export", "_VIT_EXPORT_COMPLETE").source())
 
 
-for command in (export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, cache):
+for command in (
+    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, cache, schema
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -32,7 +32,7 @@ def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
         runtime = {
             "runtime": predictor.runtime.name,
             "evidence": predictor.runtime.evidence,
-            "trained": predictor.exported.manifest["weights"]["trained"],
+            "trained": predictor.exported.manifest.weights.trained,
         }
         click.echo(json.dumps({**runtime, "predictions": found}, indent=2))
         return

@@ -28,16 +28,16 @@ from export.cli.options import (
     "[default: the reference in DIR]"
 )
 @option(
+    "Weights and reference",
     "--labels",
-    group="Weights and reference",
+    "With --eval: the classes' names, one a line. [default: the folder's, or ImageNet's]",
     metavar="FILE",
-    help="With --eval: the classes' names, one a line. [default: the folder's, or ImageNet's]",
 )
 @skip_bad("--eval")
 @require("native", "reference", "built")
 @QUALITY_BUDGET
 @LABELED
-@option("--junit", group="Output", type=PATH, metavar="FILE", help="Write the verdict as JUnit XML, for CI.")
+@option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
 @JSON
 def verify(
     folder: Path,
@@ -57,17 +57,14 @@ def verify(
     from export.cli import console, tables
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
-    from export.folder.records import gates_record
-    from export.request.evaluation import accuracy_record, evaluation
+    from export.folder.records import AccuracyRecord, gates_of, plain
+    from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets
 
     budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
-        options["eval_folder"],
-        budgets,
-        labels=options["labels"],
-        skip_bad_photos=options["skip_bad_photos"],
+        options["eval_folder"], budgets, labels=options["labels"], skip_bad_photos=options["skip_bad_photos"]
     )
     if junit is not None:
         xml.prepare(junit)
@@ -101,9 +98,9 @@ def verify(
             "evidence": report.evidence if report else None,
             "trained": verification.trained,
             "exit_code": int(code),
-            "gates": gates_record(report.gates) if report else None,
-            "accuracy": accuracy_record(report.accuracy) if report else None,
+            "gates": gates_of(report.gates) if report else None,
+            "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
             "not_repeated": list(verification.not_repeated),
         }
-        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
     sys.exit(int(code))

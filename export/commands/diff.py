@@ -131,11 +131,11 @@ class _Pair:
     def made_of(self) -> Iterator[Finding]:
         """Weights, tools and what an app feeds and gets."""
         before, after = self.old.manifest, self.new.manifest
-        if (a := before["weights"]["sha256"]) != (b := after["weights"]["sha256"]):
+        if (a := before.weights.sha256) != (b := after.weights.sha256):
             yield Finding("weights", a[:12], b[:12], worse=True)
-        tools = sorted({*before["tools"], *after["tools"]})
+        tools = sorted({*before.tools, *after.tools})
         for tool in tools:
-            a, b = (str(each["tools"].get(tool, "none")) for each in (before, after))
+            a, b = (each.tools.get(tool, "none") for each in (before, after))
             if a != b:
                 yield Finding("tools", f"{tool} {a}", f"{tool} {b}", worse=True)
         if (one := _precision(self.old.artifact)) != (other := _precision(self.new.artifact)):
@@ -147,17 +147,15 @@ class _Pair:
 
     def _accuracy(self) -> Iterator[Finding]:
         """What was measured of both on labeled images, where a fall is more than noise: they are not paired here."""
-        before, after = (each.manifest.get("accuracy") for each in (self.old, self.new))
+        before, after = (each.manifest.accuracy for each in (self.old, self.new))
         if before is None and after is None:
             return
         if before is None or after is None:
-            said = ["not measured" if each is None else f"{each['artifact']['top1']:.2%}" for each in (before, after)]
+            said = ["not measured" if each is None else f"{each.artifact.top1:.2%}" for each in (before, after)]
             yield Finding("accuracy", said[0], said[1], worse=after is None)
             return
-        one, other = before["artifact"]["top1"], after["artifact"]["top1"]
-        noise = (
-            QUANTILE * sum(top1 * (1 - top1) / each["images"] for top1, each in ((one, before), (other, after))) ** 0.5
-        )
+        one, other = before.artifact.top1, after.artifact.top1
+        noise = QUANTILE * sum(top1 * (1 - top1) / each.images for top1, each in ((one, before), (other, after))) ** 0.5
         if abs(one - other) > noise:
             yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)
 
@@ -172,7 +170,7 @@ class _Pair:
         )
         self._verdicts = (verdicts[0], verdicts[1])
         before, after = (
-            f"{status_of(verdict)}, vacuous" if each.manifest["self_check"]["vacuous"] else status_of(verdict)
+            f"{status_of(verdict)}, vacuous" if each.manifest.self_check.vacuous else status_of(verdict)
             for verdict, each in zip(self._verdicts, (self.old, self.new), strict=True)
         )
         good = after in ("verified", "built")  # an engine's network passed; what was not judged did not
@@ -246,15 +244,15 @@ class _Pair:
                 _opener(runtime, each) for each, runtime in zip((self.old, self.new), self._runtimes, strict=True)
             )
             return interleaved(openers[0], openers[1], (_feed(self.old), _feed(self.new)))
-        timings = [each.manifest["timing"] for each in (self.old, self.new)]
-        if not all(timing["measured"] for timing in timings):
+        timings = [each.manifest.timing for each in (self.old, self.new)]
+        if not all(timing.measured for timing in timings):
             notes.append("latency was not compared: not both can be timed here, and not both were when exported")
             return None
-        if self.old.manifest["host"] != self.new.manifest["host"]:
+        if self.old.manifest.host != self.new.manifest.host:
             notes.append("latency was not compared: the two were timed on different hosts")
             return None
         notes.append("latency is by the samples that the exports recorded: a busy host then looks like a change now")
-        return recorded(timings[0]["samples_ns"], timings[1]["samples_ns"])
+        return recorded(timings[0].samples, timings[1].samples)
 
 
 def _precision(artifact: Artifact) -> str:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption, Unavailable
 from export.commands.recompute import recompute
-from export.folder.exported import BadFolder, artifact_of, read_manifest
+from export.folder.exported import artifact_of, read_manifest
+from export.folder.manifest import Manifest
 from export.step import Step
 from export.targets.registry import SHARED
 from runtimes.artifact import Artifact
@@ -21,6 +22,9 @@ from validation.gates.rewrite import rewrite_gates
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.reference import file
+
+if TYPE_CHECKING:
+    from validation.reference.model import ReferenceModel
 
 REWRITE = "rewrite"
 
@@ -47,12 +51,9 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
         ArtifactChanged: the weights or the file are not those of the manifest.
     """
     manifest = read_manifest(folder)
-    try:
-        stages = [str(each["name"]) for each in manifest["stages"]]
-        image_input = bool(manifest["coreml"] and manifest["coreml"]["input"] == "image")
-        chosen = stage or stages[-1]
-    except (KeyError, TypeError, IndexError) as error:
-        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    stages = [each.name for each in manifest.stages]
+    image_input = manifest.coreml is not None and manifest.coreml.input == "image"
+    chosen = stage or stages[-1]
     if chosen not in (REWRITE, stages[-1]):
         known = chosen in stages
         raise BadOption(
@@ -85,14 +86,13 @@ def _budgets(folder: Path) -> Budgets:
     return Budgets(quality=file.load(evidence).quality_budget if held else None)
 
 
-def _gates(artifact: Artifact, model: Any, manifest: dict[str, Any]) -> tuple[GateResult, ...]:
+def _gates(artifact: Artifact, model: "ReferenceModel", manifest: Manifest) -> tuple[GateResult, ...]:
     """What the file itself fails, now and here."""
     reference = with_calibration(model.at(artifact.precision, image_input=artifact.interface.image_input), artifact)
-    others = manifest["tensorrt"] is not None or artifact.precision.activations is Dtype.SYMMETRIC8
-    ships = manifest["stages"][-1]["name"] in SHARED or not others
-    ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
-    budgets = Budgets(readiness=ready["budget"] if ready else None)
-    verdict = judge(artifact, reference, runtime_for(artifact.format, ships=ships), budgets)
+    others = manifest.tensorrt is not None or artifact.precision.activations is Dtype.SYMMETRIC8
+    ships = manifest.stages[-1].name in SHARED or not others
+    runtime = runtime_for(artifact.format, ships=ships)
+    verdict = judge(artifact, reference, runtime, manifest.budgets)
     if verdict.report is None:
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=getattr(verdict, "reason", None))
     return verdict.report.gates

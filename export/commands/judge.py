@@ -8,7 +8,7 @@ from typing import Any
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
-from export.folder.records import blame_record, gates_record, port_record
+from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of, plain
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
@@ -84,24 +84,27 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
     """What `vit-export judge --json` prints."""
     foreign, found, weights = judged.foreign, judged.found, judged.weights
     artifact, report = foreign.artifact, found.verdict.report
-    return {
+    layout = "NHWC" if foreign.channels_last else "NCHW"
+    document = {
         "file": str(artifact.path),
         "sha256": artifact.sha256,
         "format": artifact.format,
         "model": {"name": artifact.model.name, "image_size": artifact.model.image_size},
         "batch": "dynamic" if artifact.batch is None else artifact.batch,
-        "input": {**port_record(foreign.image), "layout": "NHWC" if foreign.channels_last else "NCHW"},
-        "output": port_record(foreign.output),
+        "input": PortRecord.of(foreign.image, layout),
+        "output": PortRecord.of(foreign.output),
         "range": found.taken.range,
         "range_recognized": found.taken.recognized,
         "scores": found.taken.scores,
-        "precision": artifact.precision.to_json(),
+        "precision": PrecisionRecord.of(artifact.precision),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
         "vacuous": list(judged.check.failures),
         "status": status_of(found.verdict),
         "evidence": report.evidence,
-        "gates": gates_record(report.gates),
+        "gates": gates_of(report.gates),
         "notes": list(found.notes),
-        "blame": blame_record("judge", judged.blame),
+        "blame": BlameRecord.of("judge", judged.blame),
         "exit_code": code,
     }
+    found_here: dict[str, Any] = plain(document)
+    return found_here

@@ -1,12 +1,12 @@
 """The reference again, from the weights themselves, so that nothing that a folder says of it is taken on trust."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from efficientvit.errors import ArtifactChanged, BadOption
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
-from export.folder.exported import BadFolder
+from export.folder.manifest import Manifest, WeightsRecord
 from validation.budgets import Budgets
 from validation.inputs import golden_file
 from validation.inputs.golden_set import GoldenSet, Kind, merge
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 
 def recompute(
-    folder: Path, manifest: dict[str, Any], option: str | None, budgets: Budgets | None = None
+    folder: Path, manifest: Manifest, option: str | None, budgets: Budgets | None = None
 ) -> "tuple[Weights, ReferenceModel]":
     """The weights that `--weights OPTION` names, or those that the manifest does, and their reference.
 
     The golden images are this version's own, and the photos that lie in the folder.
 
     Raises:
-        BadFolder: the manifest is incomplete.
         BadOption: no weights were named, and the manifest's cannot be had without their file.
         ArtifactChanged: the weights are not those that the manifest is about.
         BadInput, DownloadFailed: the weights cannot be used, or had.
@@ -33,50 +32,39 @@ def recompute(
     from validation.reference.model import ReferenceModel
 
     weights = weights_of(folder, manifest, option)
-    try:
-        golden = _golden(folder, Preprocessing.from_json(manifest["preprocessing"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _incomplete(folder, error) from error
+    golden = _golden(folder, manifest.preprocessing.value)
     return weights, ReferenceModel(weights.model, golden, budgets)
 
 
-def weights_of(folder: Path, manifest: dict[str, Any], option: str | None) -> Weights:
+def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
     """The weights that `--weights OPTION` names, or those that the manifest does.
 
     Raises:
-        BadFolder, BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
+        BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
     """
-    try:
-        model, said = manifest["model"], manifest["weights"]
-        weights = find_weights(option or _named(folder, said), str(model["name"]), int(model["image_size"]))
-        if weights.sha256 != said["sha256"]:
-            raise ArtifactChanged(
-                f"{folder} was not made of these weights",
-                expected=f"{said['source']}, sha256 {said['sha256']}",
-                got=f"{weights.source}, sha256 {weights.sha256}",
-                next_step="name the checkpoint that it was exported from with -w",
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _incomplete(folder, error) from error
+    model, said = manifest.model, manifest.weights
+    weights = find_weights(option or _named(folder, said), model.name, model.image_size)
+    if weights.sha256 != said.sha256:
+        raise ArtifactChanged(
+            f"{folder} was not made of these weights",
+            expected=f"{said.source}, sha256 {said.sha256}",
+            got=f"{weights.source}, sha256 {weights.sha256}",
+            next_step="name the checkpoint that it was exported from with -w",
+        )
     return weights
 
 
-def _incomplete(folder: Path, error: Exception) -> BadFolder:
-    return BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error))
-
-
-def _named(folder: Path, said: dict[str, Any]) -> str:
+def _named(folder: Path, said: WeightsRecord) -> str:
     """What `--weights` was, where the manifest tells."""
-    source = str(said["source"])
-    if source.startswith("seeded:"):
-        return source
-    if said["digest_published"] is not None:
+    if said.source.startswith("seeded:"):
+        return said.source
+    if said.digest_published is not None:
         return "pretrained"
     raise BadOption(
         f"{folder} was made of weights that only you have",
         expected="-w FILE, the checkpoint that it was exported from",
-        got=f"no -w, and a manifest that names {source}",
-        next_step=f"name the file whose sha256 is {said['sha256']}",
+        got=f"no -w, and a manifest that names {said.source}",
+        next_step=f"name the file whose sha256 is {said.sha256}",
     )
 
 

@@ -1,15 +1,15 @@
 """`vit-export verify DIR`: judge an exported folder again, on this host, from the folder alone."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import ArtifactChanged
-from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights
 from export.commands.recompute import recompute, weights_of
 from export.exits import Exit
-from export.folder.exported import BadFolder, Exported, open_exported
+from export.folder.exported import Exported, open_exported
 from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
 from runtimes.interface import METADATA_PREFIX
@@ -92,12 +92,8 @@ def verify(
     """
     exported = open_exported(folder)
     manifest, artifact = exported.manifest, exported.artifact
-    try:
-        failures = manifest["self_check"]["failures"] if manifest["self_check"]["vacuous"] else []
-        trained, fallback = bool(manifest["weights"]["trained"]), bool(manifest["weights"]["fallback"])
-        recorded = str(manifest["status"])
-    except (KeyError, TypeError) as error:
-        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    failures: Sequence[str] = manifest.self_check.failures if manifest.self_check.vacuous else ()
+    trained, fallback = manifest.weights.trained, manifest.weights.fallback
     reference = exported.reference
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
@@ -114,8 +110,8 @@ def verify(
     verdict = judge(artifact, reference, runtime, exported.budgets, defaults=True, labeled=labeled)
     verdict = unless_vacuous(verdict, failures)
     measured = verdict.report is not None and verdict.report.accuracy is not None
-    skipped = () if measured or manifest.get("accuracy") is None else ("accuracy on labeled images (--eval DIR)",)
-    return Verification(folder, verdict, recorded, trained, fallback, weights is not None, skipped)
+    skipped = () if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)
+    return Verification(folder, verdict, manifest.status, trained, fallback, weights is not None, skipped)
 
 
 def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tuple[Weights, Reference, SelfCheck]:
@@ -171,7 +167,7 @@ def _labeled(
         BadLabeledSet: the folder cannot be used.
     """
     loaded = weights_of(exported.folder, exported.manifest, option)
-    preprocessing = Preprocessing.from_json(exported.manifest["preprocessing"])
+    preprocessing = exported.manifest.preprocessing.value
     names = labels if labels is not None else exported.artifact.interface.labels or None
     return accuracy_test(asked, loaded, preprocessing, names, budgets, skip_bad=skip_bad, step=step)
 
@@ -182,7 +178,8 @@ def _require_settings(exported: Exported) -> None:
     Raises:
         ArtifactChanged: they are others.
     """
-    shipped = json.loads((exported.folder / exported.manifest["settings"]["shipped"]["path"]).read_text("utf-8"))
+    assert exported.manifest.settings is not None, "open_exported hashed them"
+    shipped = json.loads((exported.folder / exported.manifest.settings.shipped.path).read_text("utf-8"))
     own = json.loads(json.dumps(dict(native_runtime(exported.artifact.format).shipped_settings(exported.artifact))))
     if shipped != own:
         raise ArtifactChanged(

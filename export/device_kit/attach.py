@@ -1,9 +1,7 @@
 """`vit-export attach DIR REPORT`: a device's report, judged here from its raw outputs, becomes part of the manifest."""
 
-import dataclasses
 import hashlib
-import math
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,23 @@ from typing import Any
 from efficientvit.errors import Refused
 from efficientvit.files import replace_file
 from export.device_kit.content import Content
-from export.device_kit.device_report import RAN, DeviceReport, UnitReport, read_report
+from export.device_kit.device_report import RAN, DeviceReport, ReportFile, UnitReport, read_report
 from export.device_kit.folder import open_for_kit
 from export.device_kit.kit import kit_of
 from export.device_kit.verdict import UnitVerdict, judge_unit
 from export.exits import Exit
 from export.folder.atomic import writing
+from export.folder.device_entry import (
+    DeviceEntry,
+    DeviceKind,
+    DeviceTimingRecord,
+    PictureRecord,
+    QualityRecord,
+    ReportRecord,
+)
 from export.folder.exported import Exported
 from export.folder.layout import DEVICE_REPORTS, MANIFEST, write_json
+from export.folder.records import number
 from runtimes.runtime import Evidence
 
 _NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validation/timing/latency.py has it
@@ -30,16 +37,13 @@ class Attachment:
 
     folder: Path
     report: Path
-    device: Mapping[str, str | None]
-    entries: tuple[Mapping[str, Any], ...]
+    entries: tuple[DeviceEntry, ...]
     again: bool
 
     @property
     def passed(self) -> bool:
         """Every unit, and the picture where one was taken."""
-        return all(
-            entry["status"] == "passed" and (entry["jpeg"] is None or entry["jpeg"]["passed"]) for entry in self.entries
-        )
+        return all(entry.status == "passed" and (entry.jpeg is None or entry.jpeg.passed) for entry in self.entries)
 
     @property
     def code(self) -> Exit:
@@ -57,18 +61,20 @@ def attach(folder: Path, path: Path) -> Attachment:
         Refused: the report is about another artifact or another kit, or does not follow from its own outputs.
         BadOutput: the folder cannot be written.
     """
-    report = read_report(path)
+    file = read_report(path)
+    report = file.report
     exported = open_for_kit(folder)
     _require_own(report, exported)
     content = kit_of(exported)
     _require_this_kit(report, content)
     verdicts = [judge_unit(unit, exported, content) for unit in _units(report, content)]
-    place, batch = Path(DEVICE_REPORTS) / f"{report.sha256[:12]}.json", content.cases[-1].batch
+    place, batch = Path(DEVICE_REPORTS) / f"{file.sha256[:12]}.json", content.cases[-1].batch
+    written = ReportRecord(path=place.as_posix(), sha256=file.sha256)
     entries = [
-        _entry(report, place, unit, verdict, batch) for unit, verdict in zip(report.units, verdicts, strict=True)
+        _entry(report, written, unit, verdict, batch) for unit, verdict in zip(report.units, verdicts, strict=True)
     ]
-    again = _write(exported, report, place, entries)
-    return Attachment(folder, folder / place, report.device, tuple(entries), again)
+    again = _write(exported.folder, file, place, [entry.to_json() for entry in entries])
+    return Attachment(folder, folder / place, tuple(entries), again)
 
 
 def _require_own(report: DeviceReport, exported: Exported) -> None:
@@ -91,7 +97,7 @@ def _require_this_kit(report: DeviceReport, content: Content) -> None:
         )
 
 
-def _units(report: DeviceReport, content: Content) -> tuple[UnitReport, ...]:
+def _units(report: DeviceReport, content: Content) -> list[UnitReport]:
     names, known = [unit.unit for unit in report.units], content.record["budgets"]
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         raise Refused(
@@ -103,76 +109,65 @@ def _units(report: DeviceReport, content: Content) -> tuple[UnitReport, ...]:
     return report.units
 
 
-def _entry(report: DeviceReport, place: Path, unit: UnitReport, verdict: UnitVerdict, batch: int) -> dict[str, Any]:
-    return {
-        "report": {"path": place.as_posix(), "sha256": report.sha256},
-        "tool": dict(report.tool),
-        "device": dict(report.device),
-        "unit": unit.unit,
-        "status": verdict.status,
-        "reason": verdict.reason,
-        "evidence": str(Evidence.NATIVE) if unit.status in RAN else None,
-        "engine": None if unit.engine is None else dataclasses.asdict(unit.engine),
-        "kinds": [
-            {
-                "kind": str(kind.kind),
-                "worst": _number(kind.worst),
-                "worst_image": kind.worst_case,
-                "budget": kind.budget,
-                "images": kind.cases,
-            }
+def _entry(report: DeviceReport, file: ReportRecord, unit: UnitReport, verdict: UnitVerdict, batch: int) -> DeviceEntry:
+    quality, picture = verdict.quality, verdict.picture
+    return DeviceEntry(
+        report=file,
+        tool=report.tool,
+        device=report.device,
+        unit=unit.unit,
+        status=verdict.status,
+        reason=verdict.reason,
+        evidence=Evidence.NATIVE if unit.status in RAN else None,
+        engine=unit.engine,
+        kinds=[
+            DeviceKind(
+                kind=kind.kind,
+                worst=number(kind.worst),
+                worst_image=kind.worst_case,
+                budget=kind.budget,
+                images=kind.cases,
+            )
             for kind in verdict.kinds
         ],
-        "quality": None
-        if verdict.quality is None
-        else {
-            "error": _number(verdict.quality.error),
-            "budget": verdict.quality.budget,
-            "passed": verdict.quality.passed,
-        },
-        "jpeg": None
-        if verdict.picture is None
-        else {
-            "route": verdict.picture.route,
-            "error": _number(verdict.picture.error),
-            "budget": verdict.picture.budget,
-            "passed": verdict.picture.passed,
-        },
-        "timing": _timing(unit, verdict.status, batch),
-        "compute_plan": None if unit.compute_plan is None else dict(unit.compute_plan),
-    }
+        quality=None
+        if quality is None
+        else QualityRecord(error=number(quality.error), budget=quality.budget, passed=quality.passed),
+        jpeg=None
+        if picture is None
+        else PictureRecord(
+            route=picture.route, error=number(picture.error), budget=picture.budget, passed=picture.passed
+        ),
+        timing=_timing(unit, verdict.status, batch),
+        compute_plan=unit.compute_plan,
+    )
 
 
-def _timing(unit: UnitReport, status: str, batch: int) -> dict[str, Any]:
+def _timing(unit: UnitReport, status: str, batch: int) -> DeviceTimingRecord:
     timing = unit.timing
     if timing is None or status != "passed":
         reason = "not asked for" if status == "passed" else "it did not pass, and nothing is timed before it does"
-        return {"measured": False, "reason": reason}
+        return DeviceTimingRecord(measured=False, reason=reason)
     median, quartiles = timing.percentile_ms(50), timing.percentile_ms(75) - timing.percentile_ms(25)
-    return {
-        "measured": True,
-        "reason": None,
-        "batch": batch,
-        "median_ms": median,
-        "p90_ms": timing.percentile_ms(90),
-        "p99_ms": timing.percentile_ms(99),
-        "iqr_ms": quartiles,
-        "noisy": quartiles > _NOISY_ABOVE * median,
-        "warm_up_runs": timing.warm_up_runs,
-        "thermal_before": timing.thermal_before,
-        "thermal_after": timing.thermal_after,
-        "samples_ns": list(timing.samples_ns),
-    }
+    return DeviceTimingRecord(
+        measured=True,
+        reason=None,
+        batch=batch,
+        median_ms=median,
+        p90_ms=timing.percentile_ms(90),
+        p99_ms=timing.percentile_ms(99),
+        iqr_ms=quartiles,
+        noisy=quartiles > _NOISY_ABOVE * median,
+        warm_up_runs=timing.warm_up_runs,
+        thermal_before=timing.thermal_before,
+        thermal_after=timing.thermal_after,
+        samples_ns=timing.samples_ns,
+    )
 
 
-def _number(value: float) -> float | str:
-    """JSON has no NaN and no infinity: by name, as everywhere in the manifest."""
-    return value if math.isfinite(value) else str(value)
-
-
-def _write(exported: Exported, report: DeviceReport, place: Path, entries: list[dict[str, Any]]) -> bool:
+def _write(folder: Path, report: ReportFile, place: Path, entries: list[dict[str, Any]]) -> bool:
     """The report first, then the manifest that names it. True if the manifest had these very entries."""
-    manifest = dict(exported.manifest)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     devices = list(manifest.get("devices") or [])
     own = [index for index, entry in enumerate(devices) if entry["report"]["sha256"] == report.sha256]
     again = [devices[index] for index in own] == entries
@@ -180,9 +175,9 @@ def _write(exported: Exported, report: DeviceReport, place: Path, entries: list[
         kept = [entry for index, entry in enumerate(devices) if index not in own]
         first = own[0] if own else len(kept)
         manifest["devices"] = [*kept[:first], *entries, *kept[first:]]
-    with writing(exported.folder / place):
-        (exported.folder / DEVICE_REPORTS).mkdir(parents=True, exist_ok=True)
-        replace_file(exported.folder / place, lambda part: part.write_bytes(report.content))
+    with writing(folder / place):
+        (folder / DEVICE_REPORTS).mkdir(parents=True, exist_ok=True)
+        replace_file(folder / place, lambda part: part.write_bytes(report.content))
         if not again:
-            replace_file(exported.folder / MANIFEST, lambda part: write_json(part, manifest))
+            replace_file(folder / MANIFEST, lambda part: write_json(part, manifest))
     return again

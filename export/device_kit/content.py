@@ -81,7 +81,7 @@ def content_of(exported: Exported, jpeg: JpegCase | None = None) -> Content:
         files |= {JPEG: jpeg.jpeg, JPEG_LOGITS: jpeg.logits}
     record = {
         "schema": SCHEMA,
-        "vit_export": exported.manifest["vit_export"],
+        "vit_export": exported.manifest.vit_export,
         **_described(exported),
         "cases": [_case(case, stems[case.row]) for case in cases],
         "budgets": {unit: dict(floors) for unit, floors in budgets.items()},
@@ -102,7 +102,7 @@ def arithmetic(budget: Mapping[Kind, float]) -> float:
 
 def _described(exported: Exported) -> dict[str, Any]:
     """The artifact, its input and its output, for one image."""
-    model, golden = exported.manifest["model"], exported.reference.golden
+    model, golden = exported.manifest.model, exported.reference.golden
     side, classes = golden.preprocessing.image_size, exported.reference.logits.shape[1]
     images = exported.artifact.interface.image_input
     return {
@@ -112,19 +112,19 @@ def _described(exported: Exported) -> dict[str, Any]:
             "sha256": exported.artifact.sha256,
         },
         "model": {
-            "name": model["name"],
+            "name": model.name,
             "image_size": side,
             "classes": classes,
             "labels": bool(exported.artifact.interface.labels),
         },
         "input": {
-            "name": model["inputs"][0]["name"],
+            "name": model.inputs[0].name,
             "kind": "image" if images else "tensor",
             "shape": [side, side, 3] if images else [1, 3, side, side],
             "dtype": "uint8" if images else "float32",
             "layout": "HWC, R G B" if images else "NCHW, little-endian",
         },
-        "output": {"name": model["outputs"][0]["name"], "shape": [1, classes], "dtype": "float32"},
+        "output": {"name": model.outputs[0].name, "shape": [1, classes], "dtype": "float32"},
         "preprocessing": golden.preprocessing.to_json(),
     }
 

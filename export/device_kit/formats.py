@@ -38,17 +38,22 @@ def _nothing(_: Exported, __: Sequence[Case]) -> dict[str, Any]:
     return {}
 
 
+def _profile(exported: Exported) -> tuple[int, int, int]:
+    assert exported.manifest.tensorrt is not None, "of an engine"
+    return exported.manifest.tensorrt.profile
+
+
 def _engine_batches(exported: Exported) -> tuple[int, ...]:
     """A dynamic engine's smallest and usual batch."""
     if exported.artifact.batch is not None:
         return (exported.artifact.batch,)
-    least, usual, _ = exported.manifest["tensorrt"]["profile"]
+    least, usual, _ = _profile(exported)
     return tuple(dict.fromkeys((least, usual)))
 
 
 def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
     """What to run, by indices into the cases, a batch at a time, and how to build the engine again."""
-    tensorrt, artifact = exported.manifest["tensorrt"], exported.artifact
+    artifact = exported.artifact
     built_with = dict(artifact.settings)
     return {
         "runs": [list(run) for run in runs_of(cases)],
@@ -56,7 +61,7 @@ def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
             "sha256": file_digest(artifact.path),
             "built_with": built_with,
             "onnx": "model.onnx",
-            "profile": tensorrt["profile"] if artifact.batch is None else None,
+            "profile": list(_profile(exported)) if artifact.batch is None else None,
             "units": {
                 unit: {"product": product, "module": MODULES[product], "shipped": product == built_with["product"]}
                 for unit, product in PRODUCTS.items()

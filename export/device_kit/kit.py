@@ -179,6 +179,6 @@ def _words(exported: Exported) -> dict[str, str]:
         "RESIZE": str(preprocessing.resize),
         "INTERPOLATION": preprocessing.interpolation,
         "INPUT": "an 8-bit image" if exported.artifact.interface.image_input else "a normalized float32 tensor",
-        "BATCH": str(exported.manifest["model"]["batch"]),
+        "BATCH": str(exported.manifest.model.batch),
         "BUILT": f"{built_with.get('product')} {built_with.get('version')}, for {built_with.get('sm')}",
     }

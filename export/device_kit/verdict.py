@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import Refused
 from export.device_kit.content import JPEG_LOGITS, Content
-from export.device_kit.device_report import RAN, SHIPPED, PictureReport, UnitReport
+from export.device_kit.device_report import RAN, SHIPPED, JpegReport, UnitReport
+from export.folder.device_entry import State
 from export.folder.exported import Exported
 from runtimes.artifact import Format
 from validation.devices.cases import Deviation, answers_of, deviations, errors, pooled
@@ -49,7 +50,7 @@ class QualityVerdict:
 class UnitVerdict:
     """What is to be recorded. `kinds`: the worst of every kind, probes included; empty where nothing ran."""
 
-    status: str
+    status: State
     reason: str | None
     kinds: tuple[Deviation, ...] = ()
     quality: QualityVerdict | None = None
@@ -65,7 +66,7 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
             engine that is not the kit's.
     """
     if unit.status not in RAN:
-        if unit.cases or unit.picture or unit.timing or unit.compute_plan:
+        if unit.cases or unit.jpeg or unit.timing or unit.compute_plan:
             _refuse(unit, "has results all the same", f"none of a unit that {unit.status}", "results")
         return UnitVerdict(unit.status, unit.reason)
     _require_engine(unit, exported, content)
@@ -83,7 +84,7 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
             f"{worst.worst:.2e} on {worst.worst_case}",
         )
     _require_timing(unit, content)
-    picture = _picture(unit, unit.picture, content)
+    picture = _picture(unit, unit.jpeg, content)
     quality = _quality(logits, exact, content)
     if quality is not None and not quality.passed and unit.status == "passed":
         # No lie: the device pools the errors that it can know, and all of them together may come to a little more.
@@ -118,15 +119,15 @@ def _require_engine(unit: UnitReport, exported: Exported, content: Content) -> N
 
 def _matched(unit: UnitReport, exported: Exported, content: Content) -> NDArray[np.float32]:
     """(cases, classes), in the kit's order."""
-    names = [name for name, _ in unit.cases]
+    names = [case.name for case in unit.cases]
     if sorted(names) != sorted(case.name for case in content.cases):
         known = {case.name for case in content.cases}
         wrong = sorted({*(known ^ set(names)), *(name for name in names if names.count(name) > 1)})
         _refuse(unit, "has other cases than the kit", "each of the kit's, once", f"differences in {', '.join(wrong)}")
     classes = exported.reference.logits.shape[1]
-    if wrong := sorted(name for name, logits in unit.cases if len(logits) != classes):
+    if wrong := sorted(case.name for case in unit.cases if len(case.values) != classes):
         _refuse(unit, "has logits of the wrong length", f"{classes} numbers", f"others in {', '.join(wrong)}")
-    by_name = dict(unit.cases)
+    by_name = {case.name: case.values for case in unit.cases}
     return np.stack([by_name[case.name] for case in content.cases])
 
 
@@ -163,16 +164,16 @@ def _require_timing(unit: UnitReport, content: Content) -> None:
         )
 
 
-def _picture(unit: UnitReport, reported: PictureReport | None, content: Content) -> PictureVerdict | None:
+def _picture(unit: UnitReport, reported: JpegReport | None, content: Content) -> PictureVerdict | None:
     if reported is None:
         return None
     entry = content.record["jpeg"]
     if entry is None:
         _refuse(unit, "has a picture, and the kit has none", "no picture", reported.route)
     right = np.frombuffer(content.files[JPEG_LOGITS], _FLOAT32).astype(np.float64)
-    if len(reported.logits) != len(right):
-        _refuse(unit, "has a picture of the wrong length", f"{len(right)} logits", str(len(reported.logits)))
-    error = float(errors(reported.logits[None], right[None])[0])
+    if len(reported.values) != len(right):
+        _refuse(unit, "has a picture of the wrong length", f"{len(right)} logits", str(len(reported.values)))
+    error = float(errors(reported.values[None], right[None])[0])
     verdict = PictureVerdict(reported.route, error, float(entry["budgets"][unit.unit]))
     if verdict.passed is not (reported.status == "passed"):
         found = "passed" if verdict.passed else "rejected"

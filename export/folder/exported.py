@@ -3,15 +3,18 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.images.labels import read_labels
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
+from export.folder.manifest import Manifest
+from export.folder.records import field_of
+from export.folder.sections import CoreMlSection
 from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
-from runtimes.precision import Precision
 from runtimes.registry import known_format
 from validation.budgets import Budgets
 from validation.reference import file as reference_file
@@ -27,7 +30,7 @@ class Exported:
     """An artifact that ships and the reference that it is judged against, both as the manifest says they are."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     artifact: Artifact
     reference: Reference
     budgets: Budgets
@@ -43,41 +46,38 @@ def open_exported(folder: Path) -> Exported:
         ArtifactChanged: the artifact, its settings, the golden set or the reference is not the manifest's.
     """
     manifest = read_manifest(folder)
-    try:
-        artifact = _artifact(folder, manifest)
-        golden_sha256 = manifest["golden"]["sha256"]
-        beside = [
-            (str(entry["path"]), entry["sha256"]) for entry in (manifest["reference"], manifest["settings"]["shipped"])
-        ]
-        ready = manifest["coreml"] and manifest["coreml"]["neural_engine"]
-        accuracy = manifest.get("accuracy")
-        budgets = Budgets(
-            accuracy=accuracy["budget_points"] if accuracy else None, readiness=ready["budget"] if ready else None
+    if manifest.artifact is None:
+        raise NothingToShip(
+            f"{folder} holds nothing that may ship: its export was {manifest.status}",
+            expected="a folder of an export that ended with an artifact",
+            next_step=f"export again; `vit-export explain {folder}` says which layer is at fault",
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    artifact = _last(folder, manifest, manifest.artifact)
+    if manifest.reference is None or manifest.settings is None:
+        raise _damaged(folder, "reference and settings", "the files of an artifact that ships", "null")
+    files = [(entry.path, entry.sha256) for entry in (manifest.reference, manifest.settings.shipped)]
     artifact.require_unchanged()
     reference = reference_file.load(folder / "evidence")
-    if reference.golden.sha256 != golden_sha256:
-        raise _changed(f"the golden set in {folder}", golden_sha256, reference.golden.sha256)
+    if reference.golden.sha256 != manifest.golden.sha256:
+        raise _changed(f"the golden set in {folder}", manifest.golden.sha256, reference.golden.sha256)
     if reference.precision != artifact.precision:
         raise _changed(f"the precision in {folder}/manifest.json", str(reference.precision), str(artifact.precision))
     # The floors and answers decide the verdict, and a verdict covers the settings it was made with.
-    for path, sha256 in beside:
+    for path, sha256 in files:
         if (found := digest(inside(folder, path))) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
-    return Exported(folder, manifest, artifact, reference, budgets)
+    return Exported(folder, manifest, artifact, reference, manifest.budgets)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """`folder/manifest.json`.
 
     Raises:
-        BadFolder: it is missing, no JSON, or of another schema.
+        BadFolder: it is missing, no JSON, of another schema, or a field of it is damaged.
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadFolder(
             f"{folder} is not a folder that an export made",
@@ -85,10 +85,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             got=str(error),
             next_step="name a folder such as exports/m2-onnx-fp32",
         ) from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
-        raise BadFolder(f"{path} is of another schema", expected=str(SCHEMA), got=str(found))
-    return manifest
+    schema = found.get("schema") if isinstance(found, dict) else type(found).__name__
+    if schema != SCHEMA:
+        raise BadFolder(f"{path} is of another schema", expected=str(SCHEMA), got=str(schema))
+    try:
+        return msgspec.convert(found, Manifest)
+    except msgspec.ValidationError as error:
+        raise _damaged(folder, *field_of(error)) from error
+
+
+def _damaged(folder: Path, field: str, expected: str, got: str) -> BadFolder:
+    return BadFolder(
+        f"{folder}/manifest.json is incomplete or of another kind: {field}",
+        expected=expected,
+        got=got,
+        next_step="export the artifact again",
+    )
 
 
 def inside(folder: Path, relative: str) -> Path:
@@ -108,66 +120,54 @@ def inside(folder: Path, relative: str) -> Path:
     return path
 
 
-def artifact_of(folder: Path, manifest: dict[str, Any]) -> Artifact:
+def artifact_of(folder: Path, manifest: Manifest) -> Artifact:
     """The file of the last stage, whether it ships or was rejected, as it lies there.
 
     Raises:
-        BadFolder: the manifest is incomplete, or no stage made a file.
+        BadFolder: no stage made a file.
         ArtifactChanged: it is not the one that the manifest is about.
     """
-    try:
-        artifact = _last(folder, manifest, manifest["stages"][-1]["artifact"]["path"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise BadFolder(f"{folder}/manifest.json is incomplete or of another kind", got=repr(error)) from error
+    made = manifest.stages[-1].artifact
+    if made is None or made.path is None:
+        raise _damaged(folder, "stages[-1].artifact.path", "the file of the last stage", "null")
+    artifact = _last(folder, manifest, made.path)
     artifact.require_unchanged()
     return artifact
 
 
-def _artifact(folder: Path, manifest: dict[str, Any]) -> Artifact:
-    if manifest["artifact"] is None:
-        raise NothingToShip(
-            f"{folder} holds nothing that may ship: its export was {manifest['status']}",
-            expected="a folder of an export that ended with an artifact",
-            next_step=f"export again; `vit-export explain {folder}` says which layer is at fault",
-        )
-    return _last(folder, manifest, manifest["artifact"])
-
-
-def _last(folder: Path, manifest: dict[str, Any], path: str) -> Artifact:
+def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
     """What the last stage made."""
-    stage, model = manifest["stages"][-1], manifest["model"]
+    stage, model = manifest.stages[-1], manifest.model
+    if stage.artifact is None or manifest.precision is None:
+        raise _damaged(folder, "stages[-1].artifact and precision", "those of the artifact", "null")
     return Artifact(
         path=inside(folder, path),
-        format=known_format(stage["artifact"]["format"]),
-        precision=Precision.from_json(manifest["precision"]),
-        model=model_spec(model["name"], model["image_size"], model["classes"]),
-        batch=None if model["batch"] == "dynamic" else int(model["batch"]),
-        sha256=stage["artifact"]["sha256"],
-        made_by=stage["name"],
-        source_sha256=stage["artifact"]["source_sha256"],
-        interface=_interface(folder, manifest["coreml"]),
-        settings=_built_with(manifest.get("tensorrt")),
+        format=known_format(stage.artifact.format),
+        precision=manifest.precision.value,
+        model=model_spec(model.name, model.image_size, model.classes),
+        batch=None if model.batch == "dynamic" else model.batch,
+        sha256=stage.artifact.sha256,
+        made_by=stage.name,
+        source_sha256=stage.artifact.source_sha256,
+        interface=_interface(folder, manifest.coreml),
+        settings=tuple(((manifest.tensorrt and manifest.tensorrt.built_with) or {}).items()),
     )
 
 
-def _interface(folder: Path, coreml: dict[str, Any] | None) -> Interface:
+def _interface(folder: Path, coreml: CoreMlSection | None) -> Interface:
     """What the manifest says that a Core ML package takes, gives and says of itself."""
     if coreml is None:
         return Interface()
     labels: tuple[str, ...] = ()
-    if coreml["labels"] is not None:
-        path, sha256 = coreml["labels"]["path"], coreml["labels"]["sha256"]
+    if coreml.labels is not None:
+        path, sha256 = coreml.labels.path, coreml.labels.sha256
         # Before it is read as labels: one that was edited is a changed file, whatever is wrong with it now.
         file = inside(folder, path)
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         if (found := labels_digest(lines)) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found if lines else "nothing")
         labels = read_labels(inside(folder, path))
-    return Interface(coreml["input"] == "image", labels, tuple(sorted(coreml["metadata"].items())))
-
-
-def _built_with(tensorrt: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in tensorrt["built_with"].items()) if tensorrt else ()
+    return Interface(coreml.input == "image", labels, tuple(sorted(coreml.metadata.items())))
 
 
 def _changed(what: str, expected: str, got: str) -> ArtifactChanged:

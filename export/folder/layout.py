@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-SCHEMA = 1
+SCHEMA: Final = 1
 """Version of the manifest's form."""
 
 MANIFEST = "manifest.json"

@@ -1,111 +1,354 @@
-"""The records that several JSON documents share, of what gates, blame and runtimes found."""
+"""The records that JSON documents are made of: types that write, read and describe themselves.
+
+A field's type is its form, its `Meta` its description: `export/folder/schema.py` makes JSON Schemas of them. A field
+with a default was added to an existing form: readers take its absence for the default.
+"""
 
 import math
-from typing import Any
+import re
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from runtimes.artifact import Format
 from runtimes.interface import Port
-from runtimes.runtime import Attestation
+from runtimes.precision import Dtype, Precision
+from runtimes.runtime import Attestation, Evidence
+from validation.accuracy.top1 import CONFIDENCE, Accuracy
 from validation.blame.ranking import Blame, LayerError
 from validation.gates import table
 from validation.gates.result import GateResult, KindError
+from validation.inputs.golden_set import Kind
 
-_LAYOUTS = {2: "NC", 4: "NCHW"}
+Number = float | Literal["nan", "inf", "-inf"]
+"""JSON has no NaN and no infinity: they are written by name, so that they are not mistaken for a missing value."""
 
+_T = TypeVar("_T")
+IfMeasured: TypeAlias = _T | msgspec.UnsetType
+"""A field that is there where `measured` is true."""
 
-def blame_record(stage: str | None, blame: Blame | None) -> dict[str, Any] | None:
-    """The stage, and the layers and constants that are likely at fault, the likeliest first."""
-    if blame is None:
-        return None
-    return {
-        "stage": stage,
-        "note": blame.note,
-        "suspects": [
-            {
-                "module": suspect.module,
-                "constant": suspect.constant,
-                "layer": None if suspect.layer is None else layer_record(suspect.layer),
-                "cause": suspect.cause,
-                "says": str(suspect),
-            }
-            for suspect in blame.suspects
-        ],
-    }
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-def layer_record(layer: LayerError) -> dict[str, Any]:
-    """One layer against the model's float64."""
-    return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "module": layer.module,
-        "error": number(layer.error),
-        "floor": number(layer.floor),
-        "passed": layer.passed,
-        "low": number(layer.low),
-        "high": number(layer.high),
-    }
+def says(description: str, *choices: str | None) -> Meta:
+    """A field's description. `choices`: what the schema lets it be, where its type lets it be more."""
+    extra: dict[str, Any] | None = {"enum": [*choices]} if choices else None
+    return Meta(description=description, extra_json_schema=extra)
 
 
-def gates_record(results: tuple[GateResult, ...]) -> dict[str, Any]:
-    """Every gate by name; None of those that were not tried."""
-    by_name = {result.gate: gate_record(result) for result in results}
+def number(value: float | None) -> Any:
+    """A `Number`, or None."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
+    """The field that a message of msgspec's names, what was expected there, and what was found."""
+    said, _, place = str(error).partition(" - at ")
+    where = place.strip("`").removeprefix("$.").removeprefix("$") or "the whole"
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", said):
+        return where, f"a field '{missing[1]}'", "none"
+    expected, _, got = said.removeprefix("Expected ").partition(", got ")
+    return (where, expected, got) if got else (where, "what vit-export writes there", said)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of a JSON document, its fields in the document's order."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for `json.dumps`."""
+        found: dict[str, Any] = plain(self)
+        return found
+
+
+def plain(document: Any) -> Any:
+    """A document with records in it, ready for `json.dumps`."""
+    return msgspec.to_builtins(document, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+class KindRecord(Record, frozen=True, kw_only=True):
+    """One kind of golden input under one gate."""
+
+    kind: Annotated[Kind, says("docs/golden-set.md.")]
+    worst: Annotated[Number, says("Relative error of the worst image at the worst batch size.")]
+    worst_image: Annotated[str, says("Its name.")]
+    floor: Annotated[Number, says("Noise floor of the precision on this kind, relative error.")]
+    budget: Annotated[Number, says("What was allowed, relative error.")]
+    error_over_floor: Annotated[Number, says("worst / floor.")]
+    max_abs: Annotated[Number, says("Largest difference of a logit.")]
+    cosine: Annotated[Number, says("Smallest cosine of the centered logits.")]
+    snr_db: Annotated[Number, says("Signal-to-noise ratio of the worst image, dB.")]
+    kl_nats: Annotated[Number, says("Largest KL divergence of the softmax, nats.")]
+
+    @classmethod
+    def of(cls, kind: KindError) -> Self:
+        """What a gate measured."""
+        return cls(
+            kind=kind.kind,
+            worst=number(kind.worst),
+            worst_image=kind.worst_image,
+            floor=number(kind.floor),
+            budget=number(kind.budget),
+            error_over_floor=number(kind.worst / kind.floor),
+            max_abs=number(kind.max_abs),
+            cosine=number(kind.cosine),
+            snr_db=number(kind.snr_db),
+            kl_nats=number(kind.kl_nats),
+        )
+
+
+class GateRecord(Record, frozen=True, kw_only=True):
+    """One gate."""
+
+    passed: Annotated[bool, says("Every kind within its own budget.")]
+    worst: Annotated[Number, says("Relative error of the kind nearest to its budget, or furthest over it; for the "
+                                  "constants gate, how many are wrong.")]  # fmt: skip
+    budget: Annotated[Number, says("That kind's budget, in the unit of worst.")]
+    floor: Annotated[Number | None, says("That kind's floor, in the unit of worst; null where there is none.")]
+    kind: Annotated[Kind | None, says("That kind; null where there is none.")]
+    detail: Annotated[str, says("In words.")]
+    warning: Annotated[str | None, says("What to know although it passed; null where there is nothing.")] = None
+    kinds: Annotated[list[KindRecord], says("Every judged kind; empty for the constants gate and for the rewrite.")] = (
+        msgspec.field(default_factory=list)
+    )
+
+    @classmethod
+    def of(cls, result: GateResult) -> Self:
+        """What a gate found."""
+        return cls(
+            passed=result.passed,
+            worst=number(result.worst),
+            budget=number(result.budget),
+            floor=number(result.floor),
+            kind=result.kind,
+            detail=result.detail,
+            warning=result.warning,
+            kinds=[KindRecord.of(kind) for kind in result.kinds],
+        )
+
+
+Gates = dict[str, GateRecord | None]
+"""Every gate by name; None for those that do not apply."""
+
+
+def gates_of(results: tuple[GateResult, ...]) -> Gates:
+    """Every gate by name; None for those that were not tried."""
+    by_name = {result.gate: GateRecord.of(result) for result in results}
     return {name: by_name.get(name) for name in table.names()}
 
 
-def gate_record(result: GateResult) -> dict[str, Any]:
-    """One gate."""
-    return {
-        "passed": result.passed,
-        "worst": number(result.worst),
-        "budget": number(result.budget),
-        "floor": number(result.floor),
-        "kind": result.kind,
-        "detail": result.detail,
-        "warning": result.warning,
-        "kinds": [kind_record(kind) for kind in result.kinds],
-    }
+class LayerRecord(Record, frozen=True, kw_only=True):
+    """One layer against the model's float64."""
+
+    name: Annotated[str, says("As the file has it.")]
+    kind: Annotated[str, says("Of its operation, as the format names it.")]
+    module: Annotated[str, says("Path of the module that it stands for.")]
+    error: Annotated[Number, says("Relative, of what it gives, against float64.")]
+    floor: Annotated[Number, says("The same of PyTorch in this arithmetic.")]
+    passed: Annotated[bool, says("Within a multiple of its floor.")]
+    low: Annotated[Number, says("Smallest value that it gives.")]
+    high: Annotated[Number, says("Largest value that it gives.")]
+
+    @classmethod
+    def of(cls, layer: LayerError) -> Self:
+        """What the comparison of layers found."""
+        return cls(
+            name=layer.name,
+            kind=layer.kind,
+            module=layer.module,
+            error=number(layer.error),
+            floor=number(layer.floor),
+            passed=layer.passed,
+            low=number(layer.low),
+            high=number(layer.high),
+        )
 
 
-def kind_record(kind: KindError) -> dict[str, Any]:
-    """One kind of golden input under a gate."""
-    return {
-        "kind": kind.kind,
-        "worst": number(kind.worst),
-        "worst_image": kind.worst_image,
-        "floor": number(kind.floor),
-        "budget": number(kind.budget),
-        "error_over_floor": number(kind.worst / kind.floor),
-        "max_abs": number(kind.max_abs),
-        "cosine": number(kind.cosine),
-        "snr_db": number(kind.snr_db),
-        "kl_nats": number(kind.kl_nats),
-    }
+class SuspectRecord(Record, frozen=True, kw_only=True):
+    """A layer or a constant that is likely at fault."""
+
+    module: Annotated[str, says("Path of the model's module; empty where it cannot be told.")]
+    constant: Annotated[str | None, says("A constant that is not the model's.")]
+    layer: Annotated[LayerRecord | None, says("The layer, or the one that reads the constant.")]
+    cause: Annotated[str | None, says("Where the values tell it.")]
+    says: Annotated[str, says("All of it, in one line.")]
 
 
-def number(value: float | None) -> float | str | None:
-    """JSON has no NaN or infinity; they are written by name, so that they are not mistaken for a missing value."""
-    if value is None or math.isfinite(value):
-        return value
-    return str(value)
+class BlameRecord(Record, frozen=True, kw_only=True):
+    """Where a rejected stage is likely wrong."""
+
+    stage: Annotated[str | None, says("Its name, as in stages.")]
+    note: Annotated[str | None, says("What is to be said besides, or why nothing more can be.")]
+    suspects: Annotated[list[SuspectRecord], says("The likeliest first.")]
+
+    @classmethod
+    def of(cls, stage: str | None, blame: Blame | None) -> Self | None:
+        """The stage, and the layers and constants that are likely at fault."""
+        if blame is None:
+            return None
+        suspects = [
+            SuspectRecord(
+                module=suspect.module,
+                constant=suspect.constant,
+                layer=None if suspect.layer is None else LayerRecord.of(suspect.layer),
+                cause=suspect.cause,
+                says=str(suspect),
+            )
+            for suspect in blame.suspects
+        ]
+        return cls(stage=stage, note=blame.note, suspects=suspects)
 
 
-def attestation_record(attestation: Attestation) -> dict[str, Any]:
-    """How a runtime really ran."""
-    return {
-        "runtime": attestation.runtime,
-        "version": attestation.version,
-        "precision": attestation.precision,
-        "threads": attestation.threads,
-        "isa": attestation.isa,
-        "settings": dict(attestation.settings),
-    }
+class AttestationRecord(Record, frozen=True, kw_only=True):
+    """How the runtime really ran, read back from it."""
+
+    runtime: Annotated[str, says("onnxruntime, openvino, coreml, mil, trt-network or tensorrt.")]
+    version: Annotated[str, says("The runtime's version.")]
+    precision: Annotated[str, says("Effective arithmetic.", "fp32", "fp16", "bf16", "int8")]
+    threads: Annotated[Count, says("Effective threads; 0 where the runtime chose and won't say.")]
+    isa: Annotated[str, says("Widest instruction-set extension that it can use on this CPU; on a GPU, its "
+                             "architecture, such as sm_89.")]  # fmt: skip
+    settings: Annotated[dict[str, str], says("The runtime's own property names and values.")]
+
+    @classmethod
+    def of(cls, attestation: Attestation) -> Self:
+        """What a session attests."""
+        return cls(
+            runtime=attestation.runtime,
+            version=attestation.version,
+            precision=attestation.precision,
+            threads=attestation.threads,
+            isa=attestation.isa,
+            settings=dict(attestation.settings),
+        )
 
 
-def port_record(port: Port) -> dict[str, Any]:
-    """An input or output of an artifact."""
-    return {
-        "name": port.name,
-        "shape": list(port.shape),
-        "dtype": port.dtype,
-        "layout": _LAYOUTS.get(len(port.shape)),
-    }
+class PortRecord(Record, frozen=True, kw_only=True):
+    """An 8-bit image or normalized images; logits before any softmax; a classifier's label and probabilities."""
+
+    name: Annotated[str, says("In the file.")]
+    shape: Annotated[list[int | str], says("Dimensions; `batch` for a dynamic one.")]
+    dtype: Annotated[str, says("Element type.", "float32", "RGB, 8 bits", "string", "dictionary")]
+    layout: Annotated[
+        str | None, says("Order of the dimensions; null where there are none.", "NCHW", "NHWC", "NC", None)
+    ]
+
+    @classmethod
+    def of(cls, port: Port, layout: str | None = None) -> Self:
+        """An input or output; by default in the layout that its rank has here."""
+        usual = {2: "NC", 4: "NCHW"}.get(len(port.shape))
+        return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual)
+
+
+_ARITHMETIC = (Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8)
+
+
+class PrecisionRecord(Record, frozen=True, kw_only=True):
+    """Of an artifact."""
+
+    weights: Annotated[Dtype, says(
+        "As stored in the file; int7 is int8 of which -64 to 64 are used, --reduce-range.",
+        *(each for each in Dtype if each not in (Dtype.UINT8, Dtype.SYMMETRIC8)),
+    )]  # fmt: skip
+    activations: Annotated[Dtype, says("As the file types its tensors.", *_ARITHMETIC, Dtype.UINT8, Dtype.SYMMETRIC8)]
+    execution: Annotated[Dtype, says("Arithmetic under the settings that ship.", *_ARITHMETIC)]
+    float_layers: Annotated[list[str], says(
+        "Layers of an int8 file that were left in float32, by the names of their nodes; else empty. The operators gate "
+        "lets no other be without quantizers."
+    )] = msgspec.field(default_factory=list)  # fmt: skip
+
+    @classmethod
+    def of(cls, precision: Precision) -> Self:
+        """The record of a precision."""
+        return cls(**precision.to_json())
+
+    @property
+    def value(self) -> Precision:
+        """What was recorded."""
+        return Precision(self.weights, self.activations, self.execution, tuple(self.float_layers))
+
+
+class TopRecord(Record, frozen=True, kw_only=True):
+    """Shares of the images that are right."""
+
+    top1: Annotated[Share, says("Share of the images, 0 to 1.")]
+    top5: Annotated[Share | None, says("Share of the images, 0 to 1; null where there are no more than five classes.")]
+
+
+class FlipRecord(Record, frozen=True, kw_only=True):
+    """An image that the reference has right and the artifact wrong."""
+
+    image: Annotated[str, says("Path in the folder.")]
+    right: Annotated[Count, says("Class, by index.")]
+    given: Annotated[int, says("The artifact's class; -1 where a logit is no number.")]
+    outside_margin: Annotated[bool, says("The error that the budget allows cannot explain it.")]
+
+
+class AccuracyRecord(Record, frozen=True, kw_only=True):
+    """Accuracy on labeled images: counts of images, percentage points, shares of 0 to 1."""
+
+    folder: Annotated[str, says("Name of the folder.")]
+    images: Annotated[Positive, says("How many were used.")]
+    matched_by: Annotated[
+        str, says("How the folders became classes.", "class index", "label", "sorted order of the folders")
+    ]
+    skipped: Annotated[list[str], says("Files that are no images, --skip-bad-photos.")]
+    reference: Annotated[TopRecord, says("The trained form in float64.")]
+    artifact: Annotated[TopRecord, says("The artifact as it ships; of an engine that could not be run, the network "
+                                        "that it was built from.")]  # fmt: skip
+    agree: Annotated[Count, says("Images with the same winner.")]
+    lost: Annotated[Count, says("Images that the reference has right and the artifact wrong.")]
+    gained: Annotated[Count, says("Images that the artifact has right and the reference wrong.")]
+    drop_points: Annotated[float, says("Top-1 of the reference less the artifact's, percentage points.")]
+    interval_points: Annotated[
+        tuple[float, float],
+        says("Least and largest drop that the images allow for, percentage points: Tango's score interval."),
+    ]
+    confidence_percent: Annotated[float, says("Of the interval, two-sided.")]
+    budget_points: Annotated[float, says("What may be lost, percentage points: --accuracy-budget.")]
+    evidence: Annotated[Evidence, says("Of the runtime that gave the artifact's answers.", "native", "reference")]
+    flips: Annotated[list[FlipRecord], says("The images lost, those first that the budget cannot explain.")]
+
+    @classmethod
+    def of(cls, found: Accuracy | None) -> Self | None:
+        """What was measured; None where nothing was."""
+        if found is None:
+            return None
+
+        def side(top1: int, top5: int | None) -> TopRecord:
+            return TopRecord(top1=top1 / found.images, top5=None if top5 is None else top5 / found.images)
+
+        flips = [
+            FlipRecord(image=flip.image, right=flip.right, given=flip.given, outside_margin=flip.outside)
+            for flip in found.lost
+        ]
+        return cls(
+            folder=found.folder,
+            images=found.images,
+            matched_by=found.matched_by,
+            skipped=list(found.skipped),
+            reference=side(found.reference_top1, found.reference_top5),
+            artifact=side(found.artifact_top1, found.artifact_top5),
+            agree=found.agree,
+            lost=len(found.lost),
+            gained=found.gained,
+            drop_points=found.drop,
+            interval_points=found.interval,
+            confidence_percent=CONFIDENCE,
+            budget_points=found.budget,
+            evidence=found.evidence,
+            flips=flips,
+        )
+
+
+def format_choices() -> list[str]:
+    """Kinds of files that an export makes."""
+    return [str(each) for each in (Format.ONNX, Format.OPENVINO, Format.COREML, Format.NETWORK, Format.ENGINE)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from efficientvit.errors import Refused, VitExportError
 from export.exits import Exit, exit_code
+from export.folder.manifest import Status
 from export.targets.target import Job
 from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence
@@ -84,7 +85,7 @@ class Outcome:
         return self.stages[-1].name if isinstance(self.final, Rejected) else None
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """`verified`, `built`, `not_run`, `rejected` or `failed`."""
         if isinstance(self.error, Refused):
             return "rejected"

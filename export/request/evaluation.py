@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.labels import find_labels
@@ -13,7 +13,7 @@ from validation.budgets import Budgets
 
 if TYPE_CHECKING:
     from efficientvit.weights.source import Weights
-    from validation.accuracy.top1 import Accuracy, AccuracyTest
+    from validation.accuracy.top1 import AccuracyTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,35 +89,3 @@ def accuracy_test(
             next_step="name the sub-folders by class index (the first is 0) or by label, with --labels FILE",
         )
     return test
-
-
-def accuracy_record(found: "Accuracy | None") -> dict[str, Any] | None:
-    """As the manifest and `verify --json` have it: counts of images, percentage points, shares of 0 to 1."""
-    from validation.accuracy.top1 import CONFIDENCE
-
-    if found is None:
-        return None
-
-    def side(top1: int, top5: int | None) -> dict[str, Any]:
-        return {"top1": top1 / found.images, "top5": None if top5 is None else top5 / found.images}
-
-    return {
-        "folder": found.folder,
-        "images": found.images,
-        "matched_by": found.matched_by,
-        "skipped": list(found.skipped),
-        "reference": side(found.reference_top1, found.reference_top5),
-        "artifact": side(found.artifact_top1, found.artifact_top5),
-        "agree": found.agree,
-        "lost": len(found.lost),
-        "gained": found.gained,
-        "drop_points": found.drop,
-        "interval_points": list(found.interval),
-        "confidence_percent": CONFIDENCE,
-        "budget_points": found.budget,
-        "evidence": found.evidence,
-        "flips": [
-            {"image": flip.image, "right": flip.right, "given": flip.given, "outside_margin": flip.outside}
-            for flip in found.lost
-        ],
-    }

@@ -157,7 +157,24 @@ def _edited(folder: Path, copy: Path, **fields: Any) -> Path:
 
 def test_a_fall_of_accuracy_is_found_beyond_noise(exported: Any, tmp_path: Path) -> None:
     def measured(top1: float, images: int) -> dict[str, Any]:
-        return {"artifact": {"top1": top1}, "images": images, "budget_points": 0.5}
+        shares = {"top1": top1, "top5": None}
+        return {
+            "folder": "eval",
+            "images": images,
+            "matched_by": "label",
+            "skipped": [],
+            "reference": shares,
+            "artifact": shares,
+            "agree": images,
+            "lost": 0,
+            "gained": 0,
+            "drop_points": 0.0,
+            "interval_points": [-0.1, 0.1],
+            "confidence_percent": 95,
+            "budget_points": 0.5,
+            "evidence": "native",
+            "flips": [],
+        }
 
     old = _edited(exported.out / ONNX, tmp_path / "old", accuracy=measured(0.80, 10_000))
     worse = _edited(exported.out / ONNX, tmp_path / "worse", accuracy=measured(0.78, 10_000))

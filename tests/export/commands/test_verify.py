@@ -74,6 +74,11 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), 2, "manifest.json"),
     "another schema": (lambda f: _edit(f / "manifest.json", lambda m: m.update(schema=99)), 2, "schema"),
     "a manifest cut short": (lambda f: _edit(f / "manifest.json", lambda m: m.pop("stages")), 2, "incomplete"),
+    "a field of another kind": (
+        lambda f: _edit(f / "manifest.json", lambda m: m["stages"][1].update(operators="many")),
+        2,
+        "stages[1].operators",
+    ),
     "a path out of the folder": (
         lambda f: _edit(f / "manifest.json", lambda m: m.update(artifact="../../elsewhere.onnx")),
         2,

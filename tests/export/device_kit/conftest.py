@@ -18,6 +18,8 @@ from export.device_kit.kit import write_kit
 from export.folder.layout import write_json
 from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
+from tests.manifests import changed, manifest, port
+from tests.manifests import stage as stage_record
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
@@ -58,38 +60,31 @@ def _written(
     shipped = artifact.with_name("runtime-settings.json")
     write_json(shipped, settings)
     precision = reference.precision
-    manifest = {
-        "schema": 1,
-        "vit_export": "0.0.test",
-        "status": "not_run",
-        "model": {
-            "name": "m0",
-            "image_size": SIDE,
-            "classes": CLASSES,
-            "batch": 1,
-            "inputs": [{"name": "image"}],
-            "outputs": [{"name": "logits"}],
+    record = manifest(
+        SIDE,
+        CLASSES,
+        precision,
+        golden={
+            "sha256": reference.golden.sha256,
+            "images": len(reference.golden),
+            "kinds": {},
+            "not_judged": [],
+            "skipped": [],
+            "path": "evidence/golden.safetensors",
         },
-        "golden": {"sha256": reference.golden.sha256},
-        "reference": {
+        reference={
             "path": "evidence/reference.safetensors",
             "sha256": digest(folder / "evidence" / "reference.safetensors"),
         },
-        "precision": {
-            "weights": precision.weights,
-            "activations": precision.activations,
-            "execution": precision.execution,
+        settings={
+            "shipped": {"path": "ship/runtime-settings.json", "sha256": digest(shipped)},
+            "effective": None,
+            "defaults": None,
         },
-        "settings": {"shipped": {"path": "ship/runtime-settings.json", "sha256": digest(shipped)}},
-        "stages": [
-            {"name": stage, "artifact": {"format": stage, "sha256": digest(artifact), "source_sha256": None}},
-        ],
-        "artifact": f"ship/{artifact.name}",
-        "coreml": None,
-        "tensorrt": None,
-        "devices": [],
-    }
-    write_json(folder / "manifest.json", {**manifest, **changes})
+        stages=[stage_record(stage, {"format": stage, "sha256": digest(artifact)}, precision)],
+        artifact=f"ship/{artifact.name}",
+    )
+    write_json(folder / "manifest.json", changed(record, changes))
     return folder
 
 
@@ -102,6 +97,7 @@ def make_export(folder: Path, *, images: bool = True, precision: Precision = FP1
     coreml: dict[str, Any] = {
         "input": "image" if images else "tensor",
         "labels": None,
+        "ios": 16,
         "metadata": {},
         "neural_engine": None,
     }
@@ -123,12 +119,18 @@ def make_engine(
     engine.parent.mkdir(parents=True)
     engine.write_bytes(b"an engine of " + product.encode())
     engine.with_suffix(".onnx").write_bytes(b"a typed ONNX file")
-    model = {"name": "m0", "image_size": SIDE, "classes": CLASSES, "batch": "dynamic" if batch is None else batch}
-    ports = {"inputs": [{"name": "image"}], "outputs": [{"name": "logits"}]}
+    model = {
+        "name": "m0",
+        "image_size": SIDE,
+        "classes": CLASSES,
+        "batch": "dynamic" if batch is None else batch,
+        "inputs": [port("image", batch or "batch", 3, SIDE, SIDE)],
+        "outputs": [port("logits", batch or "batch", CLASSES)],
+    }
     built_with = {**BUILT_WITH, "product": product}
-    tensorrt = {"sm": [89], "profile": [1, 4, 16], "calibration": None, "built_with": built_with}
+    tensorrt = {"sm": [89], "profile": [1, 4, 16], "built_with": built_with}
     reference = _reference(precision, images=False, quality_budget=quality_budget)
-    changes = {"model": {**model, **ports}, "tensorrt": tensorrt, **changes}
+    changes = {"model": model, "tensorrt": tensorrt, **changes}
     return _written(folder, reference, engine, built_with, "tensorrt", changes)
 
 

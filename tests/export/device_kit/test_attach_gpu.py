@@ -19,6 +19,7 @@ from export.device_kit.attach import attach
 from export.device_kit.device_report import BadReport
 from export.device_kit.folder import open_for_kit
 from export.device_kit.kit import carry, kit_of, write_kit
+from export.folder.schema import manifest_schema
 from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
@@ -26,7 +27,7 @@ from validation.reference import file
 
 Report = dict[str, Any]
 INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
-SCHEMA = json.loads((Path(__file__).parents[3] / "export" / "folder" / "manifest.schema.json").read_text())
+SCHEMA = manifest_schema()
 DEVICES = {"$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], **SCHEMA["properties"]["devices"]}
 
 

@@ -13,12 +13,13 @@ import jsonschema
 import numpy as np
 import pytest
 
+from export.device_kit.device_report import device_report_schema
 from export.device_kit.kit import write_kit
 from runtimes.precision import Dtype, Precision
 from validation.reference import file
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / "export" / "device_kit" / "device-report.schema.json").read_text())
+SCHEMA = device_report_schema()
 FILES = ROOT / "export" / "device_kit" / "on_device"
 INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 

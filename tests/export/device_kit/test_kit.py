@@ -18,6 +18,7 @@ from export.device_kit.formats import has_kit
 from export.device_kit.kit import carry, kit_of, write_kit
 from runtimes.artifact import Format, digest
 from runtimes.precision import Dtype, Precision
+from tests.manifests import stage
 from validation.inputs.golden_set import Kind
 from validation.reference import file
 
@@ -133,16 +134,13 @@ def test_a_failed_write_leaves_the_old_kit(folder: Path, monkeypatch: pytest.Mon
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-_OTHER_PACKAGE = {"format": "coreml", "sha256": "0" * 64, "source_sha256": None}
-
-
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({"artifact": None, "status": "rejected"}, NothingToShip),
-        ({"model": {"name": "m0", "image_size": 64, "classes": 12, "batch": 8}}, BadOption),
+        ({"model": {"batch": 8}}, BadOption),
         (
-            {"stages": [{"name": "coreml", "artifact": _OTHER_PACKAGE}]},
+            {"stages": [stage("coreml", {"format": "coreml", "sha256": "0" * 64}, Precision())]},
             ArtifactChanged,
         ),
         ({"golden": {"sha256": "0" * 64}}, ArtifactChanged),

@@ -12,9 +12,10 @@ import jsonschema
 import numpy as np
 import pytest
 
+from export.device_kit.device_report import device_report_schema
 from export.device_kit.kit import write_kit
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "export" / "device_kit" / "device-report.schema.json").read_text())
+SCHEMA = device_report_schema()
 UNITS = ["CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL"]
 
 

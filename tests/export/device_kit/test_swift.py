@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from export.device_kit.device_report import device_report_schema
 from validation.devices.units import Unit
 
 ROOT = Path(__file__).parents[3]
@@ -55,11 +56,11 @@ def test_the_units_are_the_ones_that_attach_knows() -> None:
 
 
 def test_the_report_has_the_schemas_fields() -> None:
-    schema: dict[str, Any] = json.loads((ROOT / "export" / "device_kit" / "device-report.schema.json").read_text())
+    schema: dict[str, Any] = device_report_schema()
     definitions = schema["$defs"]
-    objects = [schema, schema["properties"]["tool"], schema["properties"]["device"]]
-    objects += [definitions[name] for name in ("unit", "jpeg", "timing", "compute_plan")]
-    objects.append(definitions["unit"]["properties"]["cases"]["items"])
+    objects = [schema, definitions["ToolRecord"], definitions["DeviceRecord"]]
+    objects += [definitions[name] for name in ("UnitReport", "JpegReport", "DeviceTiming", "ComputePlanRecord")]
+    objects.append(definitions["CaseReport"])
     wanted = {name for one in objects for name in one["required"]}
     report = text_of("Report.swift")
     # A property is its own key unless the coding keys rename it.
@@ -68,7 +69,7 @@ def test_the_report_has_the_schemas_fields() -> None:
     assert {renamed.get(name, name) for name in properties} == wanted
     assert re.search(r"enum Status: String, Codable \{([^}]+)\}", report)
     states = re.findall(r"case (\w+)$", re.findall(r"enum Status[^}]+", report)[0], re.MULTILINE)
-    assert states == definitions["unit"]["properties"]["status"]["enum"]
+    assert sorted(states) == definitions["UnitReport"]["properties"]["status"]["enum"]
 
 
 def test_an_absent_value_is_written_as_null() -> None:

@@ -18,6 +18,7 @@ from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
 from export.cache.store import default_cache
+from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
@@ -35,7 +36,7 @@ from validation.budgets import Budgets
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+SCHEMA = manifest_schema()
 IMAGES = 24
 
 

@@ -1,6 +1,7 @@
 """Manifests are what the schema in the repository says, whatever came of the export."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 
 from export.cache.store import default_cache
+from export.folder.schema import manifest_schema
 from export.pipeline import run as pipeline
 from export.progress import Silent
 from export.request.request import Request
@@ -19,7 +21,8 @@ from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
 from validation.gates import table
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "export" / "folder" / "manifest.schema.json").read_text())
+ROOT = Path(__file__).parents[3]
+SCHEMA = manifest_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -47,7 +50,8 @@ def _undescribed(node: Any, place: str = "") -> Iterator[str]:
         fields = node.get("properties", {})
         yield from (f"{place}/{name}" for name, field in fields.items() if "description" not in field)
         for name, item in node.items():
-            yield from _undescribed(item, f"{place}/{name}")
+            if name not in ("if", "then", "else"):  # conditions on fields that are described elsewhere
+                yield from _undescribed(item, f"{place}/{name}")
     elif isinstance(node, list):
         for item in node:
             yield from _undescribed(item, place)
@@ -80,15 +84,33 @@ def _choices(node: Any, name: str) -> Iterator[set[Any]]:
 
 def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
     assert list(_choices(SCHEMA, "format")) == [set(BUILT_IN) - {Format.TORCH}]
-    assert list(_choices(SCHEMA, "weights")) == [set(Dtype) - {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
+    assert list(_choices(SCHEMA, "weights")) == [set(Dtype) - {Dtype.UINT8, Dtype.SYMMETRIC8}]
     arithmetic = {Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8}
-    assert list(_choices(SCHEMA, "activations")) == [arithmetic | {Dtype.UINT8, Dtype.SYMMETRIC8}] * 2
-    assert list(_choices(SCHEMA, "execution")) == [arithmetic] * 2
-    verdict = SCHEMA["properties"]["stages"]["items"]["properties"]["verdict"]["properties"]
-    assert verdict["gates"]["required"] == list(verdict["gates"]["properties"]) == list(table.names())
-    assert list(_choices(SCHEMA["properties"]["devices"], "unit")) == [{*Unit, *EngineUnit}]
-    stages = SCHEMA["properties"]["stages"]["items"]["properties"]["name"]["description"]
+    assert list(_choices(SCHEMA, "activations")) == [arithmetic | {Dtype.UINT8, Dtype.SYMMETRIC8}]
+    assert list(_choices(SCHEMA, "execution")) == [arithmetic]
+    gates = SCHEMA["$defs"]["VerdictRecord"]["properties"]["gates"]
+    assert gates["required"] == list(gates["properties"]) == list(table.names())
+    assert list(_choices(SCHEMA["$defs"]["DeviceEntry"], "unit")) == [{*Unit, *EngineUnit}]
+    stages = SCHEMA["$defs"]["StageRecord"]["properties"]["name"]["description"]
     assert not [name for name in STAGES if name not in stages]
+
+
+def _named_in_the_document(pattern: str) -> set[str]:
+    document = re.sub(r"```.*?```", "", (ROOT / "docs" / "manifest.md").read_text(), flags=re.DOTALL)
+    return {word for text in re.findall(pattern, document, re.MULTILINE) for word in re.findall(r"\w+", text)}
+
+
+def test_the_document_names_the_fields_and_no_others() -> None:
+    """Down to those of the sections; of what lies deeper the schema tells."""
+    sections = ("Model", "Weights", "SelfCheck", "Preprocessing", "Precision", "Golden", "Host", "Settings", "Stage",
+                "Artifact", "Failed", "Accuracy", "Timing")  # fmt: skip
+    definitions = SCHEMA["$defs"]
+    records = [SCHEMA, *(definitions[f"{name}Record"] for name in sections)]
+    records += [definitions[name] for name in ("CoreMlSection", "TensorRtSection", "DeviceEntry")]
+    fields = {field for record in records for field in record["properties"]}
+    assert fields <= _named_in_the_document(r"`([^`]+)`")
+    every = {field for record in (SCHEMA, *definitions.values()) for field in record.get("properties", {})}
+    assert _named_in_the_document(r"^\| (`[^|]+) \|") <= every
 
 
 def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:

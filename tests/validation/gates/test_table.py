@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from export.cli import tables
-from export.folder.records import gates_record
+from export.folder.records import gates_of
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.runtimes.fake import FakeRuntime, Script
@@ -66,9 +66,10 @@ def test_a_new_gate_is_its_file_and_its_row(
     assert isinstance(verdict, Rejected if broken else VerifiedArtifact)
     report = verdict.report
     assert report is not None
-    record = gates_record(report.gates)
+    record = gates_of(report.gates)
     assert list(record) == list(table.names())
-    assert record["finite"]["passed"] is not broken
+    assert (found := record["finite"]) is not None
+    assert found.passed is not broken
     assert list(record).index("finite") == list(record).index("structure") + 1
     shown = _shown(lambda screen: tables._gates(screen, report))
     row = next(line for line in shown.splitlines() if line.startswith("finite"))

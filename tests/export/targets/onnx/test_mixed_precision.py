@@ -18,6 +18,7 @@ from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.commands.verify import verify
 from export.folder.exported import open_exported
+from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
@@ -38,7 +39,7 @@ from validation.judge import judge
 from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
-SCHEMA = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+SCHEMA = manifest_schema()
 SPOILED = "stage1.block1.ffn1.branch"
 OUTLIER = f"{SPOILED}.project/Conv"
 

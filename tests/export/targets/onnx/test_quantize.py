@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from export.folder.schema import manifest_schema
 from export.targets.onnx import quantize
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype, Precision
@@ -33,7 +34,7 @@ def _gates(folder: Path) -> dict[str, Any]:
 
 def test_it_passes_every_gate_in_integers(made: Path) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
-    schema = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+    schema = manifest_schema()
     jsonschema.Draft202012Validator(schema).validate(manifest)
     assert manifest["precision"]["activations"] == "uint8"
     assert manifest["calibration"] == "golden"

@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from export.folder.schema import manifest_schema
 from export.selftest.faults.openvino.quantized import range_by_an_ulp
 from runtimes.openvino.runtime import import_openvino
 
@@ -35,7 +36,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def test_it_passes_every_gate_in_integers(made: Path) -> None:
     manifest = _manifest(made)
-    schema = json.loads((ROOT / "export" / "folder" / "manifest.schema.json").read_text())
+    schema = manifest_schema()
     jsonschema.Draft202012Validator(schema).validate(manifest)
     spent = {"weights": "int8", "activations": "symmetric8", "execution": "int8", "float_layers": []}
     assert manifest["precision"] == spent

@@ -1,0 +1,26 @@
+"""`vit-export schema`: the form of what is written, for those who read it."""
+
+import json
+
+import click
+
+
+@click.command()
+@click.argument("document", type=click.Choice(["manifest", "device-report"]))
+def schema(document: str) -> None:
+    """Print the JSON Schema of DOCUMENT: every field with its type, unit and meaning.
+
+    \b
+    vit-export schema manifest > manifest.schema.json
+    """  # noqa: D301 - click wants the character itself
+    if document == "manifest":
+        from export.folder.schema import manifest_schema
+        from export.targets.registry import TARGETS
+
+        own = {name: target.section().type for name, target in TARGETS.items() if target.section is not None}
+        found = manifest_schema(own)
+    else:
+        from export.device_kit.device_report import device_report_schema
+
+        found = device_report_schema()
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))

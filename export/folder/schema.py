@@ -1,0 +1,63 @@
+"""JSON Schemas (draft 2020-12) of the documents that are made of records, generated from their types."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from export.folder.manifest import Manifest
+from export.folder.records import Record
+from validation.gates.table import GATES
+
+
+def schema_of(record: type[Record], title: str) -> dict[str, Any]:
+    """The schema of a document, stricter than reading is: no unknown fields, and every field that is written."""
+    (top,), parts = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
+    for part in parts.values():
+        _written(part)
+    own = parts.pop(top["$ref"].rpartition("/")[2])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **own,
+        "title": title,
+        "$defs": dict(sorted(parts.items())),
+    }
+
+
+def _written(part: dict[str, Any]) -> None:
+    """As it is written: a field that has a default is there too; what has none is left out where it says nothing."""
+    fields = part.get("properties")
+    if fields is None:
+        return
+    required = set(part.get("required", ()))
+    part["required"] = [name for name, field in fields.items() if name in required or _is_written(field)]
+    part["additionalProperties"] = False
+    for field in fields.values():
+        field.pop("default", None)
+    if "measured" in fields:
+        part["if"] = {"properties": {"measured": {"const": True}}}
+        part["then"] = {"required": list(fields), "properties": {"reason": {"type": "null"}}}
+        part["else"] = {"maxProperties": 2, "properties": {"reason": {"type": "string"}}}
+    if "gates" in fields:
+        known = fields["gates"].pop("additionalProperties")
+        says = {gate.name: gate.title for gate in GATES}
+        fields["gates"] |= {
+            "properties": {gate: {"description": said, **known} for gate, said in says.items()},
+            "required": list(says),
+            "additionalProperties": False,
+        }
+
+
+def _is_written(field: dict[str, Any]) -> bool:
+    """A field with a default always is, but for those that say otherwise."""
+    return "default" in field and not field.pop("optional", False)
+
+
+def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
+    """Of manifest.json. `sections`: those of installed targets that are not built in, by target."""
+    found = schema_of(Manifest, "vit-export manifest")
+    for name, section in sections.items():
+        if name not in found["properties"]:
+            found["properties"][name] = {"description": f"What target {name} records.", **msgspec.json.schema(section)}
+    return found

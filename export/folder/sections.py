@@ -1,0 +1,47 @@
+"""What a manifest says of one target alone."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from export.folder.records import Count, Positive, Record, Sha256, Share, says
+
+
+class LabelsRecord(Record, frozen=True, kw_only=True):
+    """The class labels."""
+
+    path: Annotated[str, says("One a line.")]
+    sha256: Annotated[Sha256, says("Over the labels, a line each.")]
+    count: Annotated[Positive, says("How many.")]
+
+
+class NeuralEngineRecord(Record, frozen=True, kw_only=True):
+    """Static readiness for the Neural Engine."""
+
+    heuristic: Annotated[bool, says("Apple publishes no rules; the kit asks the device.")]
+    share_by_macs: Annotated[Share, says("Share of the work that satisfies every rule.")]
+    macs: Annotated[Count, says("Multiply-accumulates of one run.")]
+    violations: Annotated[list[str], says("Operation and rule.")]
+    budget: Annotated[float | None, says("--ane-budget.")]
+
+
+class CoreMlSection(Record, frozen=True, kw_only=True):
+    """What a Core ML package takes, gives and says of itself."""
+
+    input: Annotated[
+        str, says("8-bit RGB image, normalized by the package, or a normalized tensor.", "image", "tensor")
+    ]
+    labels: Annotated[LabelsRecord | None, says("The class labels; null where it has none.")]
+    ios: Annotated[int, Meta(ge=15, le=18), says("Oldest iOS that takes it.")]
+    metadata: Annotated[dict[str, str], says("In the package; keys of ours begin with vit-export.")]
+    neural_engine: Annotated[NeuralEngineRecord | None, says("Static readiness; null where no package was made.")]
+
+
+class TensorRtSection(Record, frozen=True, kw_only=True):
+    """What an engine was asked to be, and what it says it was built with."""
+
+    sm: Annotated[list[int], says("Compute capabilities to build for ahead of time, 89 for 8.9; an enterprise build is "
+                                  "for its host's GPU.")]  # fmt: skip
+    profile: Annotated[tuple[Positive, Positive, Positive], says("Smallest, usual and largest batch of a dynamic one.")]
+    built_with: Annotated[dict[str, str] | None, says("Product, version, targets and settings of the build; null where "
+                                                      "no engine was built.")]  # fmt: skip

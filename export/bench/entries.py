@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: ours, timm's own export, PyTorch itself and the paper's rivals, each judged first."""
+"""What a benchmark times: ours, timm's own export, PyTorch itself and the paper's baselines, each judged first."""
 
 import functools
 import os
@@ -56,34 +56,25 @@ _NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """What passed and is to be timed."""
-
-    model: str
-    target: str
-    precision: str
-    contestant: Peer
-
-
-@dataclass(slots=True)
-class Field:
-    """Everybody who is to be timed, and who is not and why. `untrained`: the models whose weights are random."""
-
-    candidates: list[Candidate] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    untrained: list[str] = field(default_factory=list)
-    code: Exit = Exit.OK
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
-    """A file, and what the gates say of it."""
+    """A file, and what the gates say of it. `runtime`: that has compiled it, or None for its format's."""
 
     model: str
     target: str
     precision: str
     batch: int
     verdict: Verdict
+    runtime: Runtime | None = None
+
+
+@dataclass(slots=True)
+class Entries:
+    """What passed and is to be timed, and what is not and why. `untrained`: the models whose weights are random."""
+
+    timed: list[tuple[Judged, Peer]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    untrained: list[str] = field(default_factory=list)
+    code: Exit = Exit.OK
 
 
 @dataclass(slots=True)
@@ -97,9 +88,9 @@ class Judgments:
     code: Exit = Exit.OK
 
 
-def contestants(
+def entries(
     request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None
-) -> Field:
+) -> Entries:
     """Make and judge every combination that was asked for: files in processes side by side, PyTorch in this one.
 
     Raises:
@@ -116,7 +107,7 @@ def contestants(
     pytorch = InPyTorch(request, progress.step, PyTorch())
     with remembering(evaluations(cache)), ThreadPoolExecutor(1) as aside:
         if at_once > 1 and (len(names) > 1 or request.pytorch):
-            # The largest first, as far as their order tells: at the end nobody should wait long for one of them.
+            # The largest first, as far as their order tells: at the end no process should wait long for one of them.
             coming = aside.submit(list, in_processes(work, names[::-1], progress, min(len(names), at_once)))
             pytorch.judge(names[::-1])
             found = coming.result()
@@ -199,7 +190,7 @@ class InPyTorch:
     """timm's models in PyTorch itself: what was compiled stays in this process, which times it."""
 
     def __init__(self, request: BenchRequest, step: Step, pytorch: PyTorch) -> None:
-        self.judged: list[tuple[Judged, Runtime]] = []
+        self.judged: list[Judged] = []
         self.notes: list[str] = []
         self._request = request
         self._step = step
@@ -228,40 +219,41 @@ class InPyTorch:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 for way, runtime, verdict in self._pytorch.judged(module, spec, batch, reference, folder, self._step):
-                    self.judged.append((Judged(spec.name, PYTORCH, way, batch, verdict), runtime))
+                    self.judged.append(Judged(spec.name, PYTORCH, way, batch, verdict, runtime))
             except StageFailed as error:
                 reason = f"{error.what}: {error.got}"
                 self.notes.append(f"{spec.name}, {PYTORCH}, batch {batch}, was not timed: {reason}")
 
 
-def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgments], pytorch: InPyTorch) -> Field:
-    """In the order of the models, whoever was ready first."""
+def gathered(request: BenchRequest, names: Sequence[str], found: Sequence[Judgments], pytorch: InPyTorch) -> Entries:
+    """In the order of the models, whichever was ready first."""
     by_model = {each.model: each for each in found}
-    result = Field()
+    result = Entries()
     for name in names:
         own = by_model[name]
         result.code = worst([result.code, own.code])
         result.notes += own.notes
         result.untrained += [name] if own.untrained else []
-        files = [(each, native_runtime(each.verdict.artifact.format)) for each in own.judged]
-        for each, runtime in (*files, *(pair for pair in pytorch.judged if pair[0].model == name)):
-            verdict, said = each.verdict, f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
-            if not isinstance(verdict, VerifiedArtifact):
-                result.notes.append(f"{said}, was not timed: {getattr(verdict, 'reason', '')}")
-                continue
-            if left := verdict.artifact.precision.float_layers:
-                result.notes.append(f"{said}: {len(left)} layers are left in float32: {', '.join(left)}")
-            feed = _feed(verdict.artifact.model.image_size, each.batch)
-            for threads in request.threads:
-                if each.precision == COMPILED and threads != 1:  # which writes that number into its kernels
-                    result.notes.append(
-                        f"{each.model}, {each.target} {COMPILED}, is judged and timed on one thread only"
-                    )
-                    continue
-                contestant = Peer(verdict, runtime, feed, threads)
-                result.candidates.append(Candidate(each.model, each.target, each.precision, contestant))
+        for each in (*own.judged, *(each for each in pytorch.judged if each.model == name)):
+            _enter(each, request.threads, result)
     result.notes += pytorch.notes
     return result
+
+
+def _enter(each: Judged, threads: Sequence[int], result: Entries) -> None:
+    """To be timed where it passed, on each number of threads."""
+    verdict, form = each.verdict, f"{each.model}, {each.target} in {each.precision}, batch {each.batch}"
+    if not isinstance(verdict, VerifiedArtifact):
+        result.notes.append(f"{form}, was not timed: {getattr(verdict, 'reason', '')}")
+        return
+    if left := verdict.artifact.precision.float_layers:
+        result.notes.append(f"{form}: {len(left)} layers are left in float32: {', '.join(left)}")
+    if each.precision == COMPILED and any(count != 1 for count in threads):  # its kernels have the number in them
+        result.notes.append(f"{each.model}, {each.target} {COMPILED}, is judged and timed on one thread only")
+        threads = [count for count in threads if count == 1]
+    runtime = each.runtime or native_runtime(verdict.artifact.format)
+    feed = _feed(verdict.artifact.model.image_size, each.batch)
+    result.timed += [(each, Peer(verdict, runtime, feed, count)) for count in threads]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""PyTorch itself among the contestants: a timm model, run eagerly and compiled, judged like any other artifact."""
+"""PyTorch itself among the entries: a timm model, run eagerly and compiled, judged like any other artifact."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -12,32 +12,13 @@ from export.bench.run import Bench, Row
 from runtimes.host.machine import this_host, versions
 
 COLUMNS = (
-    "model",
-    "target",
-    "precision",
-    "batch",
-    "threads",
-    "median_ms",
-    "iqr_ms",
-    "images_per_s",
-    "speedup",
-    "size_mb",
-    "error",
-    "budget",
-)
+    "model", "target", "precision", "batch", "threads", "median_ms", "iqr_ms", "images_per_s", "speedup", "size_mb",
+    "error", "budget",
+)  # fmt: skip
 _HEADINGS = (
-    "model",
-    "target",
-    "precision",
-    "batch",
-    "threads",
-    "ms a batch",
-    "quartiles apart",
-    "images/s",
-    "times baseline",
-    "MB",
-    "error / budget",
-)
+    "model", "target", "precision", "batch", "threads", "ms a batch", "quartiles apart", "images/s", "times baseline",
+    "MB", "error / budget",
+)  # fmt: skip
 _TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from export.bench.baselines import STOCK
-from export.bench.entries import contestants
+from export.bench.entries import entries
 from export.bench.request import BenchRequest
 from export.cache.store import Cache
 from export.progress import Progress
@@ -77,10 +77,10 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
-    field = contestants(request, progress, cache, at_once)
-    timings = in_turns([each.contestant for each in field.candidates], request.rounds, progress.step)
+    found = entries(request, progress, cache, at_once)
+    timings = in_turns([entry for _, entry in found.timed], request.rounds, progress.step)
     rows = tuple(
-        Row(each.model, each.target, each.precision, each.contestant.verified, timing)
-        for each, timing in zip(field.candidates, timings, strict=True)
+        Row(judged.model, judged.target, judged.precision, entry.verified, timing)
+        for (judged, entry), timing in zip(found.timed, timings, strict=True)
     )
-    return Bench(rows, tuple(field.notes), tuple(field.untrained), field.code)
+    return Bench(rows, tuple(found.notes), tuple(found.untrained), found.code)

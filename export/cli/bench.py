@@ -27,73 +27,63 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @click.command(cls=Command)
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @option(
-    "-t",
-    "--target",
-    "targets",
-    group="Target",
+    "Target",
+    "-t --target targets",
+    "onnx or openvino; repeatable. [default: both that are installed]",
     multiple=True,
     metavar="NAME",
-    help="onnx or openvino; repeatable. [default: both that are installed]",
 )
 @IMAGE_SIZE
 @option(
-    "--batch",
-    "batches",
-    group="Target",
+    "Target",
+    "--batch batches",
+    "Batch size, in images; repeatable. [default: 1; with --paper 1 and 16]",
     multiple=True,
     type=click.IntRange(1),
     metavar="N",
-    help="Batch size, in images; repeatable. [default: 1; with --paper 1 and 16]",
 )
 @option(
-    "-p",
-    "--precision",
-    "precisions",
-    group="Precision",
+    "Precision",
+    "-p --precision precisions",
+    "Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
     multiple=True,
     type=Precision(),
-    help="Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
 )
 @CALIBRATE
 @WEIGHTS
 @QUALITY_BUDGET
 @option(
+    "Timing",
     "--threads",
-    group="Timing",
+    "Threads of the runtime; repeatable. [default: 1]",
     multiple=True,
     type=click.IntRange(1),
     metavar="N",
-    help="Threads of the runtime; repeatable. [default: 1]",
 )
 @option(
+    "Timing",
     "--rounds",
-    group="Timing",
+    "Rounds of fresh sessions; more is steadier. [default: 7; with --paper 3]",
     type=click.IntRange(1),
     metavar="N",
-    help="Rounds of fresh sessions; more is steadier. [default: 7; with --paper 3]",
 )
+@option("Baselines", "--stock", "Time timm's own model exported by torch.onnx.export, and compare.", is_flag=True)
+@option("Baselines", "--pytorch", "Time timm's own model in PyTorch, eagerly and by torch.compile.", is_flag=True)
 @option(
-    "--stock", group="Baselines", is_flag=True, help="Time timm's own model exported by torch.onnx.export, and compare."
-)
-@option(
-    "--pytorch", group="Baselines", is_flag=True, help="Time timm's own model in PyTorch, eagerly and by torch.compile."
-)
-@option(
+    "Baselines",
     "--paper",
-    group="Baselines",
-    is_flag=True,
-    help="All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
+    "All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
     "golden images unless --calibrate names photos.",
+    is_flag=True,
 )
 @option(
-    "-o",
-    "--out",
-    group="Output",
+    "Output",
+    "-o --out",
+    "Folder for the page, the record and the artifacts.",
     type=PATH,
     default=Path("bench"),
     show_default=True,
     metavar="DIR",
-    help="Folder for the page, the record and the artifacts.",
 )
 @JOBS
 @NO_CACHE

@@ -44,20 +44,20 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 
 @cache.command(cls=Command)
 @option(
-    "--older-than",
-    "oldest_days",
+    "Other",
+    "--older-than oldest_days",
+    lambda: f"Remove what was not used for so many days. [default: {_limits()[0]:g}]",
     type=click.FloatRange(0),
     metavar="DAYS",
-    help=lambda: f"Remove what was not used for so many days. [default: {_limits()[0]:g}]",
 )
 @option(
-    "--max-size",
-    "largest_gb",
+    "Other",
+    "--max-size largest_gb",
+    lambda: f"Keep so many gigabytes, the most recently used. [default: {_limits()[1]:g}]",
     type=click.FloatRange(0),
     metavar="GB",
-    help=lambda: f"Keep so many gigabytes, the most recently used. [default: {_limits()[1]:g}]",
 )
-@option("--all", "everything", is_flag=True, help="Remove everything.")
+@option("Other", "--all everything", "Remove everything.", is_flag=True)
 def prune(everything: bool, **limits: float | None) -> None:
     """Remove what was not used for so long, and beyond the size what was not used for the longest time."""
     from export.cache.store import default_cache

@@ -13,15 +13,15 @@ from export.cli.options import JSON, PATH, Command, option
 @click.argument("old", metavar="OLD", type=PATH)
 @click.argument("new", metavar="NEW", type=PATH)
 @option(
+    "Gates",
     "--fail-on",
-    group="Gates",
+    "Exit 1 on these, with commas: parity, agreement, accuracy:N%, precision, latency:N%, size:N%, operators:N%, "
+    "interface, weights, tools. Example: parity,latency:5%.",
     default="parity",
     show_default=True,
     metavar="KINDS",
-    help="Exit 1 on these, with commas: parity, agreement, accuracy:N%, precision, latency:N%, size:N%, operators:N%, "
-    "interface, weights, tools. Example: parity,latency:5%.",
 )
-@option("--no-time", group="Output", is_flag=True, help="Compare everything but latency.")
+@option("Output", "--no-time", "Compare everything but latency.", is_flag=True)
 @JSON
 def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> None:
     """Compare two exported folders: OLD, what ships now, and NEW, what would.

@@ -11,9 +11,9 @@ from export.cli.options import JSON, PATH, Command, option, weights
 
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=PATH)
-@option("--stage", metavar="NAME", help="`rewrite`, or the last stage. [default: the one that was rejected]")
+@option("Other", "--stage", "`rewrite`, or the last stage. [default: the one that was rejected]", metavar="NAME")
 @weights("Checkpoint that DIR was exported from. [default: as its manifest says; a file has to be named]")
-@option("--layers", group="Output", is_flag=True, help="List every layer, and not the suspects alone.")
+@option("Output", "--layers", "List every layer, and not the suspects alone.", is_flag=True)
 @JSON
 def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, as_json: bool) -> None:
     """Name the layer that is at fault in a rejected export, and what is wrong with it.

@@ -58,77 +58,63 @@ def _targets() -> "Sequence[str]":
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=MODEL)
 @option(
-    "-t",
-    "--target",
-    "targets",
-    group="Target",
+    "Target",
+    "-t --target targets",
+    lambda: f"Format to export to: {', '.join(_targets())}; repeatable. [default: onnx]",
     multiple=True,
     type=Name("target", _targets),
     metavar="NAME",
-    help=lambda: f"Format to export to: {', '.join(_targets())}; repeatable. [default: onnx]",
 )
 @IMAGE_SIZE
-@option("--batch", group="Target", default="1", show_default=True, metavar="N|dynamic", help="Batch size, in images.")
-@option(
-    "--opset",
-    group="Target",
-    type=int,
-    metavar="N",
-    help="ONNX opset, 18 to 23. [default: 18, which most runtimes read]",
-)
-@option("-p", "--precision", group="Precision", type=Precision(), help="Numeric format. [default: each target's first]")
+@option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
+@option("Target", "--opset", "ONNX opset, 18 to 23. [default: 18, which most runtimes read]", type=int, metavar="N")
+@option("Precision", "-p --precision", "Numeric format. [default: each target's first]", type=Precision())
 @CALIBRATE
 @option(
+    "Precision",
     "--reduce-range",
-    group="Precision",
-    is_flag=True,
-    help="With -t onnx -p int8: weights in 7 bits, for x86 CPUs without VNNI, where sums of 8-bit products saturate. "
+    "With -t onnx -p int8: weights in 7 bits, for x86 CPUs without VNNI, where sums of 8-bit products saturate. "
     "`vit-export doctor` says whether this host needs it.",
+    is_flag=True,
 )
 @option(
+    "Precision",
     "--all-int8",
-    group="Precision",
+    "With -t onnx -p int8: reject a file over its budget. [default: leave the costliest layers in float32]",
     is_flag=True,
-    help="With -t onnx -p int8: reject a file over its budget. [default: leave the costliest layers in float32]",
 )
 @WEIGHTS
 @GOLDEN
 @skip_bad("--golden and --eval")
 @option(
+    "Weights and reference",
     "--resize",
-    group="Weights and reference",
+    "Short side in pixels before the center crop. [default: 256/224 of the image size]",
     type=int,
     metavar="N",
-    help="Short side in pixels before the center crop. [default: 256/224 of the image size]",
 )
 @option(
+    "Weights and reference",
     "--interpolation",
-    group="Weights and reference",
+    "Interpolation filter for resizing. [default: bicubic]",
     type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
-    help="Interpolation filter for resizing. [default: bicubic]",
 )
 @NORMALIZATION
 @require("native", "reference", "built")
-@option(
-    "--release",
-    group="Gates",
-    is_flag=True,
-    help="Require trained weights, photos in --golden, and native evidence.",
-)
+@option("Gates", "--release", "Require trained weights, photos in --golden, and native evidence.", is_flag=True)
 @QUALITY_BUDGET
 @LABELED
 @option(
-    "-o",
-    "--out",
-    group="Output",
+    "Output",
+    "-o --out",
+    "Folder that gets one folder for each artifact.",
     type=PATH,
     default=Path("exports"),
     show_default=True,
     metavar="DIR",
-    help="Folder that gets one folder for each artifact.",
 )
-@option("--no-kit", group="Output", is_flag=True, help="Leave out the kit that checks the artifact on its device.")
-@option("--no-time", group="Output", is_flag=True, help="Check, but do not measure latency.")
+@option("Output", "--no-kit", "Leave out the kit that checks the artifact on its device.", is_flag=True)
+@option("Output", "--no-time", "Check, but do not measure latency.", is_flag=True)
 @JOBS
 @NO_CACHE
 @JSON

@@ -14,20 +14,18 @@ from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, Command, optio
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE", type=PATH)
 @option(
-    "--range",
-    "image_range",
-    group="Interface",
+    "Interface",
+    "--range image_range",
+    "Values that FILE takes: normalized by mean and std, from 0 to 1, or from 0 to 255. [default: what fits best]",
     type=click.Choice(["normalized", "unit", "bytes"]),
-    help="Values that FILE takes: normalized by mean and std, from 0 to 1, or from 0 to 255. [default: what fits best]",
 )
 @option(
-    "--output",
-    "scores",
-    group="Interface",
+    "Interface",
+    "--output scores",
+    "Values that FILE gives.",
     type=click.Choice(["logits", "probabilities"]),
     default="logits",
     show_default=True,
-    help="Values that FILE gives.",
 )
 @weights("Checkpoint that FILE was exported from.", required=True)
 @GOLDEN

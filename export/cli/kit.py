@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=PATH)
-@option("-o", "--out", group="Output", type=PATH, metavar="KIT", help="Copy the kit to this folder. [default: DIR/kit]")
+@option("Output", "-o --out", "Copy the kit to this folder. [default: DIR/kit]", type=PATH, metavar="KIT")
 def kit(folder: Path, out: Path | None) -> None:
     """Make the device kit of an exported Core ML or TensorRT folder, or copy the one it has.
 

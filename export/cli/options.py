@@ -52,9 +52,9 @@ class Command(click.Command):
                 formatter.write_dl(sections[name])
 
 
-def option(*names: str, help: str | Callable[[], str], group: str = OTHER, **more: Any) -> Decorator:  # noqa: A002
-    """`click.option` in a group."""
-    return click.option(*names, cls=Option, group=group, says=help, **more)
+def option(group: str, names: str, says: str | Callable[[], str], **more: Any) -> Decorator:
+    """`click.option` in a group. `names`: flags, and the parameter's name if it is another, with spaces between."""
+    return click.option(*names.split(), cls=Option, group=group, says=says, **more)
 
 
 def options(*each: Decorator) -> Decorator:
@@ -82,12 +82,12 @@ class Name(click.ParamType[str]):
 
 MODEL = Name("model", lambda: (*MODELS, "all"))
 
-JSON = option("--json", "as_json", group="Output", is_flag=True, help="Print the result as JSON on standard output.")
+JSON = option("Output", "--json as_json", "Print the result as JSON on standard output.", is_flag=True)
 
 
 def weights(says: str, **more: Any) -> Decorator:
     """`--weights`."""
-    return option("-w", "--weights", group="Weights and reference", metavar="SOURCE", help=says, **more)
+    return option("Weights and reference", "-w --weights", says, metavar="SOURCE", **more)
 
 
 WEIGHTS = weights(
@@ -97,95 +97,89 @@ WEIGHTS = weights(
     show_default=True,
 )
 IMAGE_SIZE = option(
+    "Target",
     "--image-size",
-    group="Target",
+    "Side of the input in pixels, a multiple of 16. [default: the weights' own]",
     type=int,
     metavar="N",
-    help="Side of the input in pixels, a multiple of 16. [default: the weights' own]",
 )
 GOLDEN = option(
+    "Weights and reference",
     "--golden",
-    group="Weights and reference",
+    "Folder of photos to check on, in addition to the synthetic images. [default: none]",
     type=PATH,
     metavar="DIR",
-    help="Folder of photos to check on, in addition to the synthetic images. [default: none]",
 )
 NORMALIZATION = options(
     *(
         option(
+            "Weights and reference",
             f"--{name}",
-            group="Weights and reference",
+            f"Per-channel normalization {text}, of pixels from 0 to 1. [default: ImageNet's]",
             type=float,
             nargs=3,
             metavar="R G B",
-            help=f"Per-channel normalization {text}, of pixels from 0 to 1. [default: ImageNet's]",
         )
         for name, text in (("mean", "mean"), ("std", "standard deviation"))
     )
 )
 LABELED = options(
     option(
-        "--eval",
-        "eval_folder",
-        group="Gates",
+        "Gates",
+        "--eval eval_folder",
+        "Folder of labeled images, one sub-folder for each class, named by index or label. Top-1 accuracy that is "
+        "lost against the reference becomes a gate. [default: none]",
         type=PATH,
         metavar="DIR",
-        help="Folder of labeled images, one sub-folder for each class, named by index or label. Top-1 accuracy that is "
-        "lost against the reference becomes a gate. [default: none]",
     ),
     option(
+        "Gates",
         "--accuracy-budget",
-        group="Gates",
+        "With --eval: top-1 accuracy that may be lost, in percentage points. [default: 0.5]",
         type=float,
         metavar="POINTS",
-        help="With --eval: top-1 accuracy that may be lost, in percentage points. [default: 0.5]",
     ),
 )
 QUALITY_BUDGET = option(
+    "Gates",
     "--quality-budget",
-    group="Gates",
+    "RMS of the relative error that compressed weights or int8 may cost, for example 0.1. "
+    "[default: a third of the error of an answer that ignores the image]",
     type=float,
     metavar="X",
-    help="RMS of the relative error that compressed weights or int8 may cost, for example 0.1. "
-    "[default: a third of the error of an answer that ignores the image]",
 )
 CALIBRATE = option(
+    "Precision",
     "--calibrate",
-    group="Precision",
+    "Required for int8: folder of about 100 photos to calibrate on, or `golden` for a trial on the golden images.",
     metavar="DIR",
-    help="Required for int8: folder of about 100 photos to calibrate on, or `golden` for a trial on the golden images.",
 )
 JOBS = option(
-    "-j",
-    "--jobs",
-    "at_once",
-    group="Output",
+    "Output",
+    "-j --jobs at_once",
+    "Worker processes at a time. [default: as CPUs and memory allow]",
     type=click.IntRange(1),
     metavar="N",
-    help="Worker processes at a time. [default: as CPUs and memory allow]",
 )
 NO_CACHE = option(
-    "--no-cache",
-    group="Output",
-    is_flag=True,
-    help="Make and check everything anew, and keep nothing: see `vit-export cache`.",
+    "Output", "--no-cache", "Make and check everything anew, and keep nothing: see `vit-export cache`.", is_flag=True
 )
 
 
 def skip_bad(of: str) -> Decorator:
     """`--skip-bad-photos`."""
     text = f"Leave out files of {of} that are no images. [default: refuse them]"
-    return option("--skip-bad-photos", group="Weights and reference", is_flag=True, help=text)
+    return option("Weights and reference", "--skip-bad-photos", text, is_flag=True)
 
 
 def require(*evidence: str) -> Decorator:
     """`--require`."""
     return option(
+        "Gates",
         "--require",
-        group="Gates",
+        "Evidence that exit code 0 needs: native (the real runtime ran the file), reference (an evaluator ran it)"
+        f"{', or built (it was made)' if 'built' in evidence else ''}.",
         type=click.Choice(evidence),
         default="reference",
         show_default=True,
-        help="Evidence that exit code 0 needs: native (the real runtime ran the file), reference (an evaluator ran it)"
-        f"{', or built (it was made)' if 'built' in evidence else ''}.",
     )

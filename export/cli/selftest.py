@@ -13,8 +13,8 @@ from export.cli.options import IMAGE_SIZE, JSON, WEIGHTS, Command, option
 @click.argument("model", metavar="[MODEL]", default="m0")
 @IMAGE_SIZE
 @WEIGHTS
-@option("--seed", group="Faults", type=int, default=0, show_default=True, help="Seed of their places and sizes.")
-@option("--full", group="Faults", is_flag=True, help="Plant them in Core ML packages with compressed weights too.")
+@option("Faults", "--seed", "Seed of their places and sizes.", type=int, default=0, show_default=True)
+@option("Faults", "--full", "Plant them in Core ML packages with compressed weights too.", is_flag=True)
 @JSON
 def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
     """Plant faults in artifacts of MODEL (m0 to m5; default m0), and see which gate catches them.

@@ -1,6 +1,6 @@
 """What the commands beside `export` show at their end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,21 @@ if TYPE_CHECKING:
     from export.commands.diff import Diff, Finding
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
-    from export.selftest.run import SelfTest
+    from export.selftest.result import SelfTest
 
 _SUSPECTS_SHOWN = 3
-_TEXTS = ("layer", "kind", "module")
+
+
+def _table(*headings: str, right: Collection[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
+    return table
+
+
+def _warn_untrained(screen: Console, *, trained: bool) -> None:
+    if not trained:
+        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
 
 
 def _beside(screen: Console, report: Report) -> None:
@@ -56,9 +67,7 @@ def _word(verdict: Verdict) -> tuple[str, str]:
 
 def _gates(screen: Console, report: Report) -> None:
     """Every gate of one verdict."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("gate", "worst error", "budget", "floor", "kind", "finding"):
-        table.add_column(heading, overflow="fold")
+    table = _table("gate", "worst error", "budget", "floor", "kind", "finding")
     for gate in report.gates:
         floor = "" if gate.floor is None else f"{gate.floor:.1e}"
         style_of_gate = "" if gate.passed else "red"
@@ -96,8 +105,7 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         screen.print(Text(text, "bold white on red"))
     elif code is Exit.NOT_VERIFIED:
         screen.print(Text(f"  {found.verdict.report.evidence} evidence only; native is required", "yellow"))
-    if not judged.weights.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+    _warn_untrained(screen, trained=judged.weights.trained)
 
 
 def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
@@ -111,8 +119,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
     )
     if not isinstance(verification.verdict, VerifiedArtifact):
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
-    if not verification.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+    _warn_untrained(screen, trained=verification.trained)
     for what in verification.not_repeated:
         screen.print(Text(f"  not checked again: {what}", "bold yellow"))
     if (why := verification.shortfall(code)) is not None:
@@ -122,9 +129,9 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
 def show_explanation(screen: Console, folder: Path, explanation: "Explanation", *, layers: bool) -> None:
     """The suspects of a stage, and with `layers` all that could be compared."""
     if layers:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("layer", "kind", "module", "error", "floor", "from", "to"):
-            table.add_column(heading, overflow="fold", justify="left" if heading in _TEXTS else "right")
+        table = _table(
+            "layer", "kind", "module", "error", "floor", "from", "to", right=("error", "floor", "from", "to")
+        )
         for layer in explanation.blame.layers:
             numbers = (f"{layer.error:.1e}", f"{layer.floor:.1e}", f"{layer.low:.4g}", f"{layer.high:.4g}")
             table.add_row(layer.name, layer.kind, layer.module, *numbers, style="" if layer.passed else "red")
@@ -139,9 +146,7 @@ def show_explanation(screen: Console, folder: Path, explanation: "Explanation", 
 
 def show_selftest(screen: Console, found: "SelfTest") -> None:
     """The detection table: what was planted where, who saw it, and whether the right layer was named."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("fault", "stage", "effect/budget", "seen by", "layer"):
-        table.add_column(heading, overflow="fold", justify="right" if "/" in heading else "left")
+    table = _table("fault", "stage", "effect/budget", "seen by", "layer", right=("effect/budget",))
     for each in (*found.detections, *found.inputs):
         effect = "" if each.effect is None else f"{each.effect:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
@@ -169,15 +174,12 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     if found.check.vacuous:
         text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.failures)} "
         screen.print(Text(text, "bold white on red"))
-    if not found.weights.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+    _warn_untrained(screen, trained=found.weights.trained)
 
 
 def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:
     """What differs between two releases."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "old", "new", "change", "finding"):
-        table.add_column(heading, overflow="fold")
+    table = _table("", "old", "new", "change", "finding")
     for finding in found.findings:
         change = "" if finding.growth is None else f"{finding.growth:+.1%}"
         style = "bold red" if finding in failures else ("yellow" if finding.worse else "green")
@@ -204,9 +206,8 @@ def show_bench(screen: Console, found: "Bench") -> None:
     """What was timed, the fastest of a model and a batch first, and what was not."""
     from export.bench.claims import compared
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "target", "precision", "batch", "threads", "ms", "±", "images/s", "x", "MB", "error"):
-        table.add_column(heading, justify="left" if heading in ("model", "target", "precision") else "right")
+    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "MB", "error")
+    table = _table("model", "target", "precision", *numbers, right=numbers)
     ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
     for before, row in zip((None, *ordered), ordered, strict=False):
         if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
@@ -244,16 +245,13 @@ def show_runtime(screen: Console, predictor: Predictor) -> None:
         real = native_runtime(artifact.format).name
         text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"
         screen.print(Text(text, "yellow"))
-    if not predictor.exported.manifest.weights.trained:
-        screen.print(Text(f" {BANNER} ", "bold black on yellow"))
+    _warn_untrained(screen, trained=predictor.exported.manifest.weights.trained)
 
 
 def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:
     """The doctor's findings."""
     screen.print(f"{host.os}, {host.cpu}, {host.isa}, {host.physical_cores} cores, {host.memory_bytes / 2**30:.0f} GiB")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("target", "package", "make", "judge", "time", "what is missing"):
-        table.add_column(heading)
+    table = _table("target", "package", "make", "judge", "time", "what is missing")
     for ability in abilities:
         table.add_row(
             ability.target,

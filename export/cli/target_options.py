@@ -81,9 +81,20 @@ def taken(options: dict[str, Any]) -> Mapping[str, "TargetOptions"]:
 
     Raises:
         BadOption: a value out of range, or two that exclude each other.
+        StageFailed: a target that is asked for has a flag that the command or another target has already.
     """
+    from efficientvit.errors import StageFailed
     from export.targets.registry import TARGETS
 
+    for name in set(TARGETS) & set(options["targets"]):
+        flags = TARGETS[name].options.flags()
+        if flags and f"{name}{_APART}{next(iter(flags))}" not in options:
+            raise StageFailed(
+                f"the target '{name}' cannot be used: a flag of its options is taken",
+                expected="flags that neither this command nor another target has",
+                got=", ".join(flag.name for flag in flags.values()),
+                next_step=f"rename the flags in the package that adds '{name}', or uninstall it",
+            )
     given: dict[str, dict[str, Any]] = {}
     for parameter in [name for name in options if _APART in name]:
         target, _, field = parameter.partition(_APART)

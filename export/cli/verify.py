@@ -28,16 +28,16 @@ from export.cli.options import (
     "[default: the reference in DIR]"
 )
 @option(
+    "Weights and reference",
     "--labels",
-    group="Weights and reference",
+    "With --eval: the classes' names, one a line. [default: the folder's, or ImageNet's]",
     metavar="FILE",
-    help="With --eval: the classes' names, one a line. [default: the folder's, or ImageNet's]",
 )
 @skip_bad("--eval")
 @require("native", "reference", "built")
 @QUALITY_BUDGET
 @LABELED
-@option("--junit", group="Output", type=PATH, metavar="FILE", help="Write the verdict as JUnit XML, for CI.")
+@option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
 @JSON
 def verify(
     folder: Path,
@@ -65,10 +65,7 @@ def verify(
 
     budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
-        options["eval_folder"],
-        budgets,
-        labels=options["labels"],
-        skip_bad_photos=options["skip_bad_photos"],
+        options["eval_folder"], budgets, labels=options["labels"], skip_bad_photos=options["skip_bad_photos"]
     )
     if junit is not None:
         xml.prepare(junit)

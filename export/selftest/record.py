@@ -3,7 +3,7 @@
 from typing import Any
 
 from export.folder.records import number
-from export.selftest.run import SelfTest
+from export.selftest.result import SelfTest
 
 
 def selftest_record(found: SelfTest) -> dict[str, Any]:

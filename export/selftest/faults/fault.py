@@ -1,18 +1,31 @@
-"""What a fault is: data that says where it is planted and which gate has to see it, and a function that plants it."""
+"""What a fault is, and the decorator that enters the function that plants it in its format's table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 Rng = np.random.Generator
 """Places and magnitudes are drawn at random, from a seed that whoever plants shows."""
 
+NUMBERS = ("structure", "precision", "overflow", "quality")
+"""Gates that compare logits: a wrong constant may be seen there too."""
+
+T = TypeVar("T")
+Plant = Callable[[T, Rng], object]
+"""Spoils what was opened, in place, or returns the spoiled version where T cannot be changed."""
+
+Planting = Callable[[Plant[T], Path, Rng], AbstractContextManager[None]]
+"""Opens a file for `Plant` and writes it back: the fault is there at least as long as the context is."""
+
 
 @dataclass(frozen=True, slots=True)
-class FileFault:
-    """A fault in the file that a stage made, of a target in a variant; `gate` must see it, `others` may as well."""
+class Fault:
+    """A fault in the file of one stage. `gate` must see it, `others` may as well; `rare`: another one is like it."""
 
     name: str
     says: str
@@ -20,13 +33,68 @@ class FileFault:
     variant: str
     stage: str
     gate: str
-    plant: Callable[[Path, Rng], object]
+    planted: Callable[[Path, Rng], AbstractContextManager[None]]
     others: tuple[str, ...] = ()
+    rare: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}-{self.target}-{self.variant}-{self.stage}"
 
 
+class Table(Generic[T]):
+    """A decorator for functions that plant a fault, and the faults that it collected, in order of definition.
+
+    `place`: the variant and the stage where nothing else is said.
+    """
+
+    def __init__(self, target: str, planting: Planting[T], place: str = "") -> None:
+        self._target = target
+        self._planting = planting
+        self._place = place
+        self._faults: list[Fault] = []
+
+    def __call__(
+        self, gate: str, *places: str, also: tuple[str, ...] = (), rare: bool = False
+    ) -> Callable[[Plant[T]], Plant[T]]:
+        """Enter the function once for each of `places`, such as "fp32 trace"."""
+
+        def collect(plant: Plant[T]) -> Plant[T]:
+            for variant, stage in (place.split() for place in places or (self._place,)):
+                planted = partial(self._planting, plant)
+                name, says = plant.__name__, first_line(plant)
+                self._faults.append(Fault(name, says, self._target, variant, stage, gate, planted, also, rare))
+            return plant
+
+        return collect
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults)
+
+
+def in_file(opened: Callable[[Path], AbstractContextManager[T]]) -> Planting[T]:
+    """Plant in what `opened` yields, which saves it on exit."""
+
+    @contextmanager
+    def planting(plant: Plant[T], path: Path, rng: Rng) -> Iterator[None]:
+        with opened(path) as content:
+            plant(content, rng)
+        yield
+
+    return planting
+
+
 def first_line(function: Callable[..., object]) -> str:
     """What a plant says of itself."""
     return (function.__doc__ or "").strip().splitlines()[0]
+
+
+def pick(rng: Rng, items: Sequence[Any]) -> Any:
+    """One at random."""
+    assert items, "the fault has nothing to be planted in"
+    return items[int(rng.integers(len(items)))]
+
+
+def alike(items: Sequence[Any], key: Callable[[Any], object]) -> list[tuple[Any, Any]]:
+    """Every pair of which `key` gives the same, such as a shape: they can change places."""
+    keys = [key(item) for item in items]
+    return [(one, other) for i, one in enumerate(items) for j, other in enumerate(items[:i]) if keys[i] == keys[j]]

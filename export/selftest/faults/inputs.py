@@ -26,6 +26,15 @@ class InputFault:
     feed: Feed
 
 
+FAULTS: list[InputFault] = []
+
+
+def fault(feed: Feed) -> Feed:
+    """Enter a wrong preparation in `FAULTS`, in order of definition."""
+    FAULTS.append(InputFault(feed.__name__, first_line(feed), feed))
+    return feed
+
+
 def photo(side: int, seed: int = 0) -> Rgb:
     """A picture with a natural spectrum, twice as large as the model wants it, and not square."""
     rng = np.random.default_rng(seed)
@@ -45,36 +54,42 @@ def right(pixels: Rgb, preprocessing: Preprocessing) -> Array:
     return prepared
 
 
+@fault
 def bilinear(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Resized bilinearly in place of bicubically."""
     del rng
     return right(pixels, replace(preprocessing, interpolation="bilinear"))
 
 
+@fault
 def no_antialias(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Resized without a filter against aliasing: the nearest pixel."""
     del rng
     return right(pixels, replace(preprocessing, interpolation="nearest"))
 
 
+@fault
 def crop_off_by_one(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Cropped one pixel beside the center."""
     axis = int(rng.integers(1, 3))
     return np.ascontiguousarray(np.roll(right(pixels, preprocessing), 1, axis))
 
 
+@fault
 def wrapped(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Brightened in 8 bits, which wrap around at 255."""
     more = np.uint8(rng.integers(10, 60))
     return right(pixels + more, preprocessing)
 
 
+@fault
 def blue_first(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """B G R in place of R G B."""
     del rng
     return right(np.ascontiguousarray(pixels[..., ::-1]), preprocessing)
 
 
+@fault
 def average_std(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """All channels divided by the average of their standard deviations, as image inputs with one scale do."""
     del rng
@@ -82,13 +97,8 @@ def average_std(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     return right(pixels, replace(preprocessing, std=(mean, mean, mean)))
 
 
+@fault
 def not_normalized(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Values of 0 to 1, as they come out of a tensor conversion."""
     del rng
     return right(pixels, replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
-
-
-FAULTS = tuple(
-    InputFault(feed.__name__, first_line(feed), feed)
-    for feed in (bilinear, no_antialias, crop_off_by_one, wrapped, blue_first, average_std, not_normalized)
-)

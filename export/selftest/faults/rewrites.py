@@ -16,6 +16,30 @@ Plant = Callable[[EfficientViT, Rng], str]
 """Spoils the model in place and says how, for the message of a failure."""
 
 
+@dataclass(frozen=True, slots=True)
+class RewriteFault:
+    """What is planted, and before which rewrite: the first, or none of them."""
+
+    plant: Plant
+    first: bool = False
+
+    def __str__(self) -> str:
+        return self.plant.__name__
+
+
+FAULTS: list[RewriteFault] = []
+
+
+def fault(*, first: bool = False) -> Callable[[Plant], Plant]:
+    """Enter a function that plants a fault in `FAULTS`, in order of definition."""
+
+    def collect(plant: Plant) -> Plant:
+        FAULTS.append(RewriteFault(plant, first))
+        return plant
+
+    return collect
+
+
 def _pick(model: nn.Module, kind: type[nn.Module], rng: Rng, ending: str = "") -> tuple[str, Any]:
     found = [(name, m) for name, m in model.named_modules() if type(m) is kind and name.endswith(ending)]
     return found[int(rng.integers(len(found)))]
@@ -26,6 +50,7 @@ def _two_heads(rng: Rng, attention: StaticAttention) -> tuple[int, int]:
     return int(first), int(second)
 
 
+@fault(first=True)
 def wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
     """BatchNorm folded with another epsilon than 1e-5."""
     epsilon = float(1e-5 * 10 ** rng.uniform(0.01, 2))
@@ -35,6 +60,7 @@ def wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
     return f"{epsilon}"
 
 
+@fault(first=True)
 def one_wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
     """The same in one layer of the hundred."""
     name, norm = _pick(model, nn.BatchNorm2d, rng)
@@ -42,6 +68,22 @@ def one_wrong_epsilon(model: EfficientViT, rng: Rng) -> str:
     return f"{name}: {norm.eps}"
 
 
+@fault(first=True)
+def batch_statistics(model: EfficientViT, rng: Rng) -> str:
+    """One BatchNorm folded with the statistics of a batch in place of the running ones."""
+    name, norm = _pick(model, nn.BatchNorm2d, rng)
+    seen: list[Tensor] = []
+    handle = norm.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    side = model.spec.image_size
+    model(torch.randn(4, 3, side, side, generator=generator, dtype=norm.weight.dtype))
+    handle.remove()
+    norm.running_mean.copy_(seen[0].mean((0, 2, 3)))
+    norm.running_var.copy_(seen[0].var((0, 2, 3)))
+    return name
+
+
+@fault()
 def stale_bias(model: EfficientViT, rng: Rng) -> str:
     """The attention bias as it was before the weights were loaded."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -50,6 +92,7 @@ def stale_bias(model: EfficientViT, rng: Rng) -> str:
     return f"{name}.{head}"
 
 
+@fault()
 def wrong_heads_bias(model: EfficientViT, rng: Rng) -> str:
     """Two heads with each other's bias."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -60,6 +103,7 @@ def wrong_heads_bias(model: EfficientViT, rng: Rng) -> str:
     return f"{name}: {first}, {second}"
 
 
+@fault()
 def shifted_bias(model: EfficientViT, rng: Rng) -> str:
     """The bias matrix of tokens that are off by one."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -67,6 +111,7 @@ def shifted_bias(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
+@fault()
 def missing_scale(model: EfficientViT, rng: Rng) -> str:
     """One head's queries without 1/4."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -76,6 +121,7 @@ def missing_scale(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
+@fault()
 def forgotten_residual(model: EfficientViT, rng: Rng) -> str:
     """A depthwise residual not absorbed."""
     name, conv = _pick(model, nn.Conv2d, rng, "depthwise1")
@@ -83,6 +129,7 @@ def forgotten_residual(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
+@fault()
 def residual_beside_the_center(model: EfficientViT, rng: Rng) -> str:
     """A depthwise residual on the tap next to the center."""
     name, conv = _pick(model, nn.Conv2d, rng, "depthwise2")
@@ -91,6 +138,7 @@ def residual_beside_the_center(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
+@fault()
 def flipped_kernel(model: EfficientViT, rng: Rng) -> str:
     """A depthwise kernel upside down or left to right."""
     name, conv = _pick(model, nn.Conv2d, rng, "depthwise2")
@@ -99,6 +147,7 @@ def flipped_kernel(model: EfficientViT, rng: Rng) -> str:
     return f"{name}: axis {axis}"
 
 
+@fault()
 def lost_projection_bias(model: EfficientViT, rng: Rng) -> str:
     """The bias of the convolution that was moved behind the average pool."""
     del rng
@@ -120,6 +169,7 @@ class _Transposed(StaticWindows):
         return y
 
 
+@fault()
 def transposed_windows(model: EfficientViT, rng: Rng) -> str:
     """The windows' order transposed on the way in; each is as it was inside."""
     del rng
@@ -132,6 +182,7 @@ def transposed_windows(model: EfficientViT, rng: Rng) -> str:
     return f"{count} window attentions"
 
 
+@fault()
 def reversed_cascade(model: EfficientViT, rng: Rng) -> str:
     """The heads of one attention in reverse."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -153,6 +204,7 @@ class _OverTheQueries(StaticAttention):
         return y
 
 
+@fault()
 def wrong_softmax(model: EfficientViT, rng: Rng) -> str:
     """One attention normalized over the queries."""
     name, attention = _pick(model, StaticAttention, rng)
@@ -160,6 +212,7 @@ def wrong_softmax(model: EfficientViT, rng: Rng) -> str:
     return name
 
 
+@fault()
 def nudged_bias(model: EfficientViT, rng: Rng) -> str:
     """One channel's bias off by 1e-9 to 1e-3: nothing that a tolerance of 1e-3 would see."""
     name, conv = _pick(model, nn.Conv2d, rng, "expand")
@@ -169,54 +222,10 @@ def nudged_bias(model: EfficientViT, rng: Rng) -> str:
     return f"{name}: {delta:.1e}"
 
 
+@fault()
 def rounded_constants(model: EfficientViT, rng: Rng) -> str:
     """One tensor rounded to float32 on the way, or to less."""
     name, conv = _pick(model, nn.Conv2d, rng)
     dtype = (torch.float32, torch.float16, torch.bfloat16)[int(rng.integers(3))]
     conv.weight.copy_(conv.weight.to(dtype))
     return f"{name}: {dtype}"
-
-
-@dataclass(frozen=True)
-class RewriteFault:
-    """What is planted, and before which rewrite: the first, or none of them."""
-
-    plant: Plant
-    first: bool = False
-
-    def __str__(self) -> str:
-        return self.plant.__name__
-
-
-def batch_statistics(model: EfficientViT, rng: Rng) -> str:
-    """One BatchNorm folded with the statistics of a batch in place of the running ones."""
-    name, norm = _pick(model, nn.BatchNorm2d, rng)
-    seen: list[Tensor] = []
-    handle = norm.register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    side = model.spec.image_size
-    model(torch.randn(4, 3, side, side, generator=generator, dtype=norm.weight.dtype))
-    handle.remove()
-    norm.running_mean.copy_(seen[0].mean((0, 2, 3)))
-    norm.running_var.copy_(seen[0].var((0, 2, 3)))
-    return name
-
-
-FAULTS = (
-    RewriteFault(wrong_epsilon, first=True),
-    RewriteFault(one_wrong_epsilon, first=True),
-    RewriteFault(batch_statistics, first=True),
-    RewriteFault(stale_bias),
-    RewriteFault(wrong_heads_bias),
-    RewriteFault(shifted_bias),
-    RewriteFault(missing_scale),
-    RewriteFault(forgotten_residual),
-    RewriteFault(residual_beside_the_center),
-    RewriteFault(flipped_kernel),
-    RewriteFault(lost_projection_bias),
-    RewriteFault(transposed_windows),
-    RewriteFault(reversed_cascade),
-    RewriteFault(wrong_softmax),
-    RewriteFault(nudged_bias),
-    RewriteFault(rounded_constants),
-)

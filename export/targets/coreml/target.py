@@ -78,10 +78,7 @@ TARGET = Target(
     title="Core ML packages",
     format=Format.COREML,
     suffix=".mlpackage",
-    precisions={
-        "fp16": ((TWIN, FP32), (CONVERT, FP16)),
-        "fp32": ((CONVERT, FP32),),
-    },
+    precisions={"fp16": ((TWIN, FP32), (CONVERT, FP16)), "fp32": ((CONVERT, FP32),)},
     packages=("coremltools",),
     extra="coreml",
     distributions=("coremltools",),

@@ -27,11 +27,7 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
     model = onnx.load(source.path)
     kept = overflowing(model, OnnxTensors(model).peaks(images, source.batch or 1))
     half = float16.convert_float_to_float16(
-        model,
-        min_positive_val=_SMALLEST,
-        max_finite_val=LARGEST_HALF,
-        keep_io_types=True,
-        node_block_list=list(kept),
+        model, min_positive_val=_SMALLEST, max_finite_val=LARGEST_HALF, keep_io_types=True, node_block_list=list(kept)
     )
     onnx.checker.check_model(half, full_check=True)
     write_onnx(half, out)

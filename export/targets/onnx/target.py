@@ -78,11 +78,7 @@ TARGET = Target(
     title="ONNX files",
     format=Format.ONNX,
     suffix=".onnx",
-    precisions={
-        "fp32": TRACED,
-        "fp16": (*TRACED, (FLOAT16, FP16)),
-        "int8": (*TRACED, (QUANTIZE, _UINT8)),
-    },
+    precisions={"fp32": TRACED, "fp16": (*TRACED, (FLOAT16, FP16)), "int8": (*TRACED, (QUANTIZE, _UINT8))},
     packages=("onnxruntime",),
     distributions=("onnx", "onnxscript", "onnxruntime", "onnxsim"),
     dynamic_batch=True,

@@ -63,12 +63,7 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
     onnx.checker.check_model(proto, full_check=True)
     write_onnx(proto, out)
     return Artifact.on_disk(
-        out,
-        Format.ONNX,
-        model.spec,
-        made_by="trace",
-        batch=batch,
-        tools=versions("torch", "onnxscript", "onnx"),
+        out, Format.ONNX, model.spec, made_by="trace", batch=batch, tools=versions("torch", "onnxscript", "onnx")
     )
 
 

@@ -1,4 +1,4 @@
-"""PyTorch among the contestants: what is folded stays the same model, and a module that isn't is not timed."""
+"""PyTorch among the entries: what is folded stays the same model, and a module that isn't is not timed."""
 
 import copy
 from pathlib import Path
@@ -77,10 +77,10 @@ def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, batches=(2,), out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
-    field = gathered(request, ["m0"], [Judgments("m0")], own)
-    (candidate,) = field.candidates
-    assert (candidate.target, candidate.precision, field.notes) == ("pytorch", "eager", [])
-    (timing,) = in_turns([candidate.contestant], rounds=1)
+    found = gathered(request, ["m0"], [Judgments("m0")], own)
+    ((judged, entry),) = found.timed
+    assert (judged.target, judged.precision, found.notes) == ("pytorch", "eager", [])
+    (timing,) = in_turns([entry], rounds=1)
     assert timing.attestation.runtime == "torch"
     assert timing.plan.batch == 2
     assert len(timing.samples_ns) >= 5
@@ -91,9 +91,9 @@ def test_one_weight_off_is_rejected_and_not_timed(tmp_path: Path, monkeypatch: p
     request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
-    field = gathered(request, ["m0"], [Judgments("m0")], own)
-    assert field.candidates == []
-    (note,) = field.notes
+    found = gathered(request, ["m0"], [Judgments("m0")], own)
+    assert found.timed == []
+    (note,) = found.notes
     assert note.startswith("m0, pytorch in eager, batch 1, was not timed: structure gate: ")
 
 

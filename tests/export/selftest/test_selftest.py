@@ -1,6 +1,7 @@
 """`vit-export selftest`: on the seeded weights everything is caught; a gate that sees less is told."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,23 +9,28 @@ import pytest
 
 from efficientvit.errors import MissingExtra
 from export.exits import Exit
-from export.selftest import run as module
-from export.selftest.faults import inputs, rewrites
-from export.selftest.faults.coreml import table as coreml
-from export.selftest.faults.onnx import table as onnx_table
-from export.selftest.faults.openvino import ir
-from export.selftest.run import Detection, SelfTest, selftest
-from validation.gates import table
+from export.selftest.faults import inputs, rewrites, table
+from export.selftest.faults.fault import Fault
+from export.selftest.result import Detection, SelfTest
+from export.selftest.run import selftest
+from validation.gates import table as gate_table
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
 
 
 @pytest.fixture(scope="module")
 def found() -> SelfTest:
-    """Everything but Core ML, whose faults tests/faults plants one by one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "FORMS", (("onnx", "fp32"), ("openvino", "fp32")))
-        return selftest("m0", "seeded", image_size=96, seed=3)
+    """In ONNX and in IRs; every fault of every target is planted one by one in faults/test_planted.py."""
+    return selftest("m0", "seeded", image_size=96, seed=3, forms=(("onnx", "fp32"), ("openvino", "fp32")))
+
+
+def _only(monkeypatch: pytest.MonkeyPatch, *names: str) -> Sequence[Fault]:
+    """Plant none but these."""
+    chosen = tuple(fault for fault in table.FAULTS if str(fault) in names)
+    monkeypatch.setattr(table, "FAULTS", chosen)
+    monkeypatch.setattr(rewrites, "FAULTS", ())
+    monkeypatch.setattr(inputs, "FAULTS", ())
+    return chosen
 
 
 def test_everything_is_caught_and_nothing_healthy_rejected(found: SelfTest) -> None:
@@ -44,13 +50,14 @@ def test_the_layer_is_named(found: SelfTest) -> None:
     assert right >= 0.9 * of, [each.name for each in found.detections if each.blamed is False]
 
 
-def test_every_kind_has_a_name_of_its_own() -> None:
-    faults = [*onnx_table.FAULTS, *ir.FAULTS, *coreml.FAULTS, *coreml.MORE_FAULTS]
-    kinds = {(fault.name, fault.target) for fault in faults}
-    kinds |= {(fault.plant.__name__, "torch") for fault in rewrites.FAULTS}
-    assert len(kinds) >= 60
-    assert len({str(fault) for fault in faults}) == len(faults)
-    assert all(fault.says.endswith(".") for fault in faults)
+def test_every_kind_and_every_place_is_planted_once() -> None:
+    kinds = {(fault.name, fault.target) for fault in table.FAULTS}
+    places = {str(fault) for fault in table.FAULTS}
+    assert len(kinds) >= 203
+    assert len(places) == len(table.FAULTS) >= 235
+    assert len(rewrites.FAULTS) >= 16
+    assert len(inputs.FAULTS) >= 7
+    assert all(fault.says.endswith(".") for fault in table.FAULTS)
     assert all(fault.says.endswith(".") for fault in inputs.FAULTS)
 
 
@@ -60,15 +67,25 @@ def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(gate: Gate) -> Gate:
         return replace(gate, judge=lambda _: GateResult(gate.name, 0.0, 1.0, "blind"))
 
-    blinded = ("structure", "precision")
-    gates = tuple(blind(gate) if gate.name in blinded else gate for gate in table.GATES)
-    monkeypatch.setattr(table, "GATES", gates)
-    monkeypatch.setattr(module, "FORMS", (("onnx", "fp32"),))
-    monkeypatch.setattr(rewrites, "FAULTS", ())
-    monkeypatch.setattr(inputs, "FAULTS", ())
-    found = selftest("m0", "seeded", image_size=64)
-    assert "hard_sigmoid" in {each.name for each in found.missed}
+    gates = tuple(blind(gate) if gate.name in ("structure", "precision") else gate for gate in gate_table.GATES)
+    monkeypatch.setattr(gate_table, "GATES", gates)
+    _only(monkeypatch, "hard_sigmoid-onnx-fp32-simplify", "last_bit-onnx-fp32-trace")
+    found = selftest("m0", "seeded", image_size=64, forms=(("onnx", "fp32"),))
+    assert [each.name for each in found.missed] == ["hard_sigmoid"]
     assert found.code is Exit.REJECTED
+
+
+def test_tensorrt_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the typed file and in the parsed network: caught, and blamed on the layer."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
+    planted = ("swapped_weights", "last_bit", "dropped_layer", "kernel_bit")
+    stages = ("precision", "parse", "parse", "parse")
+    chosen = _only(monkeypatch, *(f"{n}-tensorrt-fp16-{s}" for n, s in zip(planted, stages, strict=True)))
+    found = selftest("m0", "seeded", image_size=64, forms=(("tensorrt", "fp16"),))
+    assert (found.missed, found.false_alarms, found.unplanted) == ((), (), ())
+    assert [each.stage for each in found.healthy] == ["rewrite", "trace", "simplify", "precision", "parse", "input"]
+    assert [each.name for each in found.detections] == [fault.name for fault in chosen]
+    assert found.blamed == (len(chosen), len(chosen))
 
 
 def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
@@ -81,17 +98,19 @@ def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
     assert with_missed(None) is Exit.REJECTED
 
 
-def test_a_target_that_is_not_installed_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_is_not_installed_is_told_as_not_planted(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
-        raise MissingExtra("openvino", "openvino", "making an IR")
+        raise MissingExtra("tensorrt_rtx", "tensorrt", "parsing a network")
 
-    monkeypatch.setattr(module, "FORMS", (("openvino", "fp32"),))
-    monkeypatch.setattr(module._Bench, "files", missing)
-    monkeypatch.setattr(module._Bench, "inputs", lambda *_: ())
-    monkeypatch.setattr(rewrites, "FAULTS", ())
-    found = selftest("m0", "seeded", image_size=64)
-    assert found.unplanted == ("in openvino fp32: making an IR needs the package 'openvino', which is not installed",)
+    for module in ("api", "evaluated"):
+        monkeypatch.setattr(f"runtimes.tensorrt.{module}.product", missing)
+    monkeypatch.setattr("export.targets.tensorrt.build.product", missing)
+    _only(monkeypatch, "relu6-tensorrt-fp32-parse", "last_bit-tensorrt-fp32-parse")
+    found = selftest("m0", "seeded", image_size=64, forms=(("tensorrt", "fp32"),))
+    (told,) = found.unplanted
+    assert told.startswith("2 faults in tensorrt fp32: parsing a network needs the package 'tensorrt_rtx'")
     assert found.detections == ()
+    assert found.code is Exit.OK
 
 
 def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +14,7 @@ from efficientvit.errors import BadOption, StageFailed
 from export.cache.fingerprint import code_files
 from export.targets import registry
 from export.targets.onnx.target import TARGET as ONNX
+from export.targets.options import TargetOptions, option
 from export.targets.registry import TARGETS, find_target, usable
 from tests.command_line import ROOT
 from tests.export.conftest import TINY, Command
@@ -118,6 +119,19 @@ def test_a_package_that_is_incompatible_is_named(found: object, got: str, broken
     with pytest.raises(StageFailed, match="the target 'new' of the package 'incompatible'") as failed:
         TARGETS["new"]
     assert got in str(failed.value.got)
+
+
+def test_flags_that_are_taken_are_refused_where_the_target_is_asked_for(
+    broken: Install, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Options(TargetOptions):
+        photos: str | None = option(None, "--golden", "The command has it.")
+
+    broken("greedy", "new", replace(ONNX, name="new", options=Options))
+    ran = command("m0", "-t", "new", "-w", "seeded")
+    assert (ran.code, "the target 'new' cannot be used: a flag" in ran.err) == (4, True)
+    assert "golden folder" in command("m0", "-t", "onnx", "-w", "seeded", "--golden", "gone").err
 
 
 def test_a_name_that_two_have_is_refused_and_both_are_named(broken: Install) -> None:

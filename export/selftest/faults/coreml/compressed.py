@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from export.selftest.faults.coreml.graph import ints
-from export.selftest.faults.coreml.package import FLOAT16, Array, Package, Rng, next_up, pick, shape
+from export.selftest.faults.coreml.package import FLOAT16, Array, Package, ints, next_up, opened, shape
+from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, pick
+
+fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
 def _compressed(package: Package, rng: Rng) -> Any:
     return pick(rng, [o for o in package.block.operations if o.type.startswith("constexpr_")])
 
 
+@fault("constants", "int8 compress", also=NUMBERS)
 def quantization_scale(package: Package, rng: Rng) -> None:
     """The scale of one output channel off by a unit in the last place."""
     blob = package.blob(_compressed(package, rng).attributes["scale"])
@@ -20,6 +23,7 @@ def quantization_scale(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
+@fault("constants", "int8 compress", also=NUMBERS)
 def zero_point(package: Package, rng: Rng) -> None:
     """The zero point of one output channel off by one."""
     blob = package.blob(_compressed(package, rng).attributes["zero_point"])
@@ -28,6 +32,7 @@ def zero_point(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
+@fault("constants", "int8 compress", also=NUMBERS, rare=True)
 def quantized_value(package: Package, rng: Rng) -> None:
     """One of the integers off by one."""
     blob = package.blob(_compressed(package, rng).attributes["quantized_data"])
@@ -36,12 +41,14 @@ def quantized_value(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
+@fault("constants", "int8 compress", also=NUMBERS, rare=True)
 def quantization_axis(package: Package, rng: Rng) -> None:
     """Scales for the input channels, where there are as many."""
     square = [o for o in package.kind("constexpr_affine_dequantize") if len(set(shape(o.outputs[0])[:2])) == 1]
     pick(rng, square).attributes["axis"].immediateValue.tensor.ints.values[:] = [1]
 
 
+@fault("constants", "palette6 compress", also=NUMBERS)
 def palette_entry(package: Package, rng: Rng) -> None:
     """One value of a palette off by a unit in the last place."""
     blob = package.blob(_compressed(package, rng).attributes["lut"])
@@ -50,12 +57,14 @@ def palette_entry(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
+@fault("constants", "palette6 compress", also=NUMBERS)
 def palette_index(package: Package, rng: Rng) -> None:
     """One bit of one weight's index."""
     blob = package.blob(_compressed(package, rng).attributes["indices"])
     package.weights[blob.start + int(rng.integers(blob.size))] ^= 1 << int(rng.integers(8))
 
 
+@fault("constants", "palette6 compress", also=NUMBERS)
 def swapped_palettes(package: Package, rng: Rng) -> None:
     """Two tensors with each other's palette."""
     compressed = package.kind("constexpr_lut_to_dense")
@@ -64,12 +73,14 @@ def swapped_palettes(package: Package, rng: Rng) -> None:
     one.offset, other.offset = other.offset, one.offset
 
 
+@fault("constants", "palette6 compress", also=NUMBERS, rare=True)
 def scaled_palette(package: Package, rng: Rng) -> None:
     """A whole palette off by a ten-thousandth to a hundredth."""
     blob = package.blob(_compressed(package, rng).attributes["lut"])
     blob.values = blob.values * (1 + 10 ** rng.uniform(-3.5, -2))
 
 
+@fault("operators", "palette6 compress")
 def uncompressed_weight(package: Package, rng: Rng) -> None:
     """One weight stored as the values that it decodes to: nothing changes but the size that was promised."""
     operation = _compressed(package, rng)
@@ -87,6 +98,7 @@ def uncompressed_weight(package: Package, rng: Rng) -> None:
     value.blobFileValue.fileName, value.blobFileValue.offset = "@model_path/weights/weight.bin", offset
 
 
+@fault("operators", rare=True)
 def unasked_palette(package: Package, rng: Rng) -> None:
     """A tensor as indices into a palette that holds each of its values: the same bits, in a form for later devices."""
     name = pick(rng, [name for name, blob in package.blobs().items() if "bias" in name and 128 <= blob.size <= 512])

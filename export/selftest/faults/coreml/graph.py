@@ -1,11 +1,14 @@
-"""Faults in the graph and the types of a Core ML package."""
+"""Faults in the graph of a Core ML package."""
 
 from typing import Any
 
 import numpy as np
 
-from export.selftest.faults.coreml.package import FLOAT16, FLOAT32, Package, Rng, given, giving, pick, shape
+from export.selftest.faults.coreml.package import FLOAT16, Package, given, giving, ints, opened, shape
+from export.selftest.faults.fault import NUMBERS, Rng, Table, alike, in_file, pick
 from runtimes.interface import OUTPUT
+
+fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
 def _softmaxes(package: Package) -> list[Any]:
@@ -13,6 +16,7 @@ def _softmaxes(package: Package) -> list[Any]:
     return [o for o in package.kind("softmax") if len(shape(o.outputs[0])) == 3]
 
 
+@fault("structure", also=("precision",))
 def softmax_axis(package: Package, rng: Rng) -> None:
     """An attention normalized over the queries: the sizes are equal, so nothing complains."""
     giving(package, pick(rng, _softmaxes(package)), "axis", 2)
@@ -25,6 +29,7 @@ def _of_heads(package: Package, kind: str) -> list[Any]:
     return [o for o, members in found if len(members) == parts and shape(o.outputs[0])[2] in (2, 4, 7)]
 
 
+@fault("structure", also=("precision",), rare=True)
 def permuted_heads(package: Package, rng: Rng) -> None:
     """A concatenation that joins the heads, or the windows, in another order."""
     arguments = pick(rng, _of_heads(package, "concat")).inputs["values"].arguments
@@ -33,6 +38,7 @@ def permuted_heads(package: Package, rng: Rng) -> None:
         binding.name = name
 
 
+@fault("structure", "fp16 twin", also=("precision",))
 def swapped_split(package: Package, rng: Rng) -> None:
     """A split whose outputs change places."""
     outputs = pick(rng, _of_heads(package, "split")).outputs
@@ -40,11 +46,13 @@ def swapped_split(package: Package, rng: Rng) -> None:
     outputs[int(first)].name, outputs[int(second)].name = outputs[int(second)].name, outputs[int(first)].name
 
 
+@fault("interface")
 def concat_axis(package: Package, rng: Rng) -> None:
     """Heads joined along another axis than the channels: the shape is not what the file declares."""
     giving(package, pick(rng, _of_heads(package, "concat")), "axis", int(rng.integers(2, 4)))
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def transposed_windows(package: Package, rng: Rng) -> None:
     """Windows put back column by column, the declared shapes changed along: nothing contradicts."""
     del rng
@@ -58,16 +66,19 @@ def transposed_windows(package: Package, rng: Rng) -> None:
     giving(package, whole, "axis", 3)
 
 
+@fault("interface")
 def interleaved(package: Package, rng: Rng) -> None:
     """Heads joined channel by channel in turn."""
     giving(package, pick(rng, _of_heads(package, "concat")), "interleave", True)
 
 
+@fault("structure", also=("precision",))
 def stripped_padding(package: Package, rng: Rng) -> None:
     """A depthwise convolution padded on one side only."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "pad", 2, 0, 2, 0)
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def transposed_padding(package: Package, rng: Rng) -> None:
     """A window's padding before the grid in place of after it."""
     (pad,) = package.kind("pad")
@@ -76,6 +87,7 @@ def transposed_padding(package: Package, rng: Rng) -> None:
     giving(package, pad, "pad", *before)
 
 
+@fault("constants", also=NUMBERS, rare=True)
 def padded_with_ones(package: Package, rng: Rng) -> None:
     """A window padded with something else than zeros."""
     (pad,) = package.kind("pad")
@@ -83,6 +95,7 @@ def padded_with_ones(package: Package, rng: Rng) -> None:
     value.bytes.values = np.array(rng.uniform(0.01, 1), np.float16).tobytes()
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def shifted_slice(package: Package, rng: Rng) -> None:
     """What was padded is cut off at the wrong end."""
     operation = pick(rng, package.kind("slice_by_index"))
@@ -95,6 +108,7 @@ def shifted_slice(package: Package, rng: Rng) -> None:
     giving(package, operation, "end", *end)
 
 
+@fault("structure", also=("precision",))
 def dilated(package: Package, rng: Rng) -> None:
     """A depthwise kernel spread out, padded so that the shape is kept."""
     operation = pick(rng, package.weighted("depthwise2_weight"))
@@ -102,16 +116,19 @@ def dilated(package: Package, rng: Rng) -> None:
     giving(package, operation, "pad", 2, 2, 2, 2)
 
 
+@fault("interface")
 def other_strides(package: Package, rng: Rng) -> None:
     """The shape is not what the file declares."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "strides", 2, 2)
 
 
+@fault("interface")
 def other_groups(package: Package, rng: Rng) -> None:
     """Groups that the weight's shape does not fit."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "groups", 1)
 
 
+@fault("structure", also=("precision",))
 def transposed_products(package: Package, rng: Rng) -> None:
     """q kT in place of kT q, where there are as many tokens as dimensions of a key."""
     square = [o for o in package.kind("matmul") if shape(o.outputs[0])[1:] == (16, 16)]
@@ -126,6 +143,7 @@ def _queried(package: Package, product: Any) -> bool:
     return transposed
 
 
+@fault("structure", also=("precision",))
 def transposed_scores(package: Package, rng: Rng) -> None:
     """The values taken by the transposed matrix of scores."""
     product = pick(rng, [o for o in package.kind("matmul") if not _queried(package, o)])
@@ -143,22 +161,26 @@ def _large(package: Package) -> list[Any]:
     ]
 
 
+@fault("operators", also=("structure", "precision"))
 def relu6(package: Package, rng: Rng) -> None:
     """A ReLU that clips at 6."""
     pick(rng, _large(package)).type = "relu6"
 
 
+@fault("structure", also=("precision",))
 def sigmoid_for_relu(package: Package, rng: Rng) -> None:
     """Another activation, of a kind that the model has elsewhere."""
     pick(rng, _large(package)).type = "sigmoid"
 
 
+@fault("structure", also=("precision",))
 def dropped_relu(package: Package, rng: Rng) -> None:
     """A ReLU left out."""
     operation = pick(rng, _large(package))
     package.drop(operation, given(operation, "x"))
 
 
+@fault("structure", "int8 compress", also=("precision", "quality"))
 def dropped_residual(package: Package, rng: Rng) -> None:
     """A residual connection that goes nowhere: the branch is all that is left."""
     branches = {o.outputs[0].name for o in package.weighted("project_weight")}
@@ -166,6 +188,7 @@ def dropped_residual(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "y"))
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def dropped_cascade(package: Package, rng: Rng) -> None:
     """A head that is not given what the head before it found."""
     parts = {output.name for o in package.kind("split") for output in o.outputs}
@@ -174,39 +197,38 @@ def dropped_cascade(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "x"))
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def added_gate(package: Package, rng: Rng) -> None:
     """A squeeze-excite gate that adds where it should multiply."""
     gates = {o.outputs[0].name for o in package.kind("sigmoid")}
     pick(rng, [o for o in package.kind("mul") if given(o, "y") in gates]).type = "add"
 
 
+@fault("interface")
 def mean_over_rows(package: Package, rng: Rng) -> None:
     """A mean over one axis less: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "axes", int(rng.integers(2, 4)))
 
 
+@fault("interface")
 def squeezed_mean(package: Package, rng: Rng) -> None:
     """A mean that drops its axes: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "keep_dims", False)
 
 
+@fault("structure", "palette6 compress", also=("precision", "quality"), rare=True)
 def crossed_wires(package: Package, rng: Rng) -> None:
     """Two convolutions of one shape given each other's bias: every constant is as it should be."""
     convolutions = [o for o in package.kind("conv") if "bias" in o.inputs]
 
     shapes = {name: shape(maker.outputs[0]) for name, maker in package.makers().items()}
-    weights = [shapes[given(o, "weight")] for o in convolutions]
-    pairs = [
-        (one, other)
-        for i, one in enumerate(convolutions)
-        for j, other in enumerate(convolutions[:i])
-        if weights[i] == weights[j]
-    ]
-    one, other = (operation.inputs["bias"].arguments[0] for operation in pick(rng, pairs))
+    pair = pick(rng, alike(convolutions, lambda o: shapes[given(o, "weight")]))
+    one, other = (operation.inputs["bias"].arguments[0] for operation in pair)
     package.hoist(one.name, other.name)
     one.name, other.name = other.name, one.name
 
 
+@fault("structure", "fp16 twin", also=("precision",), rare=True)
 def other_reshape(package: Package, rng: Rng) -> None:
     """Tokens and channels in each other's order: as many values, another meaning; the shapes declared along."""
     convolved = {o.outputs[0].name for o in package.kind("conv")}
@@ -218,17 +240,7 @@ def other_reshape(package: Package, rng: Rng) -> None:
     package.rewire(output, f"{output}_turned", but=[turned])
 
 
-def ints(*values: int) -> Any:
-    """A constant of integers, as the protobuf has it."""
-    from coremltools.proto import MIL_pb2
-
-    value = MIL_pb2.Value()
-    value.type.tensorType.dataType, value.type.tensorType.rank = MIL_pb2.DataType.Value("INT32"), 1
-    value.type.tensorType.dimensions.add().constant.size = len(values)
-    value.immediateValue.tensor.ints.values[:] = values
-    return value
-
-
+@fault("structure", also=("precision",))
 def sham(package: Package, rng: Rng) -> None:
     """The package that ignores its image: every pixel is scaled to nothing, by a constant of no floating point."""
     del rng
@@ -239,6 +251,7 @@ def sham(package: Package, rng: Rng) -> None:
     assert nothing.outputs[0].name == "nothing"
 
 
+@fault("structure", also=("precision", "labels"), rare=True)
 def probabilities_for_logits(package: Package, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
     del rng
@@ -246,6 +259,7 @@ def probabilities_for_logits(package: Package, rng: Rng) -> None:
     package.maker(OUTPUT).inputs["x"].arguments[0].name = softmax.outputs[0].name
 
 
+@fault("constants", rare=True)
 def stray_constant(package: Package, rng: Rng) -> None:
     """Something added that is far below any rounding."""
     last = package.maker(given(package.maker(OUTPUT), "x"))
@@ -257,64 +271,7 @@ def stray_constant(package: Package, rng: Rng) -> None:
     package.maker(OUTPUT).inputs["x"].arguments[0].name = "strayed"
 
 
+@fault("interface")
 def unheard_of(package: Package, rng: Rng) -> None:
     """An operation that nobody here knows."""
     pick(rng, _large(package)).type = "elu"
-
-
-# --- types ------------------------------------------------------------------------------------------------------------
-
-
-def inner(package: Package, rng: Rng) -> Any:
-    """An operation on large tensors in the middle of the network."""
-    return pick(rng, [o for o in package.kind("conv") if "branch_expand" in given(o, "weight")])
-
-
-def through_half(package: Package, rng: Rng) -> None:
-    """A tensor cast to fp16 and back in a float32 package."""
-    operation = inner(package, rng)
-    name = operation.outputs[0].name
-    half = package.insert(operation, "cast", f"{name}_half", x=name)
-    half.outputs[0].type.tensorType.dataType = FLOAT16
-    half.inputs["dtype"].arguments.add().value.CopyFrom(_text("fp16"))
-    back = package.insert(half, "cast", f"{name}_back", x=f"{name}_half")
-    back.outputs[0].type.tensorType.dataType = FLOAT32
-    back.inputs["dtype"].arguments.add().value.CopyFrom(_text("fp32"))
-    package.rewire(name, f"{name}_back", but=[half])
-
-
-def _text(text: str) -> Any:
-    from coremltools.proto import MIL_pb2
-
-    value = MIL_pb2.Value()
-    value.type.tensorType.dataType = MIL_pb2.DataType.Value("STRING")
-    value.immediateValue.tensor.strings.values.append(text)
-    return value
-
-
-def declared_half(package: Package, rng: Rng) -> None:
-    """A tensor of a float32 package declared fp16, with no cast to make it that."""
-    inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT16
-
-
-def declared_single(package: Package, rng: Rng) -> None:
-    """A tensor of an fp16 package declared float32: more exact for whoever believes it, and refused by Core ML."""
-    inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT32
-
-
-def contradicting_cast(package: Package, rng: Rng) -> None:
-    """A cast to fp16 whose result is declared float32."""
-    del rng
-    giving(package, package.maker(OUTPUT), "dtype", "fp16")
-
-
-def overflowing(package: Package, rng: Rng) -> None:
-    """One layer scaled up and the next scaled down: nothing happens but in fp16, where it is infinite between."""
-    ending = pick(rng, ["ffn1_branch", "ffn2_branch"])
-    expand = pick(rng, package.weighted(f"{ending}_expand_weight"))
-    prefix = given(expand, "weight").partition("_expand_")[0]
-    for part, factor in (("expand_weight", 1e4), ("expand_bias", 1e4), ("project_weight", 1e-4)):
-        (blob,) = [blob for name, blob in package.blobs().items() if name.startswith(f"{prefix}_{part}")]
-        values = blob.values.astype(np.float64) * factor
-        assert np.abs(values).max() < 65504
-        blob.values = values

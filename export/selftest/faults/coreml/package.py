@@ -1,13 +1,15 @@
 """A saved Core ML package, opened to be spoiled: its protobuf, and its weights byte by byte."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.selftest.faults.fault import Rng, pick
 from export.targets.coreml.package import MODEL, write_model
 from runtimes.coreml.mlpackage import load_model
 
@@ -15,9 +17,8 @@ WEIGHTS = MODEL.parent / "weights" / "weight.bin"
 ALIGNMENT = 64
 RECORD = struct.Struct("<IIQQQ")  # as runtimes/coreml/weight_file.py describes it
 DTYPES = {1: "<f2", 2: "<f4", 3: "u1", 4: "i1"}
-FLOAT16, FLOAT32, INT8 = 10, 11, 21  # MIL.proto's DataType
+FLOAT16, FLOAT32 = 10, 11  # MIL.proto's DataType
 
-Rng = np.random.Generator
 Array = NDArray[Any]
 
 
@@ -113,6 +114,14 @@ class Package:
         return offset
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Package]:
+    """The package at `path`, written back on exit."""
+    package = Package(path)
+    yield package
+    package.save()
+
+
 class Blob:
     """One tensor's record and data in the weights' file."""
 
@@ -139,11 +148,6 @@ def given(operation: Any, key: str) -> str:
     return name
 
 
-def names(operation: Any) -> list[str]:
-    """Every value that an operation reads."""
-    return [binding.name for argument in operation.inputs.values() for binding in argument.arguments]
-
-
 def shape(output: Any) -> tuple[int, ...]:
     """Of an output or an input, as declared."""
     return tuple(dimension.constant.size for dimension in output.type.tensorType.dimensions)
@@ -161,12 +165,44 @@ def giving(package: Package, operation: Any, key: str, *values: Any) -> None:
     argument.value.CopyFrom(value)
 
 
-def pick(rng: Rng, items: Sequence[Any]) -> Any:
-    """One at random."""
-    assert items, "the fault has nothing to be planted in"
-    return items[int(rng.integers(len(items)))]
-
-
 def next_up(values: Array, i: int) -> None:
     """A unit in the last place more."""
     values[i] = np.nextafter(values[i], values.dtype.type(np.inf))
+
+
+def ints(*values: int) -> Any:
+    """A constant of integers, as the protobuf has it."""
+    from coremltools.proto import MIL_pb2
+
+    value = MIL_pb2.Value()
+    value.type.tensorType.dataType, value.type.tensorType.rank = MIL_pb2.DataType.Value("INT32"), 1
+    value.type.tensorType.dimensions.add().constant.size = len(values)
+    value.immediateValue.tensor.ints.values[:] = values
+    return value
+
+
+def inner(package: Package, rng: Rng) -> Any:
+    """An operation on large tensors in the middle of the network."""
+    return pick(rng, [o for o in package.kind("conv") if "branch_expand" in given(o, "weight")])
+
+
+def text(content: str) -> Any:
+    """A constant string, as the protobuf has it."""
+    from coremltools.proto import MIL_pb2
+
+    value = MIL_pb2.Value()
+    value.type.tensorType.dataType = MIL_pb2.DataType.Value("STRING")
+    value.immediateValue.tensor.strings.values.append(content)
+    return value
+
+
+def renamed(package: Package, old: str, new: str, *, described: bool = True) -> None:
+    """Another name for an output, in the program and, if `described`, in the description."""
+    for output in package.maker(old).outputs:
+        if output.name == old:
+            output.name = new
+    package.rewire(old, new)
+    package.block.outputs[:] = [new if name == old else name for name in package.block.outputs]
+    if described:
+        for output in package.model.description.output:
+            output.name = new if output.name == old else output.name

@@ -1,92 +1,24 @@
-"""Faults in ONNX files: in their weights, in their graph, in what they take and give."""
-
-from collections.abc import Callable
-from typing import Any
+"""Faults in the graph of an ONNX file, and in what it takes and gives."""
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.selftest.faults.fault import Rng
+from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
+from export.selftest.faults.onnx.model import initializers, nodes, opened, stored_in
+from export.selftest.faults.onnx.weights import bias_of_head
+
+fault = Table("onnx", in_file(opened))
 
 
-def initializers(model: onnx.ModelProto, ending: str) -> list[onnx.TensorProto]:
-    """Those whose names end so."""
-    return [tensor for tensor in model.graph.initializer if tensor.name.endswith(ending)]
-
-
-def pick(rng: Rng, items: list[Any]) -> Any:
-    """One of them, at random."""
-    assert items, "the fault has nothing to be planted in"
-    return items[int(rng.integers(len(items)))]
-
-
-def changed(tensor: onnx.TensorProto, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
-    """Put another value into an initializer."""
-    value = change(numpy_helper.to_array(tensor).copy())
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
-
-
-def nodes(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
-    """Those of one kind."""
-    return [node for node in model.graph.node if node.op_type == kind]
-
-
-def _bias(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
-    """The first attention's bias of a head; its name has a level less where one window is the whole grid."""
-    held: list[onnx.TensorProto] = initializers(model, f".bias.{head}")
-    return next(tensor for tensor in held if "mixer" in tensor.name)
-
-
-def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
-    """One weight off by a unit in the last place."""
-
-    def flip(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        flat = value.reshape(-1)
-        i = int(rng.integers(flat.size))
-        flat[i] = np.nextafter(flat[i], flat.dtype.type(np.inf))
-        return value
-
-    changed(pick(rng, initializers(model, ".weight")), flip)
-
-
-def zeroed_bias(model: onnx.ModelProto, rng: Rng) -> None:
-    """A convolution without its bias."""
-    changed(pick(rng, initializers(model, "project.bias")), np.zeros_like)
-
-
-def scaled_weight(model: onnx.ModelProto, rng: Rng) -> None:
-    """A weight tensor off by up to two per cent."""
-    factor = 1 + rng.uniform(0.001, 0.02)
-    changed(pick(rng, initializers(model, "expand.weight")), lambda value: (value * factor).astype(value.dtype))
-
-
-def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
-    """Two attention heads with each other's bias: every tensor is still there."""
-    first, second = _bias(model, 0), _bias(model, 1)
-    one, other = numpy_helper.to_array(first), numpy_helper.to_array(second)
-    first.CopyFrom(numpy_helper.from_array(other, first.name))
-    second.CopyFrom(numpy_helper.from_array(one, second.name))
-
-
+@fault("structure", "fp32 trace", "fp16 precision")
 def rewired_biases(model: onnx.ModelProto, rng: Rng) -> None:
-    """The same by the wires: constants and names are right, only the graph is wrong."""
-    names = [_bias(model, 0).name, _bias(model, 1).name]
+    """Two attention heads read each other's bias: constants and names are right, only the graph is wrong."""
+    names = [bias_of_head(model, 0).name, bias_of_head(model, 1).name]
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             if name in names:
                 node.input[i] = names[1 - names.index(name)]
-
-
-def flipped_kernel(model: onnx.ModelProto, rng: Rng) -> None:
-    """A depthwise kernel left to right."""
-    changed(pick(rng, initializers(model, "depthwise1.weight")), lambda value: value[..., ::-1])
-
-
-def transposed_constant(model: onnx.ModelProto, rng: Rng) -> None:
-    """A square matrix transposed, shape kept."""
-    tensors = [t for t in initializers(model, "project.weight") if t.dims[0] == t.dims[1]]
-    changed(pick(rng, tensors), lambda value: value.transpose(1, 0, 2, 3))
 
 
 def _sees_large_values(node: onnx.NodeProto) -> bool:
@@ -94,16 +26,18 @@ def _sees_large_values(node: onnx.NodeProto) -> bool:
     return "stem" in node.name or "merge" in node.name
 
 
+@fault("structure", "fp32 trace", "fp16 precision")
 def relu6(model: onnx.ModelProto, rng: Rng) -> None:
     """One of the ReLUs that sees large values clips at 6."""
     node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
-    dtype = np.float16 if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer) else np.float32
+    dtype = stored_in(model)
     for name, bound in (("clip_low", 0), ("clip_high", 6)):
         model.graph.initializer.append(numpy_helper.from_array(np.array(bound, dtype), name))
     node.op_type = "Clip"
     node.input.extend(["clip_low", "clip_high"])
 
 
+@fault("structure", "fp32 simplify", "int8 quantize")
 def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     """A softmax over the queries: the sizes are equal, so nothing complains."""
     node = pick(rng, nodes(model, "Softmax"))
@@ -111,6 +45,7 @@ def softmax_axis(model: onnx.ModelProto, rng: Rng) -> None:
     attribute.i = 1
 
 
+@fault("structure", "fp32 simplify")
 def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
     """A depthwise convolution padded on the wrong side."""
     node = pick(rng, [node for node in nodes(model, "Conv") if "depthwise1" in node.name])
@@ -118,16 +53,7 @@ def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
     attribute.ints[:] = [2, 2, 0, 0]
 
 
-def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
-    """Two neighboring classes change places."""
-    count = int(initializers(model, "head.linear.bias")[0].dims[0])
-    i = int(rng.integers(count - 1))
-    order = np.arange(count)
-    order[[i, i + 1]] = order[[i + 1, i]]
-    for ending in ("head.linear.weight", "head.linear.bias"):
-        changed(initializers(model, ending)[0], lambda value: value[order])
-
-
+@fault("interface", "fp32 simplify")
 def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
     """An app that feeds `image` finds nothing of that name; the numbers are right."""
     del rng
@@ -136,6 +62,7 @@ def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.input[0].name = "pixels"
 
 
+@fault("interface", "fp16 precision")
 def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
     """Inputs and outputs in fp16 though float32 was promised: the casts at the ends are lost."""
     del rng
@@ -146,6 +73,7 @@ def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
         del node.attribute[:]
 
 
+@fault("interface", "fp32 trace")
 def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     """The last class is gone."""
     del rng
@@ -155,6 +83,8 @@ def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value -= 1
 
 
+@fault("precision", "fp32 trace", "fp16 precision")
+@fault("quality", "int8 quantize")
 def sham(model: onnx.ModelProto, rng: Rng) -> None:
     """The artifact that ignores its input."""
     del rng
@@ -164,6 +94,7 @@ def sham(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.insert(0, zero)
 
 
+@fault("structure", "fp32 simplify")
 def permuted_channels(model: onnx.ModelProto, rng: Rng) -> None:
     """A Concat that joins the heads in another order."""
     node = pick(rng, [node for node in nodes(model, "Concat") if "mixer" in node.name and len(node.input) == 4])
@@ -171,6 +102,7 @@ def permuted_channels(model: onnx.ModelProto, rng: Rng) -> None:
     node.input[:] = [*inputs[1:], inputs[0]]
 
 
+@fault("precision", "fp32 simplify")
 def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     """A residual connection that goes nowhere: the branch is all that is left."""
     node = pick(rng, [node for node in nodes(model, "Add") if "ffn" in node.name])
@@ -178,35 +110,19 @@ def dropped_residual(model: onnx.ModelProto, rng: Rng) -> None:
     del node.input[0]
 
 
-def subnormals_flushed(model: onnx.ModelProto, rng: Rng) -> None:
-    """Small fp16 weights flushed to zero, as some converters do."""
-    del rng
-    changed = 0
-    for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT16:
-            value = numpy_helper.to_array(tensor)
-            small = (np.abs(value) < 2.0**-12) & (value != 0)
-            changed += int(small.sum())
-            tensor.CopyFrom(numpy_helper.from_array(np.where(small, np.float16(0), value), tensor.name))
-    assert changed
-
-
-def _dtype(model: onnx.ModelProto) -> Any:
-    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
-    return np.float16 if half else np.float32
-
-
+@fault("structure", "fp32 trace", "fp16 precision")
 def relu6_without_a_constant(model: onnx.ModelProto, rng: Rng) -> None:
-    """The same by a Min with a bound that no audit of floating-point constants can see."""
+    """The same as `relu6` by a Min with a bound that no audit of floating-point constants can see."""
     node = pick(rng, [node for node in nodes(model, "Relu") if _sees_large_values(node)])
     at, result = list(model.graph.node).index(node), node.output[0]
     node.output[0] = "unclipped"
-    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(_dtype(model)))
+    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(stored_in(model)))
     model.graph.initializer.append(numpy_helper.from_array(np.array(6), "six"))
     model.graph.node.insert(at + 1, onnx.helper.make_node("Cast", ["six"], ["bound"], to=to, name="cast"))
     model.graph.node.insert(at + 2, onnx.helper.make_node("Min", ["unclipped", "bound"], [result], name="clip"))
 
 
+@fault("structure", "fp32 trace")
 def leaky(model: onnx.ModelProto, rng: Rng) -> None:
     """A ReLU that lets a ten-thousandth or more of what is negative through."""
     node = pick(rng, [node for node in nodes(model, "Relu") if "expand" in node.name or "ffn" in node.name])
@@ -214,11 +130,13 @@ def leaky(model: onnx.ModelProto, rng: Rng) -> None:
     node.attribute.append(onnx.helper.make_attribute("alpha", float(10 ** rng.uniform(-3, -1))))
 
 
+@fault("structure", "fp32 simplify")
 def hard_sigmoid(model: onnx.ModelProto, rng: Rng) -> None:
     """A squeeze-excite gate by its cheap approximation."""
     pick(rng, nodes(model, "Sigmoid")).op_type = "HardSigmoid"
 
 
+@fault("precision", "fp32 simplify")
 def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
     del rng
@@ -228,36 +146,7 @@ def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.append(onnx.helper.make_node("Softmax", ["before"], [name], axis=1, name="probabilities"))
 
 
-def scale_off_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
-    """A whole tensor moved by one unit in its type's last place."""
-    towards = _dtype(model)(np.inf)
-    changed(pick(rng, initializers(model, "expand.weight")), lambda value: np.nextafter(value, towards))
-
-
-def flushed_weight(model: onnx.ModelProto, rng: Rng) -> None:
-    """The smallest weight of a tensor flushed to zero."""
-
-    def flush(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        flat = value.reshape(-1)
-        flat[np.where(flat == 0, np.inf, np.abs(flat)).argmin()] = 0
-        return value
-
-    changed(pick(rng, initializers(model, ".weight")), flush)
-
-
-def nudged_logits(model: onnx.ModelProto, rng: Rng) -> None:
-    """One class's bias off by 1e-6 to 1e-2 of its value: the head is the last that could be noticed."""
-
-    def nudge(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        i = int(np.abs(value).argmax())
-        value[i] = max(
-            value[i] * (1 + 10 ** rng.uniform(-6, -2)), np.nextafter(value[i], value.dtype.type(np.inf)), key=abs
-        )
-        return value
-
-    changed(initializers(model, "head.linear.bias")[0], nudge)
-
-
+@fault("constants", "fp32 trace")
 def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """Something added to the logits that is far below any rounding."""
     name = model.graph.output[0].name
@@ -268,20 +157,16 @@ def stray_constant(model: onnx.ModelProto, rng: Rng) -> None:
     model.graph.node.append(onnx.helper.make_node("Add", ["before", "stray"], [name], name="stray_add"))
 
 
+@fault("structure", "fp32 trace", "fp16 precision")
 def crossed_wires(model: onnx.ModelProto, rng: Rng) -> None:
     """Two convolutions of one shape fed with each other's bias: every constant is as it should be."""
     shape = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     convolutions = [node for node in nodes(model, "Conv") if len(node.input) == 3]
-    pairs = [
-        (one, other)
-        for i, one in enumerate(convolutions)
-        for other in convolutions[:i]
-        if shape[one.input[1]] == shape[other.input[1]]
-    ]
-    one, other = pick(rng, pairs)
+    one, other = pick(rng, alike(convolutions, lambda node: shape[node.input[1]]))
     one.input[2], other.input[2] = other.input[2], one.input[2]
 
 
+@fault("structure", "fp32 simplify")
 def pool_less(model: onnx.ModelProto, rng: Rng) -> None:
     """An average pool over one row less."""
     node = pick(rng, [node for node in nodes(model, "ReduceMean") if "head" in node.name or "gate" in node.name])
@@ -292,12 +177,3 @@ def pool_less(model: onnx.ModelProto, rng: Rng) -> None:
     place = list(model.graph.node).index(node)
     node.input[0] = "pool_cut"
     model.graph.node.insert(place, cut)
-
-
-def other_checkpoint(model: onnx.ModelProto, rng: Rng) -> None:
-    """Weights of the same shapes and the same statistics, of another training."""
-    for tensor in model.graph.initializer:
-        value = numpy_helper.to_array(tensor)
-        if value.dtype.kind == "f" and value.size > 1:
-            other = rng.permutation(value.reshape(-1)).reshape(value.shape)
-            tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))

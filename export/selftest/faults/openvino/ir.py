@@ -1,13 +1,15 @@
 """Faults in OpenVINO IRs: in the graph (.xml) and in the weights (.bin)."""
 
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
 from pathlib import Path
 
-from export.selftest.faults.coreml.package import pick
-from export.selftest.faults.fault import FileFault, Rng, first_line
-from export.selftest.faults.openvino.quantized import FAULTS as QUANTIZED
+from export.selftest.faults.fault import Rng, Table, in_file, pick
+
+fault = Table[Path]("openvino", in_file(nullcontext))
 
 
+@fault("constants", "fp32 openvino", "fp16 openvino")
 def last_bit(path: Path, rng: Rng) -> None:
     """The last bit of one weight: at random, of the constants that are weights, in the .bin where they lie."""
     layers = ET.parse(path).getroot().iter("layer")  # noqa: S314 - a file of our own
@@ -19,12 +21,14 @@ def last_bit(path: Path, rng: Rng) -> None:
     path.with_suffix(".bin").write_bytes(content)
 
 
+@fault("structure", "fp32 openvino", "fp16 openvino")
 def pads(path: Path, rng: Rng) -> None:
     """A convolution's padding moved by a pixel in the graph."""
     del rng
     _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
+@fault("structure", "fp32 openvino", "fp16 openvino")
 def softmax(path: Path, rng: Rng) -> None:
     """A softmax over the other axis."""
     del rng
@@ -38,6 +42,7 @@ def _replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+@fault("constants", "fp32 openvino")
 def silent_compression(path: Path, rng: Rng) -> None:
     """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
     del rng
@@ -50,21 +55,3 @@ def silent_compression(path: Path, rng: Rng) -> None:
     del model
     other.replace(path)
     other.with_suffix(".bin").replace(path.with_suffix(".bin"))
-
-
-def _faults() -> tuple[FileFault, ...]:
-    made = (
-        *(
-            (plant, precision, gate)
-            for plant, gate in ((last_bit, "constants"), (pads, "structure"), (softmax, "structure"))
-            for precision in ("fp32", "fp16")
-        ),
-        (silent_compression, "fp32", "constants"),
-    )
-    return tuple(
-        FileFault(plant.__name__, first_line(plant), "openvino", precision, "openvino", gate, plant)
-        for plant, precision, gate in made
-    )
-
-
-FAULTS = (*_faults(), *QUANTIZED)

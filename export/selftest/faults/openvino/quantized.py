@@ -1,14 +1,14 @@
-"""Faults that only an int8 IR can have. Each changes a file in place, at random."""
+"""Faults that only an int8 IR can have. Each changes a model in place, at random."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.selftest.faults.coreml.package import pick
-from export.selftest.faults.fault import FileFault, Rng, first_line
+from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
 from runtimes.openvino.fake_quantize import fakes, quantizer_of, scaled_weights
 from runtimes.openvino.runtime import import_openvino
 
@@ -16,16 +16,19 @@ _FACTOR = 20
 """Of a range: beyond what calibration on other images explains."""
 
 
-def _edited(path: Path, change: Callable[[Any], None]) -> None:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The IR's model, written back on exit."""
     openvino = import_openvino()
-    model = openvino.Core().read_model(path)
-    change(model)
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # or the .bin could not be replaced
+    model = core.read_model(path)
+    yield model
     model.validate_nodes_and_infer_types()
-    other = path.with_name("edited.xml")
-    openvino.save_model(model, other, compress_to_fp16=False)
-    del model  # it maps the .bin
-    other.replace(path)
-    other.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+fault = Table[Any]("openvino", in_file(_opened))
 
 
 def _exchanged(constant: Any, value: NDArray[Any]) -> None:
@@ -45,71 +48,62 @@ def _limits(fake: Any, low: np.float32, high: np.float32, places: tuple[int, ...
             _exchanged(constant, np.full(constant.data.shape, value, np.float32))
 
 
-def ir_integer_off_by_one(path: Path, rng: Rng) -> None:
+@fault("constants", "int8 openvino")
+def ir_integer_off_by_one(model: Any, rng: Rng) -> None:
     """One weight's integer off by one."""
-
-    def change(model: Any) -> None:
-        _, integers, _ = pick(rng, list(scaled_weights(model)))
-        value = np.array(integers.data)
-        flat = value.reshape(-1)
-        index = int(rng.integers(flat.size))
-        flat[index] -= np.sign(flat[index]) or 1
-        _exchanged(integers, value)
-
-    _edited(path, change)
+    _, integers, _ = pick(rng, list(scaled_weights(model)))
+    value = np.array(integers.data)
+    flat = value.reshape(-1)
+    index = int(rng.integers(flat.size))
+    flat[index] -= np.sign(flat[index]) or 1
+    _exchanged(integers, value)
 
 
-def ir_weight_scale_by_an_ulp(path: Path, rng: Rng) -> None:
+@fault("constants", "int8 openvino")
+def ir_weight_scale_by_an_ulp(model: Any, rng: Rng) -> None:
     """The scale of one channel of a weight off by its last bit."""
-
-    def change(model: Any) -> None:
-        _, _, scale = pick(rng, list(scaled_weights(model)))
-        value = np.array(scale.data)
-        flat = value.reshape(-1)
-        index = int(rng.integers(flat.size))
-        flat[index] = np.nextafter(flat[index], np.float32(9))
-        _exchanged(scale, value)
-
-    _edited(path, change)
+    _, _, scale = pick(rng, list(scaled_weights(model)))
+    value = np.array(scale.data)
+    flat = value.reshape(-1)
+    index = int(rng.integers(flat.size))
+    flat[index] = np.nextafter(flat[index], np.float32(9))
+    _exchanged(scale, value)
 
 
-def permuted_scales(path: Path, rng: Rng) -> None:
+@fault("constants", "int8 openvino")
+def permuted_scales(model: Any, rng: Rng) -> None:
     """The scales of a weight's channels in another order."""
-
-    def change(model: Any) -> None:
-        _, _, scale = pick(rng, list(scaled_weights(model)))
-        _exchanged(scale, np.roll(np.array(scale.data), 1, axis=0))
-
-    _edited(path, change)
+    _, _, scale = pick(rng, list(scaled_weights(model)))
+    _exchanged(scale, np.roll(np.array(scale.data), 1, axis=0))
 
 
-def exchanged_ranges(path: Path, rng: Rng) -> None:
+@fault("constants", "int8 openvino")
+def exchanged_ranges(model: Any, rng: Rng) -> None:
     """Two quantizers that have each other's range."""
-
-    def change(model: Any) -> None:
-        signed = [fake for fake in fakes(model) if quantizer_of(fake).symmetric]
-        one = pick(rng, signed)
-        other = pick(rng, [fake for fake in signed if quantizer_of(fake).high != quantizer_of(one).high])
-        first, second = quantizer_of(one), quantizer_of(other)
-        _limits(one, second.low, second.high)
-        _limits(other, first.low, first.high)
-
-    _edited(path, change)
+    signed = [fake for fake in fakes(model) if quantizer_of(fake).symmetric]
+    one = pick(rng, signed)
+    other = pick(rng, [fake for fake in signed if quantizer_of(fake).high != quantizer_of(one).high])
+    first, second = quantizer_of(one), quantizer_of(other)
+    _limits(one, second.low, second.high)
+    _limits(other, first.low, first.high)
 
 
-def ir_coarse_activation(path: Path, rng: Rng) -> None:
+@fault("ranges", "int8 openvino")
+def ir_coarse_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too wide: most of its integers are never used."""
-    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(_FACTOR)))
+    _scaled(pick(rng, fakes(model)), np.float32(_FACTOR))
 
 
-def ir_clipped_activation(path: Path, rng: Rng) -> None:
+@fault("ranges", "int8 openvino")
+def ir_clipped_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too narrow: what is large is cut off."""
-    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(1 / _FACTOR)))
+    _scaled(pick(rng, fakes(model)), np.float32(1 / _FACTOR))
 
 
-def range_by_an_ulp(path: Path, rng: Rng) -> None:
+@fault("constants", "int8 openvino")
+def range_by_an_ulp(model: Any, rng: Rng) -> None:
     """A range off by its last bit."""
-    _edited(path, lambda model: _scaled(pick(rng, fakes(model)), np.float32(1 + 2**-23)))
+    _scaled(pick(rng, fakes(model)), np.float32(1 + 2**-23))
 
 
 def _scaled(fake: Any, factor: np.float32) -> None:
@@ -117,103 +111,64 @@ def _scaled(fake: Any, factor: np.float32) -> None:
     _limits(fake, quantizer.low * factor, quantizer.high * factor)
 
 
-def moved_zero(path: Path, rng: Rng) -> None:
+@fault("operators", "int8 openvino")
+def moved_zero(model: Any, rng: Rng) -> None:
     """A quantizer's zero point off by three: its range lies three units higher."""
-
-    def change(model: Any) -> None:
-        fake = pick(rng, fakes(model))
-        quantizer = quantizer_of(fake)
-        _limits(fake, quantizer.low + 3 * quantizer.scale, quantizer.high + 3 * quantizer.scale)
-
-    _edited(path, change)
+    fake = pick(rng, fakes(model))
+    quantizer = quantizer_of(fake)
+    _limits(fake, quantizer.low + 3 * quantizer.scale, quantizer.high + 3 * quantizer.scale)
 
 
-def back_by_another_range(path: Path, rng: Rng) -> None:
+@fault("operators", "int8 openvino")
+def back_by_another_range(model: Any, rng: Rng) -> None:
     """A quantizer that decodes its integers to a range half as wide."""
-
-    def change(model: Any) -> None:
-        fake = pick(rng, fakes(model))
-        quantizer = quantizer_of(fake)
-        _limits(fake, quantizer.low / 2, quantizer.high / 2, places=(3, 4))
-
-    _edited(path, change)
+    fake = pick(rng, fakes(model))
+    quantizer = quantizer_of(fake)
+    _limits(fake, quantizer.low / 2, quantizer.high / 2, places=(3, 4))
 
 
-def signed_relu(path: Path, rng: Rng) -> None:
+@fault("structure", "int8 openvino")
+def signed_relu(model: Any, rng: Rng) -> None:
     """A range from zero up made symmetric: the ReLU that was in it is gone."""
-
-    def change(model: Any) -> None:
-        fake = pick(rng, [each for each in fakes(model) if quantizer_of(each).tensor.startswith("relu")])
-        high = quantizer_of(fake).high
-        _limits(fake, -high * np.float32(128 / 127), high)
-
-    _edited(path, change)
+    fake = pick(rng, [each for each in fakes(model) if quantizer_of(each).tensor.startswith("relu")])
+    high = quantizer_of(fake).high
+    _limits(fake, -high * np.float32(128 / 127), high)
 
 
-def lost_quantizer(path: Path, rng: Rng) -> None:
+@fault("operators", "int8 openvino")
+def lost_quantizer(model: Any, rng: Rng) -> None:
     """A convolution that reads the tensor itself, past its quantizer: as right as before, and in float32."""
-
-    def change(model: Any) -> None:
-        readers = [
-            op
-            for op in model.get_ops()
-            if op.get_type_name() == "Convolution" and op.input_value(0).get_node().get_type_name() == "FakeQuantize"
-        ]
-        reader = pick(rng, readers)
-        past = reader.input_value(0).get_node().input_value(0)
-        reader.input(0).replace_source_output(past)
-
-    _edited(path, change)
+    readers = [
+        op
+        for op in model.get_ops()
+        if op.get_type_name() == "Convolution" and op.input_value(0).get_node().get_type_name() == "FakeQuantize"
+    ]
+    reader = pick(rng, readers)
+    past = reader.input_value(0).get_node().input_value(0)
+    reader.input(0).replace_source_output(past)
 
 
-def decoded_weight(path: Path, rng: Rng) -> None:
+@fault("operators", "int8 openvino")
+def decoded_weight(model: Any, rng: Rng) -> None:
     """A weight that is stored decoded, and computes in float32."""
+    product, integers, scale = pick(rng, list(scaled_weights(model)))
+    from openvino import opset13
 
-    def change(model: Any) -> None:
-        product, integers, scale = pick(rng, list(scaled_weights(model)))
-        from openvino import opset13
-
-        value = np.array(integers.data).astype(np.float32) * np.array(scale.data)
-        product.output(0).replace(opset13.constant(value).output(0))
-
-    _edited(path, change)
+    value = np.array(integers.data).astype(np.float32) * np.array(scale.data)
+    product.output(0).replace(opset13.constant(value).output(0))
 
 
-def other_heads_bias(path: Path, rng: Rng) -> None:
+@fault("structure", "int8 openvino")
+def other_heads_bias(model: Any, rng: Rng) -> None:
     """The attention biases of two heads exchanged."""
-
-    def change(model: Any) -> None:
-        biases = [op for op in model.get_ops() if op.get_type_name() == "Constant" and _softmax_reads(op)]
-        pairs = [(a, b) for i, a in enumerate(biases) for b in biases[:i] if a.data.shape == b.data.shape]
-        one, other = pick(rng, pairs)
-        first, second = np.array(one.data), np.array(other.data)
-        _exchanged(one, second)
-        _exchanged(other, first)
-
-    _edited(path, change)
+    biases = [op for op in model.get_ops() if op.get_type_name() == "Constant" and _softmax_reads(op)]
+    one, other = pick(rng, alike(biases, lambda constant: list(constant.data.shape)))
+    first, second = np.array(one.data), np.array(other.data)
+    _exchanged(one, second)
+    _exchanged(other, first)
 
 
 def _softmax_reads(constant: Any) -> bool:
     added = [port.get_node() for port in constant.output(0).get_target_inputs()]
     behind = [port.get_node() for node in added for output in node.outputs() for port in output.get_target_inputs()]
     return bool(behind) and all(node.get_type_name() == "Softmax" for node in behind)
-
-
-FAULTS = tuple(
-    FileFault(plant.__name__, first_line(plant), "openvino", "int8", "openvino", gate, plant)
-    for plant, gate in (
-        (ir_integer_off_by_one, "constants"),
-        (ir_weight_scale_by_an_ulp, "constants"),
-        (permuted_scales, "constants"),
-        (exchanged_ranges, "constants"),
-        (range_by_an_ulp, "constants"),
-        (ir_coarse_activation, "ranges"),
-        (ir_clipped_activation, "ranges"),
-        (moved_zero, "operators"),
-        (back_by_another_range, "operators"),
-        (signed_relu, "structure"),
-        (lost_quantizer, "operators"),
-        (decoded_weight, "operators"),
-        (other_heads_bias, "structure"),
-    )
-)

@@ -1,16 +1,15 @@
-"""Faults in the bytes of a Core ML package's weights, and in its files."""
-
-import json
-import os
-import shutil
-from pathlib import Path
+"""Faults in the bytes of a Core ML package's weights."""
 
 import numpy as np
 
-from export.selftest.faults.coreml.package import ALIGNMENT, RECORD, WEIGHTS, Package, Rng, next_up, pick
-from export.targets.coreml.package import MODEL
+from export.selftest.faults.coreml.package import ALIGNMENT, RECORD, Package, next_up, opened
+from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, pick
+
+fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
+@fault("constants")
+@fault("constants", "fp16 twin", "int8 compress", rare=True)
 def last_bit(package: Package, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "weight" in name])
@@ -19,12 +18,14 @@ def last_bit(package: Package, rng: Rng) -> None:
     blob.values = values
 
 
+@fault("constants", also=(*NUMBERS, "labels"))
 def flipped_byte(package: Package, rng: Rng) -> None:
     """A bit anywhere in the data of a tensor."""
     blob = pick(rng, list(package.blobs().values()))
     package.weights[blob.start + int(rng.integers(blob.size))] ^= 1 << int(rng.integers(8))
 
 
+@fault("constants", also=NUMBERS, rare=True)
 def subnormals_flushed(package: Package, rng: Rng) -> None:
     """Small fp16 weights flushed to zero, as some converters do."""
     del rng
@@ -38,12 +39,14 @@ def subnormals_flushed(package: Package, rng: Rng) -> None:
     assert changed
 
 
+@fault("constants", also=NUMBERS)
 def scaled_weight(package: Package, rng: Rng) -> None:
     """A weight tensor off by a thousandth to two hundredths."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "expand_weight" in name])
     blob.values = blob.values * (1 + rng.uniform(0.001, 0.02))
 
 
+@fault("constants", "fp16 twin", also=NUMBERS, rare=True)
 def zeroed_bias(package: Package, rng: Rng) -> None:
     """A convolution without its bias."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "project_bias" in name])
@@ -57,18 +60,21 @@ def _two_heads(package: Package, rng: Rng) -> tuple[str, str]:
     return first, first.replace("_bias_0_", f"_bias_{rng.integers(1, 4)}_")
 
 
+@fault("constants", also=NUMBERS)
 def swapped_offsets(package: Package, rng: Rng) -> None:
     """Two heads' attention biases by each other's offset in the protobuf."""
     one, other = (package.value(name).blobFileValue for name in _two_heads(package, rng))
     one.offset, other.offset = other.offset, one.offset
 
 
+@fault("constants", also=NUMBERS)
 def swapped_bytes(package: Package, rng: Rng) -> None:
     """The same by the bytes in the weights' file."""
     one, other = (package.blobs()[name] for name in _two_heads(package, rng))
     one.values, other.values = other.values, one.values
 
 
+@fault("structure", also=("precision",))
 def swapped_names(package: Package, rng: Rng) -> None:
     """The same by the wires: constants and names are right, only the graph is wrong."""
     one, other = _two_heads(package, rng)
@@ -93,21 +99,25 @@ def _recorded(package: Package, rng: Rng, **changed: int) -> None:
     RECORD.pack_into(package.weights, blob.record, *fields.values())
 
 
+@fault("interface")
 def broken_sentinel(package: Package, rng: Rng) -> None:
     """A record of the weights without its mark."""
     _recorded(package, rng, sentinel=-int(rng.integers(1, 256)))
 
 
+@fault("interface")
 def other_dtype(package: Package, rng: Rng) -> None:
     """fp16 data declared fp32."""
     _recorded(package, rng, dtype=1)
 
 
+@fault("interface", rare=True)
 def other_size(package: Package, rng: Rng) -> None:
     """A record that says another size than its tensor has."""
     _recorded(package, rng, size=-2)
 
 
+@fault("constants", also=NUMBERS, rare=True)
 def shifted_data(package: Package, rng: Rng) -> None:
     """A record that leads 64 bytes too far, within the file still."""
     name = pick(rng, [name for name, blob in package.blobs().items() if "stem" in name and "weight" in name])
@@ -116,82 +126,17 @@ def shifted_data(package: Package, rng: Rng) -> None:
     RECORD.pack_into(package.weights, blob.record, sentinel, dtype, size, start + ALIGNMENT, padding)
 
 
+@fault("interface")
 def shifted_offset(package: Package, rng: Rng) -> None:
     """An offset in the protobuf that leads to no record."""
     value = package.value(pick(rng, list(package.blobs())))
     value.blobFileValue.offset += ALIGNMENT
 
 
+@fault("interface")
 def other_weights_file(package: Package, rng: Rng) -> None:
     """Weights that lie outside of the package, where a device won't find them."""
     value = package.value(pick(rng, list(package.blobs())))
     elsewhere = package.path.parent / "elsewhere.bin"
     elsewhere.write_bytes(package.weights)
     value.blobFileValue.fileName = "@model_path/../../../elsewhere.bin"
-
-
-# --- the files --------------------------------------------------------------------------------------------------------
-
-
-def truncated_weights(path: Path, rng: Rng) -> None:
-    """The weights' file cut off."""
-    file = path / WEIGHTS
-    size = file.stat().st_size
-    os.truncate(file, int(size * rng.uniform(0.1, 0.95)))
-
-
-def missing_weights(path: Path, rng: Rng) -> None:
-    """No weights' file."""
-    del rng
-    (path / WEIGHTS).unlink()
-
-
-def truncated_model(path: Path, rng: Rng) -> None:
-    """The model's protobuf cut off."""
-    file = path / MODEL
-    os.truncate(file, int(file.stat().st_size * rng.uniform(0.01, 0.99)))
-
-
-def missing_manifest(path: Path, rng: Rng) -> None:
-    """No manifest."""
-    del rng
-    (path / "Manifest.json").unlink()
-
-
-def _renamed_root(path: Path, to: str) -> None:
-    file = path / "Manifest.json"
-    manifest = json.loads(file.read_text())
-    manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = to
-    file.write_text(json.dumps(manifest))
-
-
-def manifest_of_another_root(path: Path, rng: Rng) -> None:
-    """A manifest that names the weights as the model."""
-    del rng
-    file = path / "Manifest.json"
-    manifest = json.loads(file.read_text())
-    root = manifest["rootModelIdentifier"]
-    manifest["rootModelIdentifier"] = next(key for key in manifest["itemInfoEntries"] if key != root)
-    file.write_text(json.dumps(manifest))
-
-
-def manifest_of_nothing(path: Path, rng: Rng) -> None:
-    """A manifest that names a file that isn't there."""
-    del rng
-    _renamed_root(path, "com.apple.CoreML/other.mlmodel")
-
-
-def model_outside(path: Path, rng: Rng) -> None:
-    """A manifest that names a healthy model beside the package: an app that bundles the package lacks it."""
-    del rng
-    shutil.move(path / "Data" / "com.apple.CoreML", path.parent / "com.apple.CoreML")
-    _renamed_root(path, "../../com.apple.CoreML/model.mlmodel")
-
-
-def second_model(path: Path, rng: Rng) -> None:
-    """A manifest that names a copy of the model where no weights lie beside it."""
-    del rng
-    copy = path / "Data" / "copy" / "model.mlmodel"
-    copy.parent.mkdir()
-    shutil.copyfile(path / MODEL, copy)
-    _renamed_root(path, "copy/model.mlmodel")

@@ -1,0 +1,22 @@
+"""Every fault that is planted in files, target by target."""
+
+from export.selftest.faults.coreml import compressed, dtypes, files, image, interface, labels
+from export.selftest.faults.coreml import graph as coreml_graph
+from export.selftest.faults.coreml import weights as coreml_weights
+from export.selftest.faults.fault import Fault
+from export.selftest.faults.onnx import graph, quantized, weights
+from export.selftest.faults.openvino import ir
+from export.selftest.faults.openvino import quantized as ir_quantized
+from export.selftest.faults.tensorrt import file, network
+
+_ONNX = (weights, graph, quantized)
+_OPENVINO = (ir, ir_quantized)
+_COREML = (coreml_weights, files, coreml_graph, dtypes, image, labels, interface, compressed)
+_TENSORRT = (file, network)
+
+FAULTS: tuple[Fault, ...] = tuple(
+    fault for module in (*_ONNX, *_OPENVINO, *_COREML, *_TENSORRT) for fault in module.fault
+)
+
+FORMS = tuple(dict.fromkeys((fault.target, fault.variant) for fault in FAULTS))
+"""Targets and the variants that something is planted in."""

@@ -1,0 +1,101 @@
+"""What `vit-export selftest` found: healthy artifacts, planted faults, and which gate saw each."""
+
+from dataclasses import dataclass
+
+from efficientvit.weights.source import Weights
+from export.exits import Exit
+from validation.self_check import SelfCheck
+
+_VISIBLE = 2.0
+"""Budgets: a fault of such an effect has to be caught."""
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """A stage's artifact as it should be, and whether the gates let it pass."""
+
+    target: str
+    variant: str
+    stage: str
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One planted fault, and what became of it.
+
+    `seen_by`: the gates that rejected it. `blamed`: whether the right layer was among the first three suspects; None
+    where the fault has no layer. `effect`: what it does to the logits, over the structure gate's budget; None where
+    they can't be had.
+    """
+
+    name: str
+    says: str
+    target: str
+    variant: str
+    stage: str
+    seen_by: tuple[str, ...]
+    blamed: bool | None
+    effect: float | None
+
+    @property
+    def caught(self) -> bool:
+        """Some gate rejected it."""
+        return bool(self.seen_by)
+
+    @property
+    def shows(self) -> bool:
+        """It moves the logits so far that it has to be caught. Where that can't be measured it is taken to."""
+        return self.effect is None or not self.effect < _VISIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the gates did on these weights.
+
+    `inputs`: what wrong preparations of a photo do to the answer of a right artifact, over the precision gate's budget:
+    no gate of an export sees an app, the kit's picture does. `unplanted`: faults for which this model has no place, and
+    targets that are not installed.
+    """
+
+    weights: Weights
+    check: SelfCheck
+    seed: int
+    healthy: tuple[Healthy, ...]
+    detections: tuple[Detection, ...]
+    inputs: tuple[Detection, ...] = ()
+    unplanted: tuple[str, ...] = ()
+
+    @property
+    def missed(self) -> tuple[Detection, ...]:
+        """Faults that no gate saw though they show."""
+        return tuple(detection for detection in self.detections if not detection.caught and detection.shows)
+
+    @property
+    def invisible(self) -> tuple[Detection, ...]:
+        """Faults that no gate saw because they move no logit by more than rounding does."""
+        return tuple(detection for detection in self.detections if not detection.caught and not detection.shows)
+
+    @property
+    def false_alarms(self) -> tuple[Healthy, ...]:
+        """Healthy artifacts that were rejected."""
+        return tuple(artifact for artifact in self.healthy if not artifact.passed)
+
+    @property
+    def code(self) -> Exit:
+        """A fault that no logit shows need not be seen; one that does, must be."""
+        if self.missed or self.false_alarms:
+            return Exit.REJECTED
+        return Exit.NOT_VERIFIED if self.check.vacuous else Exit.OK
+
+    @property
+    def kinds(self) -> int:
+        """Different faults, by what is wrong and in which format."""
+        return len({(detection.name, detection.target) for detection in self.detections})
+
+    @property
+    def blamed(self) -> tuple[int, int]:
+        """Of the faults that have a layer: how often it was among the first three suspects, and how many there are."""
+        told = [detection.blamed for detection in self.detections if detection.blamed is not None]
+        return sum(told), len(told)

@@ -15,7 +15,7 @@ from export.commands.doctor import Ability
 from export.commands.predict import Predictor
 from export.commands.verify import Verification
 from export.exits import Exit
-from export.folder.records import AccuracyRecord
+from export.folder.accuracy import AccuracyRecord
 from export.targets.int8_options import saturation
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime

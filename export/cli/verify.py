@@ -57,7 +57,8 @@ def verify(
     from export.cli import console, tables
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
-    from export.folder.records import AccuracyRecord, gates_of, plain
+    from export.folder.accuracy import AccuracyRecord
+    from export.folder.records import gates_of, plain
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets

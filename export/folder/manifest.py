@@ -7,9 +7,9 @@ from msgspec import Meta
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
+from export.folder.accuracy import AccuracyRecord
 from export.folder.device_entry import DeviceEntry
 from export.folder.records import (
-    AccuracyRecord,
     AttestationRecord,
     BlameRecord,
     Count,

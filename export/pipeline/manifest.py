@@ -8,9 +8,9 @@ import msgspec
 
 from export import __version__
 from export.folder import manifest as record
+from export.folder.accuracy import AccuracyRecord
 from export.folder.layout import SCHEMA, SETTINGS, SHIP
 from export.folder.records import (
-    AccuracyRecord,
     AttestationRecord,
     BlameRecord,
     GateRecord,

@@ -191,13 +191,15 @@ def read_constants(artifact: Artifact) -> Iterator[Constant]:
 
 
 def count_operators(artifact: Artifact) -> int | None:
-    """See `Reader.count_operators`."""
-    return reader_of(artifact).count_operators(artifact)
+    """See `Reader.count_operators`; None where the format has no reader."""
+    reader = row_of(artifact.format).reader
+    return None if reader is None else reader.count_operators(artifact)
 
 
 def unexpected_operators(artifact: Artifact) -> Mapping[str, int]:
-    """See `Reader.unexpected_operators`."""
-    return reader_of(artifact).unexpected_operators(artifact)
+    """See `Reader.unexpected_operators`; none where the format has no reader: nothing is lowered to it."""
+    reader = row_of(artifact.format).reader
+    return {} if reader is None else reader.unexpected_operators(artifact)
 
 
 @contextmanager

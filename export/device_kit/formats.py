@@ -17,7 +17,7 @@ class KitForm:
     """One format's kit.
 
     `artifact`: its place in the data folder; files beside it keep their suffix. `files`: what runs on the device, by
-    its name in `export/kit_files`, and the name that it has in the kit. `described`: what kit.json says of this format
+    its name in `on_device/`, and the name that it has in the kit. `described`: what kit.json says of this format
     alone. `batches`: the batch sizes at which the device runs it; it is timed at the last. `what` and `where`: for
     sentences.
     """

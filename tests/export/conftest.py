@@ -121,7 +121,8 @@ def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The same by another process from another working directory, one artifact after the other, without the JSON."""
-    return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--no-cache", "--jobs", "1"], "o")
+    options = [*TINY, "-t", "all", "--no-cache", "--jobs", "1"]
+    return _once(tmp_path_factory, "second", options, "o", run=in_a_process)
 
 
 @pytest.fixture(scope="session")

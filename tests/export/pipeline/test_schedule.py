@@ -151,7 +151,7 @@ def test_side_by_side_then_from_the_cache(command: Command, command_process: Com
     assert len(made) == 2
     assert all(each["checked_before"] is None for each in made.values())
 
-    again = command(*BOTH, "-o", "b", XDG_CACHE_HOME=cache)
+    again = command_process(*BOTH, "-o", "b", XDG_CACHE_HOME=cache)
     assert again.code == 0, again.err
     same = _manifests(again.out)
     assert "nothing has changed since" in again.err

@@ -160,6 +160,16 @@ def test_the_packages_listed_are_the_packages_there_are() -> None:
     assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file()] == []
 
 
+def test_files_and_folders_stay_small() -> None:
+    """A file over 300 lines says in its docstring why: with the word "long"."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sources()}
+    long = [path for path, text in texts.items() if text.count("\n") > 300]
+    assert [path for path in long if "long" not in (ast.get_docstring(ast.parse(texts[path])) or "")] == []
+    folders = {path.parent for path in texts}
+    entries = {folder: [each for each in folder.iterdir() if each.name != "__pycache__"] for folder in folders}
+    assert {str(folder.relative_to(ROOT)): len(names) for folder, names in entries.items() if len(names) > 22} == {}
+
+
 def test_a_refused_option_says_what_to_do_next() -> None:
     refusals = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", {keyword.arg for keyword in node.keywords})

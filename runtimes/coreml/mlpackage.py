@@ -2,7 +2,8 @@
 
 A package (.mlpackage) is a folder: `Manifest.json` names the root model, a protobuf (Model.proto, MIL.proto of
 Apple's coremltools), whose program refers to tensors in `weights/weight.bin` (runtimes/coreml/weight_file.py).
-The evaluator checks every result against the type that the file declares for it.
+The evaluator checks every result against the type that the file declares for it. The module is as long as the format
+has kinds of values: each is refused or read here, and nowhere else.
 """
 
 import json

@@ -22,7 +22,6 @@ from export.folder.records import (
     PrecisionRecord,
     Record,
     Sha256,
-    format_choices,
     says,
 )
 from export.folder.sections import CoreMlSection, TensorRtSection
@@ -155,7 +154,7 @@ class ArtifactRecord(Record, frozen=True, kw_only=True):
     path: Annotated[str | None, says("Relative to this folder; null for an intermediate, of which only the digest is "
                                      "kept.")]  # fmt: skip
     format: Annotated[str, says("Kind of file. tensorrt-network: a typed ONNX file, as TensorRT's parser understood "
-                                "it; tensorrt: an engine, and that file beside it.", *format_choices())]  # fmt: skip
+                                "it; tensorrt: an engine, and that file beside it.")]  # fmt: skip
     precision: Annotated[PrecisionRecord, says("Of this stage's artifact.")]
     sha256: Annotated[Sha256, says("Of the file; of several, over their names and digests (runtimes/artifact.py).")]
     source_sha256: Annotated[Sha256 | None, says("Of the artifact that it was made of.")]

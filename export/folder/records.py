@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from runtimes.artifact import Format
 from runtimes.interface import Port
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Attestation
@@ -273,8 +272,3 @@ class PrecisionRecord(Record, frozen=True, kw_only=True):
     def value(self) -> Precision:
         """What was recorded."""
         return Precision(self.weights, self.activations, self.execution, tuple(self.float_layers))
-
-
-def format_choices() -> list[str]:
-    """Kinds of files that an export makes."""
-    return [str(each) for each in (Format.ONNX, Format.OPENVINO, Format.COREML, Format.NETWORK, Format.ENGINE)]

@@ -8,6 +8,8 @@ import msgspec
 
 from export.folder.manifest import Manifest
 from export.folder.records import Record
+from runtimes.artifact import Format
+from runtimes.registry import formats
 from validation.gates.table import GATES
 
 
@@ -55,8 +57,17 @@ def _is_written(field: dict[str, Any]) -> bool:
 
 
 def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
-    """Of manifest.json. `sections`: those of installed targets that are not built in, by target."""
+    """Of manifest.json. `sections`: those of installed targets that are not built in, by target.
+
+    Raises:
+        StageFailed: an installed package adds a format that cannot be used.
+    """
     found = schema_of(Manifest, "vit-export manifest")
+    # A stage makes every kind of file but PyTorch's, which only `bench` runs.
+    made = [
+        str(each) for each in formats() if each != Format.TORCH
+    ]
+    found["$defs"]["ArtifactRecord"]["properties"]["format"]["enum"] = made
     for name, section in sections.items():
         if name not in found["properties"]:
             found["properties"][name] = {"description": f"What target {name} records.", **msgspec.json.schema(section)}

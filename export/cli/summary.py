@@ -63,23 +63,19 @@ def _milliseconds(timing: Record) -> str:
 
 
 def _worst(gates: Mapping[str, Record | None]) -> tuple[str, str]:
-    """The gate that is nearest to its budget, or furthest over it."""
-    counted = {gate.name: gate.counts for gate in table.GATES if gate.counts}
-    tried = {name: gate for name, gate in gates.items() if gate is not None}
-    for name, gate in tried.items():
-        if gate["passed"]:
-            continue
-        worst, budget = float(gate["worst"]), float(gate["budget"])  # NaN and infinity are written by name
-        return (f"{worst:.0f} {counted[name]}", "0") if name in counted else (f"{worst:.1e}", f"{budget:.1e}")
-    numeric = [
-        (float(gate["worst"]), float(gate["budget"]))
-        for name, gate in tried.items()
-        if name not in counted and float(gate["budget"]) > 0
+    """The first gate over its budget, else the one that is nearest to it: error and budget as the gate writes them."""
+    # NaN and infinity are written by name.
+    tried = [
+        (name, float(gate["worst"]), float(gate["budget"]), gate["passed"]) for name, gate in gates.items() if gate
     ]
-    if not numeric:
-        return "", ""
-    worst, budget = max(numeric, key=lambda pair: pair[0] / pair[1])
-    return f"{worst:.1e}", f"{budget:.1e}"
+    over = [each for each in tried if not each[3]]
+    near = sorted((each for each in tried if each[2] > 0), key=lambda each: each[1] / each[2], reverse=True)
+    for name, worst, budget, passed in (*over, *near):
+        gate = table.named(name)
+        if passed or not gate.counts:
+            return gate.text(worst), gate.text(budget)
+        return f"{gate.text(worst)} {gate.counts}", gate.text(budget)
+    return "", ""
 
 
 def _remarks(screen: Console, each: Finished) -> None:

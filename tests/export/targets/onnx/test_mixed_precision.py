@@ -16,6 +16,7 @@ from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.weights.seeded import seeded
+from export.cache.store import default_cache
 from export.commands.verify import verify
 from export.folder.exported import open_exported
 from export.folder.schema import manifest_schema
@@ -70,9 +71,10 @@ def _export(weights: str, out: Path, **options: Any) -> Outcome:
         calibrate="golden",
         out=out,
         time=False,
+        kit=False,
         **options,
     )
-    (outcome,) = pipeline.run(request, Silent())
+    (outcome,) = pipeline.run(request, Silent(), cache=default_cache())  # of the same weights, one trace
     return outcome
 
 

@@ -64,9 +64,7 @@ def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict
     """
     found = schema_of(Manifest, "vit-export manifest")
     # A stage makes every kind of file but PyTorch's, which only `bench` runs.
-    made = [
-        str(each) for each in formats() if each != Format.TORCH
-    ]
+    made = [str(each) for each in formats() if each != Format.TORCH]
     found["$defs"]["ArtifactRecord"]["properties"]["format"]["enum"] = made
     for name, section in sections.items():
         if name not in found["properties"]:

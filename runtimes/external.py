@@ -9,7 +9,7 @@ from runtimes.artifact import Artifact
 from runtimes.interface import BATCH, Port
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Reader
-from runtimes.registry import formats, reader_of
+from runtimes.registry import external_format, formats, reader_of
 
 _FLOATS = frozenset({"float32", "float16"})
 
@@ -32,9 +32,9 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
         BrokenArtifact: it cannot be read.
         MissingExtra: the package that reads the format is not installed.
     """
-    suffixes = {row.external_suffix: fmt for fmt, row in formats().items() if row.external_suffix}
-    fmt = suffixes.get(path.suffix)
+    fmt = external_format(path.suffix)
     if fmt is None or not path.exists():
+        suffixes = [row.external_suffix for row in formats().values() if row.external_suffix]
         raise BadInput(
             f"{path} is unsupported or does not exist",
             expected=f"an existing file: {', '.join(suffixes)} (an IR with its .bin beside it)",

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
+from typing import Any
 
 from efficientvit.errors import StageFailed, Unavailable
+from runtimes import plugins
 from runtimes.artifact import COMPANIONS, Artifact, Format
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.native import CoreMl
@@ -24,14 +26,13 @@ from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.openvino.reader import OpenVinoReader
 from runtimes.openvino.runtime import OpenVino
+from runtimes.plugins import distribution_of
 from runtimes.pytorch.exported_program import TorchProgram
 from runtimes.reader import Constant, Layers, Reader
 from runtimes.runtime import Mode, Runtime
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from runtimes.tensorrt.reader import NetworkReader
-
-GROUP = "vit_export.formats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,29 @@ def formats() -> Mapping[Format, Row]:
     return {**BUILT_IN, **{file_format: row_of(file_format) for file_format in _installed()}}
 
 
+def format_names() -> tuple[Format, ...]:
+    """Every format's name; nothing of installed packages is imported.
+
+    Raises:
+        StageFailed: an installed package names a format that exists already.
+    """
+    return (*BUILT_IN, *_installed())
+
+
+def external_format(suffix: str) -> Format | None:
+    """The format of other tools' files with this suffix. Packages are only loaded where it is none of ours.
+
+    Raises:
+        StageFailed: as `formats`, where the suffix is none of ours.
+    """
+    ours = _with_suffix(suffix, BUILT_IN)
+    return ours if ours is not None else _with_suffix(suffix, formats())
+
+
+def _with_suffix(suffix: str, rows: Mapping[Format, Row]) -> Format | None:
+    return next((each for each, row in rows.items() if suffix and row.external_suffix == suffix), None)
+
+
 def row_of(file_format: Format) -> Row:
     """The row of a format. Packages are only looked for where the format is not built in.
 
@@ -89,7 +113,7 @@ def row_of(file_format: Format) -> Row:
         raise Unavailable(
             f"the format '{file_format}' is unknown",
             expected=", ".join((*BUILT_IN, *installed)),
-            next_step=f"install the package that adds it (entry point '{file_format}' of the group '{GROUP}')",
+            next_step=f"install the package whose entry point '{file_format}' of the group '{plugins.FORMATS}' adds it",
         )
     return _loaded(installed[file_format])
 
@@ -102,14 +126,14 @@ def known_format(name: str) -> Format:
 
 def _installed() -> Mapping[Format, EntryPoint]:
     found: dict[Format, EntryPoint] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+    for point in plugins.installed(plugins.FORMATS):
         other = found.get(Format(point.name))
         if point.name in BUILT_IN or other is not None:
             raise StageFailed(
-                f"the format '{point.name}' of the distribution '{_distribution(point)}' exists already",
-                expected=f"one entry point of that name in the group '{GROUP}'",
-                got=f"another of '{_distribution(other)}'" if other else "a format of vit-export itself",
-                next_step=f"pip uninstall {_distribution(point)}, or rename its format",
+                f"the format '{point.name}' of the distribution '{distribution_of(point)}' exists already",
+                expected=f"one entry point of that name in the group '{plugins.FORMATS}'",
+                got=f"another of '{distribution_of(other)}'" if other else "a format of vit-export itself",
+                next_step=f"pip uninstall {distribution_of(point)}, or rename its format",
             )
         found[Format(point.name)] = point
     return found
@@ -117,30 +141,18 @@ def _installed() -> Mapping[Format, EntryPoint]:
 
 @cache
 def _loaded(point: EntryPoint) -> Row:
-    try:
-        row = point.load()
-    except Exception as error:
-        raise _broken(point, f"{type(error).__name__}: {error}") from error
-    if not isinstance(row, Row) or not row.runtimes:
-        raise _broken(point, f"{type(row).__name__}: {row!r}"[:200])
-    taken = {*COMPANIONS, *(other.external_suffix for other in BUILT_IN.values())} - {""}
-    if clash := sorted(taken & {*row.companions, row.external_suffix}):
-        raise _broken(point, f"files '{clash[0]}', which are another format's")
+    what = f"the format '{point.name}' of the distribution '{distribution_of(point)}' cannot be loaded"
+    row: Row = plugins.load(point, what, "a runtimes.registry.Row with at least one runtime", _wrong_with)
     COMPANIONS.update(row.companions)
     return row
 
 
-def _broken(point: EntryPoint, got: str) -> StageFailed:
-    return StageFailed(
-        f"the format '{point.name}' of the distribution '{_distribution(point)}' cannot be loaded",
-        expected=f"a runtimes.registry.Row with at least one runtime at '{point.value}'",
-        got=got,
-        next_step=f"pip install --upgrade {_distribution(point)}, or uninstall it",
-    )
-
-
-def _distribution(point: EntryPoint) -> str:
-    return "unknown" if point.dist is None else point.dist.name
+def _wrong_with(row: Any) -> str | None:
+    if not isinstance(row, Row) or not row.runtimes:
+        return f"{type(row).__name__}: {row!r}"[:200]
+    taken = {*COMPANIONS, *(other.external_suffix for other in BUILT_IN.values())} - {""}
+    clash = sorted(taken & {*row.companions, row.external_suffix})
+    return f"files '{clash[0]}', which are another format's" if clash else None
 
 
 def native_runtime(file_format: Format) -> Runtime:

@@ -8,15 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from runtimes.host.gpu import gpus
 from runtimes.host.machine import this_host
+from runtimes.plugins import FORMATS, TARGETS
+from runtimes.plugins import installed as points_of
 
 PACKAGES = ("efficientvit", "runtimes", "validation", "export")
-GROUPS = ("vit_export.targets", "vit_export.formats")
-"""Entry points of packages whose code makes or judges artifacts."""
 
 _FLAGS = re.compile(
     r"(OMP|MKL|KMP|GOMP|DNNL|ONEDNN|OPENBLAS|ATEN|TORCH|PYTORCH|ORT|OV|OPENVINO|CUDA|NVIDIA|TRT)_.*"
@@ -83,7 +82,7 @@ def code_files() -> list[Path]:
 
 
 def _roots() -> Iterator[Path]:
-    others = {point.module.partition(".")[0] for group in GROUPS for point in entry_points(group=group)}
+    others = {point.module.partition(".")[0] for group in (TARGETS, FORMATS) for point in points_of(group)}
     for package in (*PACKAGES, *sorted(others)):
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.submodule_search_locations is not None:

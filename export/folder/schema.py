@@ -9,7 +9,7 @@ import msgspec
 from export.folder.manifest import Manifest
 from export.folder.records import Record
 from runtimes.artifact import Format
-from runtimes.registry import formats
+from runtimes.registry import format_names
 from validation.gates.table import GATES
 
 
@@ -60,11 +60,11 @@ def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict
     """Of manifest.json. `sections`: those of installed targets that are not built in, by target.
 
     Raises:
-        StageFailed: an installed package adds a format that cannot be used.
+        StageFailed: an installed package adds a format that exists already.
     """
     found = schema_of(Manifest, "vit-export manifest")
     # A stage makes every kind of file but PyTorch's, which only `bench` runs.
-    made = [str(each) for each in formats() if each != Format.TORCH]
+    made = [str(each) for each in format_names() if each != Format.TORCH]
     found["$defs"]["ArtifactRecord"]["properties"]["format"]["enum"] = made
     for name, section in sections.items():
         if name not in found["properties"]:

@@ -7,7 +7,8 @@ is a `Target`. It is loaded when it is asked for: a broken package does not keep
 import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
+from typing import Any
 
 from efficientvit.errors import BadOption, StageFailed
 from export.targets.coreml.target import TARGET as COREML
@@ -15,8 +16,9 @@ from export.targets.onnx.target import TARGET as ONNX
 from export.targets.openvino.target import TARGET as OPENVINO
 from export.targets.target import API, Target
 from export.targets.tensorrt.target import TARGET as TENSORRT
+from runtimes import plugins
+from runtimes.plugins import distribution_of
 
-GROUP = "vit_export.targets"
 BUILT_IN: Mapping[str, Target] = {target.name: target for target in (ONNX, OPENVINO, COREML, TENSORRT)}
 
 SHARED = frozenset(
@@ -40,9 +42,9 @@ class _Targets(Mapping[str, Target]):
             others = ["vit-export itself"] if name in BUILT_IN else []
             raise StageFailed(
                 f"more than one target is called '{name}'",
-                expected=f"one entry point of that name in the group '{GROUP}'",
-                got=", ".join([*others, *map(_distribution, points)]),
-                next_step=f"pip uninstall {_distribution(points[-1])}, or rename its target",
+                expected=f"one entry point of that name in the group '{plugins.TARGETS}'",
+                got=", ".join([*others, *map(distribution_of, points)]),
+                next_step=f"pip uninstall {distribution_of(points[-1])}, or rename its target",
             )
         if not points:
             raise KeyError(name)
@@ -85,35 +87,22 @@ def usable() -> Iterator[Target]:
 @cache
 def _installed() -> Mapping[str, tuple[EntryPoint, ...]]:
     found: dict[str, list[EntryPoint]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+    for point in plugins.installed(plugins.TARGETS):
         found.setdefault(point.name, []).append(point)
     return {name: tuple(points) for name, points in found.items()}
 
 
 @cache
 def _loaded(point: EntryPoint) -> Target:
-    try:
-        target = point.load()
-    except Exception as error:
-        raise _unusable(point, f"{type(error).__name__}: {error}") from error
-    if not isinstance(target, Target):
-        raise _unusable(point, f"a {type(target).__name__}")
-    if target.api != API:
-        raise _unusable(point, f"one for version {target.api} of the interface")
-    if target.name != point.name:
-        raise _unusable(point, f"one that is called '{target.name}'")
+    what = f"the target '{point.name}' of the package '{distribution_of(point)}' cannot be used"
+    expected = f"an export.targets.target.Target named '{point.name}' for version {API} of the interface"
+    target: Target = plugins.load(point, what, expected, lambda found: _wrong_with(found, point.name))
     return target
 
 
-def _unusable(point: EntryPoint, got: str) -> StageFailed:
-    return StageFailed(
-        f"the target '{point.name}' of the package '{_distribution(point)}' cannot be used",
-        expected=f"an export.targets.target.Target named '{point.name}' for version {API} of the interface at "
-        f"'{point.value}'",
-        got=got,
-        next_step=f"pip install --upgrade {_distribution(point)}, or uninstall it",
-    )
-
-
-def _distribution(point: EntryPoint) -> str:
-    return "unknown" if point.dist is None else point.dist.name
+def _wrong_with(target: Any, name: str) -> str | None:
+    if not isinstance(target, Target):
+        return f"a {type(target).__name__}"
+    if target.api != API:
+        return f"one for version {target.api} of the interface"
+    return None if target.name == name else f"one that is called '{target.name}'"

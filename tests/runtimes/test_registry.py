@@ -13,7 +13,17 @@ from runtimes import registry
 from runtimes.artifact import COMPANIONS, Artifact, Format
 from runtimes.external import open_foreign
 from runtimes.onnx.runtime import OnnxRuntime
-from runtimes.registry import BUILT_IN, formats, native_runtime, read_constants, read_ports, row_of, runtime_for
+from runtimes.registry import (
+    BUILT_IN,
+    external_format,
+    format_names,
+    formats,
+    native_runtime,
+    read_constants,
+    read_ports,
+    row_of,
+    runtime_for,
+)
 
 NCNN = Format("ncnn")
 MODULE = """
@@ -125,6 +135,8 @@ def test_a_broken_row_is_an_error_that_names_its_distribution(
         assert "rows_of_vit_export_ncnn:" in (error.value.expected or "")
         assert "vit-export-ncnn" in (error.value.next_step or "")
     assert read_ports(onnx_batch_1)  # the other formats are as they were
+    assert external_format(".onnx") == Format.ONNX
+    assert NCNN in format_names()
     assert COMPANIONS == {".xml": ".bin", ".engine": ".onnx"}
 
 

@@ -30,7 +30,7 @@ def dequantize(q: Tensor, scale: Tensor, zero: Tensor | None, axis: int = 0) -> 
     return (q.to(torch.int64) - along(zero, q, axis).to(torch.int64)).to(scale.dtype) * along(scale, q, axis)
 
 
-def fake_quantize(  # noqa: PLR0917 - in the order of OpenVINO's operator
+def fake_quantize(
     x: Tensor, input_low: Tensor, input_high: Tensor, output_low: Tensor, output_high: Tensor, levels: int
 ) -> Tensor:
     """Quantized to `levels` values between the input's limits, and dequantized between the output's.

@@ -108,7 +108,7 @@ class CoreMlReader(Reader):
         import torch
 
         from runtimes.coreml.operators import MIL
-        from runtimes.evaluator.layers import program_layers
+        from runtimes.program_layers import program_layers
 
         program = load_program(artifact.path)
         (image,) = program.inputs

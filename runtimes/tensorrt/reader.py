@@ -59,7 +59,7 @@ class NetworkReader(OnnxReader):
         """Run by the evaluator."""
         import torch
 
-        from runtimes.evaluator.layers import program_layers
+        from runtimes.program_layers import program_layers
         from runtimes.tensorrt.operators import LAYERS
 
         program = load_network(artifact)

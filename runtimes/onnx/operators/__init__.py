@@ -8,7 +8,16 @@ numbers, control flow, outputs whose size depends on values.
 """
 
 from runtimes.evaluator.evaluator import Language
-from runtimes.onnx.operators import arithmetic, contributed, normalization, quantized, resizing, shapes, windows
+from runtimes.onnx.operators import (
+    arithmetic,
+    contributed,
+    contributed_quantized,
+    normalization,
+    quantized,
+    resizing,
+    shapes,
+    windows,
+)
 
 ONNX = Language(
     {
@@ -19,6 +28,7 @@ ONNX = Language(
         **shapes.OPERATORS,
         **windows.OPERATORS,
         **contributed.OPERATORS,
+        **contributed_quantized.OPERATORS,
     },
     "fiub",
 )

@@ -1,6 +1,6 @@
 """Operators of ONNX Runtime's own on quantized tensors.
 
-Source: ContribOperators.md of ONNX Runtime. They mean: dequantize, compute, quantize (runtimes/onnx/operators/quantized.py).
+Source: ContribOperators.md of ONNX Runtime. As in `quantized`, they mean: dequantize, compute, quantize.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -66,16 +66,16 @@ def _pow(x: FieldTensor, exponent: float) -> FieldTensor:
     return keyed("sqrt", x) if exponent == 0.5 else keyed("pow", x, exponent)
 
 
-def keyed(name: str, *operands: Any, commutes: bool = False) -> FieldTensor:
+def keyed(name: str, *given: Any, commutes: bool = False) -> FieldTensor:
     """A keyed random function of operands that are broadcast."""
-    values = operands(*operands)
+    values = operands(*given)
     residues = values[0].field.residues.function(name, *(value.residues for value in values), commutes=commutes)
     return values[0].like(residues, common_rows(*values))
 
 
 def _keyed(name: str, *overloads: Any, commutes: bool = False) -> None:
-    def function(*operands: Any) -> FieldTensor:
-        return keyed(name, *operands, commutes=commutes)
+    def function(*given: Any) -> FieldTensor:
+        return keyed(name, *given, commutes=commutes)
 
     computes(*overloads)(function)
 

@@ -16,7 +16,7 @@ from runtimes.field.tensor import FieldTensor, NoMeaning
 
 def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
     """The same values elsewhere; so are the integers that they were dequantized from."""
-    result = x.like(move(x.residues), rows)
+    result = FieldTensor(x.field, move(x.residues), x.rows if rows is None else rows, x.dtype)
     if x.codes is not None:
         quantizer, integers = x.codes
         result.codes = quantizer, integers.like(move(integers.residues), rows)
@@ -100,12 +100,9 @@ def unsqueeze(x: FieldTensor, dim: int) -> FieldTensor:
 def _slice(x: FieldTensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> FieldTensor:
     index = slice(start, end, step)
     axis = dim % x.dim()
-    if x.rows and axis == 0:
-        if index.indices(x.shape[0]) != (0, x.shape[0], 1) or (
-            end is not None and 0 <= operator.index(end) < 2**31 - 1
-        ):
-            raise NoMeaning("a slice takes some images of a batch")
-        return x
+    bounded = end is not None and 0 <= operator.index(end) < 2**31 - 1
+    if x.rows and axis == 0 and (bounded or index.indices(x.shape[0]) != (0, x.shape[0], 1)):
+        raise NoMeaning("a slice takes some images of a batch")
     return moved(x, lambda t: t[(slice(None),) * (axis + 1) + (index,)])
 
 

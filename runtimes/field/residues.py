@@ -182,7 +182,7 @@ class Residues:
         given = torch.broadcast_tensors(*(self.aligned(x, rank) for x in operands))
         if not given[0].numel():
             return torch.empty_like(given[0])
-        flat = [self.canonical(x).flatten(1).numpy().astype(np.uint64) for x in given]
+        flat = [self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64) for x in given]
         count = flat[0].shape[1]
         result = np.empty((self.count, count))
         key = _key(self.seed, name)
@@ -202,7 +202,7 @@ class Residues:
 
     def fingerprints(self, x: Tensor) -> Words:
         """One 64-bit number for each value, in a flat array."""
-        flat = self.canonical(x).flatten(1).numpy().astype(np.uint64)
+        flat = self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64)
         first, second = _hashed([flat], _key(self.seed, "fingerprint"), commutes=False)
         return _mixed(first ^ second)
 

@@ -36,9 +36,13 @@ class Sizes(Tensor):
         return super().__torch_function__(func, types, args, dict(kwargs or {}))  # type: ignore[no-untyped-call]
 
 
-def sizes(x: Tensor) -> Tensor:
-    """The shape of `x`, as int64 (rank,): plain numbers in floating point, `Sizes` in exact arithmetic."""
+def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
+    """The dimensions of `x` from `start` to `end`, as int64; in exact arithmetic `Sizes`, if the images' is among them.
+
+    The only way from a tensor to its shape.
+    """
     from runtimes.field.tensor import FieldTensor
 
-    shape = torch.tensor(x.shape, dtype=torch.int64)
-    return shape.as_subclass(Sizes) if isinstance(x, FieldTensor) and x.field.uniform and x.rows else shape
+    chosen = range(x.dim())[start:end]
+    shape = torch.tensor([x.shape[axis] for axis in chosen], dtype=torch.int64)
+    return shape.as_subclass(Sizes) if isinstance(x, FieldTensor) and x.rows and 0 in chosen else shape

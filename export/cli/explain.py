@@ -47,7 +47,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
             "rejected": explanation.rejected,
             "gates": gates_of(explanation.gates),
             "blame": BlameRecord.of(explanation.stage, explanation.blame),
-            "layers": [LayerRecord.of(layer) for layer in explanation.blame.layers],
+            "layers": [LayerRecord.from_attributes(layer) for layer in explanation.blame.layers],
         }
         click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
     sys.exit(1 if explanation.rejected else 0)

@@ -2,33 +2,25 @@
 
 from typing import Any
 
-from export.folder.records import plain
 from export.selftest.result import SelfTest
 
 
 def selftest_record(found: SelfTest) -> dict[str, Any]:
     """What `vit-export selftest --json` prints."""
     blamed, of = found.blamed
-    record: dict[str, Any] = plain(
-        {
-            "weights": {
-                "source": found.weights.source,
-                "sha256": found.weights.sha256,
-                "trained": found.weights.trained,
-            },
-            "seed": found.seed,
-            "vacuous": found.check.failures,
-            "kinds": found.kinds,
-            "planted": len(found.detections),
-            "caught": sum(each.caught for each in found.detections),
-            "missed": len(found.missed),
-            "invisible": len(found.invisible),
-            "blamed": {"right": blamed, "of": of},
-            "healthy": found.healthy,
-            "faults": found.detections,
-            "wrong_inputs": {each.name: each.effect_over_budget for each in found.inputs},
-            "unplanted": found.unplanted,
-            "exit_code": int(found.code),
-        }
-    )
-    return record
+    return {
+        "weights": {"source": found.weights.source, "sha256": found.weights.sha256, "trained": found.weights.trained},
+        "seed": found.seed,
+        "vacuous": found.check.failures,
+        "kinds": found.kinds,
+        "planted": len(found.detections),
+        "caught": sum(each.caught for each in found.detections),
+        "missed": len(found.missed),
+        "invisible": len(found.invisible),
+        "blamed": {"right": blamed, "of": of},
+        "healthy": found.healthy,
+        "faults": found.detections,
+        "wrong_inputs": {each.name: each.effect_over_budget for each in found.inputs},
+        "unplanted": found.unplanted,
+        "exit_code": int(found.code),
+    }

@@ -203,7 +203,7 @@ def lost_permutation(program: Program, rng: Rng) -> Program:
     found = [o for o in of_kind(program, "shuffle") if "first" in o.inputs or "second" in o.inputs]
     operation = pick(rng, found)
     name = f"{operation.name}:shape"
-    constants = {**program.constants, name: Constant(list(declared(operation).shape), TensorType("attribute", ()))}  # type: ignore[arg-type]
+    constants = {**program.constants, name: Constant(list(declared(operation).shape), TensorType("attribute", ()))}
     inputs = {"x": operation.inputs["x"], "shape": name, "zero_keeps": operation.inputs["zero_keeps"]}
     return with_changed(replace(program, constants=constants), operation, inputs=inputs)
 

@@ -276,5 +276,4 @@ def unknown_layer(program: Program, rng: Rng) -> Program:
 def renamed_output(program: Program, rng: Rng) -> Program:
     """The logits under another name."""
     (operation,) = [o for o in program.operations if o.name == program.outputs[0]]
-    del rng
     return replace(with_changed(program, operation, outputs=(("scores", declared(operation)),)), outputs=("scores",))

@@ -61,9 +61,12 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
 
     Raises:
         MissingExtra: the package that reads the format is not installed.
-        BrokenArtifact: the file contradicts itself.
+        BrokenArtifact: the file's constants cannot be read.
     """
-    program, language = reader_of(artifact).program(artifact)
+    try:
+        program, language = reader_of(artifact).program(artifact)
+    except BrokenArtifact as error:
+        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
     unknown = sorted({each.kind for each in program.operations} - set(language.operators))
     if unknown:
         return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")

@@ -6,7 +6,7 @@ import torch
 
 from runtimes.field.sizes import Sizes
 from runtimes.field.table import aten, common_rows, computes, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.add.Tensor, aten.add.Scalar)
@@ -159,7 +159,7 @@ def _where(condition: Any, a: Any, b: Any) -> FieldTensor:
     if isinstance(condition, FieldTensor):
         return keyed("where", condition, a, b)
     if isinstance(condition, Sizes):
-        raise NoMeaning("a value depends on the number of images")
+        raise Unlike("a value depends on the number of images")
     x, y = operands(a, b)
     return add(mul(x, condition.double()), mul(y, 1 - condition.double()))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from runtimes.field.elementwise import mul
 from runtimes.field.sizes import Sizes
 from runtimes.field.table import all_axes, aten, computes, not_across_images, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
@@ -36,7 +36,7 @@ def view(x: FieldTensor, shape: Sequence[int], *_: Any) -> FieldTensor:
     if rows:
         batch = x.field.batch
         if not sizes or sizes[0] % batch:
-            raise NoMeaning("a reshape mixes the images of a batch")
+            raise Unlike("a reshape mixes the images of a batch")
         rows = sizes[0] // batch
     return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows)
 
@@ -102,7 +102,7 @@ def _slice(x: FieldTensor, dim: int = 0, start: Any = None, end: Any = None, ste
     axis = dim % x.dim()
     bounded = end is not None and 0 <= operator.index(end) < 2**31 - 1
     if x.rows and axis == 0 and (bounded or index.indices(x.shape[0]) != (0, x.shape[0], 1)):
-        raise NoMeaning("a slice takes some images of a batch")
+        raise Unlike("a slice takes some images of a batch")
     return moved(x, lambda t: t[(slice(None),) * (axis + 1) + (index,)])
 
 
@@ -142,7 +142,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
     for value in values:
         not_across_images(value, axis)
         if value.rows != first.rows and first.field.batch * first.rows != value.shape[0]:
-            raise NoMeaning("tensors of different numbers of images are joined")
+            raise Unlike("tensors of different numbers of images are joined")
     result = first.like(torch.cat([value.residues for value in values], axis + 1))
     codes = [value.codes for value in values if value.codes is not None]
     if len(codes) == len(values) and all(quantizer == codes[0][0] for quantizer, _ in codes):
@@ -163,7 +163,7 @@ def pad(x: FieldTensor, margins: Sequence[int], value: float = 0) -> FieldTensor
     if not any(margins):
         return x
     if x.rows and len(margins) == 2 * x.dim() and any(margins[-2:]):
-        raise NoMeaning("padding adds images to a batch")
+        raise Unlike("padding adds images to a batch")
     primes = x.residues.shape[0]
     sizes = list(x.shape)
     inner: list[slice] = [slice(None)] * (x.dim() + 1)

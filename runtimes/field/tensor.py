@@ -15,7 +15,11 @@ _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, _REVERSED)
 
 
 class NoMeaning(RuntimeError):
-    """An operation that has no meaning in exact arithmetic, or that may treat one image unlike another."""
+    """An operation that has no meaning in exact arithmetic."""
+
+
+class Unlike(NoMeaning):
+    """An operation that treats one image unlike another, or lets their number matter."""
 
 
 class Field:

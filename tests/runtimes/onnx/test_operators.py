@@ -54,8 +54,9 @@ def cases() -> dict[str, list[Any]]:
 
         found: dict[str, list[Any]] = {}
         for case in collect_testcases(None):
-            if len(case.model.graph.node) == 1:
-                found.setdefault(case.model.graph.node[0].op_type, []).append(case)
+            graph = case.model.graph if case.model is not None else None
+            if graph is not None and len(graph.node) == 1:
+                found.setdefault(graph.node[0].op_type, []).append(case)
     return found
 
 

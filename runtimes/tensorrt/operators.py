@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
 from runtimes.evaluator.quantization import dequantize, quantize
+from runtimes.field.sizes import sizes
 
 Ints = Sequence[int] | Tensor
 
@@ -238,7 +239,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "quantize": _quantize,
     "reduce": _reduce,
     "resize": _resize,
-    "shape": lambda x: torch.tensor(x.shape, dtype=torch.int64),
+    "shape": sizes,
     "shuffle": _shuffle,
     "slice": _slice,
     "softmax": _softmax,

@@ -61,7 +61,7 @@ def _matrix(places: Sequence[float], size: int, weights: Callable[[float], list[
     return matrix
 
 
-def _resize(  # noqa: PLR0913, PLR0917 - in the order of the specification
+def resize(  # noqa: PLR0913, PLR0917 - in the order of the specification
     x: Tensor,
     coordinate_transformation_mode: str,
     mode: str,
@@ -103,4 +103,4 @@ def _resize(  # noqa: PLR0913, PLR0917 - in the order of the specification
     return x
 
 
-OPERATORS: Mapping[str, Callable[..., Any]] = {"Resize": _resize}
+OPERATORS: Mapping[str, Callable[..., Any]] = {"Resize": resize}

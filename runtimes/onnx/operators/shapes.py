@@ -174,9 +174,19 @@ def _triangle(x: Tensor, upper: int, k: Tensor | None = None) -> Tensor:
     return torch.triu(x, diagonal) if upper else torch.tril(x, diagonal)
 
 
+def _running_sum(x: Tensor, axis: Tensor, exclusive: int, reverse: int) -> Tensor:
+    along = int(one(axis))
+    turned = x.flip(along) if reverse else x
+    total = turned.cumsum(along, dtype=x.dtype)
+    if exclusive:
+        total = total - turned
+    return total.flip(along) if reverse else total
+
+
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Concat": lambda values, axis: torch.cat(tuple(values), axis),
     "ConstantOfShape": _constant_of_shape,
+    "CumSum": _running_sum,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "Flatten": _flatten,

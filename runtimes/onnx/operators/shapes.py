@@ -102,6 +102,18 @@ def _gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
     return x[(*batch, *places)]
 
 
+def _scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int, reduction: str = "none") -> Tensor:
+    require(reduction == "none", f"reduction {reduction}")
+    return torch.scatter(x, axis, _within(indices, x.shape[axis]).to(torch.int64), updates)
+
+
+def _scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, reduction: str = "none") -> Tensor:
+    """The last axis of `indices` is a place in `x`."""
+    require(reduction == "none", f"reduction {reduction}")
+    places = [_within(part, x.shape[axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
+    return x.index_put(tuple(places), updates)
+
+
 def _expand(x: Tensor, shape: Ints) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, torch.Size(ints(shape))))
 
@@ -197,6 +209,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
     "Shape": sizes,
     "Size": _size,
     "Slice": _slice,

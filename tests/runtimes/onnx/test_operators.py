@@ -37,6 +37,7 @@ REFUSED = (
     r"resize_\w+(exclude_outside|antialias|half_pixel_symmetric|not_larger|not_smaller|crop_and_resize)",
     r"resize_tf_crop_and_resize",
     r"resize_downsample_scales_(linear|cubic)_align_corners",
+    r"scatter_elements_with_(reduction|duplicate_indices)|scatternd_(add|multiply|max|min)",
     r"spacetodepth_crd",
 )
 """Cases that need not have a meaning here. Each must be refused, or be right."""

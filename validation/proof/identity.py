@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efficientvit.digests import digest_of
@@ -20,7 +21,7 @@ from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues, Words
+from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field
 from runtimes.registry import reader_of
 from validation.proof.expected import Missing, expected_form
@@ -147,11 +148,11 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself.
     """
-    known = _known(right, batch)
+    known = _Known(right, batch)
     strangers: set[str] = set()
 
     def look(name: str, value: Tensor) -> Tensor:
-        if isinstance(value, FieldTensor) and not _all_in(value.field.residues.fingerprints(value.residues), known):
+        if isinstance(value, FieldTensor) and not known.all_of(value):
             strangers.add(name)
         return value
 
@@ -178,16 +179,30 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 
-def _known(right: Right, batch: int | None) -> Words:
-    """Fingerprints of every value that the deploy form computes, and of 0, sorted."""
-    images = images_for(right.size, batch)
-    residues = images.field.residues
-    found = [residues.fingerprints(each) for each in (images.residues, residues.of(torch.zeros(1)))]
-    with images.field.showing(lambda value: found.append(np.unique(residues.fingerprints(value.residues)))):
-        run_form(right.form, images)
-    return np.unique(np.concatenate(found))
+class _Known:
+    """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
+
+    def __init__(self, right: Right, batch: int | None) -> None:
+        self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
+        images = images_for(right.size, batch)
+        self._enter(images)
+        self._enter(images.field.constant(torch.zeros(1)))
+        with images.field.showing(self._enter):
+            run_form(right.form, images)
+
+    def _enter(self, value: FieldTensor) -> None:
+        for places in _places(value):
+            self._there[places] = True
+
+    def all_of(self, value: FieldTensor) -> bool:
+        """Every value of a tensor is computed, but for a chance of a few per cent for each that is not."""
+        return all(bool(self._there[places].all()) for places in _places(value))
 
 
-def _all_in(values: Words, known: Words) -> bool:
-    places = np.searchsorted(known, values)
-    return bool((known[np.minimum(places, len(known) - 1)] == values).all())
+_FILTER_BITS = 27
+
+
+def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    prints = value.field.residues.fingerprints(value.residues)
+    mask = np.uint64((1 << _FILTER_BITS) - 1)
+    return (prints & mask).astype(np.intp), (prints >> np.uint64(64 - _FILTER_BITS)).astype(np.intp)

@@ -17,14 +17,22 @@ def add_up(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     """The sum over axes."""
     axes = all_axes(dim, x)
     not_across_images(x, *axes)
-    return x.like(x.field.residues.added_up(x.residues, axes, keep=keepdim))
+    result = x.like(x.field.residues.added_up(x.residues, axes, keep=keepdim))
+    result.nonnegative = x.nonnegative
+    return result
 
 
 @computes(aten.mean.default, aten.mean.dim)
 def mean(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> FieldTensor:
-    """The sum over axes, times 1 / count."""
-    count = prod(x.shape[axis] for axis in all_axes(dim, x))
-    return div(add_up(x, dim, keepdim), float(count))
+    """The sum over axes, times 1 / count; of one value it is that value."""
+    axes = all_axes(dim, x)
+    count = prod(x.shape[axis] for axis in axes)
+    if count == 1:
+        not_across_images(x, *axes)
+        return x if keepdim else view(x, [size for axis, size in enumerate(x.shape) if axis not in axes])
+    result = div(add_up(x, dim, keepdim), float(count))
+    result.nonnegative = x.nonnegative
+    return result
 
 
 def _reduction(name: str, *overloads: Any) -> None:
@@ -47,7 +55,9 @@ def softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) -> Fi
     """H(x - mean) / sum H(x - mean) along an axis."""
     not_across_images(x, dim % x.dim())
     raised = keyed("exp", sub(x, mean(x, (dim,), keepdim=True)))
-    return div(raised, add_up(raised, (dim,), keepdim=True))
+    result = div(raised, add_up(raised, (dim,), keepdim=True))
+    result.nonnegative = True
+    return result
 
 
 @computes(aten._log_softmax.default, aten.log_softmax.int)

@@ -202,7 +202,7 @@ class Residues:
 
     def fingerprints(self, x: Tensor) -> Words:
         """One 64-bit number for each value, in a flat array."""
-        flat = self.canonical(x).flatten(1).numpy().astype(np.uint64)
+        flat = self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64)
         first, second = _hashed([flat], _key(self.seed, "fingerprint"), commutes=False)
         return _mixed(first ^ second)
 

@@ -5,10 +5,11 @@ mean that they differ. What a runtime makes of the program when it runs it is no
 measure that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ from runtimes.evaluator.program import Operation, Program
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import Residues, Words
 from runtimes.field.tensor import Field
+from runtimes.precision import Precision
 from runtimes.registry import reader_of
 from validation.proof.expected import Missing, expected_form
+from validation.proof.placement import Quantizing, placement
+from validation.proof.quantizers import Quantizers
 from validation.reference.reference import Reference
 
 _OTHER_BATCHES = (2, 3)
@@ -60,11 +64,26 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     form = expected_form(artifact, reference)
     if isinstance(form, Missing):
         return Proof(Outcome.DIFFERENT, f"the file does not hold '{form.name}'")
-    return equal(program, language, form, artifact.batch, artifact.model.image_size)
+    quantized = artifact.precision if artifact.precision.quantized else None
+    return equal(
+        program, language, form, artifact.batch, artifact.model.image_size, quantized, digests=reference.constants
+    )
 
 
-def equal(program: Program, language: Language, form: nn.Module, batch: int | None, size: int) -> Proof:
-    """Whether `program` computes what `form` does. `batch`: its number of images, None for any."""
+def equal(  # noqa: PLR0917 - what is compared, then how
+    program: Program,
+    language: Language,
+    form: nn.Module,
+    batch: int | None,
+    size: int,
+    quantized: Precision | None = None,
+    digests: Mapping[str, str] = MappingProxyType({}),
+) -> Proof:
+    """Whether `program` computes what `form` does. `batch`: its number of images, None for any.
+
+    `quantized`: the precision that says where `form` is to be quantized, each tensor by the quantizer that `program`
+    has of it, whose constants have to have these `digests`.
+    """
     (image,) = program.inputs
     output = program.outputs[0]
     evaluator = Evaluator(program, Arithmetic.FLOAT64, language, (output,))
@@ -78,25 +97,44 @@ def equal(program: Program, language: Language, form: nn.Module, batch: int | No
                     return Proof(Outcome.DIFFERENT, f"for {other} images it gives {tuple(got)}, not {tuple(wanted)}")
         field = Field(_residues(), batch or 1, uniform=batch is None)
         images = field.images((batch or 1, 3, size, size))
-        right = _run(form, images)
         values: dict[str, FieldTensor] = {}
+        makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
+        quantizers = Quantizers(program, digests)
+        quantizers.watch(images, image)
 
         def keep(name: str, value: Tensor) -> Tensor:
             if isinstance(value, FieldTensor):
                 values[name] = value
+                quantizers.computed(makers[name], value)
             return value
 
         found = evaluator({image: images}, exchange=keep)[output]
+        quantizers.stop(field)
+        meant: Quantizing | None = None
+        if quantized is not None:
+            shaped = Field(_residues(shapes_only=True), batch or 1, uniform=batch is None)
+            where = placement(form, shaped.images(images.shape), quantized)
+            meant = Quantizing(where, quantizers.by_key)
+        run = partial(_run, form) if meant is None else partial(meant.run, form)
+        right = run(images)
     except BrokenArtifact as error:
         return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
-    if isinstance(found, FieldTensor) and field.residues.equal(found.residues, right.residues):
-        return Proof(Outcome.PROVEN, _said(program, batch))
-    return _different(program, values, output, form, images)
+    for name, wrong in quantizers.wrong.items():
+        return Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name)
+    if not isinstance(found, FieldTensor) or not field.residues.equal(found.residues, right.residues):
+        return _different(program, values, output, run, images)
+    if meant is not None and meant.lacking:
+        lost = meant.lacking[0]
+        return Proof(Outcome.DIFFERENT, f"'{lost.where}' ({lost.kind}) reads a tensor that is not quantized")
+    return Proof(Outcome.PROVEN, _said(program, batch, len(set(quantizers.by_key.values()))))
 
 
-def _said(program: Program, batch: int | None) -> str:
+def _said(program: Program, batch: int | None, quantizers: int) -> str:
     images = "any number of images" if batch is None else "every image" if batch == 1 else f"every {batch} images"
-    return f"{len(program.operations)} operations equal the deploy form's, for {images}"
+    with_quantizers = f", with {quantizers} quantizers," if quantizers else ""
+    return f"{len(program.operations)} operations equal the deploy form's{with_quantizers} for {images}".replace(
+        "form's for", "form's, for"
+    )
 
 
 @cache
@@ -113,7 +151,7 @@ def _run(form: nn.Module, images: FieldTensor) -> FieldTensor:
 
 
 def _different(
-    program: Program, values: Mapping[str, FieldTensor], output: str, form: nn.Module, images: FieldTensor
+    program: Program, values: Mapping[str, FieldTensor], output: str, run: Callable[[FieldTensor], FieldTensor], images: FieldTensor
 ) -> Proof:
     """Looks for the first operation whose result the form has nowhere, on the way to the output.
 
@@ -122,7 +160,7 @@ def _different(
     """
     residues = images.field.residues
     with images.field.watching() as seen:
-        _run(form, images.field.images(images.shape))
+        run(images.field.images(images.shape))
     zero = residues.of(torch.zeros(1))
     known = np.unique(np.concatenate([residues.fingerprints(each) for each in (*(s.residues for s in seen), zero)]))
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
@@ -130,10 +168,10 @@ def _different(
     todo, done = [output], set[str]()
     while todo:
         name = todo.pop()
-        if name in done or name not in makers:
+        if name in done or name not in makers or name not in values:  # a constant is its reader's business
             continue
         done.add(name)
-        if name in values and _all_in(residues.fingerprints(values[name].residues), known):
+        if _all_in(residues.fingerprints(values[name].residues), known):
             continue
         strange.append(makers[name])
         todo.extend(makers[name].names())

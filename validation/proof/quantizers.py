@@ -1,0 +1,85 @@
+"""The quantizers that a program has between its operators: by what they read, and whether calibration knows them.
+
+A quantizer belongs to a tensor by the name of its scale, or its own where it has a range. What that tensor's scale is
+only calibration knows: the reference has the digest. That it fits the tensor's values is the ranges gate's business.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from efficientvit.digests import constant_digest
+from runtimes.evaluator.program import Operation, Program
+from runtimes.field.elementwise import relu
+from runtimes.field.tensor import Field, FieldTensor, Quantizer
+from validation.proof.placement import Key, key
+
+_SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
+_READER_ADDS = "_output"
+"""What TensorRT's importer puts behind the name of a constant."""
+
+
+@dataclass
+class Quantizers:
+    """Collects them while the program is evaluated in exact arithmetic.
+
+    `by_key`: each by the values that it reads. `wrong`: what is wrong with one, by the name of its operation.
+    """
+
+    program: Program
+    digests: Mapping[str, str]
+    by_key: dict[Key, Quantizer] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
+    _tensors: dict[str, FieldTensor] = field(default_factory=dict)
+
+    def watch(self, images: FieldTensor, name: str) -> None:
+        """From now on what reads a tensor of the images' field is kept; `name` is the images'."""
+        self._tensors[name] = images
+        images.field.on_quantizer = lambda quantizer, value: self._read.append((quantizer, value))
+
+    def stop(self, over: Field) -> None:
+        """The end of it."""
+        over.on_quantizer = None
+
+    def computed(self, operation: Operation, value: FieldTensor) -> None:
+        """One operation has been evaluated."""
+        self._tensors[operation.name] = value
+        for quantizer, read in self._read:
+            repeated = read.codes is not None and read.codes[0] == quantizer
+            for known in (key(read), *((key(relu(read)),) if quantizer.drops_negatives else ())):
+                if self.by_key.setdefault(known, quantizer) != quantizer:
+                    self.wrong[operation.name] = "its tensor has another quantizer as well"
+            if not repeated and (wrong := self._misplaced(operation, read)):
+                self.wrong[operation.name] = wrong
+        self._read.clear()
+
+    def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
+        """What does not belong to the tensor that is read."""
+        for role, suffix in _SUFFIXES.items():
+            for parameter, given in operation.inputs.items():
+                if not parameter.endswith((role, f"{role}_point")) or not isinstance(given, str):
+                    continue
+                constant = self.program.constants.get(given)
+                if constant is None or not isinstance(constant.value, np.ndarray):
+                    return f"its {role} is computed"
+                if role == "zero" and not constant.value.any():
+                    continue
+                name = given.removesuffix(_READER_ADDS)
+                if self.digests.get(name) != constant_digest(constant.value):
+                    return f"'{name}' is not what calibration found"
+                of = self._tensors.get(name.removesuffix(suffix))
+                if of is None or not _within(read, of):
+                    return f"'{name}' is another tensor's"
+        return ""
+
+
+def _within(part: FieldTensor, whole: FieldTensor) -> bool:
+    """Every value of `part` is one of `whole`, or zero."""
+    if part is whole:
+        return True
+    residues = part.field.residues
+    known = np.union1d(residues.fingerprints(whole.residues), residues.fingerprints(residues.of(torch.zeros(1))))
+    return bool(np.isin(residues.fingerprints(part.residues), known).all())

@@ -12,12 +12,12 @@ import pytest
 from efficientvit.images.preprocessing import Preprocessing
 from export.pipeline import judging
 from export.pipeline.prepare import Loaded, Prepared, load, measure
-from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Artifact, digest
 from runtimes.coreml import evaluated, mlpackage, neural_engine, reader
 from runtimes.evaluator.program import Program
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from tests.silent import Silent
 from validation import self_check
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.selftest.faults.fault import Rng, Table, alike, pick
+from export.selftest.faults.fault import Rng, Table, alike, next_up, one_changed, pick
 from export.selftest.faults.tensorrt.program import (
     attribute,
     declared,
@@ -219,11 +219,8 @@ def lost_bias(program: Program, rng: Rng) -> Program:
 def kernel_bit(program: Program, rng: Rng) -> Program:
     """The last bit of one weight."""
     operation = pick(rng, [o for o in of_kind(program, "convolution") if str(o.inputs["kernel"]) in program.constants])
-    value = np.array(attribute(program, operation, "kernel"))
-    flat = value.reshape(-1)
-    i = int(rng.integers(flat.size))
-    flat[i] = np.nextafter(flat[i], flat.dtype.type(9))
-    return with_attribute(program, operation, "kernel", value)
+    kernel = one_changed(np.array(attribute(program, operation, "kernel")), rng, next_up)
+    return with_attribute(program, operation, "kernel", kernel)
 
 
 @fault("constants", "int8 parse")

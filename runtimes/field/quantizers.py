@@ -3,7 +3,7 @@
 Rounding and clipping are one keyed random function of the value, the scale, the zero point and the limits; going back,
 (q - zero) * scale, is exact. Three identities hold on top, as the rules by which quantizers are placed need them: zero
 becomes the zero point; what was dequantized becomes the same integers again, moved or not; a range from zero up
-contains a ReLU.
+contains a ReLU where it is given by its limits, as converters mean it.
 """
 
 from typing import Any

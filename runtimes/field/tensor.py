@@ -31,8 +31,8 @@ class Quantizer:
 
     @property
     def drops_negatives(self) -> bool:
-        """Its range begins at zero."""
-        return self.zero == self.low and (not self.limits or self.limits[0] == 0)
+        """It is given by its limits, and the lower one is zero: converters leave a ReLU to it."""
+        return bool(self.limits) and self.limits[0] == 0
 
     @property
     def numbers(self) -> tuple[float, ...]:

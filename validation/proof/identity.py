@@ -5,7 +5,7 @@ mean that they differ. What a runtime makes of the program when it runs it is no
 measure that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
@@ -119,14 +119,16 @@ def equal(  # noqa: PLR0917 - what is compared, then how
         right = run(images)
     except BrokenArtifact as error:
         return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
-    for name, wrong in quantizers.wrong.items():
-        return Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name)
+    reasons = [Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name) for name, wrong in quantizers.wrong.items()]
     if not isinstance(found, FieldTensor) or not field.residues.equal(found.residues, right.residues):
-        return _different(program, values, output, run, images)
+        reasons.append(_different(program, values, output, run, images))
+    if reasons:
+        order = {operation.name: index for index, operation in enumerate(program.operations)}
+        return min(reasons, key=lambda proof: order.get(proof.operation, len(order)))
     if meant is not None and meant.lacking:
         lost = meant.lacking[0]
         return Proof(Outcome.DIFFERENT, f"'{lost.where}' ({lost.kind}) reads a tensor that is not quantized")
-    return Proof(Outcome.PROVEN, _said(program, batch, len(set(quantizers.by_key.values()))))
+    return Proof(Outcome.PROVEN, _said(program, batch, quantizers.count))
 
 
 def _said(program: Program, batch: int | None, quantizers: int) -> str:
@@ -178,10 +180,20 @@ def _different(
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
         return Proof(Outcome.DIFFERENT, f"'{output}' is the deploy form's in another order")
-    held = ", ".join(name for name in first.names() if name in program.constants and ":" not in name)
+    read = [n for name in first.names() for n in ((name,) if name in values else _constants_of(name, makers))]
+    held = ", ".join(name for name in read if name in program.constants and ":" not in name)
     of = f" of {held}" if held else ""
     detail = f"{first.kind} '{first.name}'{of} gives what the deploy form has nowhere"
     return Proof(Outcome.DIFFERENT, detail, first.name)
+
+
+def _constants_of(name: str, makers: Mapping[str, Operation]) -> Iterator[str]:
+    """What a value that does not depend on the image is computed from."""
+    if name not in makers:
+        yield name
+        return
+    for read in makers[name].names():
+        yield from _constants_of(read, makers)
 
 
 def _all_in(values: Words, known: Words) -> bool:

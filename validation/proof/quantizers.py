@@ -32,6 +32,7 @@ class Quantizers:
     digests: Mapping[str, str]
     by_key: dict[Key, Quantizer] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
+    count: int = 0
     _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
     _tensors: dict[str, FieldTensor] = field(default_factory=dict)
 
@@ -47,6 +48,7 @@ class Quantizers:
     def computed(self, operation: Operation, value: FieldTensor) -> None:
         """One operation has been evaluated."""
         self._tensors[operation.name] = value
+        self.count += len(self._read)
         for quantizer, read in self._read:
             repeated = read.codes is not None and read.codes[0] == quantizer
             for known in (key(read), *((key(relu(read)),) if quantizer.drops_negatives else ())):

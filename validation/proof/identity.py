@@ -70,7 +70,7 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     )
 
 
-def equal(  # noqa: PLR0917 - what is compared, then how
+def equal(
     program: Program,
     language: Language,
     form: nn.Module,
@@ -119,7 +119,9 @@ def equal(  # noqa: PLR0917 - what is compared, then how
         right = run(images)
     except BrokenArtifact as error:
         return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
-    reasons = [Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name) for name, wrong in quantizers.wrong.items()]
+    reasons = [
+        Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name) for name, wrong in quantizers.wrong.items()
+    ]
     if not isinstance(found, FieldTensor) or not field.residues.equal(found.residues, right.residues):
         reasons.append(_different(program, values, output, run, images))
     if reasons:
@@ -153,7 +155,11 @@ def _run(form: nn.Module, images: FieldTensor) -> FieldTensor:
 
 
 def _different(
-    program: Program, values: Mapping[str, FieldTensor], output: str, run: Callable[[FieldTensor], FieldTensor], images: FieldTensor
+    program: Program,
+    values: Mapping[str, FieldTensor],
+    output: str,
+    run: Callable[[FieldTensor], FieldTensor],
+    images: FieldTensor,
 ) -> Proof:
     """Looks for the first operation whose result the form has nowhere, on the way to the output.
 

@@ -12,13 +12,13 @@ it up to the next, read what they read as it is.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -121,7 +121,7 @@ class _Trace(TorchDispatchMode):
     """Notes every operator on a tensor of the field."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.path: list[str] = []
         self.calls: list[Call] = []
         self._numbers: dict[int, int] = {}
@@ -196,7 +196,7 @@ class Quantizing:
 
 class _Applying(TorchDispatchMode):
     def __init__(self, rule: Quantizing) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rule = rule
         self._count = 0
         self._moved_from: dict[int, FieldTensor] = {}

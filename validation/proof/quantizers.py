@@ -14,11 +14,14 @@ from efficientvit.digests import constant_digest
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.elementwise import relu
 from runtimes.field.tensor import Field, FieldTensor, Quantizer
+from runtimes.reader import RANGE
 from validation.proof.placement import Key, key
 
 _SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
-_READER_ADDS = "_output"
-"""What TensorRT's importer puts behind the name of a constant."""
+_OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
+"""What TensorRT's importer puts behind the name of a constant, and OpenVINO's converter behind that of a tensor."""
+
+_LIMITS = ("input_low", "input_high", "output_low", "output_high")
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Quantizers:
 
     def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
         """What does not belong to the tensor that is read."""
+        if set(_LIMITS) <= set(operation.inputs):
+            return self._out_of_range(operation)
         for role, suffix in _SUFFIXES.items():
             for parameter, given in operation.inputs.items():
                 if not parameter.endswith((role, f"{role}_point")) or not isinstance(given, str):
@@ -69,13 +74,22 @@ class Quantizers:
                     return f"its {role} is computed"
                 if role == "zero" and not constant.value.any():
                     continue
-                name = given.removesuffix(_READER_ADDS)
+                name = given.removesuffix(_OF_A_CONSTANT)
                 if self.digests.get(name) != constant_digest(constant.value):
                     return f"'{name}' is not what calibration found"
                 of = self._tensors.get(name.removesuffix(suffix))
                 if of is None or not _within(read, of):
                     return f"'{name}' is another tensor's"
         return ""
+
+    def _out_of_range(self, operation: Operation) -> str:
+        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in _LIMITS]
+        if not all(constant is not None and isinstance(constant.value, np.ndarray) for constant in given):
+            return "its range is computed"
+        name = f"{operation.name.removesuffix(_OF_A_QUANTIZER)}{RANGE}"
+        values = [constant.value.reshape(-1) for constant in given if constant is not None]  # type: ignore[union-attr]
+        same = self.digests.get(name) == constant_digest(np.concatenate(values))
+        return "" if same else f"'{name}' is not what calibration found"
 
 
 def _within(part: FieldTensor, whole: FieldTensor) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 from tests.command_line import Ran, in_a_process, in_this_process
+from tests.traced_once import traced_once
 
 if TYPE_CHECKING:
     from runtimes.artifact import Artifact
@@ -45,6 +46,19 @@ def signal_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A trace takes half of a tiny export's time, and its graph is the same for all weights."""
+    with traced_once(_shared(tmp_path_factory) / "traced"):
+        yield
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The folder of all of pytest-xdist's processes."""
+    root = factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 @dataclass(frozen=True)
 class Exported:
     """What one command made: the folder of exports, what it printed, and its manifests by slug."""
@@ -65,9 +79,7 @@ def _once(
     run: Callable[[Sequence[str], Path], Ran] = in_this_process,
 ) -> Exported:
     """What the command makes, made by whichever of pytest-xdist's processes needs it first. No test changes it."""
-    root = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    root = _shared(factory)
     folder, told = root / name, root / name / "ran.json"
     with FileLock(root / f"{name}.lock"):
         if not told.exists():

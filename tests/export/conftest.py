@@ -53,6 +53,22 @@ def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What PyTorch answers is kept for all tests, whichever cache an export of theirs looks into."""
+    from export.bench import entries
+    from export.cache.store import Cache
+    from export.pipeline import run
+    from export.pipeline.stage_cache import Evaluations
+    from validation.reference.memo import remembering
+
+    kept = Evaluations(Cache(_shared(tmp_path_factory) / "evaluated"))
+    with pytest.MonkeyPatch.context() as patch, remembering(kept):
+        for module in (run, entries):
+            patch.setattr(module, "evaluations", lambda _: kept)
+        yield
+
+
 def _shared(factory: pytest.TempPathFactory) -> Path:
     """The folder of all of pytest-xdist's processes."""
     root = factory.getbasetemp()
@@ -90,8 +106,8 @@ def _once(
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Every target once, as JSON, by a process of its own."""
-    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--json"], run=in_a_process)
+    """Every target once, one after the other, as JSON."""
+    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--jobs", "1", "--json"])
 
 
 @pytest.fixture(scope="session")
@@ -132,9 +148,14 @@ def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The same by another process from another working directory, one artifact after the other, without the JSON."""
-    options = [*TINY, "-t", "all", "--no-cache", "--jobs", "1"]
-    return _once(tmp_path_factory, "second", options, "o", run=in_a_process)
+    """The same by processes of their own, side by side, from another working directory, with `cache` beside it."""
+
+    def run(arguments: Sequence[str], folder: Path) -> Ran:
+        scratch = folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return in_a_process(arguments, folder, XDG_CACHE_HOME=str(folder / "cache"), TMPDIR=str(scratch))
+
+    return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--jobs", "2", "--json"], "a", run)
 
 
 @pytest.fixture(scope="session")

@@ -28,3 +28,17 @@ def tensor_digest(value: "NDArray[Any]") -> str:
     """
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     return hashlib.sha256(f"{value.dtype.name}\0".encode() + little.tobytes(order="C")).hexdigest()
+
+
+ZEROS = "zeros"
+"""In the place of a digest: a tensor of zeros, which a converter may leave out (a bias that adds nothing)."""
+
+
+def constant_digest(value: "NDArray[Any]") -> str:
+    """The digest of a constant that an artifact has to hold, or ZEROS."""
+    return tensor_digest(value) if value.any() else ZEROS
+
+
+def digests(constants: "Iterable[tuple[str, NDArray[Any]]]") -> dict[str, str]:
+    """Name -> digest of what the deploy form holds, or ZEROS."""
+    return {name: constant_digest(value) for name, value in constants}

@@ -5,7 +5,7 @@ A format implements `Reader` in its own folder (`runtimes/<format>/reader.py`) a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from runtimes.artifact import Artifact
 from runtimes.interface import Ports
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Images, Mode
+
+if TYPE_CHECKING:
+    from runtimes.evaluator.evaluator import Language
+    from runtimes.evaluator.program import Program
 
 Constant = tuple[str, NDArray[Any]]
 """Name and value."""
@@ -118,6 +122,14 @@ class Reader(Protocol):
     def metadata(self, artifact: Artifact) -> Mapping[str, str]:
         """What the file says of itself under this project's keys; empty for a format that has no place for it."""
         return {}
+
+    def program(self, artifact: Artifact) -> "tuple[Program, Language]":
+        """The file's graph, and what its operators compute."""
+        raise StageFailed(
+            f"{artifact.format} artifacts are not supported",
+            expected="a format whose graph can be evaluated",
+            next_step="implement `program` in the format's reader",
+        )
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """(name, value) of every constant, in the file's order and dtype, by the model's own names."""

@@ -122,6 +122,12 @@ def test_a_package_alone_imports_nothing_heavy(package: str) -> None:
     assert python(IMPORT, [package], [], HEAVY) == []
 
 
+def test_telling_a_finished_export_loads_no_torch() -> None:
+    """A run that finds nothing changed takes less time than that import."""
+    told = ("validation.gates.table", "export.cli.summary", "export.pipeline.finished")
+    assert python(IMPORT, told, [], ("torch", "onnx", "scipy", *OPTIONAL)) == []
+
+
 def test_help_imports_nothing_heavy() -> None:
     assert python(HELP, HEAVY) == []
 

@@ -14,6 +14,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
 from efficientvit.digests import file_digest
 from efficientvit.errors import DownloadFailed
 from efficientvit.files import replace_file
@@ -56,16 +58,10 @@ def cached_pretrained(model: str) -> PretrainedFile | None:
     """
     name = model_spec(model).name
     try:
-        found = json.loads(_receipt(name).read_text())
-        file = PretrainedFile(
-            name,
-            Path(found["path"]),
-            str(found["source"]),
-            str(found["sha256"]),
-            found["digest_published"] is True,
-        )
+        receipt = _receipt(name).read_bytes()
+        file = msgspec.json.decode(receipt, type=PretrainedFile, dec_hook=lambda _, path: Path(path))
         return file if file_digest(file.path) == file.sha256 else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None  # no receipt, or not one that we wrote: as good as never fetched
 
 

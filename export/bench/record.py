@@ -9,6 +9,7 @@ from efficientvit.spec import MODELS
 from export.bench.baselines import STOCK
 from export.bench.claims import Compared, compared, unmeasured
 from export.bench.run import Bench, Row
+from export.folder.manifest import HostRecord
 from runtimes.host.machine import this_host, versions
 
 COLUMNS = (
@@ -51,7 +52,7 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
     host = this_host()
     return {
         "command": list(command),
-        "host": {"os": host.os, "cpu": host.cpu, "isa": host.isa, "cores": host.physical_cores, "python": host.python},
+        "host": HostRecord.from_attributes(host, cores=host.physical_cores).to_json(),
         "tools": dict(versions(*_TOOLS)),
         "rows": [
             {

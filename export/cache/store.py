@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from efficientvit.digests import file_digest
 from efficientvit.weights.pretrained import cache_folder
 from export.cache.fingerprint import unchanged
@@ -159,14 +161,6 @@ def _used(entry: Entry) -> float:
 def _read(folder: Path) -> Entry | None:
     try:
         found = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
-        return Entry(
-            folder,
-            str(found["kind"]),
-            str(found["key"]),
-            str(found["what"]),
-            float(found["made"]),
-            dict(found["record"]),
-            dict(found["files"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.convert({**found, "folder": folder}, Entry, dec_hook=lambda _, path: path)
+    except (OSError, ValueError, TypeError):
         return None  # nothing there, or nothing that we wrote

@@ -1,6 +1,5 @@
 """`vit-export bench`: how fast, of what is right."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -147,5 +146,5 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         write_bench(out, found, record)
         screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
-        click.echo(json.dumps(record, indent=2, allow_nan=False))
+        console.print_json(record)
     sys.exit(found.code)

@@ -1,12 +1,14 @@
 """What the command line writes to standard error while it works: a line a stage, and on a terminal what goes on now."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -37,6 +39,13 @@ def _has_descriptor() -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def print_json(document: Any) -> None:
+    """A document with records in it, on standard output."""
+    from export.folder.records import plain
+
+    click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 class Live:

@@ -1,6 +1,5 @@
 """`vit-export diff`: two releases."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -53,5 +52,5 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
         tables.show_diff(screen, found, failures)
     code = 1 if failures else 0
     if as_json:
-        click.echo(json.dumps(diff_record(found, failures, code), indent=2, allow_nan=False))
+        console.print_json(diff_record(found, failures, code))
     sys.exit(code)

@@ -1,6 +1,5 @@
 """`vit-export explain`: which layer of a rejected artifact is at fault."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
     """  # noqa: D301 - click wants the character itself
     from export.cli import console, tables
     from export.commands.explain import explain as look_into
-    from export.folder.records import BlameRecord, LayerRecord, gates_of, plain
+    from export.folder.records import BlameRecord, LayerRecord, gates_of
 
     with console.console() as screen:
         with console.Live(screen) as live:
@@ -47,7 +46,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
             "rejected": explanation.rejected,
             "gates": gates_of(explanation.gates),
             "blame": BlameRecord.of(explanation.stage, explanation.blame),
-            "layers": [LayerRecord.of(layer) for layer in explanation.blame.layers],
+            "layers": [LayerRecord.from_attributes(layer) for layer in explanation.blame.layers],
         }
-        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
+        console.print_json(found)
     sys.exit(1 if explanation.rejected else 0)

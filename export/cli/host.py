@@ -36,12 +36,7 @@ def doctor(as_json: bool) -> None:
 
     host, abilities = examine()
     if as_json:
-        found = {
-            "host": dataclasses.asdict(host),
-            "int8": saturation(host),
-            "targets": [dataclasses.asdict(ability) for ability in abilities],
-        }
-        click.echo(json.dumps(found, indent=2))
+        console.print_json({"host": host, "int8": saturation(host), "targets": abilities})
         return
     with console.console() as screen:
         tables.show_host(screen, host, abilities)

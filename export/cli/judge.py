@@ -1,6 +1,5 @@
 """`vit-export judge`: a file that another tool exported."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,5 +71,5 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
         code = judged.code(Evidence(options["require"]))
         tables.show_judged(screen, judged, code)
     if as_json:
-        click.echo(json.dumps(judged_record(judged, int(code)), indent=2, allow_nan=False))
+        console.print_json(judged_record(judged, int(code)))
     sys.exit(int(code))

@@ -1,6 +1,6 @@
 """`vit-export kit` and `vit-export attach`: to a device that runs what this host cannot, and back."""
 
-import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,7 @@ def attach(folder: Path, report: Path, as_json: bool) -> None:
       1    a unit rejected the artifact or crashed on it (this is recorded), or the report was refused
       2    no device report, or no folder of an export
     """  # noqa: D301 - click wants the character itself
+    from export.cli import console
     from export.device_kit.attach import attach as fold_in
 
     attached = fold_in(folder, report)
@@ -76,9 +77,9 @@ def attach(folder: Path, report: Path, as_json: bool) -> None:
             "report": str(attached.report),
             "again": attached.again,
             "exit_code": int(attached.code),
-            "devices": [entry.to_json() for entry in attached.entries],
+            "devices": attached.entries,
         }
-        click.echo(json.dumps(found, indent=2))
+        console.print_json(found)
     else:
         _show(attached)
     sys.exit(int(attached.code))
@@ -108,7 +109,7 @@ def _worst(entry: "DeviceEntry") -> str:
     kinds = entry.kinds
     if not kinds:
         return "no outputs"
-    if broken := [kind for kind in kinds if isinstance(kind.worst, str)]:
+    if broken := [kind for kind in kinds if not math.isfinite(float(kind.worst))]:
         return f"{broken[0].kind}: {broken[0].worst}"
     ratio, kind = max((float(kind.worst) / kind.budget, kind.kind) for kind in kinds)
     return f"{ratio:.2f} x budget on {kind}"

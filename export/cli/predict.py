@@ -1,6 +1,5 @@
 """`vit-export predict`: photos through an exported artifact."""
 
-import json
 from pathlib import Path
 
 import click
@@ -34,7 +33,7 @@ def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
             "evidence": predictor.runtime.evidence,
             "trained": predictor.exported.manifest.weights.trained,
         }
-        click.echo(json.dumps({**runtime, "predictions": found}, indent=2))
+        console.print_json({**runtime, "predictions": found})
         return
     for prediction in predictions:
         click.echo(prediction.photo)

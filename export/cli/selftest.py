@@ -1,6 +1,5 @@
 """`vit-export selftest`: the gates, tried on planted faults."""
 
-import json
 import sys
 from typing import Any
 
@@ -45,5 +44,5 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
             found = plant_all(model, weights, step=live.step, **options)
         tables.show_selftest(screen, found)
     if as_json:
-        click.echo(json.dumps(selftest_record(found), indent=2, allow_nan=False))
+        console.print_json(selftest_record(found))
     sys.exit(int(found.code))

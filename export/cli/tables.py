@@ -148,7 +148,7 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     """The detection table: what was planted where, who saw it, and whether the right layer was named."""
     table = _table("fault", "stage", "effect/budget", "seen by", "layer", right=("effect/budget",))
     for each in (*found.detections, *found.inputs):
-        effect = "" if each.effect is None else f"{each.effect:.1e}"
+        effect = "" if each.effect_over_budget is None else f"{each.effect_over_budget:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
         seen = ", ".join(each.seen_by) or ("MISSED" if each.shows else "shows nowhere")
         where = f"{each.target} {each.variant} {each.stage}"

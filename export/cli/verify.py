@@ -1,6 +1,5 @@
 """`vit-export verify`: a folder is judged again."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def verify(
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
     from export.folder.accuracy import AccuracyRecord
-    from export.folder.records import gates_of, plain
+    from export.folder.records import gates_of
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets
@@ -101,7 +100,7 @@ def verify(
             "exit_code": int(code),
             "gates": gates_of(report.gates) if report else None,
             "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
-            "not_repeated": list(verification.not_repeated),
+            "not_repeated": verification.not_repeated,
         }
-        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
+        console.print_json(found)
     sys.exit(int(code))

@@ -10,7 +10,7 @@ import numpy as np
 
 from export.commands.fail_on import FailOn
 from export.folder.exported import Exported, open_exported
-from export.folder.records import number
+from export.folder.records import plain
 from export.step import Step
 from runtimes.artifact import Artifact
 from runtimes.registry import count_operators, read_ports, runtime_for
@@ -94,18 +94,7 @@ def diff_record(found: Diff, failures: Sequence[Finding], code: int) -> dict[str
     return {
         "old": str(found.old),
         "new": str(found.new),
-        "findings": [
-            {
-                "kind": finding.kind,
-                "old": finding.old,
-                "new": finding.new,
-                "worse": finding.worse,
-                "growth": number(finding.growth),
-                "detail": finding.detail,
-                "fails": finding in failures,
-            }
-            for finding in found.findings
-        ],
+        "findings": [{**plain(finding), "fails": finding in failures} for finding in found.findings],
         "latency": None
         if ratio is None
         else {

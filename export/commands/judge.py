@@ -8,7 +8,7 @@ from typing import Any
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
-from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of, plain
+from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
@@ -85,7 +85,7 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
     foreign, found, weights = judged.foreign, judged.found, judged.weights
     artifact, report = foreign.artifact, found.verdict.report
     layout = "NHWC" if foreign.channels_last else "NCHW"
-    document = {
+    return {
         "file": str(artifact.path),
         "sha256": artifact.sha256,
         "format": artifact.format,
@@ -98,13 +98,11 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
         "scores": found.taken.scores,
         "precision": PrecisionRecord.of(artifact.precision),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
-        "vacuous": list(judged.check.failures),
+        "vacuous": judged.check.failures,
         "status": status_of(found.verdict),
         "evidence": report.evidence,
         "gates": gates_of(report.gates),
-        "notes": list(found.notes),
+        "notes": found.notes,
         "blame": BlameRecord.of("judge", judged.blame),
         "exit_code": code,
     }
-    found_here: dict[str, Any] = plain(document)
-    return found_here

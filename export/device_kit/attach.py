@@ -25,7 +25,6 @@ from export.folder.device_entry import (
 )
 from export.folder.exported import Exported
 from export.folder.layout import DEVICE_REPORTS, MANIFEST, write_json
-from export.folder.records import number
 from runtimes.runtime import Evidence
 
 _NOISY_ABOVE = 0.10  # quartiles wider than this share of the median, as validation/timing/latency.py has it
@@ -121,23 +120,10 @@ def _entry(report: DeviceReport, file: ReportRecord, unit: UnitReport, verdict: 
         evidence=Evidence.NATIVE if unit.status in RAN else None,
         engine=unit.engine,
         kinds=[
-            DeviceKind(
-                kind=kind.kind,
-                worst=number(kind.worst),
-                worst_image=kind.worst_case,
-                budget=kind.budget,
-                images=kind.cases,
-            )
-            for kind in verdict.kinds
+            DeviceKind.from_attributes(kind, worst_image=kind.worst_case, images=kind.cases) for kind in verdict.kinds
         ],
-        quality=None
-        if quality is None
-        else QualityRecord(error=number(quality.error), budget=quality.budget, passed=quality.passed),
-        jpeg=None
-        if picture is None
-        else PictureRecord(
-            route=picture.route, error=number(picture.error), budget=picture.budget, passed=picture.passed
-        ),
+        quality=None if quality is None else QualityRecord.from_attributes(quality),
+        jpeg=None if picture is None else PictureRecord.from_attributes(picture),
         timing=_timing(unit, verdict.status, batch),
         compute_plan=unit.compute_plan,
     )
@@ -149,7 +135,8 @@ def _timing(unit: UnitReport, status: str, batch: int) -> DeviceTimingRecord:
         reason = "not asked for" if status == "passed" else "it did not pass, and nothing is timed before it does"
         return DeviceTimingRecord(measured=False, reason=reason)
     median, quartiles = timing.percentile_ms(50), timing.percentile_ms(75) - timing.percentile_ms(25)
-    return DeviceTimingRecord(
+    return DeviceTimingRecord.from_attributes(
+        timing,
         measured=True,
         reason=None,
         batch=batch,
@@ -158,10 +145,6 @@ def _timing(unit: UnitReport, status: str, batch: int) -> DeviceTimingRecord:
         p99_ms=timing.percentile_ms(99),
         iqr_ms=quartiles,
         noisy=quartiles > _NOISY_ABOVE * median,
-        warm_up_runs=timing.warm_up_runs,
-        thermal_before=timing.thermal_before,
-        thermal_after=timing.thermal_after,
-        samples_ns=timing.samples_ns,
     )
 
 

@@ -20,20 +20,6 @@ _FLOAT32 = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True)
-class PictureVerdict:
-    """The picture's relative error, through the device's own decoder and resizer."""
-
-    route: str
-    error: float
-    budget: float
-
-    @property
-    def passed(self) -> bool:
-        """A positive condition, so that NaN fails."""
-        return self.error <= self.budget < float("inf")
-
-
-@dataclass(frozen=True, slots=True)
 class QualityVerdict:
     """Root mean square of all errors of a quantized artifact, probes included."""
 
@@ -44,6 +30,13 @@ class QualityVerdict:
     def passed(self) -> bool:
         """A positive condition, so that NaN fails."""
         return self.error <= self.budget < float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureVerdict(QualityVerdict):
+    """The picture's relative error, through the device's own decoder and resizer."""
+
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +167,7 @@ def _picture(unit: UnitReport, reported: JpegReport | None, content: Content) ->
     if len(reported.values) != len(right):
         _refuse(unit, "has a picture of the wrong length", f"{len(right)} logits", str(len(reported.values)))
     error = float(errors(reported.values[None], right[None])[0])
-    verdict = PictureVerdict(reported.route, error, float(entry["budgets"][unit.unit]))
+    verdict = PictureVerdict(error, float(entry["budgets"][unit.unit]), reported.route)
     if verdict.passed is not (reported.status == "passed"):
         found = "passed" if verdict.passed else "rejected"
         _refuse(unit, "claims of its picture what the logits do not bear out", found, reported.status)

@@ -57,24 +57,15 @@ class AccuracyRecord(Record, frozen=True, kw_only=True):
         def side(top1: int, top5: int | None) -> TopRecord:
             return TopRecord(top1=top1 / found.images, top5=None if top5 is None else top5 / found.images)
 
-        flips = [
-            FlipRecord(image=flip.image, right=flip.right, given=flip.given, outside_margin=flip.outside)
-            for flip in found.lost
-        ]
-        return cls(
-            folder=found.folder,
-            images=found.images,
-            matched_by=found.matched_by,
+        return cls.from_attributes(
+            found,
             skipped=list(found.skipped),
             reference=side(found.reference_top1, found.reference_top5),
             artifact=side(found.artifact_top1, found.artifact_top5),
-            agree=found.agree,
             lost=len(found.lost),
-            gained=found.gained,
             drop_points=found.drop,
             interval_points=found.interval,
             confidence_percent=CONFIDENCE,
             budget_points=found.budget,
-            evidence=found.evidence,
-            flips=flips,
+            flips=[FlipRecord.from_attributes(flip, outside_margin=flip.outside) for flip in found.lost],
         )

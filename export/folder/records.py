@@ -6,6 +6,7 @@ with a default was added to an existing form: readers take its absence for the d
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
@@ -14,8 +15,7 @@ from msgspec import Meta
 
 from runtimes.interface import Port
 from runtimes.precision import Dtype, Precision
-from runtimes.runtime import Attestation
-from validation.blame.ranking import Blame, LayerError
+from validation.blame.ranking import Blame
 from validation.gates import table
 from validation.gates.result import GateResult, KindError
 from validation.inputs.golden_set import Kind
@@ -39,11 +39,6 @@ def says(description: str, *choices: str | None) -> Meta:
     return Meta(description=description, extra_json_schema=extra)
 
 
-def number(value: float | None) -> Any:
-    """A `Number`, or None."""
-    return value if value is None or math.isfinite(value) else str(value)
-
-
 def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
     """The field that a message of msgspec's names, what was expected there, and what was found."""
     said, _, place = str(error).partition(" - at ")
@@ -57,6 +52,12 @@ def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """An object of a JSON document, its fields in the document's order."""
 
+    @classmethod
+    def from_attributes(cls, source: object, **others: Any) -> Self:
+        """The record of `source`: its attributes, by the names of the fields, and `others` where there are none."""
+        names = (name for name in cls.__struct_fields__ if name not in others)
+        return cls(**{name: getattr(source, name) for name in names}, **others)
+
     def to_json(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
         found: dict[str, Any] = plain(self)
@@ -64,12 +65,30 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plain(document: Any) -> Any:
-    """A document with records in it, ready for `json.dumps`."""
-    return msgspec.to_builtins(document, enc_hook=_plain)
+    """A document with records and dataclasses in it, ready for `json.dumps`: a `Number` is written as it says."""
+    return _named(msgspec.to_builtins(document, enc_hook=_plain))
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
+    match value:
+        case np.generic():
+            return value.item()
+        case Mapping():
+            return dict(value)
+        case _:
+            return str(value)
+
+
+def _named(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _named(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_named(each) for each in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
 
 
 class KindRecord(Record, frozen=True, kw_only=True):
@@ -89,18 +108,7 @@ class KindRecord(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, kind: KindError) -> Self:
         """What a gate measured."""
-        return cls(
-            kind=kind.kind,
-            worst=number(kind.worst),
-            worst_image=kind.worst_image,
-            floor=number(kind.floor),
-            budget=number(kind.budget),
-            error_over_floor=number(kind.worst / kind.floor),
-            max_abs=number(kind.max_abs),
-            cosine=number(kind.cosine),
-            snr_db=number(kind.snr_db),
-            kl_nats=number(kind.kl_nats),
-        )
+        return cls.from_attributes(kind, error_over_floor=kind.worst / kind.floor)
 
 
 class GateRecord(Record, frozen=True, kw_only=True):
@@ -121,16 +129,7 @@ class GateRecord(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, result: GateResult) -> Self:
         """What a gate found."""
-        return cls(
-            passed=result.passed,
-            worst=number(result.worst),
-            budget=number(result.budget),
-            floor=number(result.floor),
-            kind=result.kind,
-            detail=result.detail,
-            warning=result.warning,
-            kinds=[KindRecord.of(kind) for kind in result.kinds],
-        )
+        return cls.from_attributes(result, kinds=[KindRecord.of(kind) for kind in result.kinds])
 
 
 Gates = dict[str, GateRecord | None]
@@ -154,20 +153,6 @@ class LayerRecord(Record, frozen=True, kw_only=True):
     passed: Annotated[bool, says("Within a multiple of its floor.")]
     low: Annotated[Number, says("Smallest value that it gives.")]
     high: Annotated[Number, says("Largest value that it gives.")]
-
-    @classmethod
-    def of(cls, layer: LayerError) -> Self:
-        """What the comparison of layers found."""
-        return cls(
-            name=layer.name,
-            kind=layer.kind,
-            module=layer.module,
-            error=number(layer.error),
-            floor=number(layer.floor),
-            passed=layer.passed,
-            low=number(layer.low),
-            high=number(layer.high),
-        )
 
 
 class SuspectRecord(Record, frozen=True, kw_only=True):
@@ -193,11 +178,9 @@ class BlameRecord(Record, frozen=True, kw_only=True):
         if blame is None:
             return None
         suspects = [
-            SuspectRecord(
-                module=suspect.module,
-                constant=suspect.constant,
-                layer=None if suspect.layer is None else LayerRecord.of(suspect.layer),
-                cause=suspect.cause,
+            SuspectRecord.from_attributes(
+                suspect,
+                layer=None if suspect.layer is None else LayerRecord.from_attributes(suspect.layer),
                 says=str(suspect),
             )
             for suspect in blame.suspects
@@ -215,18 +198,6 @@ class AttestationRecord(Record, frozen=True, kw_only=True):
     isa: Annotated[str, says("Widest instruction-set extension that it can use on this CPU; on a GPU, its "
                              "architecture, such as sm_89.")]  # fmt: skip
     settings: Annotated[dict[str, str], says("The runtime's own property names and values.")]
-
-    @classmethod
-    def of(cls, attestation: Attestation) -> Self:
-        """What a session attests."""
-        return cls(
-            runtime=attestation.runtime,
-            version=attestation.version,
-            precision=attestation.precision,
-            threads=attestation.threads,
-            isa=attestation.isa,
-            settings=dict(attestation.settings),
-        )
 
 
 class PortRecord(Record, frozen=True, kw_only=True):

@@ -17,7 +17,6 @@ from export.folder.records import (
     PortRecord,
     PrecisionRecord,
     gates_of,
-    number,
 )
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
@@ -62,14 +61,7 @@ def build(
         evidence_required=required,
         exit_code=int(outcome.code(required)),
         model=_model(model, job.batch, artifact.interface if artifact else Interface()),
-        weights=record.WeightsRecord(
-            source=model.weights.source,
-            sha256=model.weights.sha256,
-            trained=model.weights.trained,
-            fallback=model.weights.fallback,
-            digest_published=model.weights.digest_published,
-            notes=list(model.weights.notes),
-        ),
+        weights=record.WeightsRecord.from_attributes(model.weights, notes=list(model.weights.notes)),
         self_check=_self_check(model.check),
         preprocessing=record.PreprocessingRecord(**model.reference.golden.preprocessing.to_json()),
         precision=None if artifact is None else PrecisionRecord.of(artifact.precision),
@@ -78,7 +70,7 @@ def build(
         if placed is None
         else record.ReferenceRecord(sha256=placed.reference_sha256, path="evidence/reference.safetensors"),
         tools=dict(versions(*_tools(job.target))),
-        host=record.HostRecord(os=host.os, cpu=host.cpu, isa=host.isa, cores=host.physical_cores, python=host.python),
+        host=record.HostRecord.from_attributes(host, cores=host.physical_cores),
         settings=None if placed is None else _settings(placed, report),
         stages=[_rewrite_stage(outcome), *(_stage(outcome, result, placed) for result in outcome.stages)],
         blame=BlameRecord.of(outcome.rejected_stage, outcome.blame),
@@ -127,16 +119,9 @@ def _model(model: Prepared, batch: int | None, interface: Interface) -> record.M
 
 
 def _self_check(check: SelfCheck) -> record.SelfCheckRecord:
-    least = record.LeastVisible(part=check.least_visible_name, over_budget=number(check.least_visible))
-    return record.SelfCheckRecord(
-        vacuous=check.vacuous,
-        failures=list(check.failures),
-        input_share=number(check.input_share),
-        distinct_top1=number(check.distinct_top1),
-        float32_floor=number(check.float32_floor),
-        deploy_ratio=number(check.deploy_ratio),
-        least_visible=least,
-        sham_over_budget=number(check.sham_ratio),
+    least = record.LeastVisible(part=check.least_visible_name, over_budget=check.least_visible)
+    return record.SelfCheckRecord.from_attributes(
+        check, failures=list(check.failures), least_visible=least, sham_over_budget=check.sham_ratio
     )
 
 
@@ -156,11 +141,11 @@ def _settings(placed: Placed, report: Report | None) -> record.SettingsRecord:
     defaults = report.defaults if report else None
     return record.SettingsRecord(
         shipped=record.FileRecord(path=f"{placed.place}/{SETTINGS}", sha256=placed.settings_sha256),
-        effective=AttestationRecord.of(report.attestation) if report and report.attestation else None,
+        effective=AttestationRecord.from_attributes(report.attestation) if report and report.attestation else None,
         defaults=None
         if defaults is None
         else record.DefaultsRecord(
-            effective=AttestationRecord.of(defaults.attestation), gate=GateRecord.of(defaults.gate)
+            effective=AttestationRecord.from_attributes(defaults.attestation), gate=GateRecord.of(defaults.gate)
         ),
     )
 
@@ -185,12 +170,10 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
     top1 = report.top1 if report else None
     return record.StageRecord(
         name=result.name,
-        artifact=record.ArtifactRecord(
+        artifact=record.ArtifactRecord.from_attributes(
+            artifact,
             path=f"{placed.place}/{artifact.path.name}" if placed and last else None,
-            format=artifact.format,
             precision=PrecisionRecord.of(artifact.precision),
-            sha256=artifact.sha256,
-            source_sha256=artifact.source_sha256,
             bytes=artifact.size_bytes,
             notes=list(artifact.notes),
             tools=dict(artifact.tools),
@@ -205,9 +188,7 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
             remedy=verdict.remedy if isinstance(verdict, NotRun | Built) else None,
             gates=gates_of(report.gates if report else ()),
             batches=list(report.batches) if report else [],
-            top1=None
-            if top1 is None
-            else record.Top1Record(agree=top1.agree, of=top1.of, outside_margin=top1.outside_margin),
+            top1=None if top1 is None else record.Top1Record.from_attributes(top1),
         ),
     )
 
@@ -215,18 +196,13 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
 def _timing(timing: Timing | None, reason: str | None) -> record.TimingRecord:
     if timing is None:
         return record.TimingRecord(measured=False, reason=reason or "the export did not get that far")
-    return record.TimingRecord(
+    return record.TimingRecord.from_attributes(
+        timing,
         measured=True,
         reason=None,
         batch=timing.plan.batch,
-        median_ms=timing.median_ms,
         p90_ms=timing.percentile_ms(90),
         p99_ms=timing.percentile_ms(99),
-        iqr_ms=timing.iqr_ms,
-        noisy=timing.noisy,
-        warm_up_runs=timing.warm_up_runs,
-        warm_up_stable=timing.warm_up_stable,
-        peak_memory_bytes=timing.peak_memory_bytes,
-        effective=AttestationRecord.of(timing.attestation),
+        effective=AttestationRecord.from_attributes(timing.attestation),
         samples_ns=list(timing.samples_ns),
     )

@@ -1,20 +1,22 @@
 """What the stages made before, by what it was made of. It is judged again every time: only the making is saved."""
 
+import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.weights.source import state_digest
 from export.cache.fingerprint import key_of
 from export.cache.store import Cache
+from export.folder.records import plain
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
-from runtimes.artifact import Artifact, Interface
+from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 from runtimes.registry import known_format
 
@@ -94,42 +96,21 @@ class Evaluations:
         )
 
 
+_OWN = ("path", "model", "source_sha256")
+"""What a copy does not have of the artifact that was kept."""
+
+
 def _record(artifact: Artifact) -> dict[str, Any]:
-    interface = artifact.interface
-    return {
-        "suffix": artifact.path.suffix,
-        "format": artifact.format,
-        "precision": artifact.precision.to_json(),
-        "batch": artifact.batch,
-        "sha256": artifact.sha256,
-        "made_by": artifact.made_by,
-        "tools": artifact.tools,
-        "size_bytes": artifact.size_bytes,
-        "interface": [interface.image_input, interface.labels, interface.metadata],
-        "settings": artifact.settings,
-        "notes": artifact.notes,
-    }
+    names = (each.name for each in dataclasses.fields(artifact) if each.name not in _OWN)
+    kept: dict[str, Any] = plain({name: getattr(artifact, name) for name in names})
+    return {"suffix": artifact.path.suffix, **kept}
 
 
 def _artifact(entry: "Entry", path: Path, shop: Workshop, source: Artifact | None) -> Artifact:
-    record: Mapping[str, Any] = entry.record
-    image_input, labels, metadata = record["interface"]
-    return Artifact(
-        path=path,
-        format=known_format(record["format"]),
-        precision=Precision.from_json(record["precision"]),
-        model=shop.deploy.spec,
-        batch=record["batch"],
-        sha256=record["sha256"],
-        made_by=record["made_by"],
-        source_sha256=None if source is None else source.sha256,
-        tools=_pairs(record["tools"]),
-        size_bytes=record["size_bytes"],
-        interface=Interface(image_input, tuple(labels), _pairs(metadata)),
-        settings=_pairs(record["settings"]),
-        notes=tuple(record["notes"]),
-    )
+    own = {"path": path, "model": shop.deploy.spec, "source_sha256": source and source.sha256}
+    return msgspec.convert({**entry.record, **own}, Artifact, from_attributes=True, dec_hook=_read)
 
 
-def _pairs(listed: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in listed)
+def _read(kind: type, value: Any) -> Any:
+    """What msgspec does not know."""
+    return known_format(value) if kind is Format else value

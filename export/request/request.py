@@ -11,7 +11,7 @@ from efficientvit.spec import MODELS, model_spec
 from export.request.evaluation import Evaluation
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.calibration import require_calibration
-from export.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
+from export.targets.onnx.opsets import DEFAULT_OPSET, require_opset
 from export.targets.options import TargetOptions
 from export.targets.registry import TARGETS, find_target
 from export.targets.target import Job, Target
@@ -69,13 +69,7 @@ class Request:
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
-        if self.opset not in OPSETS:
-            raise BadOption(
-                f"opset {self.opset} cannot be written",
-                expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-                got=str(self.opset),
-                next_step=f"leave --opset out for {DEFAULT_OPSET}, which most runtimes read",
-            )
+        require_opset(self.opset)
         if self.release and self.golden is None:
             raise BadOption(
                 "--release needs photos to check with",

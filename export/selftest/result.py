@@ -26,8 +26,8 @@ class Detection:
     """One planted fault, and what became of it.
 
     `seen_by`: the gates that rejected it. `blamed`: whether the right layer was among the first three suspects; None
-    where the fault has no layer. `effect`: what it does to the logits, over the structure gate's budget; None where
-    they can't be had.
+    where the fault has no layer. `effect_over_budget`: what it does to the logits, over the structure gate's budget;
+    None where they can't be had.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Detection:
     stage: str
     seen_by: tuple[str, ...]
     blamed: bool | None
-    effect: float | None
+    effect_over_budget: float | None
 
     @property
     def caught(self) -> bool:
@@ -47,7 +47,7 @@ class Detection:
     @property
     def shows(self) -> bool:
         """It moves the logits so far that it has to be caught. Where that can't be measured it is taken to."""
-        return self.effect is None or not self.effect < _VISIBLE
+        return self.effect_over_budget is None or not self.effect_over_budget < _VISIBLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from runtimes.interface import METADATA_PREFIX, OUTPUT, RGB8, Port, Ports, label
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Constant, Layers, Reader
 from runtimes.runtime import Images, Mode
+
+if TYPE_CHECKING:
+    from runtimes.evaluator.evaluator import Language
 
 _WORK = {"add", "concat", "conv", "linear", "matmul", "mul", "reduce_mean", "relu", "reshape", "sigmoid", "softmax"}
 
@@ -75,6 +78,12 @@ class CoreMlReader(Reader):
             "description": metadata.shortDescription,
         }
 
+    def program(self, artifact: Artifact) -> "tuple[Program, Language]":
+        """The main function of the package's program."""
+        from runtimes.coreml.operators import MIL
+
+        return load_program(artifact.path), MIL
+
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """The tensors, decoded where they are compressed."""
         for name, constant in load_program(artifact.path).constants.items():
@@ -108,7 +117,7 @@ class CoreMlReader(Reader):
         import torch
 
         from runtimes.coreml.operators import MIL
-        from runtimes.evaluator.layers import program_layers
+        from runtimes.program_layers import program_layers
 
         program = load_program(artifact.path)
         (image,) = program.inputs

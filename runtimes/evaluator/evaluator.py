@@ -15,7 +15,10 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.program import FLOATS, Operation, Program, TensorType
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_INTEGERS = {"int8": torch.int8, "int32": torch.int32, "int64": torch.int64, "bool": torch.bool}
+_INTEGERS: Mapping[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+}
 
 
 class Arithmetic(StrEnum):
@@ -180,8 +183,11 @@ class Evaluator:
 
     def _fed(self, name: str, value: Tensor | np.ndarray[Any, Any]) -> Tensor:
         declared = self._types.get(name)
-        tensor = torch.as_tensor(value).to(self._arithmetic.dtype)
-        if declared is None or not declared.fits(tensor.shape):
+        tensor = torch.as_tensor(value)
+        if declared is None or declared.dtype not in _INTEGERS:
+            tensor = tensor.to(self._arithmetic.dtype)
+        wanted = tensor.dtype if declared is None else _INTEGERS.get(declared.dtype, tensor.dtype)
+        if declared is None or not declared.fits(tensor.shape) or tensor.dtype is not wanted:
             raise BrokenArtifact(
                 f"the program does not take what it is fed as '{name}'",
                 expected=str(declared),
@@ -221,10 +227,14 @@ class Evaluator:
         return [values[name] if name in values else self._constants[name] for name in given]
 
     def _declared(self, operation: Operation, name: str, declared: TensorType | None, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not self._arithmetic.dtype:
+            value = value.to(self._arithmetic.dtype)  # from integers
+        if declared is None:
+            return value
         if not isinstance(value, Tensor):
-            if declared is None or declared.dtype == "string":
+            if declared.dtype == "string":
                 return value
-        elif declared is not None and declared.fits(value.shape):
+        elif declared.fits(value.shape):
             if declared.dtype in FLOATS and value.is_floating_point():
                 return self._rounded(value, declared)
             if _INTEGERS.get(declared.dtype) is value.dtype:

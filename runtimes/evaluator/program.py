@@ -11,7 +11,7 @@ from runtimes.interface import BATCH, Port, Ports
 _NUMPY = {"fp32": "float32", "fp16": "float16"}
 FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
 
-Value = NDArray[Any] | str | bool | int | float | list[str]
+Value = NDArray[Any] | str | bool | int | float | list[str] | list[int] | list[float]
 """A constant: a tensor keeps its stored dtype; scalars of integers, truth values and text are Python's own."""
 
 
@@ -39,7 +39,7 @@ class TensorType:
 class Operation:
     """One operation. An input is the name of a value, or a tuple of them where it takes several.
 
-    `outputs`: (name, type); the type is None for a classifier's dictionary.
+    `outputs`: (name, type); the type is None for a classifier's dictionary, and where the file declares none.
     """
 
     kind: str

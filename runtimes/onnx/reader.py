@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtimes.artifact import Artifact
+from runtimes.evaluator.program import Program
 from runtimes.interface import BATCH, Port, Ports
 from runtimes.onnx import qdq
 from runtimes.onnx.graph import load_onnx, widened
+from runtimes.onnx.program import read_program
 from runtimes.onnx.runtime import own_errors
 from runtimes.onnx.subgraphs import OnnxSubgraphs
 from runtimes.onnx.tensors import OnnxTensors
@@ -18,6 +20,9 @@ from runtimes.precision import Dtype
 from runtimes.reader import Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Array, Images, Mode
 from runtimes.session import refused_by
+
+if TYPE_CHECKING:
+    from runtimes.evaluator.evaluator import Language
 
 
 class OnnxReader(Reader):
@@ -31,6 +36,12 @@ class OnnxReader(Reader):
         """As the graph declares them."""
         graph = load_onnx(self.file(artifact), weights=False).graph
         return tuple(map(_port, graph.input)), tuple(map(_port, graph.output))
+
+    def program(self, artifact: Artifact) -> "tuple[Program, Language]":
+        """The main graph, local functions inlined."""
+        from runtimes.onnx.operators import ONNX
+
+        return read_program(load_onnx(self.file(artifact))), ONNX
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """Initializers, then Constant nodes."""

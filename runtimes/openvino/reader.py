@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtimes.artifact import Artifact
+from runtimes.evaluator.program import Program
 from runtimes.interface import BATCH, Port, Ports
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import activation_quantizers
 from runtimes.openvino import fake_quantize
+from runtimes.openvino.program import read_program
 from runtimes.openvino.runtime import import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import bare_quantizers, integer_tensors
@@ -18,6 +20,9 @@ from runtimes.precision import Dtype, Precision
 from runtimes.reader import RANGE, Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Images, Mode
 from runtimes.session import refused_by
+
+if TYPE_CHECKING:
+    from runtimes.evaluator.evaluator import Language
 
 _ATTENTION, _SCALE = "ScaledDotProductAttention", 4
 _NOT_OPERATORS = frozenset({"Constant", "Parameter", "Result"})
@@ -31,6 +36,12 @@ class OpenVinoReader(Reader):
         """As the model declares them."""
         model = _model(artifact)
         return tuple(map(_port, model.inputs)), tuple(map(_port, model.outputs))
+
+    def program(self, artifact: Artifact) -> "tuple[Program, Language]":
+        """The model as it lies in the file."""
+        from runtimes.openvino.operators import OPENVINO
+
+        return read_program(_model(artifact)), OPENVINO
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """Weights and their scales by the names of the ONNX file; a quantizer's four limits as one constant."""

@@ -132,11 +132,11 @@ def _shape_of(tensor: Any) -> tuple[int, ...]:
         raise BrokenArtifact(f"tensor '{tensor.name}' of the parsed network has no shape", got=str(error)) from error
 
 
-def _constant(value: Value | list[int]) -> Constant:
+def _constant(value: Value) -> Constant:
     if isinstance(value, np.ndarray):
         names = {"float32": "fp32", "float16": "fp16"}
         return Constant(value, TensorType(names.get(value.dtype.name, value.dtype.name), value.shape))
-    return Constant(value, TensorType("attribute", ()))  # type: ignore[arg-type]
+    return Constant(value, TensorType("attribute", ()))
 
 
 def _array(layer: Any, value: Any) -> np.ndarray[Any, Any]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
+from runtimes.evaluator.quantization import dequantize, quantize
+from runtimes.field.sizes import sizes
 
 Ints = Sequence[int] | Tensor
 
@@ -181,24 +183,15 @@ def _cast(x: Tensor, to: str) -> Tensor:
 _INTEGERS = {"int32": torch.int32, "int64": torch.int64, "bool": torch.bool}
 
 
-def _along(value: Tensor, x: Tensor, axis: int) -> Tensor:
-    """A value for the tensor, or one for every index of `axis`."""
-    if value.numel() == 1:
-        return value.reshape(())
-    shape = [1] * x.dim()
-    shape[axis] = value.numel()
-    return value.reshape(shape)
-
-
 def _quantize(x: Tensor, scale: Tensor, axis: int, zero: Tensor | None = None) -> Tensor:
-    """round-half-even(x / scale), saturated to int8. TensorRT's zero point is zero."""
+    """To int8. TensorRT's zero point is zero."""
     _require_symmetric(zero)
-    return torch.round(x / _along(scale, x, axis)).clamp(-128, 127).to(torch.int8)
+    return quantize(x, scale, None, -128, 127, axis)
 
 
 def _dequantize(x: Tensor, scale: Tensor, axis: int, zero: Tensor | None = None) -> Tensor:
     _require_symmetric(zero)
-    return x.to(scale.dtype) * _along(scale, x, axis)
+    return dequantize(x, scale, None, axis)
 
 
 def _require_symmetric(zero: Tensor | None) -> None:
@@ -246,7 +239,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "quantize": _quantize,
     "reduce": _reduce,
     "resize": _resize,
-    "shape": lambda x: torch.tensor(x.shape, dtype=torch.int64),
+    "shape": sizes,
     "shuffle": _shuffle,
     "slice": _slice,
     "softmax": _softmax,

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.artifact import Artifact, Format
-from runtimes.evaluator.program import FLOATS, mixed_types
+from runtimes.evaluator.program import FLOATS, Program, mixed_types
 from runtimes.interface import Ports
 from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.tensors import OnnxTensors
@@ -17,6 +17,9 @@ from runtimes.precision import Dtype
 from runtimes.reader import Constant, Layers, Subgraphs, Values
 from runtimes.runtime import Array, Images, Mode
 from runtimes.tensorrt.evaluated import load_network, typed_onnx, without_quantizers
+
+if TYPE_CHECKING:
+    from runtimes.evaluator.evaluator import Language
 
 _ASKED = {Dtype.FP32: {"fp32"}, Dtype.FP16: {"fp16", "fp32"}, Dtype.INT8: {"fp32"}}
 """The floating-point types of a parsed network by its activations; float16 keeps in float32 what it cannot hold."""
@@ -32,6 +35,12 @@ class NetworkReader(OnnxReader):
     def ports(self, artifact: Artifact) -> Ports:
         """As the network declares them."""
         return load_network(artifact).ports()
+
+    def program(self, artifact: Artifact) -> "tuple[Program, Language]":
+        """The parsed network; of an engine, that of the file that it was built from."""
+        from runtimes.tensorrt.operators import LAYERS
+
+        return load_network(artifact), LAYERS
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """The network's weights, without the zero points: where they are evaluated they must be zero."""
@@ -59,7 +68,7 @@ class NetworkReader(OnnxReader):
         """Run by the evaluator."""
         import torch
 
-        from runtimes.evaluator.layers import program_layers
+        from runtimes.program_layers import program_layers
         from runtimes.tensorrt.operators import LAYERS
 
         program = load_network(artifact)

@@ -8,11 +8,10 @@ difference of proportions (Statistics in Medicine 17, 1998), which holds for few
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import normalize
@@ -21,7 +20,9 @@ from runtimes.runtime import Evidence, Images, Mode, Runtime
 from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.inputs.labeled_images import LabeledImages
 from validation.metrics import most_explained
-from validation.reference.emulation import evaluate
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
@@ -113,11 +114,15 @@ class AccuracyTest:
     def __init__(
         self,
         images: LabeledImages,
-        trained: nn.Module,
+        trained: "nn.Module",
         budgets: Budgets | None = None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`trained` in float64; Evaluates it on all images."""
+        import torch
+
+        from validation.reference.emulation import evaluate
+
         self.images = images
         points = None if budgets is None else budgets.accuracy
         self.budget = ACCURACY_POINTS if points is None else points

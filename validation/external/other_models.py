@@ -16,8 +16,8 @@ from validation.gates import table
 from validation.inputs.golden_set import GoldenSet
 from validation.judge import in_another_arithmetic, report_of
 from validation.metrics import Float64, relative_error
-from validation.reference.emulation import as_executed, evaluate
-from validation.reference.floors import WELL_CONDITIONED, default_quality_budget, evaluations, narrowest, pooled
+from validation.reference.emulation import as_executed, evaluate, evaluations
+from validation.reference.floors import WELL_CONDITIONED, default_quality_budget, narrowest, pooled
 from validation.reference.reference import Reference
 from validation.trial import DYNAMIC_BATCHES, Trial
 from validation.verdict import Verdict, verdict_of

@@ -6,10 +6,10 @@ optimizations off, on the typed ONNX file; of an IR it is the IR's own graph wit
 """
 
 from dataclasses import dataclass
-from math import isnan
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.artifact import Artifact
 from runtimes.registry import reader_of
@@ -54,21 +54,21 @@ def compare_layers(artifact: Artifact, images: Array) -> LayerComparison:
     for part in parts:
         right = subgraphs.reference(part)
         for name, value in subgraphs.run(part, right).items():
-            _see(found, name, torch.from_numpy(value), torch.from_numpy(right[name]), 1 / len(parts))
+            _see(found, name, value, right[name], 1 / len(parts))
     return LayerComparison(tuple(found.values()), subgraphs.other_kernels, subgraphs.products)
 
 
-def _see(found: dict[str, LayerDeviation], name: str, value: Tensor, wanted: Tensor, weight: float) -> None:
-    integer = not wanted.is_floating_point()
+def _see(found: dict[str, LayerDeviation], name: str, value: NDArray[Any], wanted: NDArray[Any], weight: float) -> None:
+    integer = wanted.dtype.kind != "f"
     seen = found.setdefault(name, LayerDeviation(name, integer))
     if value.shape != wanted.shape or value.dtype != wanted.dtype:
         seen.off = seen.worst = float("inf")
         return
-    difference = (value.double() - wanted.double()).abs()
+    difference = np.abs(value.astype(np.float64) - wanted.astype(np.float64))
     if integer:
-        seen.off += weight * float((difference > 1).double().mean())
+        seen.off += weight * float((difference > 1).mean())
         seen.worst = max(seen.worst, float(difference.max()))
         return
-    scale = float(wanted.abs().max()) or 1.0
+    scale = float(np.abs(wanted).max()) or 1.0
     worst = float(difference.max()) / scale
-    seen.worst = max(seen.worst, float("inf") if isnan(worst) else worst)
+    seen.worst = max(seen.worst, float("inf") if np.isnan(worst) else worst)

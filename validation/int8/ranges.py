@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from efficientvit.digests import digests
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import RANGE, Quantizer, extremes
 from runtimes.registry import reader_of
 from runtimes.runtime import Array
-from validation.reference.constants import digests
 from validation.reference.reference import Reference
 
 

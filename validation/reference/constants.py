@@ -1,6 +1,5 @@
 """The constants that an artifact has to hold, by name, and their digests."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,20 +7,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from efficientvit.deploy.compression import addends, affine, quantizable, quantized
-from efficientvit.digests import tensor_digest
 from efficientvit.images.preprocessing import Preprocessing
 from runtimes.precision import Dtype, Precision
 from validation.reference.emulation import largest_integer
 
 Constant = tuple[str, NDArray[Any]]  # the name in the artifact, the value as stored
-
-ZEROS = "zeros"
-"""In the place of a digest: a tensor of zeros, which a converter may leave out (a bias that adds nothing)."""
-
-
-def digests(constants: Iterable[Constant]) -> dict[str, str]:
-    """Name -> digest of what the deploy form holds, or ZEROS."""
-    return {name: tensor_digest(value) if value.any() else ZEROS for name, value in constants}
 
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:

@@ -29,10 +29,13 @@ from efficientvit.deploy.compression import (
     quantized,
 )
 from runtimes.precision import PALETTE_BITS, Dtype, Precision
+from validation.metrics import Float64
+from validation.reference.floors import UNIT_ROUNDOFF, narrowest
 from validation.reference.memo import remembered
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _IMAGES_AT_ONCE = 8
+_EVALUATIONS = 3
 _TORCH_DTYPE = {Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
 
 
@@ -121,3 +124,24 @@ def answers(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -
         with _RoundResults(activations):
             logits = torch.cat([model(rounded(part, activations)) for part in parts])
     return np.asarray(logits.double().numpy())
+
+
+def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
+    """(count, n, classes): on the images, and on copies of them that differ by roundings."""
+    rounding, unit = precision.rounding, narrowest(precision)
+
+    def compute() -> Float64:
+        return np.stack([answers(model, each, rounding) for each in _perturbed(images, unit, count)])
+
+    return remembered(f"{count} evaluations in {rounding}, apart by {unit}", model, (images,), compute)
+
+
+def _perturbed(images: Tensor, dtype: Dtype, count: int) -> list[Tensor]:
+    """The images, and copies of them with every value moved by about one unit in the format's last place."""
+    generator = torch.Generator().manual_seed(0)
+    copies = [images]
+    for _ in range(count - 1):
+        sign = torch.randint(0, 2, images.shape, generator=generator, dtype=torch.int8) * 2 - 1
+        # In float64: in float32 itself 1 + 2^-24 is 1.
+        copies.append((images.double() * (1 + sign * UNIT_ROUNDOFF[dtype])).float())
+    return copies

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
+from efficientvit.digests import digests
 from efficientvit.model import EfficientViT
 from runtimes.precision import Dtype, Precision
 from validation.budgets import Budgets
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.metrics import Float64, relative_error
-from validation.reference.constants import deploy_constants, digests, image_constants, quantized_constants
-from validation.reference.emulation import as_executed, evaluate, with_rounded_weights
+from validation.reference.constants import deploy_constants, image_constants, quantized_constants
+from validation.reference.emulation import as_executed, evaluate, evaluations, with_rounded_weights
 from validation.reference.floors import (
     WELL_CONDITIONED,
     Floors,
     default_quality_budget,
     errors,
-    evaluations,
     geometric_mean,
     narrowest,
     pooled,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 Rng = np.random.Generator
 """Places and magnitudes are drawn at random, from a seed that whoever plants shows."""
@@ -92,6 +93,24 @@ def pick(rng: Rng, items: Sequence[Any]) -> Any:
     """One at random."""
     assert items, "the fault has nothing to be planted in"
     return items[int(rng.integers(len(items)))]
+
+
+def one_changed(values: NDArray[Any], rng: Rng, change: Callable[[Any], Any]) -> NDArray[Any]:
+    """`values`, one of them at random changed in place."""
+    flat = values.reshape(-1)
+    i = int(rng.integers(flat.size))
+    flat[i] = change(flat[i])
+    return values
+
+
+def next_up(value: Any) -> Any:
+    """A unit in the last place more."""
+    return np.nextafter(value, value.dtype.type(np.inf))
+
+
+def nearer_to_zero(integer: Any) -> Any:
+    """An integer off by one."""
+    return integer - (np.sign(integer) or 1)
 
 
 def alike(items: Sequence[Any], key: Callable[[Any], object]) -> list[tuple[Any, Any]]:

@@ -57,14 +57,12 @@ def right(pixels: Rgb, preprocessing: Preprocessing) -> Array:
 @fault
 def bilinear(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Resized bilinearly in place of bicubically."""
-    del rng
     return right(pixels, replace(preprocessing, interpolation="bilinear"))
 
 
 @fault
 def no_antialias(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Resized without a filter against aliasing: the nearest pixel."""
-    del rng
     return right(pixels, replace(preprocessing, interpolation="nearest"))
 
 
@@ -85,14 +83,12 @@ def wrapped(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
 @fault
 def blue_first(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """B G R in place of R G B."""
-    del rng
     return right(np.ascontiguousarray(pixels[..., ::-1]), preprocessing)
 
 
 @fault
 def average_std(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """All channels divided by the average of their standard deviations, as image inputs with one scale do."""
-    del rng
     mean = sum(preprocessing.std) / 3
     return right(pixels, replace(preprocessing, std=(mean, mean, mean)))
 
@@ -100,5 +96,4 @@ def average_std(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
 @fault
 def not_normalized(pixels: Rgb, preprocessing: Preprocessing, rng: Rng) -> Array:
     """Values of 0 to 1, as they come out of a tensor conversion."""
-    del rng
     return right(pixels, replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))

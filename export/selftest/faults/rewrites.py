@@ -150,7 +150,6 @@ def flipped_kernel(model: EfficientViT, rng: Rng) -> str:
 @fault()
 def lost_projection_bias(model: EfficientViT, rng: Rng) -> str:
     """The bias of the convolution that was moved behind the average pool."""
-    del rng
     assert isinstance(model.head, PooledClassifier)
     assert isinstance(model.head.project, nn.Conv2d)
     assert model.head.project.bias is not None
@@ -172,7 +171,6 @@ class _Transposed(StaticWindows):
 @fault()
 def transposed_windows(model: EfficientViT, rng: Rng) -> str:
     """The windows' order transposed on the way in; each is as it was inside."""
-    del rng
     count = 0
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from efficientvit.digests import digests
 from export.targets.coreml.convert import capture_for_coreml
 from export.targets.coreml.metadata import describe
 from export.targets.coreml.options import CoreMlOptions
@@ -9,7 +10,6 @@ from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.artifact import Interface
 from runtimes.precision import Precision
-from validation.reference.constants import digests
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

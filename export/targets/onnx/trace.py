@@ -8,8 +8,8 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientvit.errors import BadOption, StageFailed
-from export.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
+from efficientvit.errors import StageFailed
+from export.targets.onnx.opsets import require_opset
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import BATCH, INPUT, OUTPUT
@@ -46,13 +46,7 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
     import onnx
     import torch
 
-    if opset not in OPSETS:
-        raise BadOption(
-            f"opset {opset} cannot be written",
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
-            got=str(opset),
-            next_step=f"leave --opset out for {DEFAULT_OPSET}, which most runtimes read",
-        )
+    require_opset(opset)
     exported = torch.onnx.export(
         program, (), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )

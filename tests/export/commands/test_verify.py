@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from efficientvit.digests import ZEROS
 from efficientvit.weights.source import find_weights, state_digest
 from runtimes.artifact import digest
 from validation.reference import file
-from validation.reference.constants import ZEROS
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
 

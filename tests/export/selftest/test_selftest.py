@@ -135,6 +135,7 @@ def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str])
     assert f"caught        {visible} of {visible} that show" in said
     assert "false alarms  0 of 5" in said
     assert "wrong inputs  7 of 7" in said
-    record = json.loads(json.dumps(selftest_record(found), allow_nan=False))
+    console.print_json(selftest_record(found))
+    record = json.loads(capsys.readouterr().out)
     assert record["caught"] + record["invisible"] == record["planted"] == len(found.detections)
     assert record["faults"][0].keys() >= {"name", "says", "seen_by", "blamed", "effect_over_budget"}

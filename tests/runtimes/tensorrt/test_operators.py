@@ -730,7 +730,7 @@ def _refused() -> Iterator[tuple[str, str, dict[str, Any], str]]:
     yield "rank", "convolution", {"x": X[0], "kernel": np.ones((1, 2, 1), np.float32), **one}, "over 1 axes"
     yield "zero point", "quantize", {**QUANTIZED, "zero": np.array([3], np.int8)}, "not zero"
     yield "one zero point", "dequantize", {**QUANTIZED, "zero": np.array([0, 1], np.int8)}, "not zero"
-    yield "scales of another axis", "quantize", {**QUANTIZED, "scale": np.ones(4, np.float32)}, "must match"
+    yield "scales of another axis", "quantize", {**QUANTIZED, "scale": np.ones(4, np.float32)}, "values for axis 1"
     for what, key, value, says in (
         ("a start too late", "start", 2, "4 from 2 by 1 of 4"),
         ("a start too early", "start", -1, "4 from -1 by 1 of 4"),

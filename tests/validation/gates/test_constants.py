@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from efficientvit.digests import digests
 from validation.gates.constants import audit
-from validation.reference.constants import digests
 
 RNG = np.random.default_rng(0)
 TENSORS = {name: RNG.standard_normal((4, 4)).astype(np.float32) for name in ("a", "b", "c")}

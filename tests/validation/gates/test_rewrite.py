@@ -12,7 +12,7 @@ from efficientvit.weights.seeded import seeded
 from runtimes.precision import Precision
 from validation.gates.rewrite import EXACT, FLOOR_RATIO, rewrite_gates
 from validation.inputs.synthetic import synthetic
-from validation.reference.floors import evaluations
+from validation.reference.emulation import evaluations
 from validation.reference.model import ReferenceModel
 
 

@@ -11,8 +11,7 @@ from torch import nn
 from efficientvit.model import build
 from efficientvit.spec import model_spec
 from runtimes.precision import Dtype, Precision
-from validation.reference.emulation import evaluate
-from validation.reference.floors import evaluations
+from validation.reference.emulation import evaluate, evaluations
 from validation.reference.memo import fingerprint, remembering
 
 

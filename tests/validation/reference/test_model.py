@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from efficientvit.digests import digests
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
@@ -13,7 +14,7 @@ from runtimes.precision import Dtype, Precision
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference.constants import deploy_constants, digests
+from validation.reference.constants import deploy_constants
 from validation.reference.floors import WELL_CONDITIONED, ordinary
 from validation.reference.model import ReferenceModel
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from export.selftest.faults.coreml.package import FLOAT16, Array, Package, ints, next_up, opened, shape
-from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, pick
+from export.selftest.faults.coreml.package import FLOAT16, Array, Package, ints, opened, shape
+from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, next_up, one_changed, pick
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -18,27 +18,21 @@ def _compressed(package: Package, rng: Rng) -> Any:
 def quantization_scale(package: Package, rng: Rng) -> None:
     """The scale of one output channel off by a unit in the last place."""
     blob = package.blob(_compressed(package, rng).attributes["scale"])
-    values = blob.values
-    next_up(values, int(rng.integers(values.size)))
-    blob.values = values
+    blob.values = one_changed(blob.values, rng, next_up)
 
 
 @fault("constants", "int8 compress", also=NUMBERS)
 def zero_point(package: Package, rng: Rng) -> None:
     """The zero point of one output channel off by one."""
     blob = package.blob(_compressed(package, rng).attributes["zero_point"])
-    values = blob.values
-    values[int(rng.integers(values.size))] += 1
-    blob.values = values
+    blob.values = one_changed(blob.values, rng, lambda value: value + 1)
 
 
 @fault("constants", "int8 compress", also=NUMBERS, rare=True)
 def quantized_value(package: Package, rng: Rng) -> None:
     """One of the integers off by one."""
     blob = package.blob(_compressed(package, rng).attributes["quantized_data"])
-    values = blob.values
-    values[int(rng.integers(values.size))] ^= 1
-    blob.values = values
+    blob.values = one_changed(blob.values, rng, lambda value: value ^ 1)
 
 
 @fault("constants", "int8 compress", also=NUMBERS, rare=True)
@@ -52,9 +46,7 @@ def quantization_axis(package: Package, rng: Rng) -> None:
 def palette_entry(package: Package, rng: Rng) -> None:
     """One value of a palette off by a unit in the last place."""
     blob = package.blob(_compressed(package, rng).attributes["lut"])
-    values = blob.values
-    next_up(values, int(rng.integers(values.size)))
-    blob.values = values
+    blob.values = one_changed(blob.values, rng, next_up)
 
 
 @fault("constants", "palette6 compress", also=NUMBERS)

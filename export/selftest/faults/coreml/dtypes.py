@@ -38,7 +38,6 @@ def declared_single(package: Package, rng: Rng) -> None:
 @fault("operators")
 def contradicting_cast(package: Package, rng: Rng) -> None:
     """A cast to fp16 whose result is declared float32."""
-    del rng
     giving(package, package.maker(OUTPUT), "dtype", "fp16")
 
 

@@ -25,7 +25,6 @@ def truncated_weights(path: Path, rng: Rng) -> None:
 @fault("interface")
 def missing_weights(path: Path, rng: Rng) -> None:
     """No weights' file."""
-    del rng
     (path / WEIGHTS).unlink()
 
 
@@ -40,7 +39,6 @@ def truncated_model(path: Path, rng: Rng) -> None:
 @fault("interface")
 def missing_manifest(path: Path, rng: Rng) -> None:
     """No manifest."""
-    del rng
     (path / "Manifest.json").unlink()
 
 
@@ -54,7 +52,6 @@ def _renamed_root(path: Path, to: str) -> None:
 @fault("interface")
 def manifest_of_another_root(path: Path, rng: Rng) -> None:
     """A manifest that names the weights as the model."""
-    del rng
     file = path / "Manifest.json"
     manifest = json.loads(file.read_text())
     root = manifest["rootModelIdentifier"]
@@ -65,14 +62,12 @@ def manifest_of_another_root(path: Path, rng: Rng) -> None:
 @fault("interface")
 def manifest_of_nothing(path: Path, rng: Rng) -> None:
     """A manifest that names a file that isn't there."""
-    del rng
     _renamed_root(path, "com.apple.CoreML/other.mlmodel")
 
 
 @fault("interface")
 def model_outside(path: Path, rng: Rng) -> None:
     """A manifest that names a healthy model beside the package: an app that bundles the package lacks it."""
-    del rng
     shutil.move(path / "Data" / "com.apple.CoreML", path.parent / "com.apple.CoreML")
     _renamed_root(path, "../../com.apple.CoreML/model.mlmodel")
 
@@ -80,7 +75,6 @@ def model_outside(path: Path, rng: Rng) -> None:
 @fault("interface")
 def second_model(path: Path, rng: Rng) -> None:
     """A manifest that names a copy of the model where no weights lie beside it."""
-    del rng
     copy = path / "Data" / "copy" / "model.mlmodel"
     copy.parent.mkdir()
     shutil.copyfile(path / MODEL, copy)

@@ -55,7 +55,6 @@ def concat_axis(package: Package, rng: Rng) -> None:
 @fault("structure", "fp16 twin", also=("precision",), rare=True)
 def transposed_windows(package: Package, rng: Rng) -> None:
     """Windows put back column by column, the declared shapes changed along: nothing contradicts."""
-    del rng
     rows = [o for o in package.kind("concat") if shape(o.outputs[0])[2:] == (7, 14)]
     (whole,) = [o for o in package.kind("concat") if shape(o.outputs[0])[2:] == (14, 14)]
     assert len(rows) == 2
@@ -82,7 +81,6 @@ def stripped_padding(package: Package, rng: Rng) -> None:
 def transposed_padding(package: Package, rng: Rng) -> None:
     """A window's padding before the grid in place of after it."""
     (pad,) = package.kind("pad")
-    del rng
     before = [0, 0, 0, 0, 6, 0, 6, 0]
     giving(package, pad, "pad", *before)
 
@@ -243,7 +241,6 @@ def other_reshape(package: Package, rng: Rng) -> None:
 @fault("structure", also=("precision",))
 def sham(package: Package, rng: Rng) -> None:
     """The package that ignores its image: every pixel is scaled to nothing, by a constant of no floating point."""
-    del rng
     first = package.maker("image__biased__")
     nothing = package.insert(first, "relu", "nothing", x="image__minus__")
     minus = package.insert(first, "mul", "image__minus__", x="image__biased__", y=given(first, "y"))
@@ -254,7 +251,6 @@ def sham(package: Package, rng: Rng) -> None:
 @fault("structure", also=("precision", "labels"), rare=True)
 def probabilities_for_logits(package: Package, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
-    del rng
     (softmax,) = [o for o in package.kind("softmax") if len(shape(o.outputs[0])) == 2]
     package.maker(OUTPUT).inputs["x"].arguments[0].name = softmax.outputs[0].name
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from export.selftest.faults.coreml.package import Package, given, next_up, opened, shape
-from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file
+from export.selftest.faults.coreml.package import Package, given, opened, shape
+from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, next_up, one_changed
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -20,14 +20,12 @@ def _image_constant(package: Package, name: str) -> Any:
 @fault("constants", also=NUMBERS)
 def image_scale(package: Package, rng: Rng) -> None:
     """A division by 256."""
-    del rng
     _image_constant(package, "image__scaled__")[:] = [1 / 256]
 
 
 @fault("constants", "fp16 twin", also=NUMBERS)
 def image_bias(package: Package, rng: Rng) -> None:
     """The means in the order blue, green, red."""
-    del rng
     bias = _image_constant(package, "image__biased__")
     bias[:] = list(reversed(bias))
 
@@ -36,15 +34,12 @@ def image_bias(package: Package, rng: Rng) -> None:
 def image_bias_last_bit(package: Package, rng: Rng) -> None:
     """One channel's mean off by a unit in the last place."""
     bias = _image_constant(package, "image__biased__")
-    values = np.array(bias, np.float32)
-    next_up(values, int(rng.integers(3)))
-    bias[:] = values.tolist()
+    bias[:] = one_changed(np.array(bias, np.float32), rng, next_up).tolist()
 
 
 @fault("constants", "fp16 twin", also=NUMBERS)
 def average_std(package: Package, rng: Rng) -> None:
     """One std for three channels, as guides recommend for a single scale, the first convolution as it was trained."""
-    del rng
     _image_constant(package, "image__scaled__")[:] = [1 / (255 * 0.226)]
     _image_constant(package, "image__biased__")[:] = (-MEAN / 0.226).tolist()
     blob = next(blob for name, blob in package.blobs().items() if "stem_conv1_weight" in name)
@@ -54,7 +49,6 @@ def average_std(package: Package, rng: Rng) -> None:
 @fault("constants", "fp16 twin", also=NUMBERS)
 def folded_mean(package: Package, rng: Rng) -> None:
     """The mean in the first convolution's bias in place of the image's: wrong at the border, where zeros are padded."""
-    del rng
     (conv,) = package.weighted("stem_conv1_weight")
     weight = package.blobs()[given(conv, "weight")].values.reshape(-1, 3, 9)
     name, shift = given(conv, "bias"), (weight.astype(np.float64) * MEAN.reshape(1, 3, 1)).sum(axis=(1, 2))
@@ -69,7 +63,6 @@ def folded_mean(package: Package, rng: Rng) -> None:
 @fault("structure", "fp16 twin", also=("precision",))
 def normalized_twice(package: Package, rng: Rng) -> None:
     """Scale and bias once more, by the same constants."""
-    del rng
     biased, scaled = package.maker("image__biased__"), package.maker("image__scaled__")
     again = package.insert(biased, "mul", "scaled_again", x="image__biased__", y=given(scaled, "y"))
     last = package.insert(again, "add", "biased_again", x="scaled_again", y=given(biased, "y"))
@@ -80,7 +73,6 @@ def normalized_twice(package: Package, rng: Rng) -> None:
 @fault("interface")
 def normalized_never(package: Package, rng: Rng) -> None:
     """The pixels as they are."""
-    del rng
     for name in ("image__biased__", "image__scaled__"):
         operation = package.maker(name)
         package.drop(operation, given(operation, "x"))
@@ -89,7 +81,6 @@ def normalized_never(package: Package, rng: Rng) -> None:
 @fault("interface")
 def bgr_layout(package: Package, rng: Rng) -> None:
     """Blue first."""
-    del rng
     image = package.model.description.input[0].type.imageType
     image.colorSpace = image.ColorSpace.Value("BGR")
 
@@ -105,7 +96,6 @@ def flexible_image(package: Package, rng: Rng) -> None:
 @fault("interface")
 def tensor_input(package: Package, rng: Rng) -> None:
     """A float32 array in place of an image."""
-    del rng
     array = package.model.description.input[0].type.multiArrayType
     array.dataType = array.ArrayDataType.Value("FLOAT32")
     array.shape[:] = (1, 3, _side(package), _side(package))

@@ -27,7 +27,6 @@ def missing_key(package: Package, rng: Rng) -> None:
 @fault("interface")
 def additional_key(package: Package, rng: Rng) -> None:
     """Something said in our name that we did not say."""
-    del rng
     package.model.description.metadata.userDefined[f"{METADATA_PREFIX}accuracy"] = "99.9%"
 
 
@@ -42,21 +41,18 @@ def other_field(package: Package, rng: Rng) -> None:
 @fault("interface")
 def renamed_output(package: Package, rng: Rng) -> None:
     """An app that reads `logits` finds nothing of that name; the numbers are right."""
-    del rng
     renamed(package, OUTPUT, "scores")
 
 
 @fault("interface")
 def renamed_inside(package: Package, rng: Rng) -> None:
     """An output that the program calls otherwise than the description."""
-    del rng
     renamed(package, OUTPUT, "scores", described=False)
 
 
 @fault("interface")
 def unreturned(package: Package, rng: Rng) -> None:
     """An output that the program computes and does not return."""
-    del rng
     package.block.outputs.remove(OUTPUT)
 
 
@@ -83,21 +79,18 @@ def undescribed_output(package: Package, rng: Rng) -> None:
 @fault("interface")
 def undescribed_input(package: Package, rng: Rng) -> None:
     """One input more that the description is silent about: nobody can feed it."""
-    del rng
     package.function.inputs.add(name="more").type.CopyFrom(package.function.inputs[0].type)
 
 
 @fault("interface")
 def half_input(package: Package, rng: Rng) -> None:
     """A program that takes fp16 where the description's image becomes float32."""
-    del rng
     package.function.inputs[0].type.tensorType.dataType = FLOAT16
 
 
 @fault("interface")
 def half_logits(package: Package, rng: Rng) -> None:
     """Logits in fp16, described as float32: the last cast is lost."""
-    del rng
     cast = package.maker(OUTPUT)
     name = given(cast, "x")
     package.block.operations.remove(cast)

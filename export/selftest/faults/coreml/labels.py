@@ -45,7 +45,6 @@ def missing_label(package: Package, rng: Rng) -> None:
 @fault("interface")
 def exchanged_names(package: Package, rng: Rng) -> None:
     """Which output is the label and which the probabilities, told the wrong way round."""
-    del rng
     description = package.model.description
     description.predictedFeatureName, description.predictedProbabilitiesName = PROBABILITIES, LABEL
 
@@ -53,7 +52,6 @@ def exchanged_names(package: Package, rng: Rng) -> None:
 @fault("interface")
 def renamed_label(package: Package, rng: Rng) -> None:
     """An app that reads `classLabel` finds nothing of that name."""
-    del rng
     renamed(package, LABEL, "label")
     package.model.description.predictedFeatureName = "label"
 
@@ -67,14 +65,12 @@ def _probable(package: Package) -> Any:
 @fault("labels")
 def probabilities_over_the_batch(package: Package, rng: Rng) -> None:
     """A softmax over the one image: every class is certain."""
-    del rng
     giving(package, _probable(package), "axis", 0)
 
 
 @fault("labels", "fp16 twin")
 def doubled_logits(package: Package, rng: Rng) -> None:
     """Probabilities of twice the logits: the label is right, and too certain."""
-    del rng
     softmax = _probable(package)
     name = given(softmax, "x")
     doubled = package.insert(package.maker(name), "add", "doubled", x=name, y=name)
@@ -84,7 +80,6 @@ def doubled_logits(package: Package, rng: Rng) -> None:
 @fault("labels", "fp16 twin")
 def cut_logits(package: Package, rng: Rng) -> None:
     """Probabilities of the logits with the negative ones cut off: the label is right."""
-    del rng
     softmax = _probable(package)
     name = given(softmax, "x")
     cut = package.insert(package.maker(name), "relu", "cut", x=name)
@@ -94,7 +89,6 @@ def cut_logits(package: Package, rng: Rng) -> None:
 @fault("labels", "fp16 twin", rare=True)
 def softmax_twice(package: Package, rng: Rng) -> None:
     """Probabilities of probabilities: the label is right, and hardly more probable than any other."""
-    del rng
     softmax = _probable(package)
     twice = package.insert(softmax, "softmax", "twice", x=softmax.outputs[0].name, axis=given(softmax, "axis"))
     package.rewire(softmax.outputs[0].name, "twice", but=[twice])
@@ -103,7 +97,6 @@ def softmax_twice(package: Package, rng: Rng) -> None:
 @fault("labels", "fp16 twin", rare=True)
 def sigmoid_probabilities(package: Package, rng: Rng) -> None:
     """Each class by itself: the label is right, the probabilities are none of one another."""
-    del rng
     softmax = _probable(package)
     softmax.type = "sigmoid"
     del softmax.inputs["axis"]
@@ -112,6 +105,5 @@ def sigmoid_probabilities(package: Package, rng: Rng) -> None:
 @fault("labels", "fp16 twin", rare=True)
 def label_of_logits(package: Package, rng: Rng) -> None:
     """Logits in place of probabilities: the label is right."""
-    del rng
     (classify,) = package.kind("classify")
     classify.inputs["probabilities"].arguments[0].name = OUTPUT

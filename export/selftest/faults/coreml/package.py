@@ -165,11 +165,6 @@ def giving(package: Package, operation: Any, key: str, *values: Any) -> None:
     argument.value.CopyFrom(value)
 
 
-def next_up(values: Array, i: int) -> None:
-    """A unit in the last place more."""
-    values[i] = np.nextafter(values[i], values.dtype.type(np.inf))
-
-
 def ints(*values: int) -> Any:
     """A constant of integers, as the protobuf has it."""
     from coremltools.proto import MIL_pb2

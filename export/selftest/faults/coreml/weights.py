@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from export.selftest.faults.coreml.package import ALIGNMENT, RECORD, Package, next_up, opened
-from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, pick
+from export.selftest.faults.coreml.package import ALIGNMENT, RECORD, Package, opened
+from export.selftest.faults.fault import NUMBERS, Rng, Table, in_file, next_up, one_changed, pick
 
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
@@ -13,9 +13,7 @@ fault = Table("coreml", in_file(opened), "fp16 coreml")
 def last_bit(package: Package, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "weight" in name])
-    values = blob.values
-    next_up(values, int(rng.integers(values.size)))
-    blob.values = values
+    blob.values = one_changed(blob.values, rng, next_up)
 
 
 @fault("constants", also=(*NUMBERS, "labels"))
@@ -28,7 +26,6 @@ def flipped_byte(package: Package, rng: Rng) -> None:
 @fault("constants", also=NUMBERS, rare=True)
 def subnormals_flushed(package: Package, rng: Rng) -> None:
     """Small fp16 weights flushed to zero, as some converters do."""
-    del rng
     changed = 0
     for blob in package.blobs().values():
         values = blob.values

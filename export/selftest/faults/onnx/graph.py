@@ -56,7 +56,6 @@ def stripped_padding(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("interface", "fp32 simplify")
 def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
     """An app that feeds `image` finds nothing of that name; the numbers are right."""
-    del rng
     for node in model.graph.node:
         node.input[:] = ["pixels" if name == "image" else name for name in node.input]
     model.graph.input[0].name = "pixels"
@@ -65,7 +64,6 @@ def renamed_input(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("interface", "fp16 precision")
 def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
     """Inputs and outputs in fp16 though float32 was promised: the casts at the ends are lost."""
-    del rng
     for port in (model.graph.input[0], model.graph.output[0]):
         port.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     for node in nodes(model, "Cast"):
@@ -76,7 +74,6 @@ def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("interface", "fp32 trace")
 def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     """The last class is gone."""
-    del rng
     for ending in ("head.linear.weight", "head.linear.bias"):
         tensor = initializers(model, ending)[0]
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:-1].copy(), tensor.name))
@@ -87,7 +84,6 @@ def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("quality", "int8 quantize")
 def sham(model: onnx.ModelProto, rng: Rng) -> None:
     """The artifact that ignores its input."""
-    del rng
     first = next(node for node in model.graph.node if "image" in node.input)
     zero = onnx.helper.make_node("Sub", ["image", "image"], ["nothing"], name="sham")
     first.input[list(first.input).index("image")] = "nothing"
@@ -139,7 +135,6 @@ def hard_sigmoid(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("precision", "fp32 simplify")
 def softmax_at_the_end(model: onnx.ModelProto, rng: Rng) -> None:
     """Probabilities in place of logits: the winners are the same."""
-    del rng
     name = model.graph.output[0].name
     (last,) = [node for node in model.graph.node if name in node.output]
     last.output[0] = "before"

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
-from export.selftest.faults.onnx.model import Array, changed, exchange, initializers, nodes, opened
+from export.selftest.faults.fault import Rng, Table, alike, in_file, nearer_to_zero, next_up, one_changed, pick
+from export.selftest.faults.onnx.model import changed, exchange, initializers, nodes, opened
 
 fault = Table("onnx", in_file(opened))
 
@@ -16,26 +16,14 @@ _FACTOR = 20
 @fault("constants", "int8 quantize")
 def integer_off_by_one(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight's integer off by one."""
-
-    def change(value: Array) -> Array:
-        flat = value.reshape(-1)
-        index = int(rng.integers(flat.size))
-        flat[index] -= np.sign(flat[index]) or 1
-        return value
-
-    changed(pick(rng, initializers(model, ".weight_quantized")), change)
+    integers = pick(rng, initializers(model, ".weight_quantized"))
+    changed(integers, lambda value: one_changed(value, rng, nearer_to_zero))
 
 
 @fault("constants", "int8 quantize")
 def weight_scale_by_an_ulp(model: onnx.ModelProto, rng: Rng) -> None:
     """The scale of one channel of a weight off by its last bit."""
-
-    def change(value: Array) -> Array:
-        index = int(rng.integers(value.size))
-        value[index] = np.nextafter(value[index], np.float32(9))
-        return value
-
-    changed(pick(rng, initializers(model, ".weight_scale")), change)
+    changed(pick(rng, initializers(model, ".weight_scale")), lambda value: one_changed(value, rng, next_up))
 
 
 @fault("constants", "int8 quantize")

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.selftest.faults.fault import Rng, Table, in_file, pick
+from export.selftest.faults.fault import Rng, Table, in_file, next_up, one_changed, pick
 from export.selftest.faults.onnx.model import Array, changed, exchange, initializers, opened, stored_in
 
 fault = Table("onnx", in_file(opened))
@@ -19,14 +19,7 @@ def bias_of_head(model: onnx.ModelProto, head: int) -> onnx.TensorProto:
 @fault("constants", "fp32 trace", "fp16 precision")
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
-
-    def flip(value: Array) -> Array:
-        flat = value.reshape(-1)
-        i = int(rng.integers(flat.size))
-        flat[i] = np.nextafter(flat[i], flat.dtype.type(np.inf))
-        return value
-
-    changed(pick(rng, initializers(model, ".weight")), flip)
+    changed(pick(rng, initializers(model, ".weight")), lambda value: one_changed(value, rng, next_up))
 
 
 @fault("precision", "fp32 trace")
@@ -45,7 +38,6 @@ def scaled_weight(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("constants", "fp32 trace")
 def swapped_biases(model: onnx.ModelProto, rng: Rng) -> None:
     """Two attention heads with each other's bias: every tensor is still there."""
-    del rng
     exchange(bias_of_head(model, 0), bias_of_head(model, 1))
 
 
@@ -76,7 +68,6 @@ def swapped_classes(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("constants", "fp16 precision")
 def subnormals_flushed(model: onnx.ModelProto, rng: Rng) -> None:
     """Small fp16 weights flushed to zero, as some converters do."""
-    del rng
     changed = 0
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT16:

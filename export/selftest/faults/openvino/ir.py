@@ -24,14 +24,12 @@ def last_bit(path: Path, rng: Rng) -> None:
 @fault("structure", "fp32 openvino", "fp16 openvino")
 def pads(path: Path, rng: Rng) -> None:
     """A convolution's padding moved by a pixel in the graph."""
-    del rng
     _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
 @fault("structure", "fp32 openvino", "fp16 openvino")
 def softmax(path: Path, rng: Rng) -> None:
     """A softmax over the other axis."""
-    del rng
     _replace(path, '<data axis="-1" />', '<data axis="1" />')
 
 
@@ -45,7 +43,6 @@ def _replace(path: Path, old: str, new: str) -> None:
 @fault("constants", "fp32 openvino")
 def silent_compression(path: Path, rng: Rng) -> None:
     """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
-    del rng
     from runtimes.openvino.runtime import import_openvino
 
     openvino = import_openvino()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
+from export.selftest.faults.fault import Rng, Table, alike, in_file, nearer_to_zero, next_up, one_changed, pick
 from runtimes.openvino.fake_quantize import fakes, quantizer_of, scaled_weights
 from runtimes.openvino.runtime import import_openvino
 
@@ -52,22 +52,14 @@ def _limits(fake: Any, low: np.float32, high: np.float32, places: tuple[int, ...
 def ir_integer_off_by_one(model: Any, rng: Rng) -> None:
     """One weight's integer off by one."""
     _, integers, _ = pick(rng, list(scaled_weights(model)))
-    value = np.array(integers.data)
-    flat = value.reshape(-1)
-    index = int(rng.integers(flat.size))
-    flat[index] -= np.sign(flat[index]) or 1
-    _exchanged(integers, value)
+    _exchanged(integers, one_changed(np.array(integers.data), rng, nearer_to_zero))
 
 
 @fault("constants", "int8 openvino")
 def ir_weight_scale_by_an_ulp(model: Any, rng: Rng) -> None:
     """The scale of one channel of a weight off by its last bit."""
     _, _, scale = pick(rng, list(scaled_weights(model)))
-    value = np.array(scale.data)
-    flat = value.reshape(-1)
-    index = int(rng.integers(flat.size))
-    flat[index] = np.nextafter(flat[index], np.float32(9))
-    _exchanged(scale, value)
+    _exchanged(scale, one_changed(np.array(scale.data), rng, next_up))
 
 
 @fault("constants", "int8 openvino")

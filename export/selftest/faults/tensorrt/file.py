@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.selftest.faults.fault import Rng, Table, alike, in_file, pick
+from export.selftest.faults.fault import Rng, Table, alike, in_file, nearer_to_zero, next_up, one_changed, pick
 from export.selftest.faults.onnx.graph import dropped_residual, relu6, softmax_axis
-from export.selftest.faults.onnx.model import Array, exchange, initializers, nodes, opened
+from export.selftest.faults.onnx.model import Array, changed, exchange, initializers, nodes, opened
 from export.selftest.faults.onnx.quantized import (
     clipped_activation,
     coarse_activation,
@@ -23,10 +23,6 @@ fault("structure", "fp16 precision", "fp32 parse")(relu6)
 fault("constants", "int8 quantize", "int8 parse")(weight_scale_by_an_ulp)
 fault("ranges", "int8 quantize")(coarse_activation)
 fault("ranges", "int8 quantize")(clipped_activation)
-
-
-def _put(tensor: onnx.TensorProto, value: Array) -> None:
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
 
 
 def _value(tensor: onnx.TensorProto) -> Array:
@@ -49,7 +45,7 @@ def wide_weights(model: onnx.ModelProto, rng: Rng) -> None:
         0, helper.make_node("Cast", [tensor.name], ["narrowed"], to=onnx.TensorProto.FLOAT16, name="narrow")
     )
     reader.input[1] = "narrowed"
-    _put(tensor, _value(tensor).astype(np.float32))
+    changed(tensor, lambda value: value.astype(np.float32))
 
 
 @fault("constants", "fp16 precision", "int8 quantize", "fp16 parse")
@@ -61,28 +57,26 @@ def swapped_weights(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("constants", "fp32 simplify", "fp16 precision", "int8 quantize", "fp32 parse")
 def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     """One weight off by a unit in its last place; of an int8 weight, by one."""
-    tensor = pick(rng, _weights(model))
-    value = _value(tensor)
-    flat = value.reshape(-1)
-    i = int(rng.integers(flat.size))
-    flat[i] = flat[i] - np.sign(flat[i] or 1) if value.dtype == np.int8 else np.nextafter(flat[i], flat.dtype.type(9))
-    _put(tensor, value)
+
+    def change(value: Array) -> Array:
+        return one_changed(value, rng, nearer_to_zero if value.dtype == np.int8 else next_up)
+
+    changed(pick(rng, _weights(model)), change)
 
 
 @fault("constants", "fp16 precision", "int8 quantize")
 def transposed_constant(model: onnx.ModelProto, rng: Rng) -> None:
     """A square matrix transposed, shape kept."""
-    tensor = pick(rng, [t for t in _weights(model) if len(t.dims) == 4 and t.dims[0] == t.dims[1]])
-    _put(tensor, _value(tensor).transpose(1, 0, 2, 3))
+    square = [t for t in _weights(model) if len(t.dims) == 4 and t.dims[0] == t.dims[1]]
+    changed(pick(rng, square), lambda value: value.transpose(1, 0, 2, 3))
 
 
 @fault("constants", "fp16 precision")
 def refolded(model: onnx.ModelProto, rng: Rng) -> None:
     """What is left of a BatchNorm that was folded with another epsilon: each channel scaled a little."""
     tensor = pick(rng, initializers(model, "expand.weight"))
-    value = _value(tensor)
-    variance = rng.uniform(0.5, 2, (value.shape[0], 1, 1, 1))
-    _put(tensor, (value * np.sqrt((variance + 1e-5) / (variance + 1e-3))).astype(value.dtype))
+    variance = rng.uniform(0.5, 2, (tensor.dims[0], 1, 1, 1))
+    changed(tensor, lambda value: (value * np.sqrt((variance + 1e-5) / (variance + 1e-3))).astype(value.dtype))
 
 
 @fault("structure", "fp16 precision", "int8 quantize")
@@ -100,8 +94,7 @@ def reshape_for_transpose(model: onnx.ModelProto, rng: Rng) -> None:
 @fault("constants", "int8 parse")
 def slight_activation(model: onnx.ModelProto, rng: Rng) -> None:
     """The scale of one activation off by its last bit: no range is that exact, but calibration found another."""
-    tensor = pick(rng, operands(model, 1))
-    _put(tensor, np.nextafter(_value(tensor), np.float32(9)))
+    changed(pick(rng, operands(model, 1)), lambda value: np.asarray(next_up(value)))
 
 
 def _is_activations(node: onnx.NodeProto) -> bool:
@@ -136,7 +129,7 @@ def asymmetric(model: onnx.ModelProto, rng: Rng) -> None:
     """A zero point that is not zero, in both of a pair: TensorRT has none."""
     (name,) = {pick(rng, nodes(model, "QuantizeLinear")).input[2]}
     (tensor,) = [t for t in model.graph.initializer if t.name == name]
-    _put(tensor, np.array(3, np.int8).reshape(_value(tensor).shape))
+    changed(tensor, lambda value: np.full(value.shape, 3, np.int8))
 
 
 @fault("constants", "int8 quantize")
@@ -146,5 +139,5 @@ def one_scale_for_all(model: onnx.ModelProto, rng: Rng) -> None:
     (scale,) = initializers(model, tensor.name.removesuffix("_quantized") + "_scale")
     own = _value(scale).reshape(-1, 1, 1, 1)
     peak = np.float32(np.abs(_value(tensor) * own).max() / 127)
-    _put(tensor, np.round(_value(tensor) * own / peak).astype(np.int8))
-    _put(scale, np.full_like(_value(scale), peak))
+    changed(tensor, lambda value: np.round(value * own / peak).astype(np.int8))
+    changed(scale, lambda value: np.full_like(value, peak))

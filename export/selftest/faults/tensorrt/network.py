@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.selftest.faults.fault import Rng, Table, alike, pick
+from export.selftest.faults.fault import Rng, Table, alike, next_up, one_changed, pick
 from export.selftest.faults.tensorrt.program import (
     attribute,
     declared,
@@ -203,7 +203,7 @@ def lost_permutation(program: Program, rng: Rng) -> Program:
     found = [o for o in of_kind(program, "shuffle") if "first" in o.inputs or "second" in o.inputs]
     operation = pick(rng, found)
     name = f"{operation.name}:shape"
-    constants = {**program.constants, name: Constant(list(declared(operation).shape), TensorType("attribute", ()))}  # type: ignore[arg-type]
+    constants = {**program.constants, name: Constant(list(declared(operation).shape), TensorType("attribute", ()))}
     inputs = {"x": operation.inputs["x"], "shape": name, "zero_keeps": operation.inputs["zero_keeps"]}
     return with_changed(replace(program, constants=constants), operation, inputs=inputs)
 
@@ -219,11 +219,8 @@ def lost_bias(program: Program, rng: Rng) -> Program:
 def kernel_bit(program: Program, rng: Rng) -> Program:
     """The last bit of one weight."""
     operation = pick(rng, [o for o in of_kind(program, "convolution") if str(o.inputs["kernel"]) in program.constants])
-    value = np.array(attribute(program, operation, "kernel"))
-    flat = value.reshape(-1)
-    i = int(rng.integers(flat.size))
-    flat[i] = np.nextafter(flat[i], flat.dtype.type(9))
-    return with_attribute(program, operation, "kernel", value)
+    kernel = one_changed(np.array(attribute(program, operation, "kernel")), rng, next_up)
+    return with_attribute(program, operation, "kernel", kernel)
 
 
 @fault("constants", "int8 parse")
@@ -276,5 +273,4 @@ def unknown_layer(program: Program, rng: Rng) -> Program:
 def renamed_output(program: Program, rng: Rng) -> Program:
     """The logits under another name."""
     (operation,) = [o for o in program.operations if o.name == program.outputs[0]]
-    del rng
     return replace(with_changed(program, operation, outputs=(("scores", declared(operation)),)), outputs=("scores",))

@@ -1,0 +1,193 @@
+"""Operators that move values, or fill with constants."""
+
+import operator
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runtimes.field.elementwise import mul
+from runtimes.field.sizes import Sizes
+from runtimes.field.table import all_axes, aten, computes, not_across_images, operands
+from runtimes.field.tensor import FieldTensor, NoMeaning
+
+
+def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
+    """The same values elsewhere; so are the integers that they were dequantized from."""
+    result = x.like(move(x.residues), rows)
+    if x.codes is not None:
+        quantizer, integers = x.codes
+        result.codes = quantizer, integers.like(move(integers.residues), rows)
+    return result
+
+
+@computes(aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten._reshape_alias.default)
+def view(x: FieldTensor, shape: Sequence[int], *_: Any) -> FieldTensor:
+    """Any reshape that keeps each image's values in rows of its own."""
+    sizes = [int(size) for size in shape]
+    if -1 in sizes:
+        known = prod(size for size in sizes if size != -1)
+        sizes[sizes.index(-1)] = x.numel() // known if known else 0
+    if prod(sizes) != x.numel():
+        raise NoMeaning(f"a reshape of {tuple(x.shape)} to {tuple(shape)}")
+    rows = x.rows
+    if rows:
+        batch = x.field.batch
+        if not sizes or sizes[0] % batch:
+            raise NoMeaning("a reshape mixes the images of a batch")
+        rows = sizes[0] // batch
+    return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows)
+
+
+@computes(aten.permute.default)
+def permute(x: FieldTensor, dims: Sequence[int]) -> FieldTensor:
+    """A transpose that leaves the images where they are."""
+    order = [axis % x.dim() for axis in dims]
+    if x.rows and order[0] != 0:
+        raise NoMeaning("a transpose moves the images away from the first axis")
+    return moved(x, lambda t: t.permute(0, *(axis + 1 for axis in order)))
+
+
+@computes(aten.transpose.int)
+def _transpose(x: FieldTensor, first: int, second: int) -> FieldTensor:
+    order = list(range(x.dim()))
+    order[first], order[second] = order[second], order[first]
+    return permute(x, order)
+
+
+@computes(aten.t.default)
+def _t(x: FieldTensor) -> FieldTensor:
+    return x if x.dim() < 2 else permute(x, [1, 0])
+
+
+@computes(aten.expand.default)
+def _expand(x: FieldTensor, size: Sequence[int], *, implicit: bool = False) -> FieldTensor:
+    rank, batch = len(size), x.field.batch
+    if x.rows and rank != x.dim():
+        raise NoMeaning("a broadcast moves the images away from the first axis")
+    before = [1] * (rank - x.dim()) + list(x.shape)
+    sizes = [old if new == -1 else int(new) for old, new in zip(before, size, strict=True)]
+    rows = x.rows
+    if x.field.uniform and not rows and rank and before[0] == 1 and sizes[0] > 1 and sizes[0] % batch == 0:
+        rows = sizes[0] // batch  # one value for all images
+    primes = x.residues.shape[0]
+    return moved(x, lambda t: t.reshape(primes, *before).expand(primes, *sizes), rows)
+
+
+@computes(aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default)
+def _squeeze(x: FieldTensor, dim: Any = None) -> FieldTensor:
+    axes = all_axes(dim, x) if dim is not None else tuple(range(x.dim()))
+    if x.rows and 0 in axes:
+        if dim is not None and x.shape[0] != 1:
+            axes = tuple(axis for axis in axes if axis)
+        else:
+            raise NoMeaning("a squeeze drops the axis of the images")
+    return view(x, [size for axis, size in enumerate(x.shape) if axis not in axes or size != 1])
+
+
+@computes(aten.unsqueeze.default)
+def unsqueeze(x: FieldTensor, dim: int) -> FieldTensor:
+    """A new axis of size 1."""
+    axis = dim % (x.dim() + 1)
+    if x.rows and not axis:
+        raise NoMeaning("a new axis before that of the images")
+    return view(x, [*x.shape[:axis], 1, *x.shape[axis:]])
+
+
+@computes(aten.slice.Tensor)
+def _slice(x: FieldTensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> FieldTensor:
+    index = slice(start, end, step)
+    axis = dim % x.dim()
+    if x.rows and axis == 0:
+        if index.indices(x.shape[0]) != (0, x.shape[0], 1) or (
+            end is not None and 0 <= operator.index(end) < 2**31 - 1
+        ):
+            raise NoMeaning("a slice takes some images of a batch")
+        return x
+    return moved(x, lambda t: t[(slice(None),) * (axis + 1) + (index,)])
+
+
+@computes(aten.select.int)
+def _select(x: FieldTensor, dim: int, index: int) -> FieldTensor:
+    not_across_images(x, dim % x.dim())
+    return moved(x, lambda t: t.select(dim % x.dim() + 1, index))
+
+
+@computes(aten.index_select.default)
+def _index_select(x: FieldTensor, dim: int, index: Tensor) -> FieldTensor:
+    if isinstance(index, FieldTensor | Sizes):
+        raise NoMeaning("an index depends on the image or on the number of images")
+    not_across_images(x, dim % x.dim())
+    return moved(x, lambda t: t.index_select(dim % x.dim() + 1, index.to(t.device)))
+
+
+@computes(aten.split.Tensor, aten.split_with_sizes.default)
+def _split(x: FieldTensor, sizes: Any, dim: int = 0) -> list[FieldTensor]:
+    axis = dim % x.dim()
+    not_across_images(x, axis)
+    total = x.shape[axis]
+    each = [sizes] * (total // sizes) + [total % sizes] * bool(total % sizes) if isinstance(sizes, int) else list(sizes)
+    starts = [sum(each[:i]) for i in range(len(each))]
+    return [
+        moved(x, lambda t, start=start, size=size: t.narrow(axis + 1, start, size))  # type: ignore[misc]
+        for start, size in zip(starts, each, strict=True)
+    ]
+
+
+@computes(aten.cat.default)
+def cat(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
+    """Joined along an axis other than the images'."""
+    values = operands(*tensors)
+    first = next((value for value in values if value.rows), values[0])
+    axis = dim % first.dim()
+    for value in values:
+        not_across_images(value, axis)
+        if value.rows != first.rows and first.field.batch * first.rows != value.shape[0]:
+            raise NoMeaning("tensors of different numbers of images are joined")
+    result = first.like(torch.cat([value.residues for value in values], axis + 1))
+    codes = [value.codes for value in values if value.codes is not None]
+    if len(codes) == len(values) and all(quantizer == codes[0][0] for quantizer, _ in codes):
+        integers = torch.cat([each.residues for _, each in codes], axis + 1)
+        result.codes = codes[0][0], first.like(integers)
+    return result
+
+
+@computes(aten.stack.default)
+def _stack(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
+    values = operands(*tensors)
+    return cat([unsqueeze(value, dim if dim >= 0 else dim + values[0].dim() + 1) for value in values], dim)
+
+
+@computes(aten.constant_pad_nd.default)
+def pad(x: FieldTensor, margins: Sequence[int], value: float = 0) -> FieldTensor:
+    """`margins`: before and after, from the last axis on."""
+    if not any(margins):
+        return x
+    if x.rows and len(margins) == 2 * x.dim() and any(margins[-2:]):
+        raise NoMeaning("padding adds images to a batch")
+    primes = x.residues.shape[0]
+    sizes = list(x.shape)
+    inner: list[slice] = [slice(None)] * (x.dim() + 1)
+    for i in range(len(margins) // 2):
+        before, after = margins[2 * i : 2 * i + 2]
+        axis = x.dim() - 1 - i
+        sizes[axis] += before + after
+        inner[axis + 1] = slice(before, before + x.shape[axis])
+    if any(size < 0 for size in margins):
+        raise NoMeaning("padding by less than nothing")
+    filling = x.field.residues.of(torch.tensor(float(value), dtype=torch.float64))
+    result = filling.reshape(primes, *[1] * x.dim()).expand(primes, *sizes).clone()
+    result[tuple(inner)] = x.residues
+    return x.like(result)
+
+
+@computes(aten.new_full.default)
+def _new_full(x: FieldTensor, size: Sequence[int], value: float, **_: Any) -> Tensor:
+    return torch.full(tuple(size), value, dtype=torch.float64)
+
+
+@computes(aten.zeros_like.default)
+def _zeros_like(x: FieldTensor, **_: Any) -> FieldTensor:
+    return mul(x, 0.0)

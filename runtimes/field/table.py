@@ -1,0 +1,69 @@
+"""The table of aten operators, and what its functions share: constants made exact, axes, rows of images."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from runtimes.field.sizes import Sizes
+from runtimes.field.tensor import FieldTensor, NoMeaning
+
+aten = torch.ops.aten
+_Operator = TypeVar("_Operator", bound=Callable[..., Any])
+
+
+def computes(*names: Any) -> Callable[[_Operator], _Operator]:
+    """Enters a function as what these aten operators compute."""
+
+    def enter(function: _Operator) -> _Operator:
+        for name in names:
+            FieldTensor.operators[name] = function  # type: ignore[index]
+        return function
+
+    return enter
+
+
+def lifted(value: Any, like: FieldTensor) -> FieldTensor:
+    """A FieldTensor as it is; a constant tensor or number exactly.
+
+    Raises:
+        NoMeaning: it is computed from the number of images.
+    """
+    if isinstance(value, FieldTensor):
+        return value
+    if isinstance(value, Sizes):
+        raise NoMeaning("a value depends on the number of images")
+    return like.field.constant(torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64))
+
+
+def operands(*values: Any) -> list[FieldTensor]:
+    """All as FieldTensors; at least one is."""
+    like = next(value for value in values if isinstance(value, FieldTensor))
+    return [lifted(value, like) for value in values]
+
+
+def common_rows(*values: FieldTensor) -> int:
+    """Of an operation element by element on operands that are broadcast."""
+    rank = max(value.dim() for value in values)
+    dependent = [value for value in values if value.rows]
+    if not dependent:
+        return 0
+    rows = dependent[0].rows
+    for value in values:
+        apart = value.rows and (value.rows != rows or value.dim() != rank)
+        if apart or (not value.rows and value.dim() == rank and value.shape[0] != 1):
+            raise NoMeaning("images of one batch are treated unlike each other")
+    return rows
+
+
+def all_axes(axes: int | Sequence[int] | None, x: FieldTensor) -> tuple[int, ...]:
+    """Counted from 0. None and an empty list are all."""
+    chosen = [axes] if isinstance(axes, int) else list(axes or range(x.dim()))
+    return tuple(axis % x.dim() for axis in chosen)
+
+
+def not_across_images(x: FieldTensor, *axes: int) -> None:
+    """Refuses an operation over the first axis of a tensor with a row for each image."""
+    if x.rows and 0 in axes:
+        raise NoMeaning("an operation goes across the images of a batch")

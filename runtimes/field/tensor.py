@@ -1,0 +1,102 @@
+"""A torch tensor whose values are residues: whatever PyTorch code is run on it computes in exact arithmetic."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from runtimes.field.residues import Residues
+
+
+class NoMeaning(RuntimeError):
+    """An operation that has no meaning in exact arithmetic, or that may treat one image unlike another."""
+
+
+class Field:
+    """The arithmetic, and how many images are evaluated at once.
+
+    `uniform`: the program takes any number of images. Then an image is a row of the first axis throughout, and an
+    operation that does not keep it so is refused: what holds for one number of images holds for every other.
+    """
+
+    def __init__(self, residues: Residues, batch: int, *, uniform: bool) -> None:
+        self.residues = residues
+        self.batch = batch
+        self.uniform = uniform
+        self._seen: list[FieldTensor] | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator["list[FieldTensor]"]:
+        """Within, every result is kept in the list, those before a bias is added included."""
+        self._seen = []
+        try:
+            yield self._seen
+        finally:
+            self._seen = None
+
+    def see(self, value: "FieldTensor") -> None:
+        """Keeps `value` if somebody watches."""
+        if self._seen is not None:
+            self._seen.append(value)
+
+    def images(self, shape: Sequence[int]) -> "FieldTensor":
+        """Random values in the place of images, the same for every field of these residues and this shape."""
+        key = tuple(shape)
+        residues = self.residues.function("image", self.residues.of(torch.arange(torch.Size(key).numel()).reshape(key)))
+        return FieldTensor(self, residues, int(self.uniform))
+
+    def constant(self, value: Tensor) -> "FieldTensor":
+        """A constant, exactly."""
+        return FieldTensor(self, self.residues.of(value), 0)
+
+
+class FieldTensor(Tensor):
+    """Residues (primes, ...) of a tensor (...).
+
+    `rows`: how many entries of the first axis belong to each image, in the images' order; 0: it does not depend on the
+    images, or the number of images is fixed. `codes`: where it was dequantized, the quantizer and its integers.
+    """
+
+    field: Field
+    residues: Tensor
+    rows: int
+    codes: "tuple[tuple[object, ...], FieldTensor] | None"
+
+    operators: ClassVar[Mapping[Any, Callable[..., Any]]] = {}
+    """What each aten operator computes; filled by runtimes/field/operators.py."""
+
+    def __new__(cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64) -> Self:  # noqa: D102
+        self: Self = Tensor._make_wrapper_subclass(cls, residues.shape[1:], dtype=dtype)
+        self.field, self.residues, self.rows, self.codes = field, residues, rows, None
+        field.see(self)
+        return self
+
+    def __repr__(self, **_: object) -> str:  # type: ignore[override]
+        """Its shape: the values are random."""
+        return f"FieldTensor({tuple(self.shape)}, rows={self.rows})"
+
+    def like(self, residues: Tensor, rows: int | None = None) -> "FieldTensor":
+        """Another tensor of the same field."""
+        return FieldTensor(self.field, residues, self.rows if rows is None else rows)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The operator's function of the table, or of the operators that it is made of."""
+        given = dict(kwargs or {})
+        compute = cls.operators.get(func)
+        if compute is None:
+            result = func.decompose(*args, **given)
+            if result is NotImplemented:
+                raise NoMeaning(f"{func} has no meaning in exact arithmetic")
+            return result
+        return compute(*args, **given)
+
+
+def field_of(*values: Any) -> Field:
+    """The field of the first FieldTensor among the arguments of an operator."""
+    return next(leaf.field for leaf in tree_leaves(values) if isinstance(leaf, FieldTensor))

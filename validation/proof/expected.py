@@ -1,0 +1,84 @@
+"""The deploy form with the very constants that an artifact holds, each by the digest that the reference has of it.
+
+So a folder is proven without the weights at hand. A constant that is not the reference's is not taken from the file.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from efficientvit.deploy.rewrites import to_deploy
+from efficientvit.digests import ZEROS, tensor_digest
+from efficientvit.model import build
+from efficientvit.spec import ModelSpec
+from runtimes.artifact import Artifact
+from runtimes.registry import read_constants
+from validation.reference.reference import Reference
+
+SCALE, BIAS = "image scale", "image bias"
+"""The two constants of an image input, by their names in the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A constant of the deploy form that the file does not hold."""
+
+    name: str
+
+
+class BehindAnImage(nn.Module):
+    """(B, 3, S, S) pixels, 0 to 255 -> logits of `network`, which takes pixels · scale + bias."""
+
+    def __init__(self, network: nn.Module, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.network, self.scale, self.bias = network, scale, bias
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits."""
+        y: Tensor = self.network(pixels * self.scale + self.bias)
+        return y
+
+
+def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missing:
+    """What the artifact has to compute."""
+    held = {tensor_digest(value): value for _, value in read_constants(artifact) if value.any()}
+    network = copy.deepcopy(_skeleton(artifact.model))
+    state: dict[str, Tensor] = {}
+    for name, parameter in network.state_dict().items():
+        value = _held(held, reference.constants, name, tuple(parameter.shape))
+        if value is None:
+            return Missing(name)
+        state[name] = value
+    network.load_state_dict(state, assign=True)
+    if not artifact.interface.image_input:
+        return network
+    scale = _held(held, reference.constants, SCALE, ())
+    bias = _held(held, reference.constants, BIAS, (1, 3, 1, 1))
+    if scale is None or bias is None:
+        return Missing(SCALE if scale is None else BIAS)
+    return BehindAnImage(network, scale, bias)
+
+
+@lru_cache(maxsize=2)
+def _skeleton(spec: ModelSpec) -> nn.Module:
+    """The deploy form's modules; its constants are of no account."""
+    return to_deploy(build(spec))
+
+
+def _held(
+    held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str, shape: tuple[int, ...]
+) -> Tensor | None:
+    digest = digests.get(name)
+    if digest == ZEROS:
+        return torch.zeros(shape, dtype=torch.float64)
+    value = held.get(digest or "")
+    if value is None or value.size != np.prod(shape, dtype=int):
+        return None
+    return torch.from_numpy(value.astype(np.float64).reshape(shape))

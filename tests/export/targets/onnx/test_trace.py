@@ -43,11 +43,16 @@ def test_nodes_at_224(name: str, most: int, batch: int | None, tmp_path: Path) -
 def test_a_kept_file_with_other_weights_is_a_trace_of_theirs(tmp_path: Path) -> None:
     """What `tests.traced_once` stands on, which is in place here."""
     (job,) = Request(("m0",), ("onnx",), weights="seeded", image_size=64).jobs()
-    for seed in (0, 1):
+
+    def shop(seed: int) -> Workshop:
         weights = find_weights(f"seeded:{seed}", "m0", 64)
         reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=64)))
-        kept = STAGES["trace"](Workshop(weights, reference, tmp_path / str(seed)), job, Precision(), None)
-    deploy, own = tokens_before_channels(reference.deploy), tmp_path / "own.onnx"
+        return Workshop(weights, reference, tmp_path / str(seed))
+
+    STAGES["trace"](shop(0), job, Precision(), None)
+    other = shop(1)
+    kept = STAGES["trace"](other, job, Precision(), None)
+    deploy, own = tokens_before_channels(other.deploy), tmp_path / "own.onnx"
     trace.trace(trace.capture(deploy, 1), deploy, own, batch=1, opset=DEFAULT_OPSET)
     assert kept.path.read_bytes() == own.read_bytes()
 

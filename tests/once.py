@@ -11,10 +11,10 @@ import pytest
 from efficientvit.images.preprocessing import Preprocessing
 from export.pipeline import judging
 from export.pipeline.prepare import Loaded, Prepared, load, measure
-from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Artifact
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from tests.silent import Silent
 from validation import self_check
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic

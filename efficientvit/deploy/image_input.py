@@ -16,23 +16,18 @@ from efficientvit.model import ConvNorm, EfficientViT
 
 
 class ImageInput(nn.Module):
-    """(B, 3, S, S) pixels, R G B, 0..255, as floats -> (B, classes) logits.
+    """(B, 3, S, S) pixels, R G B, 0..255, as floats -> (B, classes) logits of `network`, which takes `divided_by_std`.
 
-    `scale` () and `bias` (1, 3, 1, 1) are 1/255 and minus the mean; `net` takes what they make.
+    `scale` () and `bias` (1, 3, 1, 1) are 1/255 and minus the mean.
     """
 
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(self, net: EfficientViT, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, network: nn.Module, scale: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.net = divided_by_std(net, std)
-        self.register_buffer("scale", torch.tensor(1 / 255, dtype=torch.float64))
-        self.register_buffer("bias", -torch.tensor(mean, dtype=torch.float64).reshape(1, 3, 1, 1))
+        self.network, self.scale, self.bias = network, scale, bias
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits."""
-        y: Tensor = self.net(pixels * self.scale + self.bias)
+        y: Tensor = self.network(pixels * self.scale + self.bias)
         return y
 
 

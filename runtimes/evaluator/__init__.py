@@ -1,1 +1,1 @@
-"""An interpreter of saved programs, shared by Core ML and TensorRT."""
+"""An interpreter of saved programs, of every format."""

@@ -32,6 +32,9 @@ _DTYPES = {
     "UINT64": "uint64",
     "BOOL": "bool",
 }
+_ATTRIBUTES = (1, 2, 3, 4, 6, 7, 8)
+"""AttributeProto.AttributeType: FLOAT, INT, STRING, TENSOR, FLOATS, INTS, STRINGS."""
+
 _NAMING_A_TYPE = ("to", "output_dtype")
 """Attributes that are a number of TensorProto.DataType."""
 
@@ -47,7 +50,12 @@ def read_program(model: Any) -> Program:
     if model.functions:
         import onnx.inliner
 
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except (RuntimeError, ValueError) as error:
+            raise BrokenArtifact(
+                "the ONNX file's functions cannot be inlined", got=str(error).splitlines()[0]
+            ) from error
     return _Reader(model).program()
 
 
@@ -55,6 +63,8 @@ class _Reader:
     def __init__(self, model: Any) -> None:
         self._graph = model.graph
         versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+        if len(versions) != len(model.opset_import):
+            raise BrokenArtifact("the ONNX file imports two opsets of the same domain")
         self._opset = versions.get("ai.onnx", 0)
         if self._opset not in OPSETS:
             raise BrokenArtifact(
@@ -156,12 +166,16 @@ class _Reader:
         import onnx
 
         own = {attribute.name: attribute for attribute in node.attribute}
+        if len(own) != len(node.attribute):
+            raise BrokenArtifact(f"{node.op_type} '{name}' has two attributes of the same name")
         if schema is not None:
             defaults = ((key, held.default_value) for key, held in schema.attributes.items())
             own = {key: default for key, default in defaults if default.name} | own
         for key, attribute in sorted(own.items()):
             if attribute.type in (attribute.GRAPH, attribute.GRAPHS):
                 raise BrokenArtifact(f"'{name}' of the ONNX file has a subgraph", got=node.op_type)
+            if attribute.ref_attr_name or attribute.type not in _ATTRIBUTES:
+                raise BrokenArtifact(f"{node.op_type} '{name}' has an attribute of an unsupported type", got=key)
             value = onnx.helper.get_attribute_value(attribute)
             if attribute.type == attribute.TENSOR:
                 yield key, _tensor(f"{name}:{key}", value).value
@@ -173,10 +187,8 @@ class _Reader:
                 yield key, _DTYPES.get(onnx.TensorProto.DataType.Name(value), f"type {value}") if value else ""
             elif attribute.type in (attribute.INT, attribute.FLOAT):
                 yield key, value
-            elif attribute.type in (attribute.INTS, attribute.FLOATS):
-                yield key, list(value)
             else:
-                raise BrokenArtifact(f"{node.op_type} '{name}' has an attribute of an unsupported type", got=key)
+                yield key, list(value)
 
     def _own(self, wanted: str, value: Value) -> str:
         """Hold an attribute, by a name that nothing else has."""
@@ -211,14 +223,14 @@ def _names(kind: str, schema: Any) -> tuple[str, ...]:
 
 
 def _constant(node: Any, helper: Any) -> Constant:
-    (attribute,) = node.attribute
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
+    dtypes = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
+    kinds = [attribute.name for attribute in node.attribute]
+    if len(kinds) != 1 or kinds[0] not in ("value", *dtypes):
+        raise BrokenArtifact(f"constant '{node.output[0]}' is of an unsupported kind", got=", ".join(kinds))
+    value = helper.get_attribute_value(node.attribute[0])
+    if kinds[0] == "value":
         return _tensor(node.output[0], value)
-    dtype = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
-    if attribute.name not in dtype:
-        raise BrokenArtifact(f"constant '{node.output[0]}' is of an unsupported kind", got=attribute.name)
-    array = np.array(value, dtype[attribute.name])
+    array = np.array(value, dtypes[kinds[0]])
     return Constant(array, TensorType(_name_of(array), array.shape))
 
 
@@ -228,7 +240,10 @@ def _tensor(name: str, tensor: Any) -> Constant:
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind not in _DTYPES:
         raise BrokenArtifact(f"constant '{name}' is of an unsupported dtype", expected=", ".join(_DTYPES), got=kind)
-    array = np.asarray(onnx.numpy_helper.to_array(tensor))
+    try:
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise BrokenArtifact(f"constant '{name}' cannot be read", got=str(error).splitlines()[0]) from error
     if kind == "BFLOAT16":
         array = array.astype(np.float32)  # which NumPy has, and which holds every value of it
     return Constant(array, TensorType(_DTYPES[kind], array.shape))
@@ -242,7 +257,10 @@ def _types(model: Any) -> Iterator[tuple[str, TensorType]]:
     """What the file declares of its tensors, and what follows from that; of others nothing."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise BrokenArtifact("the ONNX file's shapes contradict each other", got=str(error).splitlines()[0]) from error
     for value in (*inferred.value_info, *inferred.output):
         declared = _type(value)
         if declared is not None:

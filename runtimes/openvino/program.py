@@ -150,7 +150,7 @@ def _constant(node: Any) -> Constant:
     elif stored in _AS_FLOATS:
         value = np.array(node.get_data(dtype=np.float32))
     elif stored in _AS_BYTES:
-        value = np.array(node.get_data(dtype=_AS_BYTES[stored]))
+        value = node.get_data(dtype=np.float32).astype(_AS_BYTES[stored])  # as bytes they come packed
     else:
         supported = sorted({*_HELD, *_AS_FLOATS, *_AS_BYTES})
         raise BrokenArtifact(f"constant '{node.get_friendly_name()}' of the IR is of an unsupported type",

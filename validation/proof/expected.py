@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.deploy.image_input import ImageInput
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.digests import ZEROS, tensor_digest
 from efficientvit.model import build
@@ -33,19 +34,6 @@ class Missing:
     name: str
 
 
-class BehindAnImage(nn.Module):
-    """(B, 3, S, S) pixels, 0 to 255 -> logits of `network`, which takes pixels · scale + bias."""
-
-    def __init__(self, network: nn.Module, scale: Tensor, bias: Tensor) -> None:
-        super().__init__()
-        self.network, self.scale, self.bias = network, scale, bias
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits."""
-        y: Tensor = self.network(pixels * self.scale + self.bias)
-        return y
-
-
 def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missing:
     """What the artifact has to compute."""
     held = {tensor_digest(value): value for _, value in read_constants(artifact) if value.any()}
@@ -63,7 +51,7 @@ def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missi
     bias = _held(held, reference.constants, BIAS, (1, 3, 1, 1))
     if scale is None or bias is None:
         return Missing(SCALE if scale is None else BIAS)
-    return BehindAnImage(network, scale, bias)
+    return ImageInput(network, scale, bias)
 
 
 @lru_cache(maxsize=2)

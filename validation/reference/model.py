@@ -88,11 +88,6 @@ class ReferenceModel:
         return evaluations(self.deploy, self.images, Precision())
 
     @property
-    def spec_name(self) -> str:
-        """`m0` … `m5`."""
-        return self.trained.spec.name
-
-    @property
     def not_judged(self) -> tuple[str, ...]:
         """The images on which the model is chaotic."""
         return tuple(name for name, ok in zip(self.golden.names, self.judged, strict=True) if not ok)

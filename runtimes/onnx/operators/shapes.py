@@ -106,6 +106,18 @@ def _gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
     return x[(*batch, *places)]
 
 
+def _scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int, reduction: str = "none") -> Tensor:
+    require(reduction == "none", f"reduction {reduction}")
+    return torch.scatter(x, axis, _within(indices, x.shape[axis]).to(torch.int64), updates)
+
+
+def _scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, reduction: str = "none") -> Tensor:
+    """The last axis of `indices` is a place in `x`."""
+    require(reduction == "none", f"reduction {reduction}")
+    places = [_within(part, x.shape[axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
+    return x.index_put(tuple(places), updates)
+
+
 def _expand(x: Tensor, shape: Ints) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, torch.Size(ints(shape))))
 
@@ -178,9 +190,19 @@ def _triangle(x: Tensor, upper: int, k: Tensor | None = None) -> Tensor:
     return torch.triu(x, diagonal) if upper else torch.tril(x, diagonal)
 
 
+def _running_sum(x: Tensor, axis: Tensor, exclusive: int, reverse: int) -> Tensor:
+    along = int(one(axis))
+    turned = x.flip(along) if reverse else x
+    total = turned.cumsum(along, dtype=x.dtype)
+    if exclusive:
+        total = total - turned
+    return total.flip(along) if reverse else total
+
+
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Concat": lambda values, axis: torch.cat(tuple(values), axis),
     "ConstantOfShape": _constant_of_shape,
+    "CumSum": _running_sum,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "Flatten": _flatten,
@@ -191,6 +213,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
     "Shape": sizes,
     "Size": _size,
     "Slice": _slice,

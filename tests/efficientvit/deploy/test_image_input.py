@@ -16,9 +16,11 @@ SIZE = 64
 @torch.no_grad()
 def test_it_is_the_model_behind_the_pixels_to_float64s_rounding() -> None:
     trained = seeded(model_spec("m0", SIZE)).double()
-    model = ImageInput(rewritten(trained), IMAGENET_MEAN, IMAGENET_STD)
     pixels = torch.randint(0, 256, (3, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)).double()
     mean, std = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    model = ImageInput(
+        divided_by_std(rewritten(trained), IMAGENET_STD), torch.tensor(1 / 255, dtype=torch.float64), -mean
+    )
     right = trained((pixels / 255 - mean) / std).numpy()
     assert relative_error(model(pixels).numpy(), right).max() <= 1e-12
 

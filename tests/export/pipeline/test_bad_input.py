@@ -155,9 +155,9 @@ def test_a_read_only_disk_is_found_out_before_the_work(small_disk: Path, command
 def test_one_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
     from export.exits import Exit, worst
     from export.pipeline import run as pipeline
-    from export.progress import Silent
     from export.request.request import Request
     from runtimes.runtime import Evidence
+    from tests.silent import Silent
 
     def broken(*_: object) -> Any:
         raise RuntimeError("the converter fell over\nat length")

@@ -22,7 +22,6 @@ from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.progress import Silent
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
 from export.targets.target import Make
@@ -30,6 +29,7 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.silent import Silent
 from tests.stages import STAGES
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets

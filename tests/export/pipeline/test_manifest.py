@@ -12,11 +12,11 @@ import pytest
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
 from export.pipeline import run as pipeline
-from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
 from runtimes.registry import BUILT_IN
+from tests.silent import Silent
 from tests.stages import STAGES
 from validation.devices.units import EngineUnit, Unit
 from validation.gates import table

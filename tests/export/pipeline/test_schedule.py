@@ -21,12 +21,12 @@ from export.cache.store import Cache
 from export.pipeline import finished
 from export.pipeline.finished import key_of_export
 from export.pipeline.schedule import export, units_of
-from export.progress import Silent
 from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
 from tests.command_line import ROOT
 from tests.export.conftest import TINY, Command, Exported
+from tests.silent import Silent
 from validation.budgets import Budgets
 
 BOTH = (*TINY, "-t", "onnx", "-t", "coreml", "--json")

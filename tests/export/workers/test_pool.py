@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from efficientvit.errors import BadOption, StageFailed
-from export.progress import Silent
 from export.workers.pool import in_processes
 from tests.command_line import ROOT
 from tests.export.workers.jobs import fail, half_made, tell
+from tests.silent import Silent
 
 
 class Shown(Silent):

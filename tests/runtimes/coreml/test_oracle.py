@@ -37,7 +37,7 @@ from runtimes.artifact import Artifact, Interface
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.mlpackage import load_program
 from runtimes.coreml.operators import MIL
-from runtimes.coreml.reader import KINDS
+from runtimes.coreml.reader import KINDS, CoreMlReader
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.evaluator.program import Program
 from runtimes.precision import Dtype
@@ -340,3 +340,9 @@ def test_a_model_of_others_comes_out_as_in_torch(
     comparison = compared(path, {"image": images.numpy()}, read_by_coremltools, infer)
     accept(str(baseline), comparison)
     assert set(comparison.counts) - (KINDS - {"transpose"}) == baseline.kinds
+
+
+def test_the_reader_gives_the_program_and_its_language(packages: dict[Dtype, Artifact]) -> None:
+    program, language = CoreMlReader().program(packages[Dtype.FP32])
+    assert language is MIL
+    assert program.outputs == load_program(packages[Dtype.FP32].path).outputs

@@ -32,6 +32,7 @@ from runtimes.runtime import Evidence, Mode
 from runtimes.tensorrt import api
 from runtimes.tensorrt.evaluated import TrtNetwork, load_network, typed_onnx, without_quantizers
 from runtimes.tensorrt.operators import LAYERS
+from runtimes.tensorrt.reader import NetworkReader
 from tests.stages import STAGES
 from validation.gates.constants import audit
 from validation.gates.execution import LARGEST_OFF, LARGEST_ROUNDING
@@ -282,3 +283,10 @@ def test_other_peoples_models_are_evaluated_as_pytorch_does(name: str, tmp_path:
     with torch.no_grad():
         wanted = model(images)
     assert relative_error(found.double().numpy(), wanted.double().numpy()).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_reader_gives_the_network_and_its_language(form: str, made: Made) -> None:
+    program, language = NetworkReader().program(made.network(form))
+    assert language is LAYERS
+    assert program.outputs == load_network(made.network(form)).outputs

@@ -49,9 +49,9 @@ class Package:
         """The same for every value: looking them up one by one takes long."""
         return {output.name: o for o in self.block.operations for output in o.outputs}
 
-    def weighted(self, ending: str, kinds: Sequence[str] = ("conv",)) -> list[Any]:
-        """Operations whose weight's name, without what says how it is stored, ends like this."""
-        return [o for o in self.kind(*kinds) if ending in given(o, "weight")]
+    def weighted(self, ending: str) -> list[Any]:
+        """Convolutions whose weight's name, without what says how it is stored, ends like this."""
+        return [o for o in self.kind("conv") if ending in given(o, "weight")]
 
     def value(self, name: str) -> Any:
         """What a constant holds, as the protobuf has it."""
@@ -61,14 +61,14 @@ class Package:
         """Where a constant lies in the weights' file."""
         return Blob(self.weights, value.blobFileValue.offset)
 
-    def blobs(self, *, floating: bool = True) -> dict[str, "Blob"]:
-        """By name, the constants that lie in the weights' file as they are."""
+    def blobs(self) -> dict[str, "Blob"]:
+        """By name, the floating-point constants that lie in the weights' file as they are."""
         stored = {
             o.outputs[0].name: self.blob(o.attributes["val"])
             for o in self.kind("const")
             if o.attributes["val"].WhichOneof("value") == "blobFileValue"
         }
-        return {name: blob for name, blob in stored.items() if not floating or blob.dtype in (1, 2)}
+        return {name: blob for name, blob in stored.items() if blob.dtype in (1, 2)}
 
     def rewire(self, old: str, new: str, but: Sequence[Any] = ()) -> None:
         """Let everything that reads `old` read `new`, but these operations."""

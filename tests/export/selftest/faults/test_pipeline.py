@@ -22,7 +22,6 @@ from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Loaded, measure
 from export.pipeline.prepare import Prepared as Measured
-from export.progress import Silent
 from export.request.request import Request
 from export.selftest.faults.fault import Fault
 from export.selftest.faults.onnx.model import opened
@@ -39,6 +38,7 @@ from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from tests.export.selftest.conftest import MODEL, SIZE, Prepared
 from tests.once import measured_once
+from tests.silent import Silent
 from tests.stages import STAGES, replace_stages
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import Built, VerifiedArtifact

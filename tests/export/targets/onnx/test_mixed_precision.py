@@ -23,7 +23,6 @@ from export.folder.schema import manifest_schema
 from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.progress import Silent
 from export.request.evaluation import Evaluation
 from export.request.request import Request
 from export.targets.int8_options import Int8Options
@@ -34,6 +33,7 @@ from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.silent import Silent
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets
 from validation.judge import judge

@@ -27,7 +27,6 @@ from export.pipeline import handover
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Prepared
-from export.progress import Silent
 from export.request.request import Request
 from export.targets.onnx.calibration import calibration_images
 from export.targets.registry import SHARED, TARGETS
@@ -45,6 +44,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, produ
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from tests.once import measured_once
+from tests.silent import Silent
 from tests.stages import STAGES
 from validation.inputs.synthetic import synthetic
 from validation.judge import built

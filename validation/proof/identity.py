@@ -5,7 +5,7 @@ mean that they differ. What a runtime makes of the program when it runs it is no
 measure that.
 """
 
-from collections.abc import Mapping
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
@@ -46,52 +47,79 @@ class Proof:
     operation: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """The deploy form, and what it gives of `images_for(size, batch)`."""
+
+    form: nn.Module
+    size: int
+    logits: FieldTensor
+
+
 def prove(artifact: Artifact, reference: Reference) -> Proof:
     """Whether the artifact's program is the deploy form's, with the constants that the reference says.
 
     Raises:
         MissingExtra: the package that reads the format is not installed.
-        BrokenArtifact: the file contradicts itself.
+        BrokenArtifact: the file's constants cannot be read.
     """
-    program, language = reader_of(artifact).program(artifact)
+    try:
+        program, language = reader_of(artifact).program(artifact)
+    except BrokenArtifact as error:
+        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
     unknown = sorted({each.kind for each in program.operations} - set(language.operators))
     if unknown:
         return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")
-    form = expected_form(artifact, reference)
-    if isinstance(form, Missing):
-        return Proof(Outcome.DIFFERENT, f"the file does not hold '{form.name}'")
-    return equal(program, language, form, artifact.batch, artifact.model.image_size)
+    right = _right(artifact, reference)
+    if isinstance(right, Missing):
+        return Proof(Outcome.DIFFERENT, f"the file does not hold '{right.name}'")
+    return equal(program, language, right, artifact.batch)
 
 
-def equal(program: Program, language: Language, form: nn.Module, batch: int | None, size: int) -> Proof:
-    """Whether `program` computes what `form` does. `batch`: its number of images, None for any."""
+def equal(program: Program, language: Language, right: Right, batch: int | None) -> Proof:
+    """Whether `program` computes what the deploy form does. `batch`: its number of images, None for any."""
     (image,) = program.inputs
     output = program.outputs[0]
     evaluator = Evaluator(program, Arithmetic.FLOAT64, language, (output,))
+
     try:
         if batch is None:
             for other in _OTHER_BATCHES:
-                field = Field(_residues(shapes_only=True), other, uniform=True)
-                there = field.images((other, 3, size, size))
-                got, wanted = evaluator({image: there})[output].shape, _run(form, there).shape
-                if got != wanted:
-                    return Proof(Outcome.DIFFERENT, f"for {other} images it gives {tuple(got)}, not {tuple(wanted)}")
-        field = Field(_residues(), batch or 1, uniform=batch is None)
-        images = field.images((batch or 1, 3, size, size))
-        right = _run(form, images)
-        values: dict[str, FieldTensor] = {}
-
-        def keep(name: str, value: Tensor) -> Tensor:
-            if isinstance(value, FieldTensor):
-                values[name] = value
-            return value
-
-        found = evaluator({image: images}, exchange=keep)[output]
+                got = evaluator({image: images_for(right.size, other, shapes_only=True)})[output].shape
+                if got != (other, *right.logits.shape[1:]):
+                    return Proof(Outcome.DIFFERENT, f"for {other} images its result has the shape {tuple(got)}")
+        found = evaluator({image: images_for(right.size, batch)})[output]
     except BrokenArtifact as error:
         return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
-    if isinstance(found, FieldTensor) and field.residues.equal(found.residues, right.residues):
+    if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
         return Proof(Outcome.PROVEN, _said(program, batch))
-    return _different(program, values, output, form, images)
+    return _different(program, evaluator, right, batch)
+
+
+_EVALUATED: OrderedDict[str, Right] = OrderedDict()
+_KEPT = 2
+
+
+def _right(artifact: Artifact, reference: Reference) -> Right | Missing:
+    """Evaluated once for all artifacts that hold the same constants and take as many images."""
+    what = (artifact.model, artifact.batch, artifact.interface.image_input)
+    key = digest_of([(str(what), ""), *reference.constants.items()])
+    if key not in _EVALUATED:
+        form = expected_form(artifact, reference)
+        if isinstance(form, Missing):
+            return form
+        size = artifact.model.image_size
+        _EVALUATED[key] = Right(form, size, run_form(form, images_for(size, artifact.batch)))
+        while len(_EVALUATED) > _KEPT:
+            _EVALUATED.popitem(last=False)
+    return _EVALUATED[key]
+
+
+def images_for(size: int, batch: int | None, *, shapes_only: bool = False) -> FieldTensor:
+    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes."""
+    count = batch or 1
+    field = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
+    return field.images((count, 3, size, size))
 
 
 def _said(program: Program, batch: int | None) -> str:
@@ -105,26 +133,30 @@ def _residues(*, shapes_only: bool = False) -> Residues:
     return Residues(shapes_only=shapes_only)
 
 
-@torch.inference_mode()
-def _run(form: nn.Module, images: FieldTensor) -> FieldTensor:
+@torch.no_grad()
+def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
+    """(B, 3, S, S) -> (B, classes)."""
     result = form(images)
     assert isinstance(result, FieldTensor), "the result depends on the image"
     return result
 
 
-def _different(
-    program: Program, values: Mapping[str, FieldTensor], output: str, form: nn.Module, images: FieldTensor
-) -> Proof:
-    """Looks for the first operation whose result the form has nowhere, on the way to the output.
+def _different(program: Program, evaluator: Evaluator, right: Right, batch: int | None) -> Proof:
+    """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself.
     """
-    residues = images.field.residues
-    with images.field.watching() as seen:
-        _run(form, images.field.images(images.shape))
-    zero = residues.of(torch.zeros(1))
-    known = np.unique(np.concatenate([residues.fingerprints(each) for each in (*(s.residues for s in seen), zero)]))
+    known = _known(right, batch)
+    strangers: set[str] = set()
+
+    def look(name: str, value: Tensor) -> Tensor:
+        if isinstance(value, FieldTensor) and not _all_in(value.field.residues.fingerprints(value.residues), known):
+            strangers.add(name)
+        return value
+
+    (image,), output = program.inputs, program.outputs[0]
+    evaluator({image: images_for(right.size, batch)}, exchange=look)
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
     strange: list[Operation] = []
     todo, done = [output], set[str]()
@@ -133,7 +165,7 @@ def _different(
         if name in done or name not in makers:
             continue
         done.add(name)
-        if name in values and _all_in(residues.fingerprints(values[name].residues), known):
+        if name not in strangers:
             continue
         strange.append(makers[name])
         todo.extend(makers[name].names())
@@ -144,6 +176,16 @@ def _different(
     of = f" of {held}" if held else ""
     detail = f"{first.kind} '{first.name}'{of} gives what the deploy form has nowhere"
     return Proof(Outcome.DIFFERENT, detail, first.name)
+
+
+def _known(right: Right, batch: int | None) -> Words:
+    """Fingerprints of every value that the deploy form computes, and of 0, sorted."""
+    images = images_for(right.size, batch)
+    residues = images.field.residues
+    found = [residues.fingerprints(each) for each in (images.residues, residues.of(torch.zeros(1)))]
+    with images.field.showing(lambda value: found.append(np.unique(residues.fingerprints(value.residues)))):
+        run_form(right.form, images)
+    return np.unique(np.concatenate(found))
 
 
 def _all_in(values: Words, known: Words) -> bool:

@@ -109,7 +109,7 @@ class Evaluator:
         Raises:
             BrokenArtifact: an operation fails, or gives another shape than the file declares.
         """
-        with torch.inference_mode():
+        with torch.no_grad():
             values: dict[str, Any] = {name: self._fed(name, value) for name, value in feeds.items()}
             for step in self._plan(frozenset(feeds)):
                 values.update(self._results(step, values))

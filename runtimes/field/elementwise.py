@@ -6,7 +6,7 @@ import torch
 
 from runtimes.field.sizes import Sizes
 from runtimes.field.table import aten, common_rows, computes, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.add.Tensor, aten.add.Scalar)
@@ -66,16 +66,16 @@ def _pow(x: FieldTensor, exponent: float) -> FieldTensor:
     return keyed("sqrt", x) if exponent == 0.5 else keyed("pow", x, exponent)
 
 
-def keyed(name: str, *given: Any, commutes: bool = False) -> FieldTensor:
+def keyed(name: str, *given: Any, commutes: bool = False, dtype: torch.dtype = torch.float64) -> FieldTensor:
     """A keyed random function of operands that are broadcast."""
     values = operands(*given)
     residues = values[0].field.residues.function(name, *(value.residues for value in values), commutes=commutes)
-    return values[0].like(residues, common_rows(*values))
+    return FieldTensor(values[0].field, residues, common_rows(*values), dtype)
 
 
-def _keyed(name: str, *overloads: Any, commutes: bool = False) -> None:
+def _keyed(name: str, *overloads: Any, commutes: bool = False, dtype: torch.dtype = torch.float64) -> None:
     def function(*given: Any) -> FieldTensor:
-        return keyed(name, *given, commutes=commutes)
+        return keyed(name, *given, commutes=commutes, dtype=dtype)
 
     computes(*overloads)(function)
 
@@ -97,12 +97,13 @@ def _nonnegative(x: FieldTensor) -> FieldTensor:
 
 
 for _name in ("tanh", "exp", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
-              "log2", "log1p", "expm1", "sin", "cos", "logical_not", "bitwise_not"):  # fmt: skip
+              "log2", "log1p", "expm1", "sin", "cos"):  # fmt: skip
     _keyed(_name, getattr(aten, _name).default)
 for _name in ("eq", "ne", "lt", "gt", "le", "ge"):
-    _keyed(_name, getattr(aten, _name).Tensor, getattr(aten, _name).Scalar)
+    _keyed(_name, getattr(aten, _name).Tensor, getattr(aten, _name).Scalar, dtype=torch.bool)
 for _name in ("logical_and", "logical_or", "logical_xor"):
-    _keyed(_name, getattr(aten, _name).default, commutes=True)
+    _keyed(_name, getattr(aten, _name).default, commutes=True, dtype=torch.bool)
+_keyed("not", aten.logical_not.default, aten.bitwise_not.default, dtype=torch.bool)
 _keyed("pow", aten.pow.Tensor_Tensor)
 _keyed("fmod", aten.fmod.Tensor, aten.fmod.Scalar, aten.remainder.Tensor, aten.remainder.Scalar)
 _keyed("round", aten.round.default)
@@ -174,7 +175,7 @@ def _where(condition: Any, a: Any, b: Any) -> FieldTensor:
     if isinstance(condition, FieldTensor):
         return keyed("where", condition, a, b)
     if isinstance(condition, Sizes):
-        raise NoMeaning("a value depends on the number of images")
+        raise Unlike("a value depends on the number of images")
     x, y = operands(a, b)
     return add(mul(x, condition.double()), mul(y, 1 - condition.double()))
 
@@ -184,12 +185,14 @@ def _to_copy(x: FieldTensor, *, dtype: torch.dtype | None = None, **_: Any) -> F
     """Between floating-point types nothing changes: how an artifact rounds is judged by running it."""
     if dtype is None or dtype.is_floating_point:
         return x
-    return keyed(f"to {dtype}", x)
+    return keyed(f"to {dtype}", x, dtype=dtype)
 
 
 @computes(aten.detach.default, aten.clone.default, aten.alias.default, aten.contiguous.default, aten.lift_fresh.default)
 def _same(x: FieldTensor, **_: Any) -> FieldTensor:
-    return x
+    same = x.like(x.residues)
+    same.codes = x.codes
+    return same
 
 
 @computes(aten.dropout.default)

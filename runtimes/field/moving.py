@@ -11,12 +11,12 @@ from torch import Tensor
 from runtimes.field.elementwise import mul
 from runtimes.field.sizes import Sizes
 from runtimes.field.table import all_axes, aten, computes, not_across_images, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
     """The same values elsewhere; so are the integers that they were dequantized from."""
-    result = x.like(move(x.residues), rows)
+    result = FieldTensor(x.field, move(x.residues), x.rows if rows is None else rows, x.dtype)
     result.nonnegative = x.nonnegative
     if x.codes is not None:
         quantizer, integers = x.codes
@@ -44,7 +44,7 @@ def view(x: FieldTensor, shape: Sequence[int], *_: Any) -> FieldTensor:
     if rows:
         batch = x.field.batch
         if not sizes or sizes[0] % batch:
-            raise NoMeaning("a reshape mixes the images of a batch")
+            raise Unlike("a reshape mixes the images of a batch")
         rows = sizes[0] // batch
     return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows)
 
@@ -108,12 +108,9 @@ def unsqueeze(x: FieldTensor, dim: int) -> FieldTensor:
 def _slice(x: FieldTensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> FieldTensor:
     index = slice(start, end, step)
     axis = dim % x.dim()
-    if x.rows and axis == 0:
-        if index.indices(x.shape[0]) != (0, x.shape[0], 1) or (
-            end is not None and 0 <= operator.index(end) < 2**31 - 1
-        ):
-            raise NoMeaning("a slice takes some images of a batch")
-        return x
+    bounded = end is not None and 0 <= operator.index(end) < 2**31 - 1
+    if x.rows and axis == 0 and (bounded or index.indices(x.shape[0]) != (0, x.shape[0], 1)):
+        raise Unlike("a slice takes some images of a batch")
     return moved(x, lambda t: t[(slice(None),) * (axis + 1) + (index,)])
 
 
@@ -153,7 +150,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
     for value in values:
         not_across_images(value, axis)
         if value.rows != first.rows and first.field.batch * first.rows != value.shape[0]:
-            raise NoMeaning("tensors of different numbers of images are joined")
+            raise Unlike("tensors of different numbers of images are joined")
     result = first.like(torch.cat([value.residues for value in values], axis + 1))
     result.nonnegative = all(value.nonnegative for value in values)
     codes = [value.codes for value in values if value.codes is not None]
@@ -175,7 +172,7 @@ def pad(x: FieldTensor, margins: Sequence[int], value: float = 0) -> FieldTensor
     if not any(margins):
         return x
     if x.rows and len(margins) == 2 * x.dim() and any(margins[-2:]):
-        raise NoMeaning("padding adds images to a batch")
+        raise Unlike("padding adds images to a batch")
     primes = x.residues.shape[0]
     sizes = list(x.shape)
     inner: list[slice] = [slice(None)] * (x.dim() + 1)

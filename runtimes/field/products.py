@@ -9,7 +9,7 @@ import torch
 from runtimes.field.elementwise import add, div, keyed, mul, rsqrt, sub
 from runtimes.field.moving import pad, permute, view
 from runtimes.field.table import all_axes, aten, computes, lifted, not_across_images, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.sum.default, aten.sum.dim_IntList)
@@ -77,13 +77,13 @@ def matmul(a: Any, b: Any) -> FieldTensor:
     rank = max(x.dim(), y.dim())
     for value, least in ((x, 2), (y, 3)):
         if value.rows and value.dim() < max(least, rank):
-            raise NoMeaning("images of one batch are multiplied with each other")
+            raise Unlike("images of one batch are multiplied with each other")
     rows = x.rows or y.rows
     if rank > 2:
         for value, other in ((x, y), (y, x)):
             alike = other.rows == value.rows if other.rows else other.dim() < rank or other.shape[0] == 1
             if value.rows and not alike:
-                raise NoMeaning("images of one batch are treated unlike each other")
+                raise Unlike("images of one batch are treated unlike each other")
     return x.like(x.field.residues.matmul(x.residues, y.residues), rows)
 
 
@@ -130,7 +130,7 @@ def _convolution(  # noqa: PLR0917 - torch's operands
 def _normalized(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, *, training: bool) -> FieldTensor:
     """weight / sqrt(variance + eps) * (x - mean) + bias, the root as a keyed function."""
     if training:
-        raise NoMeaning("a normalization by the batch's own statistics goes across its images")
+        raise Unlike("a normalization by the batch's own statistics goes across its images")
     value, middle, spread = operands(x, mean, variance)
     shape = [1, -1, *[1] * (value.dim() - 2)]
     scale = rsqrt(add(spread, float(eps)))

@@ -2,7 +2,7 @@
 
 A floating-point number is m * 2^e, so it has exactly one residue modulo every odd prime. Primes of 22 bits let a
 product of residues, and a sum of 1024 of them, stay below 2^53: convolutions and matrix products are BLAS in float64,
-and exact. Seven primes together have 150 bits. docs/numerics.md derives from them how likely a wrong answer is.
+and exact. Eight primes together have 170 bits. docs/numerics.md derives from them how likely a wrong answer is.
 
 The primes are drawn anew for each field. A fixed one can be played with: modulo 2^61 - 1 the powers of two repeat every
 61, so that a weight times 2^61 would be the weight.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-PRIMES = 7
+PRIMES = 8
 _BITS = 22
 _TERMS = 1024
 """Products of two residues that may be added up before they are reduced: 1024 * (2^21)^2 = 2^52."""
@@ -182,7 +182,7 @@ class Residues:
         given = torch.broadcast_tensors(*(self.aligned(x, rank) for x in operands))
         if not given[0].numel():
             return torch.empty_like(given[0])
-        flat = [self.canonical(x).flatten(1).numpy().astype(np.uint64) for x in given]
+        flat = [self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64) for x in given]
         count = flat[0].shape[1]
         result = np.empty((self.count, count))
         key = _key(self.seed, name)
@@ -232,14 +232,14 @@ def _hashed(operands: list[Words], key: Words, *, commutes: bool) -> tuple[Words
     """(primes, n) each -> two words of n."""
     states = []
     for which in range(2):
-        state = np.full(operands[0].shape[1], key[8 + which], np.uint64)
+        state = np.full(operands[0].shape[1], key[PRIMES + which], np.uint64)
         each = []
         for operand in operands:
             for i in range(0, PRIMES, 2):
-                word = operand[i] if i + 1 == PRIMES else operand[i] | (operand[i + 1] << np.uint64(_BITS))
-                state = _mixed((state ^ word) + key[10 + 4 * which + i // 2])
+                word = operand[i] | (operand[i + 1] << np.uint64(_BITS))
+                state = _mixed((state ^ word) + key[PRIMES + 2 + PRIMES // 2 * which + i // 2])
             if commutes:
                 each.append(state)
-                state = np.full_like(state, key[8 + which])
+                state = np.full_like(state, key[PRIMES + which])
         states.append(_mixed(np.add.reduce(each)) if commutes else state)
     return states[0], states[1]

@@ -1,4 +1,4 @@
-"""Sizes that a program reads off its tensors: they may shape, and nothing else.
+"""Sizes that a program reads off its tensors: where they depend on the number of images they may shape, nothing else.
 
 A value computed from the number of images makes a file right for one batch and wrong for another, which no run at some
 sizes shows.
@@ -9,36 +9,71 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
-_ALLOWED = frozenset({
-    "__getitem__", "__get__", "__len__", "__repr__", "cat", "clone", "contiguous", "detach", "dim", "expand", "flatten",
-    "gather", "index_select", "int", "is_floating_point", "item", "long", "mul", "__mul__", "__rmul__", "multiply",
-    "narrow", "numel", "numpy", "prod", "reshape", "select", "size", "split", "squeeze", "stack", "to", "tolist",
-    "type", "unsqueeze", "view", "new_full", "any", "permute", "as_tensor", "concat", "unbind", "__int__", "__index__",
-    "ndim", "shape", "tensor_split", "reshape_as", "view_as", "__iter__",
+_MOVES = frozenset({
+    "__getitem__", "cat", "clone", "contiguous", "expand", "flatten", "gather", "index_select", "int", "long", "narrow",
+    "permute", "reshape", "select", "split", "squeeze", "stack", "to", "unbind", "unsqueeze", "view", "as_tensor",
+    "__iter__", "tensor_split",
 })  # fmt: skip
-"""What moves integers, and products: a product of sizes that is right for two numbers of images is right for all."""
+_PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply", "prod"})
+"""A product that is right for two numbers of images is right for all."""
+
+_READS = frozenset({
+    "__get__", "__index__", "__int__", "__len__", "__repr__", "dim", "is_floating_point", "item", "numel", "size",
+    "tolist", "type", "new_full",
+})  # fmt: skip
 
 
 class Sizes(Tensor):
-    """An int64 tensor of sizes; what is computed from it is one as well."""
+    """An int64 tensor of sizes that depend on the number of images. `other`: the same for one image more."""
+
+    other: Tensor
+
+    @classmethod
+    def of(cls, now: Tensor, other: Tensor) -> Tensor:
+        """Plain numbers where the number of images does not matter."""
+        if torch.equal(now, other):
+            return now
+        sizes = now.as_subclass(cls)
+        sizes.other = other
+        return sizes
 
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Refuses what is not allowed to sizes."""
+        """Does it for both numbers of images, if it may be done to sizes."""
         name = getattr(func, "__name__", str(func))
-        if name not in _ALLOWED:
-            from runtimes.field.tensor import NoMeaning
+        given = (args, dict(kwargs or {}))
+        with torch._C.DisableTorchFunctionSubclass():
+            now_args, now_kwargs = tree_map_only(Sizes, lambda x: x.as_subclass(Tensor), given)
+            now = func(*now_args, **now_kwargs)
+            if name in _READS:
+                return now
+            other_args, other_kwargs = tree_map_only(Sizes, lambda x: x.other, given)
+            other = func(*other_args, **other_kwargs)
+            return _both(name, now, other)
 
-            raise NoMeaning(f"'{name}' computes with the number of images")
-        return super().__torch_function__(func, types, args, dict(kwargs or {}))  # type: ignore[no-untyped-call]
+
+def _both(name: str, now: Any, other: Any) -> Any:
+    if isinstance(now, tuple | list):
+        return type(now)(_both(name, *each) for each in zip(now, other, strict=True))
+    if not isinstance(now, Tensor):
+        return now
+    if name not in _MOVES | _PRODUCTS and not torch.equal(now, other):
+        from runtimes.field.tensor import Unlike
+
+        raise Unlike(f"'{name}' computes with the number of images")
+    return Sizes.of(now, other)
 
 
-def sizes(x: Tensor) -> Tensor:
-    """The shape of `x`, as int64 (rank,): plain numbers in floating point, `Sizes` in exact arithmetic."""
+def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
+    """The dimensions of `x` from `start` to `end`, as int64: the only way from a tensor to its shape."""
     from runtimes.field.tensor import FieldTensor
 
-    shape = torch.tensor(x.shape, dtype=torch.int64)
-    return shape.as_subclass(Sizes) if isinstance(x, FieldTensor) and x.field.uniform and x.rows else shape
+    chosen = range(x.dim())[start:end]
+    now = torch.tensor([x.shape[axis] for axis in chosen], dtype=torch.int64)
+    if not isinstance(x, FieldTensor) or not x.rows:
+        return now
+    return Sizes.of(now, now + torch.tensor([x.rows if axis == 0 else 0 for axis in chosen], dtype=torch.int64))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from runtimes.field.sizes import Sizes
-from runtimes.field.tensor import FieldTensor, NoMeaning
+from runtimes.field.tensor import FieldTensor, Unlike
 
 aten = torch.ops.aten
 _Operator = TypeVar("_Operator", bound=Callable[..., Any])
@@ -33,7 +33,7 @@ def lifted(value: Any, like: FieldTensor) -> FieldTensor:
     if isinstance(value, FieldTensor):
         return value
     if isinstance(value, Sizes):
-        raise NoMeaning("a value depends on the number of images")
+        raise Unlike("a value depends on the number of images")
     return like.field.constant(value) if isinstance(value, Tensor) else like.field.number(float(value))
 
 
@@ -53,7 +53,7 @@ def common_rows(*values: FieldTensor) -> int:
     for value in values:
         apart = value.rows and (value.rows != rows or value.dim() != rank)
         if apart or (not value.rows and value.dim() == rank and value.shape[0] != 1):
-            raise NoMeaning("images of one batch are treated unlike each other")
+            raise Unlike("images of one batch are treated unlike each other")
     return rows
 
 
@@ -66,4 +66,4 @@ def all_axes(axes: int | Sequence[int] | None, x: FieldTensor) -> tuple[int, ...
 def not_across_images(x: FieldTensor, *axes: int) -> None:
     """Refuses an operation over the first axis of a tensor with a row for each image."""
     if x.rows and 0 in axes:
-        raise NoMeaning("an operation goes across the images of a batch")
+        raise Unlike("an operation goes across the images of a batch")

@@ -11,9 +11,16 @@ from torch.utils._pytree import tree_leaves
 
 from runtimes.field.residues import Residues
 
+_REVERSED = Tensor.__rmatmul__
+_PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, _REVERSED)
+
 
 class NoMeaning(RuntimeError):
-    """An operation that has no meaning in exact arithmetic, or that may treat one image unlike another."""
+    """An operation that has no meaning in exact arithmetic."""
+
+
+class Unlike(NoMeaning):
+    """An operation that treats one image unlike another, or lets their number matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +58,23 @@ class Field:
         self.residues = residues
         self.batch = batch
         self.uniform = uniform
-        self._seen: list[FieldTensor] | None = None
         self._numbers: dict[float, Tensor] = {}
         self.on_quantizer: Callable[[Quantizer, FieldTensor], None] | None = None
+        self._shown: Callable[[FieldTensor], None] | None = None
 
     @contextmanager
-    def watching(self) -> Iterator["list[FieldTensor]"]:
-        """Within, every result is kept in the list, those before a bias is added included."""
-        self._seen = []
+    def showing(self, to: "Callable[[FieldTensor], None]") -> Iterator[None]:
+        """Within, `to` is shown every result, those before a bias is added included."""
+        self._shown = to
         try:
-            yield self._seen
+            yield
         finally:
-            self._seen = None
+            self._shown = None
 
     def see(self, value: "FieldTensor") -> None:
-        """Keeps `value` if somebody watches."""
-        if self._seen is not None:
-            self._seen.append(value)
+        """Shows `value` to whom it may concern."""
+        if self._shown is not None:
+            self._shown(value)
 
     def read_by(self, quantizer: "Quantizer", value: "FieldTensor") -> None:
         """Tells who asked for it that `quantizer` reads `value`."""
@@ -123,6 +130,16 @@ class FieldTensor(Tensor):
     def like(self, residues: Tensor, rows: int | None = None) -> "FieldTensor":
         """Another tensor of the same field."""
         return FieldTensor(self.field, residues, self.rows if rows is None else rows)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Products with a constant, before PyTorch repeats it for every image; the rest one level below."""
+        if func in _PRODUCTS and not all(isinstance(operand, cls) for operand in args):
+            return cls.operators[torch.ops.aten.matmul.default](*(reversed(args) if func is _REVERSED else args))
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **dict(kwargs or {}))
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]

@@ -18,6 +18,8 @@ from tests.runtimes.fake import Script
 from validation import trial
 from validation.gates import constants as constants_gate
 from validation.inputs.synthetic import synthetic
+from validation.proof import identity
+from validation.proof.identity import Outcome, Proof
 from validation.reference.constants import Constant, deploy_constants
 from validation.reference.model import ReferenceModel
 
@@ -44,6 +46,7 @@ def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest
     path.write_bytes(b"what is in it is told by the script")
     constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
     monkeypatch.setattr(constants_gate, "read_constants", lambda _: iter(constants))
+    monkeypatch.setattr(identity, "prove", lambda *_: Proof(Outcome.PROVEN, "the script has no program"))
     monkeypatch.setattr(trial, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
     return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
 

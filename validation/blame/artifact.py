@@ -75,7 +75,10 @@ def blame_artifact(
     if artifact.precision.quantized:
         right = replace(right, modules={**_of_calibration(artifact), **right.modules})
     found = matched(opened.layers, values, right, LAYER_FACTOR[mode])
-    return rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
+    blame = rank(opened, found, wrong, right, Dtype.FP16 if mode is Mode.SHIPPED else Dtype.FP32)
+    unproven = [gate.detail for gate in gates if gate.gate == "identity" and not gate.passed]
+    # What no image shows has no layer that is off: the proof says where the program leaves the model's.
+    return blame if blame.suspects or not unproven else replace(blame, note=unproven[0])
 
 
 def _calls(

@@ -6,6 +6,7 @@ from validation.gates.accuracy import ACCURACY
 from validation.gates.constants import CONSTANTS
 from validation.gates.execution import EXECUTION
 from validation.gates.gate import Gate
+from validation.gates.identity import IDENTITY
 from validation.gates.interface import INTERFACE
 from validation.gates.labels import LABELS
 from validation.gates.operators import OPERATORS
@@ -20,6 +21,7 @@ from validation.trial import Trial
 
 GATES: tuple[Gate, ...] = (
     INTERFACE,
+    IDENTITY,
     OPERATORS,
     CONSTANTS,
     STRUCTURE,

@@ -13,7 +13,7 @@ it up to the next, read what they read as it is.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -174,28 +174,29 @@ def key(value: FieldTensor) -> Key:
     return len(words), int(np.add.reduce(words, dtype=np.uint64))
 
 
-@dataclass
-class Quantizing:
+class QuantizedForm(nn.Module):
     """The deploy form with quantizers where they are meant to be, each as the file has it of the same values.
 
-    `lacking`: the operators that read what the file does not quantize.
+    `lacking`: the operators that read what the file does not quantize, of the last run.
     """
 
-    placement: Placement
-    quantizers: Mapping[Key, Quantizer]
-    lacking: list[Call] = field(default_factory=list)
+    def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer]) -> None:
+        super().__init__()
+        self._form = form
+        self.where = where
+        self.quantizers = quantizers
+        self.lacking: list[Call] = []
 
-    def run(self, form: nn.Module, images: FieldTensor) -> FieldTensor:
-        """The result."""
+    def forward(self, images: FieldTensor) -> FieldTensor:
+        """Logits."""
         self.lacking.clear()
-        with torch.inference_mode(), _Applying(self):
-            result = form(images)
-        assert isinstance(result, FieldTensor), "the result depends on the image"
-        return result
+        with torch.inference_mode(), _Applying(self):  # or PyTorch takes products apart before the mode sees them
+            logits: FieldTensor = self._form(images)
+        return logits
 
 
 class _Applying(TorchDispatchMode):
-    def __init__(self, rule: Quantizing) -> None:
+    def __init__(self, rule: QuantizedForm) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rule = rule
         self._count = 0
@@ -212,7 +213,7 @@ class _Applying(TorchDispatchMode):
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, FieldTensor)]
         if not places:
             return func(*args, **(kwargs or {}))
-        call, quantized = self._rule.placement.calls[self._count], self._rule.placement.quantized[self._count]
+        call, quantized = self._rule.where.calls[self._count], self._rule.where.quantized[self._count]
         self._count += 1
         self._alive += [leaves[i] for i in places]
         for i, wanted in zip(places, quantized, strict=True):

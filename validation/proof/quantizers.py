@@ -4,16 +4,19 @@ A quantizer belongs to a tensor by the name of its scale, or its own where it ha
 only calibration knows: the reference has the digest. That it fits the tensor's values is the ranges gate's business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from efficientvit.digests import constant_digest
+from runtimes.evaluator.evaluator import Exchange
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.elementwise import relu
-from runtimes.field.tensor import Field, FieldTensor, Quantizer
+from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.reader import RANGE
 from validation.proof.placement import Key, key
 
@@ -39,18 +42,26 @@ class Quantizers:
     _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
     _tensors: dict[str, FieldTensor] = field(default_factory=dict)
 
-    def watch(self, images: FieldTensor, name: str) -> None:
-        """From now on what reads a tensor of the images' field is kept; `name` is the images'."""
-        self._tensors[name] = images
+    @contextmanager
+    def reading(self, images: FieldTensor) -> Iterator[Exchange]:
+        """Within, the program is to be evaluated on `images`, and to be shown each result."""
+        (image,) = self.program.inputs
+        self._tensors[image] = images
+        makers = {name: operation for operation in self.program.operations for name, _ in operation.outputs}
+
+        def exchange(name: str, value: Tensor) -> Tensor:
+            if isinstance(value, FieldTensor):
+                self._computed(name, makers[name], value)
+            return value
+
         images.field.on_quantizer = lambda quantizer, value: self._read.append((quantizer, value))
+        try:
+            yield exchange
+        finally:
+            images.field.on_quantizer = None
 
-    def stop(self, over: Field) -> None:
-        """The end of it."""
-        over.on_quantizer = None
-
-    def computed(self, operation: Operation, value: FieldTensor) -> None:
-        """One operation has been evaluated."""
-        self._tensors[operation.name] = value
+    def _computed(self, name: str, operation: Operation, value: FieldTensor) -> None:
+        self._tensors[name] = value
         self.count += len(self._read)
         for quantizer, read in self._read:
             repeated = read.codes is not None and read.codes[0] == quantizer

@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.field.sizes import sizes
 from runtimes.onnx.operators.operands import Ints, ints, one, require
-
-
-def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
-    """The dimensions of `x` from `start` to `end`: the only way from a tensor to its shape."""
-    return torch.tensor(list(x.shape)[start:end], dtype=torch.int64)
 
 
 def _size(x: Tensor) -> Tensor:

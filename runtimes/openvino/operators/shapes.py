@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand
+from runtimes.field.sizes import sizes
 from runtimes.onnx.operators.operands import ints, one, require
 from runtimes.openvino.operators.arithmetic import INTEGERS
 
 
 def shape_of(x: Tensor, output_type: str = "i64") -> Tensor:
     """Its sizes."""
-    return torch.tensor(list(x.shape), dtype=INTEGERS[output_type])
+    return sizes(x).to(INTEGERS[output_type])
 
 
 def _reshape(x: Tensor, shape: Tensor, special_zero: bool) -> Tensor:

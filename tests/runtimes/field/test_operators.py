@@ -14,12 +14,12 @@ from runtimes.field.tensor import Field, NoMeaning
 
 RESIDUES = Residues(11)
 Program = Callable[[Tensor], Tensor]
-W = torch.linspace(-1, 1, 16).reshape(4, 4)
+W = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(4, 4)
 X = (2, 4, 6)
 
 
 def values(program: Program, shape: tuple[int, ...] = X) -> FieldTensor:
-    with torch.inference_mode():
+    with torch.no_grad():
         result = program(Field(RESIDUES, shape[0], uniform=True).images(shape))
     assert isinstance(result, FieldTensor)
     return result

@@ -19,7 +19,7 @@ OPTIONS = ("-w", "seeded", "--image-size", "64", "--rounds", "1", "-o", "out")
 
 
 def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path) -> None:
-    ran = command("bench", "m0", "-t", "onnx", "-p", "fp32", "--stock", "--pytorch", *OPTIONS, "--jobs", "1", "--json")
+    ran = command("bench", "m0", "-t", "onnx", "-p", "fp32", "--stock", "--pytorch", *OPTIONS, "--json")
     assert ran.code == 0, ran.err
     record = json.loads(ran.out)
     out = tmp_path / "out"

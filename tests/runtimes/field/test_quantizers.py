@@ -34,7 +34,8 @@ def fake(x: Tensor, low: float = -128.0, high: float = 127.0, back: float = 1.0)
 def equal(a: Program, b: Program) -> bool:
     with torch.inference_mode():
         first, second = (program(Field(RESIDUES, 2, uniform=True).images((2, 4, 4, 6))) for program in (a, b))
-    assert isinstance(first, FieldTensor) and isinstance(second, FieldTensor)
+    assert isinstance(first, FieldTensor)
+    assert isinstance(second, FieldTensor)
     return RESIDUES.equal(first.residues, second.residues)
 
 
@@ -65,8 +66,8 @@ def test_equal(a: Program, b: Program) -> None:
     (fake, lambda x: fake(x, high=128.0)),
     (fake, lambda x: fake(x, back=0.5)),
     (fake, lambda x: fake(x.relu())),
-], ids=["none", "scale", "zero point", "back", "two scales", "back by another, then again", "a ReLU left to a zero point",
-        "limit", "other limits back", "a ReLU before a symmetric range"])  # fmt: skip
+], ids=["none", "scale", "zero point", "back", "two scales", "back by another, then again",
+        "a ReLU left to a zero point", "limit", "other limits back", "a ReLU before a symmetric range"])  # fmt: skip
 def test_different(a: Program, b: Program) -> None:
     assert not equal(a, b)
 

@@ -24,7 +24,8 @@ class Small(nn.Module):
         x = x + self.project(self.expand(x).relu())
         y = self.depthwise(x).flatten(2)
         scores = y @ y.transpose(1, 2) + 1
-        return scores.softmax(2) @ scores
+        mixed: Tensor = scores.softmax(2) @ scores
+        return mixed
 
 
 def quantized(activations: Dtype, float_layers: tuple[str, ...] = ()) -> Collection[tuple[str, str, bool]]:

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from export.pipeline import judging
 from export.pipeline.prepare import Loaded, Prepared, load, measure
 from export.request.request import Request
-from runtimes.artifact import Artifact, digest
-from runtimes.coreml import evaluated, mlpackage, neural_engine, reader
-from runtimes.evaluator.program import Program
+from runtimes.artifact import Artifact
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from tests.silent import Silent
 from validation import self_check
@@ -64,9 +61,6 @@ def measured_once(
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "judge", _judged_once(of))
-        program = _parsed_once(mlpackage.load_program)
-        for module in (evaluated, mlpackage, neural_engine, reader):
-            patch.setattr(module, "load_program", program)
         patch.setattr(self_check, "visibility", functools.cache(self_check.visibility))
         yield Models(golden)
 
@@ -94,18 +88,3 @@ def _judged_once(of: Callable[[Artifact], bool]) -> Judge:
         return replace(known[key][1], artifact=artifact)
 
     return judged
-
-
-def _parsed_once(load_program: Callable[[Path], Program]) -> Callable[[Path], Program]:
-    """The same for a Core ML package: its program is read a dozen times in a run. The last few are kept."""
-    known: dict[str, Program] = {}
-
-    def loaded(package: Path) -> Program:
-        key = digest(package)
-        program = known.pop(key, None) or load_program(package)
-        known[key] = program
-        if len(known) > 4:
-            del known[next(iter(known))]
-        return program
-
-    return loaded

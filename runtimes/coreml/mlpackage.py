@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact, MissingExtra
+from runtimes.artifact import digest
 from runtimes.coreml.constexpr import decode
 from runtimes.coreml.weight_file import WeightFile, unpack
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
@@ -107,15 +108,28 @@ def _parser() -> Any:
     return Model_pb2.Model
 
 
+_LAST: dict[str, Program] = {}
+"""The programs of the last few packages, by their digest: a judgment reads its package half a dozen times."""
+
+_KEPT = 3
+
+
 def load_program(package: Path) -> Program:
-    """The ML program of a saved package.
+    """The ML program of a saved package, parsed once while it is one of the last few.
 
     Raises:
         MissingExtra: coremltools is not installed.
         BrokenArtifact: a file is missing, cut off or contradicts itself, or holds what is not supported.
     """
-    function = _main(load_model(package), package.name)
-    return _Reader(package.name, root_model(package).parent).program(function)
+    model = load_model(package)
+    key = digest(package)
+    program = _LAST.pop(key, None)
+    if program is None:
+        program = _Reader(package.name, root_model(package).parent).program(_main(model, package.name))
+    while len(_LAST) >= _KEPT:
+        del _LAST[next(iter(_LAST))]
+    _LAST[key] = program
+    return program
 
 
 Types = Mapping[str, TensorType | None]

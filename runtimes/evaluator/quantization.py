@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from runtimes.evaluator.evaluator import BadOperand
+from runtimes.field import quantizers
+from runtimes.field.operators import FieldTensor
 
 _HOLDERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
@@ -17,6 +19,8 @@ def quantize(x: Tensor, scale: Tensor, zero: Tensor | None, low: int, high: int,
 
     `axis`: of x, along which a scale or a zero point of several values lies.
     """
+    if isinstance(x, FieldTensor):
+        return quantizers.quantize(x, scale, zero, low, high)
     steps = torch.round(x / along(scale, x, axis))
     if zero is not None:
         steps = steps + along(zero, x, axis).to(steps.dtype)
@@ -25,6 +29,8 @@ def quantize(x: Tensor, scale: Tensor, zero: Tensor | None, low: int, high: int,
 
 def dequantize(q: Tensor, scale: Tensor, zero: Tensor | None, axis: int = 0) -> Tensor:
     """(q - zero) * scale, in the scale's format."""
+    if isinstance(q, FieldTensor):
+        return quantizers.dequantize(q, scale, zero)
     if zero is None:
         return q.to(scale.dtype) * along(scale, q, axis)
     return (q.to(torch.int64) - along(zero, q, axis).to(torch.int64)).to(scale.dtype) * along(scale, q, axis)
@@ -37,6 +43,8 @@ def fake_quantize(
 
     The limits broadcast to `x`. Source: OpenVINO's specification of FakeQuantize-1.
     """
+    if isinstance(x, FieldTensor):
+        return quantizers.fake_quantize(x, (input_low, input_high, output_low, output_high), levels)
     steps = levels - 1
     within = torch.round((x - input_low) / (input_high - input_low) * steps)
     result = within / steps * (output_high - output_low) + output_low

@@ -80,7 +80,23 @@ def _keyed(name: str, *overloads: Any, commutes: bool = False, dtype: torch.dtyp
     computes(*overloads)(function)
 
 
-for _name in ("relu", "sigmoid", "tanh", "exp", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
+@computes(aten.relu.default)
+def relu(x: FieldTensor) -> FieldTensor:
+    """max(x, 0): a second one changes nothing."""
+    return x if x.nonnegative else _nonnegative(keyed("relu", x))
+
+
+@computes(aten.sigmoid.default)
+def _sigmoid(x: FieldTensor) -> FieldTensor:
+    return _nonnegative(keyed("sigmoid", x))
+
+
+def _nonnegative(x: FieldTensor) -> FieldTensor:
+    x.nonnegative = True
+    return x
+
+
+for _name in ("tanh", "exp", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
               "log2", "log1p", "expm1", "sin", "cos"):  # fmt: skip
     _keyed(_name, getattr(aten, _name).default)
 for _name in ("eq", "ne", "lt", "gt", "le", "ge"):
@@ -124,7 +140,7 @@ def maximum(a: Any, b: Any) -> FieldTensor:
     """The larger; of 0 and x it is ReLU."""
     for x, other in ((a, b), (b, a)):
         if is_all(other, 0) and isinstance(x, FieldTensor):
-            return keyed("relu", x)
+            return relu(x)
     return keyed("max", a, b, commutes=True)
 
 

@@ -17,9 +17,17 @@ from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
     """The same values elsewhere; so are the integers that they were dequantized from."""
     result = FieldTensor(x.field, move(x.residues), x.rows if rows is None else rows, x.dtype)
+    result.nonnegative = x.nonnegative
     if x.codes is not None:
         quantizer, integers = x.codes
-        result.codes = quantizer, integers.like(move(integers.residues), rows)
+        result.codes = quantizer, _integers(integers, move(integers.residues), rows)
+    return result
+
+
+def _integers(x: FieldTensor, residues: Tensor, rows: int | None = None) -> FieldTensor:
+    """Others that the same quantizer gave."""
+    result = FieldTensor(x.field, residues, x.rows if rows is None else rows, x.dtype)
+    result.quantizer = x.quantizer
     return result
 
 
@@ -144,10 +152,11 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
         if value.rows != first.rows and first.field.batch * first.rows != value.shape[0]:
             raise Unlike("tensors of different numbers of images are joined")
     result = first.like(torch.cat([value.residues for value in values], axis + 1))
+    result.nonnegative = all(value.nonnegative for value in values)
     codes = [value.codes for value in values if value.codes is not None]
     if len(codes) == len(values) and all(quantizer == codes[0][0] for quantizer, _ in codes):
         integers = torch.cat([each.residues for _, each in codes], axis + 1)
-        result.codes = codes[0][0], first.like(integers)
+        result.codes = codes[0][0], _integers(codes[0][1], integers, first.rows)
     return result
 
 
@@ -177,7 +186,13 @@ def pad(x: FieldTensor, margins: Sequence[int], value: float = 0) -> FieldTensor
     filling = x.field.residues.of(torch.tensor(float(value), dtype=torch.float64))
     result = filling.reshape(primes, *[1] * x.dim()).expand(primes, *sizes).clone()
     result[tuple(inner)] = x.residues
-    return x.like(result)
+    padded = x.like(result)
+    padded.nonnegative = x.nonnegative and value >= 0
+    if x.codes is not None and value == 0:
+        quantizer, integers = x.codes
+        if quantizer.low <= quantizer.zero <= quantizer.high:
+            padded.codes = quantizer, _integers(integers, pad(integers, margins, quantizer.zero).residues)
+    return padded
 
 
 @computes(aten.new_full.default)

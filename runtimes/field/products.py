@@ -17,14 +17,22 @@ def add_up(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     """The sum over axes."""
     axes = all_axes(dim, x)
     not_across_images(x, *axes)
-    return x.like(x.field.residues.added_up(x.residues, axes, keep=keepdim))
+    result = x.like(x.field.residues.added_up(x.residues, axes, keep=keepdim))
+    result.nonnegative = x.nonnegative
+    return result
 
 
 @computes(aten.mean.default, aten.mean.dim)
 def mean(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> FieldTensor:
-    """The sum over axes, times 1 / count."""
-    count = prod(x.shape[axis] for axis in all_axes(dim, x))
-    return div(add_up(x, dim, keepdim), float(count))
+    """The sum over axes, times 1 / count; of one value it is that value."""
+    axes = all_axes(dim, x)
+    count = prod(x.shape[axis] for axis in axes)
+    if count == 1:
+        not_across_images(x, *axes)
+        return x if keepdim else view(x, [size for axis, size in enumerate(x.shape) if axis not in axes])
+    result = div(add_up(x, dim, keepdim), float(count))
+    result.nonnegative = x.nonnegative
+    return result
 
 
 @computes(aten.amax.default)
@@ -46,7 +54,9 @@ def _amin(x: FieldTensor, dim: Any = (), keepdim: bool = False) -> FieldTensor:
 def softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) -> FieldTensor:
     """exp(x - max) / sum exp(x - max) along an axis, exp and max as keyed functions."""
     raised = keyed("exp", sub(x, amax(x, (dim,), keepdim=True)))
-    return div(raised, add_up(raised, (dim,), keepdim=True))
+    result = div(raised, add_up(raised, (dim,), keepdim=True))
+    result.nonnegative = True
+    return result
 
 
 @computes(aten._log_softmax.default, aten.log_softmax.int)

@@ -34,7 +34,7 @@ def lifted(value: Any, like: FieldTensor) -> FieldTensor:
         return value
     if isinstance(value, Sizes):
         raise Unlike("a value depends on the number of images")
-    return like.field.constant(torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64))
+    return like.field.constant(value) if isinstance(value, Tensor) else like.field.number(float(value))
 
 
 def operands(*values: Any) -> list[FieldTensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -22,6 +23,30 @@ class Unlike(NoMeaning):
     """An operation that treats one image unlike another, or lets their number matter."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """Of an activation: one scale and one zero point, and the integers from `low` to `high`.
+
+    `limits`: of one that was given by what its lowest and its highest integer stand for.
+    """
+
+    scale: float
+    zero: float
+    low: int
+    high: int
+    limits: tuple[float, ...] = ()
+
+    @property
+    def drops_negatives(self) -> bool:
+        """It is given by its limits, and the lower one is zero: converters leave a ReLU to it."""
+        return bool(self.limits) and self.limits[0] == 0
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All that tells it from others."""
+        return (self.scale, self.zero, self.low, self.high, *self.limits)
+
+
 class Field:
     """The arithmetic, and how many images are evaluated at once.
 
@@ -33,6 +58,8 @@ class Field:
         self.residues = residues
         self.batch = batch
         self.uniform = uniform
+        self._numbers: dict[float, Tensor] = {}
+        self.on_quantizer: Callable[[Quantizer, FieldTensor], None] | None = None
         self._shown: Callable[[FieldTensor], None] | None = None
 
     @contextmanager
@@ -49,6 +76,11 @@ class Field:
         if self._shown is not None:
             self._shown(value)
 
+    def read_by(self, quantizer: "Quantizer", value: "FieldTensor") -> None:
+        """Tells who asked for it that `quantizer` reads `value`."""
+        if self.on_quantizer is not None:
+            self.on_quantizer(quantizer, value)
+
     def images(self, shape: Sequence[int]) -> "FieldTensor":
         """Random values in the place of images, the same for every field of these residues and this shape."""
         key = tuple(shape)
@@ -63,25 +95,35 @@ class Field:
         finally:
             self._shown = shown
 
+    def number(self, value: float) -> "FieldTensor":
+        """The same of one number; there are few, and each comes often."""
+        if value not in self._numbers:
+            self._numbers[value] = self.residues.of(torch.tensor(value, dtype=torch.float64))
+        return FieldTensor(self, self._numbers[value], 0)
+
 
 class FieldTensor(Tensor):
     """Residues (primes, ...) of a tensor (...).
 
     `rows`: how many entries of the first axis belong to each image, in the images' order; 0: it does not depend on the
     images, or the number of images is fixed. `codes`: where it was dequantized, the quantizer and its integers.
+    `quantizer`: of integers, what gave them. `nonnegative`: no value can be below zero.
     """
 
     field: Field
     residues: Tensor
     rows: int
-    codes: "tuple[tuple[object, ...], FieldTensor] | None"
+    codes: "tuple[Quantizer, FieldTensor] | None"
+    quantizer: "Quantizer | None"
+    nonnegative: bool
 
     operators: ClassVar[Mapping[Any, Callable[..., Any]]] = {}
     """What each aten operator computes; filled by runtimes/field/operators.py."""
 
     def __new__(cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64) -> Self:  # noqa: D102
         self: Self = Tensor._make_wrapper_subclass(cls, residues.shape[1:], dtype=dtype)
-        self.field, self.residues, self.rows, self.codes = field, residues, rows, None
+        self.field, self.residues, self.rows = field, residues, rows
+        self.codes, self.quantizer, self.nonnegative = None, None, False
         field.see(self)
         return self
 
@@ -97,8 +139,8 @@ class FieldTensor(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Matrix products, before PyTorch repeats a constant operand for every image; the rest one level below."""
-        if func in _PRODUCTS:
+        """Products with a constant, before PyTorch repeats it for every image; the rest one level below."""
+        if func in _PRODUCTS and not all(isinstance(operand, cls) for operand in args):
             return cls.operators[torch.ops.aten.matmul.default](*(reversed(args) if func is _REVERSED else args))
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **dict(kwargs or {}))

@@ -2,13 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, digest
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.precision import Dtype
@@ -24,6 +24,7 @@ _HINTS = {Dtype.FP32: "f32", Dtype.FP16: "f16", Dtype.BF16: "bf16"}
 _FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
 _THREADS = "INFERENCE_NUM_THREADS"
+_AS_INT8_SHIPS = {**_LATENCY, **_FLOAT32, _THREADS: 1}
 _ATTESTED = (
     "INFERENCE_PRECISION_HINT",
     "EXECUTION_MODE_HINT",
@@ -35,6 +36,8 @@ _ATTESTED = (
 _DATA_LAYERS = ("Const", "Input", "Output")
 _PRODUCTS = ("Convolution", "FullyConnected", "MatMul")  # beside them, an attention may be a Subgraph
 _TOLD = ("layerType", "outputPrecisions", "primitiveType", "originalLayersNames")
+_AS_SHIPPED: dict[str, list[dict[str, str]]] = {}
+"""The layers of the last int8 IR, by its digest: compiling it takes as long as a dozen runs."""
 
 
 def import_openvino() -> Any:
@@ -102,7 +105,20 @@ class OpenVino:
 def compiled_as_shipped(model: Any) -> Any:
     """OpenVINO's own compiled model of a model in memory, with the settings that an int8 IR ships with."""
     with refused_by("OpenVINO", "the model in memory", [RuntimeError]):
-        return import_openvino().Core().compile_model(model, "CPU", {**_LATENCY, **_FLOAT32, _THREADS: 1})
+        return import_openvino().Core().compile_model(model, "CPU", _AS_INT8_SHIPS)
+
+
+def layers_as_shipped(path: Path) -> list[dict[str, str]]:
+    """The executed layers of the int8 IR at `path`: those of the session that was opened on it, if it was the last."""
+    key = digest(path)
+    if key not in _AS_SHIPPED:
+        _keep_layers(key, executed_layers(compiled_as_shipped(import_openvino().Core().read_model(path))))
+    return _AS_SHIPPED[key]
+
+
+def _keep_layers(key: str, layers: list[dict[str, str]]) -> None:
+    _AS_SHIPPED.clear()
+    _AS_SHIPPED[key] = layers
 
 
 def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:
@@ -129,11 +145,13 @@ def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSess
 
     sizes = compiled.input(0).get_partial_shape()
     shape = tuple(None if size.is_dynamic else size.get_length() for size in sizes)
-    return OpenSession(_attest(compiled), shape, run)
-
-
-def _attest(compiled: Any) -> Attestation:
     executed = executed_layers(compiled)
+    if settings == _AS_INT8_SHIPS and not bare:
+        _keep_layers(digest(path), executed)
+    return OpenSession(_attest(compiled, executed), shape, run)
+
+
+def _attest(compiled: Any, executed: Sequence[Mapping[str, str]]) -> Attestation:
     kernels = sorted({layer["primitiveType"] for layer in executed if layer["layerType"] == "Convolution"})
     products = [layer for layer in executed if layer["layerType"] in _PRODUCTS]
     integer = Counter(layer["primitiveType"] for layer in products if _in_integers(layer))

@@ -8,7 +8,7 @@ Where the CPU's fast kernels multiply unsigned by signed integers only (VNNI wit
 tensors with 128 added, and subtracts it in the kernel. The subgraphs are fed in that form, to run in the same kernels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantizer_of, readers_of
-from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
+from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino, layers_as_shipped
 from runtimes.session import refused_by
 
 _FED = ".fed"
@@ -37,9 +37,8 @@ class OpenVinoSubgraphs:
             self._open(path)
 
     def _open(self, path: Path) -> None:
-        core = import_openvino().Core()
-        model = core.read_model(path)
-        whole = compiled_as_shipped(core.read_model(path))
+        model = import_openvino().Core().read_model(path)
+        whole = layers_as_shipped(path)
         before = _kernels(whole)
         products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
         self._image = model.inputs[0].get_any_name()
@@ -47,7 +46,7 @@ class OpenVinoSubgraphs:
         self._offsets = _split(model, _inside(whole, model), before)
         self.tensors = tuple(self._offsets)
         self._compiled = compiled_as_shipped(model)
-        after = _kernels(self._compiled)
+        after = _kernels(executed_layers(self._compiled))
         self.products = len(products)
         self.other_kernels = tuple(
             name for name in products if before.get(name) is None or before.get(name) != after.get(name)
@@ -67,19 +66,19 @@ class OpenVinoSubgraphs:
         return found
 
 
-def _inside(compiled: Any, model: Any) -> frozenset[str]:
+def _inside(layers: Sequence[Mapping[str, str]], model: Any) -> frozenset[str]:
     """Operations of the IR that OpenVINO fused into a layer, except the last of each layer.
 
     Operations that OpenVINO adds do not count: one that rounds again after the IR's last does so after the split.
     """
     own = {op.get_friendly_name() for op in model.get_ops()}
-    members = ([name for name in map(_plain, _members(layer)) if name in own] for layer in executed_layers(compiled))
+    members = ([name for name in map(_plain, _members(layer)) if name in own] for layer in layers)
     return frozenset(name for names in members for name in names[:-1])
 
 
-def _kernels(compiled: Any) -> dict[str, str]:
+def _kernels(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The kernel in which each operation ended up."""
-    kernels = {name: layer["primitiveType"] for layer in executed_layers(compiled) for name in _members(layer)}
+    kernels = {name: layer["primitiveType"] for layer in layers for name in _members(layer)}
     return {**{_plain(name): kernel for name, kernel in kernels.items()}, **kernels}  # a product's own name before all
 
 

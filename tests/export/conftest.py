@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 from tests.command_line import Ran, in_a_process, in_this_process
+from tests.traced_once import traced_once
 
 if TYPE_CHECKING:
     from runtimes.artifact import Artifact
@@ -45,6 +46,35 @@ def signal_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A trace takes half of a tiny export's time, and its graph is the same for all weights."""
+    with traced_once(_shared(tmp_path_factory) / "traced"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What PyTorch answers is kept for all tests, whichever cache an export of theirs looks into."""
+    from export.bench import entries
+    from export.cache.store import Cache
+    from export.pipeline import run
+    from export.pipeline.stage_cache import Evaluations
+    from validation.reference.memo import remembering
+
+    kept = Evaluations(Cache(_shared(tmp_path_factory) / "evaluated"))
+    with pytest.MonkeyPatch.context() as patch, remembering(kept):
+        for module in (run, entries):
+            patch.setattr(module, "evaluations", lambda _: kept)
+        yield
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The folder of all of pytest-xdist's processes."""
+    root = factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 @dataclass(frozen=True)
 class Exported:
     """What one command made: the folder of exports, what it printed, and its manifests by slug."""
@@ -65,9 +95,7 @@ def _once(
     run: Callable[[Sequence[str], Path], Ran] = in_this_process,
 ) -> Exported:
     """What the command makes, made by whichever of pytest-xdist's processes needs it first. No test changes it."""
-    root = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    root = _shared(factory)
     folder, told = root / name, root / name / "ran.json"
     with FileLock(root / f"{name}.lock"):
         if not told.exists():
@@ -78,8 +106,8 @@ def _once(
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Every target once, as JSON, by a process of its own."""
-    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--json"], run=in_a_process)
+    """Every target once, one after the other, as JSON."""
+    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--jobs", "1", "--json"])
 
 
 @pytest.fixture(scope="session")
@@ -120,9 +148,14 @@ def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The same by another process from another working directory, one artifact after the other, without the JSON."""
-    options = [*TINY, "-t", "all", "--no-cache", "--jobs", "1"]
-    return _once(tmp_path_factory, "second", options, "o", run=in_a_process)
+    """The same by processes of their own, side by side, from another working directory, with `cache` beside it."""
+
+    def run(arguments: Sequence[str], folder: Path) -> Ran:
+        scratch = folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return in_a_process(arguments, folder, XDG_CACHE_HOME=str(folder / "cache"), TMPDIR=str(scratch))
+
+    return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--jobs", "2", "--json"], "a", run)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from validation.trial import Trial
 
 def _applies(trial: Trial) -> bool:
     """The format's reader gives a program."""
-    return not trial.artifact.precision.quantized and type(reader_of(trial.artifact)).program is not Reader.program
+    return type(reader_of(trial.artifact)).program is not Reader.program
 
 
 def _judge(trial: Trial) -> GateResult:

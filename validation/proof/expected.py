@@ -27,6 +27,10 @@ SCALE, BIAS = "image scale", "image bias"
 """The two constants of an image input, by their names in the reference."""
 
 
+_STORED = "_quantized"
+"""Suffix of a tensor's integers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """A constant of the deploy form that the file does not hold."""
@@ -40,7 +44,7 @@ def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missi
     network = copy.deepcopy(_skeleton(artifact.model))
     state: dict[str, Tensor] = {}
     for name, parameter in network.state_dict().items():
-        value = _held(held, reference.constants, name, tuple(parameter.shape))
+        value = _value(held, reference.constants, name, tuple(parameter.shape))
         if value is None:
             return Missing(name)
         state[name] = value
@@ -58,6 +62,27 @@ def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missi
 def _skeleton(spec: ModelSpec) -> nn.Module:
     """The deploy form's modules; its constants are of no account."""
     return to_deploy(build(spec))
+
+
+def _value(
+    held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str, shape: tuple[int, ...]
+) -> Tensor | None:
+    """As it is, or (integers - zero point) * scale, without rounding."""
+    stored = f"{name}{_STORED}"
+    if stored not in digests:
+        return _held(held, digests, name, shape)
+    scales = _any_shape(held, digests, f"{name}_scale")
+    integers = _held(held, digests, stored, shape)
+    zero = _any_shape(held, digests, f"{name}_zero_point") if f"{name}_zero_point" in digests else torch.zeros(1)
+    if scales is None or integers is None or zero is None:
+        return None
+    return (integers - zero) * scales.reshape(-1, *[1] * (len(shape) - 1))
+
+
+def _any_shape(held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str) -> Tensor | None:
+    """A flat constant."""
+    value = held.get(digests.get(name, ""))
+    return _held(held, digests, name, (1,) if value is None else (value.size,))
 
 
 def _held(

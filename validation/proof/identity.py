@@ -6,7 +6,8 @@ measure that.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 
@@ -23,8 +24,11 @@ from runtimes.evaluator.program import Operation, Program
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field
+from runtimes.precision import Precision
 from runtimes.registry import reader_of
 from validation.proof.expected import Missing, expected_form
+from validation.proof.placement import QuantizedForm, placement
+from validation.proof.quantizers import Quantizers
 from validation.reference.reference import Reference
 
 _OTHER_BATCHES = (2, 3)
@@ -71,14 +75,80 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     unknown = sorted({each.kind for each in program.operations} - set(language.operators))
     if unknown:
         return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")
+    if artifact.precision.quantized:
+        form = expected_form(artifact, reference)
+        if isinstance(form, Missing):
+            return _lacks(form)
+        size = artifact.model.image_size
+        return quantized_equal(
+            program, language, form, artifact.precision, reference.constants, batch=artifact.batch, size=size
+        )
     right = _right(artifact, reference)
     if isinstance(right, Missing):
-        return Proof(Outcome.DIFFERENT, f"the file does not hold '{right.name}'")
+        return _lacks(right)
     return equal(program, language, right, artifact.batch)
 
 
-def equal(program: Program, language: Language, right: Right, batch: int | None) -> Proof:
-    """Whether `program` computes what the deploy form does. `batch`: its number of images, None for any."""
+def _lacks(missing: Missing) -> Proof:
+    return Proof(Outcome.DIFFERENT, f"the file does not hold '{missing.name}'")
+
+
+def quantized_equal(
+    program: Program,
+    language: Language,
+    form: nn.Module,
+    precision: Precision,
+    digests: Mapping[str, str],
+    *,
+    batch: int | None,
+    size: int,
+) -> Proof:
+    """Whether `program` computes what `form` does with quantizers where the precision says.
+
+    Each tensor of the form has the quantizer that the program has of the same values, if it is one that calibration
+    found for it by its `digests`.
+    """
+    images = images_for(size, batch)
+    quantizers = Quantizers(program, digests)
+    output = program.outputs[0]
+    try:
+        with quantizers.reading(images) as exchange:
+            found = Evaluator(program, Arithmetic.FLOAT64, language, (output,))(
+                {_only(program): images}, exchange=exchange
+            )
+        shapes = images_for(size, batch or 1, shapes_only=True)
+        meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
+        right = Right(meant, size, run_form(meant, images_for(size, batch)))
+    except BrokenArtifact as error:
+        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
+    lacking = tuple(meant.lacking)
+    proof = equal(program, language, right, batch, found[output])
+    if proof.outcome is Outcome.SAMPLED:
+        return proof
+    order = {operation.name: index for index, operation in enumerate(program.operations)}
+    reasons = [
+        Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name) for name, wrong in quantizers.wrong.items()
+    ]
+    if proof.outcome is Outcome.DIFFERENT:
+        reasons.append(proof)
+    if reasons:
+        return min(reasons, key=lambda reason: order.get(reason.operation, len(order)))
+    if lacking:
+        where, kind = lacking[0].where, lacking[0].kind
+        return Proof(Outcome.DIFFERENT, f"'{where}' ({kind}) reads a tensor that is not quantized")
+    return replace(proof, detail=f"{proof.detail}, with {quantizers.count} quantizers")
+
+
+def _only(program: Program) -> str:
+    (image,) = program.inputs
+    return image
+
+
+def equal(program: Program, language: Language, right: Right, batch: int | None, found: Tensor | None = None) -> Proof:
+    """Whether `program` computes what the deploy form does. `batch`: its number of images, None for any.
+
+    `found`: what it gives of `images_for(right.size, batch)`, where it has been evaluated.
+    """
     (image,) = program.inputs
     output = program.outputs[0]
     evaluator = Evaluator(program, Arithmetic.FLOAT64, language, (output,))
@@ -89,7 +159,8 @@ def equal(program: Program, language: Language, right: Right, batch: int | None)
                 got = evaluator({image: images_for(right.size, other, shapes_only=True)})[output].shape
                 if got != (other, *right.logits.shape[1:]):
                     return Proof(Outcome.DIFFERENT, f"for {other} images its result has the shape {tuple(got)}")
-        found = evaluator({image: images_for(right.size, batch)})[output]
+        if found is None:
+            found = evaluator({image: images_for(right.size, batch)})[output]
     except BrokenArtifact as error:
         return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
     if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
@@ -149,11 +220,13 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     What is computed from unknown values is looked at no further where it is known itself.
     """
     known = _Known(right, batch)
-    strangers: set[str] = set()
+    strangers, dependent = set[str](), set[str]()
 
     def look(name: str, value: Tensor) -> Tensor:
-        if isinstance(value, FieldTensor) and not known.all_of(value):
-            strangers.add(name)
+        if isinstance(value, FieldTensor):
+            dependent.add(name)
+            if not known.all_of(value):
+                strangers.add(name)
         return value
 
     (image,), output = program.inputs, program.outputs[0]
@@ -173,7 +246,8 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
         return Proof(Outcome.DIFFERENT, f"'{output}' is the deploy form's in another order")
-    held = ", ".join(name for name in first.names() if name in program.constants and ":" not in name)
+    read = [each for name in first.names() for each in _constants_of(name, makers, dependent)]
+    held = ", ".join(name for name in read if name in program.constants and ":" not in name)
     of = f" of {held}" if held else ""
     detail = f"{first.kind} '{first.name}'{of} gives what the deploy form has nowhere"
     return Proof(Outcome.DIFFERENT, detail, first.name)
@@ -206,3 +280,12 @@ def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     prints = value.field.residues.fingerprints(value.residues)
     mask = np.uint64((1 << _FILTER_BITS) - 1)
     return (prints & mask).astype(np.intp), (prints >> np.uint64(64 - _FILTER_BITS)).astype(np.intp)
+
+
+def _constants_of(name: str, makers: Mapping[str, Operation], dependent: Collection[str]) -> Iterator[str]:
+    """What a value that does not depend on the image is, or is computed from."""
+    if name not in makers:
+        yield name
+    elif name not in dependent:
+        for read in makers[name].names():
+            yield from _constants_of(read, makers, dependent)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
 from tests.command_line import ROOT
-from tests.export.conftest import TINY, Command
+from tests.export.conftest import TINY, Command, Exported
 from tests.silent import Silent
 from validation.budgets import Budgets
 
@@ -139,35 +140,37 @@ def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> N
     assert (same.folder / "evidence" / "device-reports" / "phone.json").is_file()
 
 
-def test_side_by_side_then_from_the_cache(command: Command, command_process: Command, tmp_path: Path) -> None:
-    cache = str(tmp_path / "cache")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    first = command_process(*BOTH, "-o", "a", "--jobs", "2", XDG_CACHE_HOME=cache, TMPDIR=str(scratch))
+def test_side_by_side_then_from_the_cache(
+    exported_again: Exported, command: Command, command_process: Command, tmp_path: Path
+) -> None:
+    first, place = exported_again.ran, exported_again.out.parent
     assert first.code == 0, first.err
     assert "leaked" not in first.err
+    scratch = place / "scratch"
     assert not [path.name for path in scratch.iterdir() if "mlpackage" in path.name or "vit-export" in path.name]
     made = _manifests(first.out)
-    assert len(made) == 2
+    assert len(made) == 4
     assert all(each["checked_before"] is None for each in made.values())
 
+    cache = str(shutil.copytree(place / "cache", tmp_path / "cache"))
     again = command_process(*BOTH, "-o", "b", XDG_CACHE_HOME=cache)
     assert again.code == 0, again.err
     same = _manifests(again.out)
+    assert len(same) == 2
     assert "nothing has changed since" in again.err
     for slug, each in same.items():
         assert each.pop("checked_before") is not None
         before = {name: value for name, value in made[slug].items() if name != "checked_before"}
         assert {**each, "folder": ""} == {**before, "folder": ""}
-    ship = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("ship/*") if path.is_file())
+    ship = sorted(path.relative_to(tmp_path / "b") for path in (tmp_path / "b").rglob("ship/*") if path.is_file())
     assert ship
-    assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in ship)
+    assert all((exported_again.out / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in ship)
 
     # A file that was spoiled where it lies is put right; with another image to check on, files stay and verdicts go.
     spoiled = tmp_path / "b" / next(iter(same)) / "ship" / "efficientvit_m0.onnx"
     spoiled.write_bytes(b"spoiled")
     assert command(*BOTH, "-o", "b", XDG_CACHE_HOME=cache).code == 0
-    assert spoiled.read_bytes() == (tmp_path / "a" / spoiled.relative_to(tmp_path / "b")).read_bytes()
+    assert spoiled.read_bytes() == (exported_again.out / spoiled.relative_to(tmp_path / "b")).read_bytes()
     other = command(*BOTH, "-o", "c", "--jobs", "1", "--mean", "0.5", "0.5", "0.5", XDG_CACHE_HOME=cache)
     assert other.code == 0, other.err
     others = _manifests(other.out)

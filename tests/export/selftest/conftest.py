@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights, find_weights
@@ -26,7 +24,6 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from validation.inputs.synthetic import synthetic
-from validation.reference.memo import remembering
 from validation.reference.model import ReferenceModel
 
 T = TypeVar("T")
@@ -44,26 +41,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class _Kept(dict[str, NDArray[np.float64]]):
-    """Evaluations of PyTorch models, in memory."""
-
-    def find(self, key: str) -> NDArray[np.float64] | None:
-        return self[key].copy() if key in self else None
-
-    def keep(self, key: str, values: NDArray[np.float64]) -> None:
-        self[key] = values.copy()
-
-
-_KEPT = _Kept()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def evaluated_once() -> Iterator[None]:
-    """Several tests measure the same model on the same images."""
-    with remembering(_KEPT):
-        yield
 
 
 class SharedArtifacts(Artifacts):

@@ -32,7 +32,7 @@ def found() -> SelfTest:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifact, "right_tensors", once)
-        return selftest("m0", "seeded", image_size=96, seed=3, forms=(("onnx", "fp32"), ("openvino", "fp32")))
+        return selftest("m0", "seeded", image_size=64, seed=4, forms=(("onnx", "fp32"), ("openvino", "fp32")))
 
 
 def _only(monkeypatch: pytest.MonkeyPatch, *names: str) -> Sequence[Fault]:

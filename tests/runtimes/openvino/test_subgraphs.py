@@ -138,7 +138,7 @@ def test_fed_with_an_offset_it_gives_the_same(tmp_path: Path, monkeypatch: pytes
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_openvino_adds_of_its_own_hides_no_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_openvino_adds_of_its_own_hides_no_cut(tmp_path: Path) -> None:
     model = _read(_saved(tmp_path))
     image, relu = (fake.get_friendly_name() for fake in fakes(model))
     products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "Convolution"]
@@ -147,9 +147,8 @@ def test_what_openvino_adds_of_its_own_hides_no_cut(tmp_path: Path, monkeypatch:
         {"originalLayersNames": f"{relu},{products[1]}/DequantizationMultiply", "primitiveType": "b_i8"},
         {"originalLayersNames": f"{products[0]}/DequantizationMultiply", "primitiveType": "c_f32"},
     ]
-    monkeypatch.setattr(subgraphs, "executed_layers", lambda _: layers)
-    assert subgraphs._inside(None, model) == {products[0], relu}
-    kernels = subgraphs._kernels(None)
+    assert subgraphs._inside(layers, model) == {products[0], relu}
+    kernels = subgraphs._kernels(layers)
     assert [kernels[name] for name in products] == ["a_I8", "b_i8"]
 
 

@@ -5,12 +5,20 @@ from pathlib import Path
 import onnx
 import pytest
 
-from efficientvit.deploy.rewrites import to_deploy
+from efficientvit.deploy.rewrites import to_deploy, tokens_before_channels
 from efficientvit.errors import BadOption, StageFailed
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
+from efficientvit.weights.source import find_weights
+from export.request.request import Request
 from export.targets.onnx import trace
 from export.targets.onnx.opsets import DEFAULT_OPSET
+from export.targets.workshop import Workshop
+from runtimes.precision import Precision
+from tests.stages import STAGES
+from validation.inputs.synthetic import synthetic
+from validation.reference.model import ReferenceModel
 
 SHAPE_ARITHMETIC = {"Shape", "Gather", "Unsqueeze", "Squeeze", "Slice", "ConstantOfShape", "Range", "Constant"}
 
@@ -30,6 +38,23 @@ def test_nodes_at_224(name: str, most: int, batch: int | None, tmp_path: Path) -
     assert {name.split("/")[0] for name in names} <= modules | {"model"}
     sizes = [value.type.tensor_type.shape.dim[0] for value in (model.graph.input[0], model.graph.output[0])]
     assert [size.dim_param or size.dim_value for size in sizes] == [batch or "batch"] * 2
+
+
+def test_a_kept_file_with_other_weights_is_a_trace_of_theirs(tmp_path: Path) -> None:
+    """What `tests.traced_once` stands on, which is in place here."""
+    (job,) = Request(("m0",), ("onnx",), weights="seeded", image_size=64).jobs()
+
+    def shop(seed: int) -> Workshop:
+        weights = find_weights(f"seeded:{seed}", "m0", 64)
+        reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=64)))
+        return Workshop(weights, reference, tmp_path / str(seed))
+
+    STAGES["trace"](shop(0), job, Precision(), None)
+    other = shop(1)
+    kept = STAGES["trace"](other, job, Precision(), None)
+    deploy, own = tokens_before_channels(other.deploy), tmp_path / "own.onnx"
+    trace.trace(trace.capture(deploy, 1), deploy, own, batch=1, opset=DEFAULT_OPSET)
+    assert kept.path.read_bytes() == own.read_bytes()
 
 
 def test_a_batch_that_was_baked_in_is_noticed() -> None:

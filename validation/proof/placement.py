@@ -1,0 +1,250 @@
+"""Where the quantizers of an int8 artifact are meant to stand, by its precision alone, on the deploy form's operators.
+
+A tensor is quantized for all its readers, by one quantizer:
+
+    INT8         what a matrix product or a dense convolution reads;
+    UINT8        what any operator reads, but for a ReLU that is the only one to read it;
+    SYMMETRIC8   the same, but for what the sum before a softmax, or a softmax, is the only one to read, and for a
+                 product that is only added to something.
+
+What was quantized and then only moved is quantized. The layers that are left in float32, each with the operators behind
+it up to the next, read what they read as it is.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from runtimes.field.quantizers import applied
+from runtimes.field.tensor import FieldTensor, Quantizer
+from runtimes.precision import Dtype, Precision
+
+_PRODUCTS = {"conv2d": "Conv", "convolution": "Conv", "linear": "Gemm", "addmm": "Gemm",
+             "matmul": "MatMul", "bmm": "MatMul", "mm": "MatMul"}  # fmt: skip
+"""Operators that multiply, by what their nodes are called in an ONNX file."""
+
+_MOVES = frozenset({
+    "view", "unsafe_view", "reshape", "permute", "transpose", "t", "mT", "expand", "squeeze", "unsqueeze", "slice",
+    "select", "index_select", "split", "split_with_sizes", "constant_pad_nd", "pad", "clone", "contiguous", "detach",
+    "alias", "to_copy", "flatten", "unflatten", "chunk", "dropout", "lift_fresh",
+})  # fmt: skip
+
+Key = tuple[int, int]
+"""Of a tensor's values, in whatever order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operator of the deploy form: the tensors that it reads and gives, by number.
+
+    `layer`: the name of the product that it is or follows; `where`: the path of its module.
+    """
+
+    kind: str
+    reads: tuple[int, ...]
+    gives: tuple[int, ...]
+    dense: bool
+    layer: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """For each operator of the deploy form, in order, whether each tensor that it reads is quantized."""
+
+    quantized: Sequence[tuple[bool, ...]]
+    calls: Sequence[Call]
+
+
+def placement(form: nn.Module, images: FieldTensor, precision: Precision) -> Placement:
+    """Where an artifact of this precision quantizes. `images`: their shape is all that matters."""
+    calls = _traced(form, images)
+    which = _quantized_tensors(calls, precision.activations)
+    layers = set(precision.float_layers)
+    return Placement(
+        [tuple(number in which and call.layer not in layers for number in call.reads) for call in calls], calls
+    )
+
+
+def _quantized_tensors(calls: Sequence[Call], activations: Dtype) -> Collection[int]:
+    readers: dict[int, list[Call]] = {}
+    makers: dict[int, Call] = {}
+    for call in calls:
+        for number in set(call.reads):
+            readers.setdefault(number, []).append(call)
+        makers |= dict.fromkeys(call.gives, call)
+    if activations is Dtype.INT8:
+        return {number for call in calls if call.dense for number in call.reads}
+
+    def in_floats(call: Call) -> bool:
+        """Scores are computed in floats."""
+        before = call.kind == "add" and any(r.kind == "softmax" for n in call.gives for r in readers.get(n, []))
+        return activations is Dtype.SYMMETRIC8 and (call.kind == "softmax" or before)
+
+    def needless(number: int) -> bool:
+        if len(readers[number]) > 1:
+            return False
+        (reader,) = readers[number]
+        added = reader.kind == "add" and number in makers and makers[number].kind in _PRODUCTS
+        return reader.kind == "relu" or (activations is Dtype.SYMMETRIC8 and added)
+
+    return {number for call in calls if not in_floats(call) for number in call.reads if not needless(number)}
+
+
+def _traced(form: nn.Module, images: FieldTensor) -> Sequence[Call]:
+    trace = _Trace()
+    hooks = [
+        hook
+        for path, module in form.named_modules()
+        for hook in (
+            module.register_forward_pre_hook(lambda *_, path=path: trace.path.append(path)),
+            module.register_forward_hook(lambda *_: trace.path.pop() and None),
+        )
+    ]
+    try:
+        with torch.inference_mode(), trace:
+            form(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return trace.calls
+
+
+class _Trace(TorchDispatchMode):
+    """Notes every operator on a tensor of the field."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.path: list[str] = []
+        self.calls: list[Call] = []
+        self._numbers: dict[int, int] = {}
+        self._alive: list[FieldTensor] = []
+        self._names: Counter[str] = Counter()
+        self._layers: dict[int, tuple[int, str]] = {}
+        """Of each tensor the layer that made it, the last in order first."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The operator's own result."""
+        result = func(*args, **(kwargs or {}))
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, FieldTensor)]
+        if read:
+            given = [leaf for leaf in tree_leaves(result) if isinstance(leaf, FieldTensor)]
+            self._note(_kind(func), read, given, args)
+        return result
+
+    def _note(self, kind: str, read: list[FieldTensor], given: list[FieldTensor], args: tuple[Any, ...]) -> None:
+        where = self.path[-1] if self.path else ""
+        reads = tuple(map(self._number, read))
+        if any(each is value for each in given for value in read):
+            kind = "alias"  # the mean of one value
+        if kind in _PRODUCTS:
+            name = f"{where}/{_PRODUCTS[kind]}"
+            self._names[name] += 1
+            layer = len(self.calls), name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+        else:
+            layer = max((self._layers[n] for n in reads if n in self._layers), default=(-1, ""))
+        dense = kind in _PRODUCTS and not (_PRODUCTS[kind] == "Conv" and args[0].shape[1] != args[1].shape[1])
+        gives = tuple(map(self._number, given))
+        self._layers |= dict.fromkeys(gives, layer)
+        self.calls.append(Call(kind, reads, gives, dense, layer[1], where))
+
+    def _number(self, value: FieldTensor) -> int:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self._alive)
+            self._alive.append(value)
+        return self._numbers[id(value)]
+
+
+def _kind(func: Any) -> str:
+    return str(func._schema.name).removeprefix("aten::").removeprefix("_")
+
+
+def key(value: FieldTensor) -> Key:
+    """What tells the values of a tensor from those of others, in whatever order they lie."""
+    words = value.field.residues.fingerprints(value.residues)
+    return len(words), int(np.add.reduce(words, dtype=np.uint64))
+
+
+class QuantizedForm(nn.Module):
+    """The deploy form with quantizers where they are meant to be, each as the file has it of the same values.
+
+    `lacking`: the operators that read what the file does not quantize, of the last run.
+    """
+
+    def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer]) -> None:
+        super().__init__()
+        self._form = form
+        self.where = where
+        self.quantizers = quantizers
+        self.lacking: list[Call] = []
+
+    def forward(self, images: FieldTensor) -> FieldTensor:
+        """Logits."""
+        self.lacking.clear()
+        with torch.inference_mode(), _Applying(self):  # or PyTorch takes products apart before the mode sees them
+            logits: FieldTensor = self._form(images)
+        return logits
+
+
+class _Applying(TorchDispatchMode):
+    def __init__(self, rule: QuantizedForm) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._rule = rule
+        self._count = 0
+        self._moved_from: dict[int, FieldTensor] = {}
+        self._found: dict[int, Quantizer | None] = {}
+        self._applied: dict[int, FieldTensor] = {}
+        self._alive: list[FieldTensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The operator's result on what it is to read."""
+        leaves, spec = tree_flatten((args, kwargs or {}))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, FieldTensor)]
+        if not places:
+            return func(*args, **(kwargs or {}))
+        call, quantized = self._rule.where.calls[self._count], self._rule.where.quantized[self._count]
+        self._count += 1
+        self._alive += [leaves[i] for i in places]
+        for i, wanted in zip(places, quantized, strict=True):
+            if wanted:
+                leaves[i] = self._quantized(leaves[i], call)
+        read, given = tree_unflatten(leaves, spec)
+        result = func(*read, **given)
+        if call.kind in _MOVES:
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, FieldTensor) and leaf is not leaves[places[0]]:
+                    self._moved_from[id(leaf)] = leaves[places[0]]
+                    self._alive.append(leaf)
+        return result
+
+    def _quantized(self, value: FieldTensor, call: Call) -> FieldTensor:
+        quantizer = self._quantizer(value)
+        if quantizer is None and value.codes is not None:
+            return value
+        if quantizer is None:
+            self._rule.lacking.append(call)
+            return value
+        if id(value) not in self._applied:
+            self._applied[id(value)] = applied(quantizer, value)
+        return self._applied[id(value)]
+
+    def _quantizer(self, value: FieldTensor) -> Quantizer | None:
+        """Of a tensor that was only moved, else the one of what it was moved from."""
+        if id(value) not in self._found:
+            found = self._rule.quantizers.get(key(value))
+            source = self._moved_from.get(id(value))
+            if found is None and source is not None:
+                found = self._quantizer(source)
+            self._found[id(value)] = found
+        return self._found[id(value)]

@@ -1,0 +1,112 @@
+"""The quantizers that a program has between its operators: by what they read, and whether calibration knows them.
+
+A quantizer belongs to a tensor by the name of its scale, or its own where it has a range. What that tensor's scale is
+only calibration knows: the reference has the digest. That it fits the tensor's values is the ranges gate's business.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efficientvit.digests import constant_digest
+from runtimes.evaluator.evaluator import Exchange
+from runtimes.evaluator.program import Operation, Program
+from runtimes.field.elementwise import relu
+from runtimes.field.tensor import FieldTensor, Quantizer
+from runtimes.reader import RANGE
+from validation.proof.placement import Key, key
+
+_SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
+_OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
+"""What TensorRT's importer puts behind the name of a constant, and OpenVINO's converter behind that of a tensor."""
+
+_LIMITS = ("input_low", "input_high", "output_low", "output_high")
+
+
+@dataclass
+class Quantizers:
+    """Collects them while the program is evaluated in exact arithmetic.
+
+    `by_key`: each by the values that it reads. `wrong`: what is wrong with one, by the name of its operation.
+    """
+
+    program: Program
+    digests: Mapping[str, str]
+    by_key: dict[Key, Quantizer] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+    _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
+    _tensors: dict[str, FieldTensor] = field(default_factory=dict)
+
+    @contextmanager
+    def reading(self, images: FieldTensor) -> Iterator[Exchange]:
+        """Within, the program is to be evaluated on `images`, and to be shown each result."""
+        (image,) = self.program.inputs
+        self._tensors[image] = images
+        makers = {name: operation for operation in self.program.operations for name, _ in operation.outputs}
+
+        def exchange(name: str, value: Tensor) -> Tensor:
+            if isinstance(value, FieldTensor):
+                self._computed(name, makers[name], value)
+            return value
+
+        images.field.on_quantizer = lambda quantizer, value: self._read.append((quantizer, value))
+        try:
+            yield exchange
+        finally:
+            images.field.on_quantizer = None
+
+    def _computed(self, name: str, operation: Operation, value: FieldTensor) -> None:
+        self._tensors[name] = value
+        self.count += len(self._read)
+        for quantizer, read in self._read:
+            repeated = read.codes is not None and read.codes[0] == quantizer
+            for known in (key(read), *((key(relu(read)),) if quantizer.drops_negatives else ())):
+                if self.by_key.setdefault(known, quantizer) != quantizer:
+                    self.wrong[operation.name] = "its tensor has another quantizer as well"
+            if not repeated and (wrong := self._misplaced(operation, read)):
+                self.wrong[operation.name] = wrong
+        self._read.clear()
+
+    def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
+        """What does not belong to the tensor that is read."""
+        if set(_LIMITS) <= set(operation.inputs):
+            return self._out_of_range(operation)
+        for role, suffix in _SUFFIXES.items():
+            for parameter, given in operation.inputs.items():
+                if not parameter.endswith((role, f"{role}_point")) or not isinstance(given, str):
+                    continue
+                constant = self.program.constants.get(given)
+                if constant is None or not isinstance(constant.value, np.ndarray):
+                    return f"its {role} is computed"
+                if role == "zero" and not constant.value.any():
+                    continue
+                name = given.removesuffix(_OF_A_CONSTANT)
+                if self.digests.get(name) != constant_digest(constant.value):
+                    return f"'{name}' is not what calibration found"
+                of = self._tensors.get(name.removesuffix(suffix))
+                if of is None or not _within(read, of):
+                    return f"'{name}' is another tensor's"
+        return ""
+
+    def _out_of_range(self, operation: Operation) -> str:
+        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in _LIMITS]
+        if not all(constant is not None and isinstance(constant.value, np.ndarray) for constant in given):
+            return "its range is computed"
+        name = f"{operation.name.removesuffix(_OF_A_QUANTIZER)}{RANGE}"
+        values = [constant.value.reshape(-1) for constant in given if constant is not None]  # type: ignore[union-attr]
+        same = self.digests.get(name) == constant_digest(np.concatenate(values))
+        return "" if same else f"'{name}' is not what calibration found"
+
+
+def _within(part: FieldTensor, whole: FieldTensor) -> bool:
+    """Every value of `part` is one of `whole`, or zero."""
+    if part is whole:
+        return True
+    residues = part.field.residues
+    known = np.union1d(residues.fingerprints(whole.residues), residues.fingerprints(residues.of(torch.zeros(1))))
+    return bool(np.isin(residues.fingerprints(part.residues), known).all())

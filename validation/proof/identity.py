@@ -7,9 +7,10 @@ measure that.
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,11 @@ from torch import Tensor, nn
 from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
-from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
+from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field
+from runtimes.field.tensor import Field, Unlike
 from runtimes.precision import Precision
 from runtimes.registry import reader_of
 from validation.proof.expected import Missing, expected_form
@@ -45,11 +46,51 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere."""
+    """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.
+
+    `unlike`: it stopped at an operation that treats one image unlike another.
+    """
 
     outcome: Outcome
     detail: str
     operation: str = ""
+    unlike: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
+
+    `channels_last`: it takes (B, S, S, 3). `compared`: what it has to equal, in words.
+    """
+
+    program: Program
+    language: Language
+    output: str = ""
+    exact: Mapping[str, Tensor] = field(default_factory=dict)
+    channels_last: bool = False
+    compared: str = "deploy form"
+
+    @property
+    def result(self) -> str:
+        """The name of its result."""
+        return self.output or self.program.outputs[0]
+
+    def run(self, images: FieldTensor, exchange: Exchange | None = None) -> Any:
+        """What it gives of (B, 3, S, S) images.
+
+        Raises:
+            BrokenArtifact: an operation has no meaning in exact arithmetic.
+        """
+        (image,) = self.program.inputs
+        there = images.field
+        exact = {
+            name: FieldTensor(there, x.residues[: there.residues.count], 0) if isinstance(x, FieldTensor) else x
+            for name, x in self.exact.items()
+        }
+        evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
+        fed = images.permute(0, 2, 3, 1) if self.channels_last else images
+        return evaluator({image: fed}, exchange=exchange)[self.result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +112,7 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     try:
         program, language = reader_of(artifact).program(artifact)
     except BrokenArtifact as error:
-        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
+        return _unproven(error)
     unknown = sorted({each.kind for each in program.operations} - set(language.operators))
     if unknown:
         return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")
@@ -86,7 +127,7 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     right = _right(artifact, reference)
     if isinstance(right, Missing):
         return _lacks(right)
-    return equal(program, language, right, artifact.batch)
+    return equal(Subject(program, language), right, artifact.batch)
 
 
 def _lacks(missing: Missing) -> Proof:
@@ -120,9 +161,9 @@ def quantized_equal(
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:
-        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
+        return _unproven(error)
     lacking = tuple(meant.lacking)
-    proof = equal(program, language, right, batch, found[output])
+    proof = equal(Subject(program, language), right, batch, found[output])
     if proof.outcome is Outcome.SAMPLED:
         return proof
     order = {operation.name: index for index, operation in enumerate(program.operations)}
@@ -144,28 +185,28 @@ def _only(program: Program) -> str:
     return image
 
 
-def equal(program: Program, language: Language, right: Right, batch: int | None, found: Tensor | None = None) -> Proof:
-    """Whether `program` computes what the deploy form does. `batch`: its number of images, None for any.
+def equal(subject: Subject, right: Right, batch: int | None, found: Any = None) -> Proof:
+    """Whether a program computes what the deploy form does. `batch`: its number of images, None for any.
 
     `found`: what it gives of `images_for(right.size, batch)`, where it has been evaluated.
     """
-    (image,) = program.inputs
-    output = program.outputs[0]
-    evaluator = Evaluator(program, Arithmetic.FLOAT64, language, (output,))
-
     try:
         if batch is None:
             for other in _OTHER_BATCHES:
-                got = evaluator({image: images_for(right.size, other, shapes_only=True)})[output].shape
+                got = subject.run(images_for(right.size, other, shapes_only=True)).shape
                 if got != (other, *right.logits.shape[1:]):
                     return Proof(Outcome.DIFFERENT, f"for {other} images its result has the shape {tuple(got)}")
         if found is None:
-            found = evaluator({image: images_for(right.size, batch)})[output]
+            found = subject.run(images_for(right.size, batch))
     except BrokenArtifact as error:
-        return Proof(Outcome.SAMPLED, " ".join(str(error).split()))
+        return _unproven(error)
     if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
-        return Proof(Outcome.PROVEN, _said(program, batch))
-    return _different(program, evaluator, right, batch)
+        return Proof(Outcome.PROVEN, _said(subject, batch))
+    return _different(subject, right, batch)
+
+
+def _unproven(error: BrokenArtifact) -> Proof:
+    return Proof(Outcome.SAMPLED, " ".join(str(error).split()), unlike=isinstance(error.__cause__, Unlike))
 
 
 _EVALUATED: OrderedDict[str, Right] = OrderedDict()
@@ -190,13 +231,13 @@ def _right(artifact: Artifact, reference: Reference) -> Right | Missing:
 def images_for(size: int, batch: int | None, *, shapes_only: bool = False) -> FieldTensor:
     """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes."""
     count = batch or 1
-    field = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
-    return field.images((count, 3, size, size))
+    there = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
+    return there.images((count, 3, size, size))
 
 
-def _said(program: Program, batch: int | None) -> str:
+def _said(subject: Subject, batch: int | None) -> str:
     images = "any number of images" if batch is None else "every image" if batch == 1 else f"every {batch} images"
-    return f"{len(program.operations)} operations equal the deploy form's, for {images}"
+    return f"{len(subject.program.operations)} operations equal the {subject.compared}'s, for {images}"
 
 
 @cache
@@ -213,7 +254,7 @@ def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
     return result
 
 
-def _different(program: Program, evaluator: Evaluator, right: Right, batch: int | None) -> Proof:
+def _different(subject: Subject, right: Right, batch: int | None) -> Proof:
     """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
@@ -229,8 +270,8 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
                 strangers.add(name)
         return value
 
-    (image,), output = program.inputs, program.outputs[0]
-    evaluator({image: images_for(right.size, batch)}, exchange=look)
+    program, output = subject.program, subject.result
+    subject.run(images_for(right.size, batch), exchange=look)
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
     strange: list[Operation] = []
     todo, done = [output], set[str]()
@@ -245,11 +286,11 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
         todo.extend(makers[name].names())
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
-        return Proof(Outcome.DIFFERENT, f"'{output}' is the deploy form's in another order")
+        return Proof(Outcome.DIFFERENT, f"'{output}' is the {subject.compared}'s in another order")
     read = [each for name in first.names() for each in _constants_of(name, makers, dependent)]
     held = ", ".join(name for name in read if name in program.constants and ":" not in name)
     of = f" of {held}" if held else ""
-    detail = f"{first.kind} '{first.name}'{of} gives what the deploy form has nowhere"
+    detail = f"{first.kind} '{first.name}'{of} gives what the {subject.compared} has nowhere"
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 

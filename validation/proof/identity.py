@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efficientvit.digests import digest_of
@@ -21,7 +22,7 @@ from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues, Words
+from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field
 from runtimes.precision import Precision
 from runtimes.registry import reader_of
@@ -218,13 +219,13 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself.
     """
-    known = _known(right, batch)
+    known = _Known(right, batch)
     strangers, dependent = set[str](), set[str]()
 
     def look(name: str, value: Tensor) -> Tensor:
         if isinstance(value, FieldTensor):
             dependent.add(name)
-            if not _all_in(value.field.residues.fingerprints(value.residues), known):
+            if not known.all_of(value):
                 strangers.add(name)
         return value
 
@@ -252,14 +253,33 @@ def _different(program: Program, evaluator: Evaluator, right: Right, batch: int 
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 
-def _known(right: Right, batch: int | None) -> Words:
-    """Fingerprints of every value that the deploy form computes, and of 0, sorted."""
-    images = images_for(right.size, batch)
-    residues = images.field.residues
-    found = [residues.fingerprints(each) for each in (images.residues, residues.of(torch.zeros(1)))]
-    with images.field.showing(lambda value: found.append(np.unique(residues.fingerprints(value.residues)))):
-        run_form(right.form, images)
-    return np.unique(np.concatenate(found))
+class _Known:
+    """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
+
+    def __init__(self, right: Right, batch: int | None) -> None:
+        self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
+        images = images_for(right.size, batch)
+        self._enter(images)
+        self._enter(images.field.constant(torch.zeros(1)))
+        with images.field.showing(self._enter):
+            run_form(right.form, images)
+
+    def _enter(self, value: FieldTensor) -> None:
+        for places in _places(value):
+            self._there[places] = True
+
+    def all_of(self, value: FieldTensor) -> bool:
+        """Every value of a tensor is computed, but for a chance of a few per cent for each that is not."""
+        return all(bool(self._there[places].all()) for places in _places(value))
+
+
+_FILTER_BITS = 27
+
+
+def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    prints = value.field.residues.fingerprints(value.residues)
+    mask = np.uint64((1 << _FILTER_BITS) - 1)
+    return (prints & mask).astype(np.intp), (prints >> np.uint64(64 - _FILTER_BITS)).astype(np.intp)
 
 
 def _constants_of(name: str, makers: Mapping[str, Operation], dependent: Collection[str]) -> Iterator[str]:
@@ -269,8 +289,3 @@ def _constants_of(name: str, makers: Mapping[str, Operation], dependent: Collect
     elif name not in dependent:
         for read in makers[name].names():
             yield from _constants_of(read, makers, dependent)
-
-
-def _all_in(values: Words, known: Words) -> bool:
-    places = np.searchsorted(known, values)
-    return bool((known[np.minimum(places, len(known) - 1)] == values).all())

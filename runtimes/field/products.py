@@ -64,7 +64,7 @@ def _log_softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) 
     return keyed("log", softmax(x, dim))
 
 
-@computes(aten.matmul.default, aten.bmm.default, aten.mm.default)
+@computes(aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default)
 def matmul(a: Any, b: Any) -> FieldTensor:
     """(..., M, K) @ (..., K, N)."""
     x, y = operands(a, b)

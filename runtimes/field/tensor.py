@@ -58,6 +58,7 @@ class Field:
         self.residues = residues
         self.batch = batch
         self.uniform = uniform
+        self.writing = False
         self._numbers: dict[float, Tensor] = {}
         self.on_quantizer: Callable[[Quantizer, FieldTensor], None] | None = None
         self._shown: Callable[[FieldTensor], None] | None = None

@@ -22,7 +22,8 @@ from runtimes.external import Foreign
 from runtimes.field.operators import FieldTensor
 from runtimes.field.tensor import Field
 from runtimes.registry import reader_of
-from validation.proof.identity import Outcome, Proof, Right, Subject, equal, images_for, run_form
+from validation.proof.comparison import equal
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
 _SMALL = 8
 """Smaller constants are axes, sizes, factors: taken as they are."""

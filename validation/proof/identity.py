@@ -6,100 +6,24 @@ measure that.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from functools import cache
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
-from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
-from runtimes.evaluator.program import Operation, Program
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field, Unlike
+from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
+from runtimes.evaluator.program import Program
 from runtimes.precision import Precision
 from runtimes.registry import reader_of
+from validation.proof.comparison import equal, unproven
 from validation.proof.expected import Missing, expected_form
 from validation.proof.placement import QuantizedForm, placement
 from validation.proof.quantizers import Quantizers
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 from validation.reference.reference import Reference
-
-_OTHER_BATCHES = (2, 3)
-"""At which shapes are followed of a program that takes any number of images; values are computed for one."""
-
-
-class Outcome(StrEnum):
-    """What came of a proof."""
-
-    PROVEN = "proven"
-    DIFFERENT = "different"
-    SAMPLED = "sampled only"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.
-
-    `unlike`: it stopped at an operation that treats one image unlike another.
-    """
-
-    outcome: Outcome
-    detail: str
-    operation: str = ""
-    unlike: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
-
-    `channels_last`: it takes (B, S, S, 3). `compared`: what it has to equal, in words.
-    """
-
-    program: Program
-    language: Language
-    output: str = ""
-    exact: Mapping[str, Tensor] = field(default_factory=dict)
-    channels_last: bool = False
-    compared: str = "deploy form"
-
-    @property
-    def result(self) -> str:
-        """The name of its result."""
-        return self.output or self.program.outputs[0]
-
-    def run(self, images: FieldTensor, exchange: Exchange | None = None) -> Any:
-        """What it gives of (B, 3, S, S) images.
-
-        Raises:
-            BrokenArtifact: an operation has no meaning in exact arithmetic.
-        """
-        (image,) = self.program.inputs
-        there = images.field
-        exact = {
-            name: FieldTensor(there, x.residues[: there.residues.count], 0) if isinstance(x, FieldTensor) else x
-            for name, x in self.exact.items()
-        }
-        evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
-        fed = images.permute(0, 2, 3, 1) if self.channels_last else images
-        return evaluator({image: fed}, exchange=exchange)[self.result]
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """The deploy form, and what it gives of `images_for(size, batch)`."""
-
-    form: nn.Module
-    size: int
-    logits: FieldTensor
 
 
 def prove(artifact: Artifact, reference: Reference) -> Proof:
@@ -112,7 +36,7 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
     try:
         program, language = reader_of(artifact).program(artifact)
     except BrokenArtifact as error:
-        return _unproven(error)
+        return unproven(error)
     unknown = sorted({each.kind for each in program.operations} - set(language.operators))
     if unknown:
         return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")
@@ -161,7 +85,7 @@ def quantized_equal(
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:
-        return _unproven(error)
+        return unproven(error)
     lacking = tuple(meant.lacking)
     proof = equal(Subject(program, language), right, batch, found[output])
     if proof.outcome is Outcome.SAMPLED:
@@ -185,30 +109,6 @@ def _only(program: Program) -> str:
     return image
 
 
-def equal(subject: Subject, right: Right, batch: int | None, found: Any = None) -> Proof:
-    """Whether a program computes what the deploy form does. `batch`: its number of images, None for any.
-
-    `found`: what it gives of `images_for(right.size, batch)`, where it has been evaluated.
-    """
-    try:
-        if batch is None:
-            for other in _OTHER_BATCHES:
-                got = subject.run(images_for(right.size, other, shapes_only=True)).shape
-                if got != (other, *right.logits.shape[1:]):
-                    return Proof(Outcome.DIFFERENT, f"for {other} images its result has the shape {tuple(got)}")
-        if found is None:
-            found = subject.run(images_for(right.size, batch))
-    except BrokenArtifact as error:
-        return _unproven(error)
-    if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
-        return Proof(Outcome.PROVEN, _said(subject, batch))
-    return _different(subject, right, batch)
-
-
-def _unproven(error: BrokenArtifact) -> Proof:
-    return Proof(Outcome.SAMPLED, " ".join(str(error).split()), unlike=isinstance(error.__cause__, Unlike))
-
-
 _EVALUATED: OrderedDict[str, Right] = OrderedDict()
 _KEPT = 2
 
@@ -226,107 +126,3 @@ def _right(artifact: Artifact, reference: Reference) -> Right | Missing:
         while len(_EVALUATED) > _KEPT:
             _EVALUATED.popitem(last=False)
     return _EVALUATED[key]
-
-
-def images_for(size: int, batch: int | None, *, shapes_only: bool = False) -> FieldTensor:
-    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes."""
-    count = batch or 1
-    there = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
-    return there.images((count, 3, size, size))
-
-
-def _said(subject: Subject, batch: int | None) -> str:
-    images = "any number of images" if batch is None else "every image" if batch == 1 else f"every {batch} images"
-    return f"{len(subject.program.operations)} operations equal the {subject.compared}'s, for {images}"
-
-
-@cache
-def _residues(*, shapes_only: bool = False) -> Residues:
-    """Drawn once a process."""
-    return Residues(shapes_only=shapes_only)
-
-
-@torch.no_grad()
-def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
-    """(B, 3, S, S) -> (B, classes)."""
-    result = form(images)
-    assert isinstance(result, FieldTensor), "the result depends on the image"
-    return result
-
-
-def _different(subject: Subject, right: Right, batch: int | None) -> Proof:
-    """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
-
-    A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
-    What is computed from unknown values is looked at no further where it is known itself.
-    """
-    known = _Known(right, batch)
-    strangers, dependent = set[str](), set[str]()
-
-    def look(name: str, value: Tensor) -> Tensor:
-        if isinstance(value, FieldTensor):
-            dependent.add(name)
-            if not known.all_of(value):
-                strangers.add(name)
-        return value
-
-    program, output = subject.program, subject.result
-    subject.run(images_for(right.size, batch), exchange=look)
-    makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
-    strange: list[Operation] = []
-    todo, done = [output], set[str]()
-    while todo:
-        name = todo.pop()
-        if name in done or name not in makers:
-            continue
-        done.add(name)
-        if name not in strangers:
-            continue
-        strange.append(makers[name])
-        todo.extend(makers[name].names())
-    first = min(strange, key=program.operations.index, default=None)
-    if first is None:
-        return Proof(Outcome.DIFFERENT, f"'{output}' is the {subject.compared}'s in another order")
-    read = [each for name in first.names() for each in _constants_of(name, makers, dependent)]
-    held = ", ".join(name for name in read if name in program.constants and ":" not in name)
-    of = f" of {held}" if held else ""
-    detail = f"{first.kind} '{first.name}'{of} gives what the {subject.compared} has nowhere"
-    return Proof(Outcome.DIFFERENT, detail, first.name)
-
-
-class _Known:
-    """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
-
-    def __init__(self, right: Right, batch: int | None) -> None:
-        self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
-        images = images_for(right.size, batch)
-        self._enter(images)
-        self._enter(images.field.constant(torch.zeros(1)))
-        with images.field.showing(self._enter):
-            run_form(right.form, images)
-
-    def _enter(self, value: FieldTensor) -> None:
-        for places in _places(value):
-            self._there[places] = True
-
-    def all_of(self, value: FieldTensor) -> bool:
-        """Every value of a tensor is computed, but for a chance of a few per cent for each that is not."""
-        return all(bool(self._there[places].all()) for places in _places(value))
-
-
-_FILTER_BITS = 27
-
-
-def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    prints = value.field.residues.fingerprints(value.residues)
-    mask = np.uint64((1 << _FILTER_BITS) - 1)
-    return (prints & mask).astype(np.intp), (prints >> np.uint64(64 - _FILTER_BITS)).astype(np.intp)
-
-
-def _constants_of(name: str, makers: Mapping[str, Operation], dependent: Collection[str]) -> Iterator[str]:
-    """What a value that does not depend on the image is, or is computed from."""
-    if name not in makers:
-        yield name
-    elif name not in dependent:
-        for read in makers[name].names():
-            yield from _constants_of(read, makers, dependent)

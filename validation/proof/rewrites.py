@@ -21,7 +21,7 @@ from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field, NoMeaning
 from runtimes.field.wide import DoubleDouble
 from runtimes.field.writing import Writing
-from validation.proof.identity import images_for, run_form
+from validation.proof.subject import images_for, run_form
 from validation.reference.memo import remembered
 
 Rewrite = Callable[[EfficientViT], object]

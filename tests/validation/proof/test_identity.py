@@ -17,7 +17,8 @@ from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
-from validation.proof.identity import Outcome, Proof, prove
+from validation.proof.identity import prove
+from validation.proof.subject import Outcome, Proof
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 

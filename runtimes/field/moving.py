@@ -46,6 +46,7 @@ def view(x: FieldTensor, shape: Sequence[int], *_: Any) -> FieldTensor:
         if not sizes or sizes[0] % batch:
             raise Unlike("a reshape mixes the images of a batch")
         rows = sizes[0] // batch
+        sizes[0] //= x.field.repeated
     return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows)
 
 
@@ -80,8 +81,10 @@ def _expand(x: FieldTensor, size: Sequence[int], *, implicit: bool = False) -> F
     rows = x.rows
     if x.field.uniform and not rows and rank and before[0] == 1 and sizes[0] > 1 and sizes[0] % batch == 0:
         rows = sizes[0] // batch  # one value for all images
-    primes = x.residues.shape[0]
-    return moved(x, lambda t: t.reshape(primes, *before).expand(primes, *sizes), rows)
+    primes, held = x.residues.shape[0], [1] * (rank - x.dim()) + list(x.residues.shape[1:])
+    if rows:
+        sizes[0] //= x.field.repeated
+    return moved(x, lambda t: t.reshape(primes, *held).expand(primes, *sizes), rows)
 
 
 @computes(aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default)
@@ -175,7 +178,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> FieldTensor:
     axis = dim % first.dim()
     for value in values:
         not_across_images(value, axis)
-        if value.rows != first.rows and first.field.batch * first.rows != value.shape[0]:
+        if value.rows != first.rows and (first.field.batch > 1 or first.rows != value.shape[0]):
             raise Unlike("tensors of different numbers of images are joined")
     result = first.like(torch.cat([value.residues for value in values], axis + 1))
     result.nonnegative = all(value.nonnegative for value in values)
@@ -200,13 +203,13 @@ def pad(x: FieldTensor, margins: Sequence[int], value: float = 0) -> FieldTensor
     if x.rows and len(margins) == 2 * x.dim() and any(margins[-2:]):
         raise Unlike("padding adds images to a batch")
     primes = x.residues.shape[0]
-    sizes = list(x.shape)
+    sizes = list(x.residues.shape[1:])
     inner: list[slice] = [slice(None)] * (x.dim() + 1)
     for i in range(len(margins) // 2):
         before, after = margins[2 * i : 2 * i + 2]
         axis = x.dim() - 1 - i
         sizes[axis] += before + after
-        inner[axis + 1] = slice(before, before + x.shape[axis])
+        inner[axis + 1] = slice(before, before + x.residues.shape[axis + 1])
     if any(size < 0 for size in margins):
         raise NoMeaning("padding by less than nothing")
     filling = x.field.residues.of(torch.tensor(float(value), dtype=torch.float64))

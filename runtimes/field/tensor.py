@@ -50,14 +50,16 @@ class Quantizer:
 class Field:
     """The arithmetic, and how many images are evaluated at once.
 
-    `uniform`: the program takes any number of images. Then an image is a row of the first axis throughout, and an
-    operation that does not keep it so is refused: what holds for one number of images holds for every other.
+    `uniform`: an image is a row of the first axis throughout, and an operation that does not keep it so is refused.
+    What holds for one number of images then holds for every other.
+    `repeated`: how many of the images have the same values: residues are held, and computed, for one of them.
     """
 
-    def __init__(self, residues: Residues, batch: int, *, uniform: bool) -> None:
+    def __init__(self, residues: Residues, batch: int, *, uniform: bool, repeated: int = 1) -> None:
         self.residues = residues
         self.batch = batch
         self.uniform = uniform
+        self.repeated = repeated
         self.writing = False
         self._numbers: dict[float, Tensor] = {}
         self.on_quantizer: Callable[[Quantizer, FieldTensor], None] | None = None
@@ -84,7 +86,7 @@ class Field:
 
     def images(self, shape: Sequence[int]) -> "FieldTensor":
         """Random values in the place of images, the same for every field of these residues and this shape."""
-        key = tuple(shape)
+        key = (shape[0] // self.repeated, *shape[1:])
         residues = self.residues.function("image", self.residues.of(torch.arange(torch.Size(key).numel()).reshape(key)))
         return FieldTensor(self, residues, int(self.uniform))
 
@@ -122,7 +124,10 @@ class FieldTensor(Tensor):
     """What each aten operator computes; filled by runtimes/field/operators.py."""
 
     def __new__(cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64) -> Self:  # noqa: D102
-        self: Self = Tensor._make_wrapper_subclass(cls, residues.shape[1:], dtype=dtype)
+        shape = residues.shape[1:]
+        if rows and field.repeated > 1:
+            shape = torch.Size([shape[0] * field.repeated, *shape[1:]])
+        self: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype)
         self.field, self.residues, self.rows = field, residues, rows
         self.codes, self.quantizer, self.nonnegative = None, None, False
         field.see(self)

@@ -82,10 +82,15 @@ class Right:
     logits: FieldTensor
 
 
-def images_for(size: int, batch: int | None, *, shapes_only: bool = False) -> FieldTensor:
-    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes."""
+def images_for(size: int, batch: int | None, *, shapes_only: bool = False, together: bool = False) -> FieldTensor:
+    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes.
+
+    Of a batch one image stands for all, because none may be treated unlike another; `together`: they are different.
+    """
     count = batch or 1
-    there = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
+    uniform = shapes_only or (count > 1 and not together) or batch is None
+    repeated = count if uniform and not shapes_only else 1
+    there = Field(_residues(shapes_only=shapes_only), count, uniform=uniform, repeated=repeated)
     return there.images((count, 3, size, size))
 
 

@@ -139,3 +139,21 @@ def test_shapes_alone() -> None:
     y = functional.conv2d(x, torch.ones(5, 4, 3, 3), stride=2).flatten(1).softmax(1)
     assert isinstance(y, FieldTensor)
     assert (tuple(y.shape), y.residues.numel()) == ((3, 45), 0)
+
+
+@pytest.mark.parametrize("program", [pair[0] for pair in EQUAL.values()], ids=EQUAL)
+def test_one_image_stands_for_all_of_a_batch(program: Program) -> None:
+    """Each row of two different images is what one image gives; four that are held once have the shape of four."""
+    with torch.inference_mode():
+        alone = program(Field(RESIDUES, 1, uniform=True).images((1, 4, 6)))
+        four = program(Field(RESIDUES, 4, uniform=True, repeated=4).images((4, 4, 6)))
+    assert isinstance(alone, FieldTensor)
+    assert isinstance(four, FieldTensor)
+    assert tuple(four.shape) == (4 * alone.shape[0], *alone.shape[1:])
+    assert RESIDUES.equal(four.residues, alone.residues)
+
+
+@pytest.mark.parametrize("program", REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_of_a_batch_too(program: Program) -> None:
+    with pytest.raises((NoMeaning, NotImplementedError, RuntimeError)):
+        program(Field(RESIDUES, 4, uniform=True, repeated=4).images((4, 4, 6)))

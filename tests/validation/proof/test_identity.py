@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnx.helper import make_node as node
 
 from efficientvit.deploy.rewrites import tokens_before_channels
 from export.targets.onnx.simplify import simplify
@@ -96,3 +97,35 @@ def test_the_ir_made_of_it(change: str | None, exported: Artifact, reference: Re
     made = to_openvino(source, tmp_path / "model.xml", Precision())
     assert made.format == Format.OPENVINO
     assert prove(made, reference).outcome is (Outcome.DIFFERENT if change else Outcome.PROVEN)
+
+
+def _of_three(exported: Artifact, tmp_path: Path, change: Change | None) -> Artifact:
+    """The same with three images a batch, by another change than the exporter's: the declared size alone."""
+    model = onnx.load(exported.path)
+    model = changed(model, change) if change else model
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 3
+    del model.graph.value_info[:]
+    return replace(other(exported, model, tmp_path), batch=3)
+
+
+SECOND_NEGATED = Change(
+    [node("Split", ["x", "each"], ["a", "b", "c"], axis=0), node("Neg", ["b"], ["minus"]),
+     node("Concat", ["a", "minus", "c"], ["y"], axis=0)], {"each": np.array([1, 1, 1])}, "different images",
+)  # fmt: skip
+SPLIT_AND_JOINED = replace(SECOND_NEGATED, nodes=[
+    SECOND_NEGATED.nodes[0], node("Identity", ["b"], ["minus"]), SECOND_NEGATED.nodes[2],
+])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [(None, Outcome.PROVEN), (SPLIT_AND_JOINED, Outcome.PROVEN), (SECOND_NEGATED, Outcome.DIFFERENT),
+     (CHANGES["a clipped ReLU"], Outcome.DIFFERENT)],
+)  # fmt: skip
+def test_a_fixed_batch(
+    change: Change | None, outcome: Outcome, exported: Artifact, reference: Reference, tmp_path: Path
+) -> None:
+    proof = prove(_of_three(exported, tmp_path, change), reference)
+    assert proof.outcome is outcome, proof
+    assert "every 3 images" in proof.detail or (change is not None and change.named in proof.detail)

@@ -19,7 +19,7 @@ from runtimes.field.elementwise import relu
 from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype
 from runtimes.reader import RANGE
-from validation.proof.placement import Key, key
+from validation.proof.placement import Key, keys
 
 _SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
 _OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
@@ -36,13 +36,14 @@ _INTEGERS = {Dtype.INT8: (_SIGNED,), Dtype.UINT8: (_UNSIGNED,), Dtype.SYMMETRIC8
 class Quantizers:
     """Collects them while the program is evaluated in exact arithmetic.
 
-    `by_key`: each by the values that it reads. `wrong`: what is wrong with one, by the name of its operation.
+    `by_key`: each by the values that it reads; None where tensors of the same values in another order have others.
+    `wrong`: what is wrong with one, by the name of its operation.
     """
 
     program: Program
     activations: Dtype
     digests: Mapping[str, str]
-    by_key: dict[Key, Quantizer] = field(default_factory=dict)
+    by_key: dict[Key, Quantizer | None] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
     count: int = 0
     _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
@@ -71,9 +72,12 @@ class Quantizers:
         self.count += len(self._read)
         for quantizer, read in self._read:
             repeated = read.codes is not None and read.codes[0] == quantizer
-            for known in (key(read), *((key(relu(read)),) if quantizer.drops_negatives else ())):
-                if self.by_key.setdefault(known, quantizer) != quantizer:
+            for tensor in (read, *((relu(read),) if quantizer.drops_negatives else ())):
+                exactly, loosely = keys(tensor)
+                if self.by_key.setdefault(exactly, quantizer) != quantizer:
                     self.wrong[operation.name] = "its tensor has another quantizer as well"
+                if self.by_key.setdefault(loosely, quantizer) != quantizer:
+                    self.by_key[loosely] = None
             misplaced = "" if repeated else self._misplaced(operation, read)
             if wrong := self._other_integers(quantizer, read) or misplaced:
                 self.wrong[operation.name] = wrong

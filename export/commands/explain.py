@@ -18,7 +18,7 @@ from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
 from validation.budgets import Budgets
 from validation.gates.result import GateResult
-from validation.gates.rewrite import rewrite_gates
+from validation.gates.rewrite import proof_gates, rewrite_gates
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.reference import file
@@ -67,7 +67,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
     _, model = recompute(folder, manifest, weights, _budgets(folder))
     step(f"looking into stage '{chosen}'")
     if artifact is None:
-        gates: tuple[GateResult, ...] = rewrite_gates(model, image_input=image_input)
+        gates: tuple[GateResult, ...] = (*rewrite_gates(model, image_input=image_input), *proof_gates(model))
         wrong = not all(gate.passed for gate in gates)
         return Explanation(
             chosen, wrong, gates, blame_rewrite(model, image_input=image_input) if wrong else Blame((), note=_FINE)

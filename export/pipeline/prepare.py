@@ -12,7 +12,7 @@ from export.request.evaluation import accuracy_test
 from export.request.request import Request
 from export.targets.target import Job
 from runtimes.artifact import Artifact
-from validation.gates.rewrite import rewrite_gates
+from validation.gates.rewrite import proof_gates, rewrite_gates
 from validation.inputs.photos import golden_images
 from validation.int8.ranges import with_calibration
 
@@ -85,5 +85,8 @@ def measure(loaded: Loaded, jobs: Sequence[Job]) -> Prepared:
     inputs = {job.image_input for job in jobs}
     precisions = {job.plan[-1][1] for job in jobs}
     check = self_check(loaded.reference, criteria_of(trained=loaded.weights.trained), precisions, all(inputs))
-    rewrites = {images: Rewrite(rewrite_gates(loaded.reference, image_input=images)) for images in sorted(inputs)}
+    proofs = proof_gates(loaded.reference)
+    rewrites = {
+        images: Rewrite((*rewrite_gates(loaded.reference, image_input=images), *proofs)) for images in sorted(inputs)
+    }
     return Prepared(loaded.weights, loaded.reference, loaded.labeled, check, rewrites)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ class Evaluator:
         arithmetic: see `Arithmetic`.
         language: the operators that the program consists of.
         outputs: the values wanted; None for the program's own outputs.
+        instead: values in the place of constants, by name.
 
     Raises:
         BrokenArtifact: an operation, an input of one, or a type is not supported.
@@ -84,13 +86,15 @@ class Evaluator:
         arithmetic: Arithmetic,
         language: Language,
         outputs: tuple[str, ...] | None = None,
+        instead: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
         self._language = language
         self._program = program
         self._arithmetic = arithmetic
         self._outputs = outputs or program.outputs
         self._types = program.types()
-        self._constants = {name: self._held(constant.value) for name, constant in program.constants.items()}
+        held = {name: self._held(each.value) for name, each in program.constants.items() if name not in instead}
+        self._constants: dict[str, Any] = {**held, **instead}
         self._checked = {operation.name: self._bound(operation) for operation in program.operations}
         self._plans: dict[frozenset[str], list[_Step]] = {}
         self.largest: dict[str, float] = {}

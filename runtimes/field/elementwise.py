@@ -188,7 +188,22 @@ def _to_copy(x: FieldTensor, *, dtype: torch.dtype | None = None, **_: Any) -> F
     return keyed(f"to {dtype}", x, dtype=dtype)
 
 
-@computes(aten.detach.default, aten.clone.default, aten.alias.default, aten.contiguous.default, aten.lift_fresh.default)
+@computes(aten.clone.default)
+def _clone(x: FieldTensor, **_: Any) -> FieldTensor:
+    copied = x.like(x.residues.clone())
+    copied.codes, copied.nonnegative = x.codes, x.nonnegative
+    return copied
+
+
+@computes(aten.equal.default)
+def _equal(a: Any, b: Any) -> bool:
+    x, y = operands(a, b)
+    if x.rows or y.rows:
+        raise Unlike("a comparison of images decides what is computed")
+    return x.field.residues.equal(x.residues, y.residues)
+
+
+@computes(aten.detach.default, aten.alias.default, aten.contiguous.default, aten.lift_fresh.default)
 def _same(x: FieldTensor, **_: Any) -> FieldTensor:
     same = x.like(x.residues)
     same.codes = x.codes

@@ -120,12 +120,38 @@ def _select(x: FieldTensor, dim: int, index: int) -> FieldTensor:
     return moved(x, lambda t: t.select(dim % x.dim() + 1, index))
 
 
+@computes(aten.unbind.int)
+def _unbind(x: FieldTensor, dim: int = 0) -> list[FieldTensor]:
+    return [_select(x, dim, index) for index in range(x.shape[dim])]
+
+
 @computes(aten.index_select.default)
 def _index_select(x: FieldTensor, dim: int, index: Tensor) -> FieldTensor:
     if isinstance(index, FieldTensor | Sizes):
         raise NoMeaning("an index depends on the image or on the number of images")
     not_across_images(x, dim % x.dim())
     return moved(x, lambda t: t.index_select(dim % x.dim() + 1, index.to(t.device)))
+
+
+@computes(aten.index.Tensor)
+def _index(x: FieldTensor, indices: Sequence[Tensor | None]) -> FieldTensor:
+    """By constant integers, along axes that lie side by side."""
+    places = [axis for axis, index in enumerate(indices) if index is not None]
+    for index in indices:
+        if isinstance(index, FieldTensor | Sizes) or (index is not None and index.dtype != torch.int64):
+            raise NoMeaning("an index is no constant integer")
+    if places != list(range(places[0], places[-1] + 1)):
+        raise NoMeaning("an index takes axes that do not lie side by side")
+    not_across_images(x, *places)
+    chosen = (slice(None), *(slice(None) if index is None else index for index in indices))
+    return moved(x, lambda t: t[chosen])
+
+
+@computes(aten.flip.default)
+def _flip(x: FieldTensor, dims: Sequence[int]) -> FieldTensor:
+    axes = all_axes(dims, x)
+    not_across_images(x, *axes)
+    return moved(x, lambda t: t.flip([axis + 1 for axis in axes]))
 
 
 @computes(aten.split.Tensor, aten.split_with_sizes.default)

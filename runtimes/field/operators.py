@@ -6,7 +6,7 @@ H(x - mean) / sum H(x - mean), which no shift and no order of its axis changes; 
 written.
 """
 
-from runtimes.field import elementwise, moving, products
+from runtimes.field import elementwise, moving, products, writing
 from runtimes.field.tensor import FieldTensor
 
-__all__ = ["FieldTensor", "elementwise", "moving", "products"]
+__all__ = ["FieldTensor", "elementwise", "moving", "products", "writing"]

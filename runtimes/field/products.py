@@ -35,26 +35,25 @@ def mean(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any =
     return result
 
 
-def _reduction(name: str, *overloads: Any) -> None:
-    """A function of all values along axes, in whatever order."""
+@computes(aten.amax.default)
+def amax(x: FieldTensor, dim: Any = (), keepdim: bool = False) -> FieldTensor:
+    """mean(x) + H(x - mean(x)), a function of all values in whatever order: max(x + c) is max(x) + c."""
+    axes = all_axes(dim, x)
+    middle = mean(x, axes, keepdim=True)
+    above = keyed("amax", add_up(keyed("amax of", sub(x, middle)), axes, keepdim=True))
+    largest = add(middle, above)
+    return largest if keepdim else view(largest, [size for axis, size in enumerate(x.shape) if axis not in axes])
 
-    def function(x: FieldTensor, dim: Any = None, keepdim: bool = False, **_: Any) -> FieldTensor:
-        axes = all_axes(dim, x)
-        not_across_images(x, *axes)
-        return keyed(name, add_up(keyed(f"{name} of", x), axes, keepdim))
 
-    computes(*overloads)(function)
-
-
-_reduction("amax", aten.amax.default)
-_reduction("amin", aten.amin.default)
+@computes(aten.amin.default)
+def _amin(x: FieldTensor, dim: Any = (), keepdim: bool = False) -> FieldTensor:
+    return mul(amax(mul(x, -1.0), dim, keepdim), -1.0)
 
 
 @computes(aten._softmax.default, aten.softmax.int)
 def softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) -> FieldTensor:
-    """H(x - mean) / sum H(x - mean) along an axis."""
-    not_across_images(x, dim % x.dim())
-    raised = keyed("exp", sub(x, mean(x, (dim,), keepdim=True)))
+    """exp(x - max) / sum exp(x - max) along an axis, exp and max as keyed functions."""
+    raised = keyed("exp", sub(x, amax(x, (dim,), keepdim=True)))
     result = div(raised, add_up(raised, (dim,), keepdim=True))
     result.nonnegative = True
     return result
@@ -65,7 +64,7 @@ def _log_softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) 
     return keyed("log", softmax(x, dim))
 
 
-@computes(aten.matmul.default, aten.bmm.default, aten.mm.default)
+@computes(aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default)
 def matmul(a: Any, b: Any) -> FieldTensor:
     """(..., M, K) @ (..., K, N)."""
     x, y = operands(a, b)

@@ -91,6 +91,10 @@ class Residues:
                 out[:, start : start + _BLOCK] = self.reduced(out[:, start : start + _BLOCK] + more)
         return result
 
+    def nothing(self, shape: tuple[int, ...]) -> Tensor:
+        """NaN throughout, which equals no value."""
+        return torch.full((self.count, *shape), torch.nan, dtype=torch.float64)
+
     def aligned(self, x: Tensor, rank: int) -> Tensor:
         """With axes of size 1 after the first, so that it broadcasts with tensors of `rank` axes."""
         missing = rank - (x.dim() - 1)

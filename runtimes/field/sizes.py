@@ -51,21 +51,18 @@ class Sizes(Tensor):
             now = func(*now_args, **now_kwargs)
             if name in _READS:
                 return now
+            if name not in _MOVES | _PRODUCTS:  # what is the same for one image more may differ for nine
+                from runtimes.field.tensor import Unlike
+
+                raise Unlike(f"'{name}' computes with the number of images")
             other_args, other_kwargs = tree_map_only(Sizes, lambda x: x.other, given)
-            other = func(*other_args, **other_kwargs)
-            return _both(name, now, other)
+            return _both(now, func(*other_args, **other_kwargs))
 
 
-def _both(name: str, now: Any, other: Any) -> Any:
+def _both(now: Any, other: Any) -> Any:
     if isinstance(now, tuple | list):
-        return type(now)(_both(name, *each) for each in zip(now, other, strict=True))
-    if not isinstance(now, Tensor):
-        return now
-    if name not in _MOVES | _PRODUCTS and not torch.equal(now, other):
-        from runtimes.field.tensor import Unlike
-
-        raise Unlike(f"'{name}' computes with the number of images")
-    return Sizes.of(now, other)
+        return type(now)(_both(*each) for each in zip(now, other, strict=True))
+    return Sizes.of(now, other) if isinstance(now, Tensor) else now
 
 
 def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:

@@ -58,6 +58,7 @@ class Field:
         self.residues = residues
         self.batch = batch
         self.uniform = uniform
+        self.writing = False
         self._numbers: dict[float, Tensor] = {}
         self.on_quantizer: Callable[[Quantizer, FieldTensor], None] | None = None
         self._shown: Callable[[FieldTensor], None] | None = None
@@ -88,8 +89,12 @@ class Field:
         return FieldTensor(self, residues, int(self.uniform))
 
     def constant(self, value: Tensor) -> "FieldTensor":
-        """A constant, exactly."""
-        return FieldTensor(self, self.residues.of(value), 0)
+        """A constant, exactly. It is no result, and not shown."""
+        shown, self._shown = self._shown, None
+        try:
+            return FieldTensor(self, self.residues.of(value), 0)
+        finally:
+            self._shown = shown
 
     def number(self, value: float) -> "FieldTensor":
         """The same of one number; there are few, and each comes often."""

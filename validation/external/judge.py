@@ -22,6 +22,8 @@ from validation.gates.result import GateResult
 from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
+from validation.proof.foreign import prove_foreign
+from validation.proof.subject import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of
@@ -122,7 +124,7 @@ def _judged(
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
     own = _kinds(model.at(precision), taken)
-    results = [GateResult("constants", 0.0, 0.0, str(traced))]
+    results = [_identity(foreign, model, taken), GateResult("constants", 0.0, 0.0, str(traced))]
     if precision.weights is Dtype.FP32:
         results.append(structure_gate(exact, oracle))
     else:
@@ -143,6 +145,18 @@ def _judged(
     verdict = verdict_of(artifact, report)
     assert isinstance(verdict, VerifiedArtifact | Rejected)
     return ForeignVerdict(verdict, taken, tuple(notes))
+
+
+def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> GateResult:
+    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file."""
+    if taken.range is not Range.NORMALIZED:
+        said = "sampled only: the file normalizes the image itself"
+        return GateResult("identity", 0.0, 0.0, said, warning=f"not proven, {said}")
+    found = prove_foreign(foreign, model.trained, probabilities=taken.scores is Scores.PROBABILITIES)
+    proof, rounded = found.proof, f"; {found.replaced} rounded constants taken exactly" if found.replaced else ""
+    said = f"{proof.outcome}: {proof.detail}{rounded}"
+    warning = None if proof.outcome is Outcome.PROVEN else f"not proven, {said}"
+    return GateResult("identity", float(found.refused), 0.0, said, warning=warning)
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

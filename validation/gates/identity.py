@@ -14,7 +14,8 @@ def _applies(trial: Trial) -> bool:
 
 def _judge(trial: Trial) -> GateResult:
     """0 where it is proven; what differs, or could only be sampled, counts 1: budget 0."""
-    from validation.proof.identity import Outcome, prove
+    from validation.proof.identity import prove
+    from validation.proof.subject import Outcome
 
     proof = prove(trial.artifact, trial.reference)
     error = 0.0 if proof.outcome is Outcome.PROVEN else 1.0

@@ -7,6 +7,7 @@ from efficientvit.deploy.image_input import divided_by_std
 from validation.gates.result import GateResult
 from validation.inputs.golden_set import Kind
 from validation.metrics import relative_error
+from validation.proof.rewrites import audit, unproven
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
 
@@ -41,3 +42,17 @@ def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tu
     detail = f"float32 error typically {deploy / trained:.2f} x the trained form's"
     precision = GateResult("precision", deploy, FLOOR_RATIO * trained, detail, trained)
     return structure, precision
+
+
+def proof_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
+    """Identity: rewrites not proven, the first by name. Constants: values that were not rounded once."""
+    wrong = unproven(reference.trained)
+    said = "the rewrites together are proven an identity, for any number of images"
+    if wrong:
+        said = f"rewrite '{wrong[0].name}' is not proven: {wrong[0].detail}"
+    identity = GateResult("identity", float(len(wrong)), 0.0, said)
+    off = list(audit(reference.trained, reference.deploy))
+    told = "every constant is its exact value, rounded to float32 once"
+    if off:
+        told = f"'{off[0].name}' is not its exact value rounded once: off by {off[0].ulps:.2g} units in the last place"
+    return identity, GateResult("constants", float(sum(each.wrong for each in off)), 0.0, told)

@@ -35,6 +35,11 @@ EQUAL: dict[str, tuple[Program, Program]] = {
     "a mean as a sum": (lambda x: x.mean(2), lambda x: x.sum(2) * (1 / 2) / 3),
     "a factor moved over a product": (lambda x: (0.25 * W) @ x, lambda x: 0.25 * (W @ x)),
     "a shift within a softmax": (lambda x: x.softmax(1), lambda x: (x + W[:, :1] * x[:, :1]  - x * 0 - W[:, :1] * x[:, :1] + 3).softmax(1)),  # noqa: E501
+    "a softmax spelled out": (
+        lambda x: x.softmax(1),
+        lambda x: (x - x.amax(1, keepdim=True)).exp() / (x - x.amax(1, keepdim=True)).exp().sum(1, keepdim=True),
+    ),
+    "a maximum shifted": (lambda x: (x + 3).amax(2), lambda x: x.amax(2) + 3),
     "a softmax transposed": (lambda x: x.softmax(1).mT, lambda x: x.mT.softmax(2)),
     "a product with a softmax, divided late": (lambda x: x.softmax(2) @ x.mT, lambda x: x.softmax(2) @ x.mT * 1.0),
     "a split and a join": (lambda x: x, lambda x: torch.cat(list(x.split([1, 3], 1)), 1)),

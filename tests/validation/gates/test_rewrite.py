@@ -1,5 +1,7 @@
 """The gates of the first stage."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from efficientvit.model import EfficientViT
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Precision
-from validation.gates.rewrite import EXACT, FLOOR_RATIO, rewrite_gates
+from validation.gates.rewrite import EXACT, FLOOR_RATIO, proof_gates, rewrite_gates
 from validation.inputs.synthetic import synthetic
 from validation.reference.emulation import evaluations
 from validation.reference.model import ReferenceModel
@@ -59,3 +61,36 @@ def test_no_judged_image_is_no_pass(count: int, model_reference: ReferenceModel)
     none.__dict__.update({key: value for key, value in vars(model_reference).items() if key != "float32_cost"})
     none.judged = np.arange(len(model_reference.golden)) < count
     assert all(gate.passed for gate in rewrite_gates(none)) is bool(count)
+
+
+def test_a_rewrite_that_no_image_tells_is_named(
+    model_reference: ReferenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off by far less than the samples' budget, in one channel."""
+    assert all(gate.passed for gate in proof_gates(model_reference))
+
+    @torch.no_grad()
+    def drop_key_bias(model: EfficientViT) -> EfficientViT:
+        model = rewrites.drop_key_bias(model)
+        model.get_submodule("head.linear").get_parameter("bias")[0] += 2.0**-60
+        return model
+
+    wrong = tuple(drop_key_bias if step is rewrites.drop_key_bias else step for step in rewrites.REWRITES)
+    monkeypatch.setattr(rewrites, "REWRITES", wrong)
+    identity, constants = proof_gates(model_reference)
+    assert (identity.worst, identity.passed) == (1, False)
+    assert "rewrite 'drop_key_bias'" in identity.detail
+    assert constants.passed
+
+
+def test_a_constant_that_was_rounded_twice_is_named(
+    model_reference: ReferenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy = copy.deepcopy(model_reference.deploy)
+    with torch.no_grad():
+        deploy.get_submodule("stem.conv2").get_parameter("weight")[0].mul_(1 + 2.0**-20)
+    monkeypatch.setattr(model_reference, "deploy", deploy)
+    identity, constants = proof_gates(model_reference)
+    assert identity.passed
+    assert "'stem.conv2.weight'" in constants.detail
+    assert not constants.passed

@@ -6,8 +6,8 @@ import pytest
 from torch import Tensor, nn
 
 from runtimes.precision import Dtype, Precision
-from validation.proof.identity import images_for
 from validation.proof.placement import placement
+from validation.proof.subject import images_for
 
 
 class Small(nn.Module):

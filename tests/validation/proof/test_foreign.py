@@ -1,0 +1,127 @@
+"""Files of other exporters are proven to be the checkpoint's; wrong ones are told, and their operator is named."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from efficientvit.model import EfficientViT
+from efficientvit.spec import model_spec
+from efficientvit.weights.seeded import seeded
+from runtimes.external import open_foreign
+from runtimes.openvino.runtime import import_openvino
+from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
+from validation.proof.foreign import ForeignProof, prove_foreign
+from validation.proof.subject import Outcome
+
+
+@pytest.fixture(scope="module")
+def model() -> EfficientViT:
+    return seeded(model_spec("m0", 64))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("foreign")
+
+
+def _traced(model: EfficientViT, path: Path, **options: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (torch.zeros(2, 3, 64, 64),), path, dynamo=False, input_names=["images"], output_names=["logits"],
+            dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}}, **options,
+        )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def traced(model: EfficientViT, folder: Path) -> Path:
+    """By PyTorch's older exporter, which folds BatchNorms into convolutions."""
+    return _traced(model, folder / "traced.onnx")
+
+
+def _unfolded(model: EfficientViT, traced: Path, out: Path) -> Path:
+    return _traced(model, out / "unfolded.onnx", do_constant_folding=False,
+                   training=torch.onnx.TrainingMode.PRESERVE)  # fmt: skip
+
+
+def _optimized(model: EfficientViT, traced: Path, out: Path) -> Path:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(out / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+    return out / "optimized.onnx"
+
+
+def _converted(model: EfficientViT, traced: Path, out: Path) -> Path:
+    """With its weights in float16, as OpenVINO saves them by default."""
+    openvino = import_openvino()
+    openvino.save_model(openvino.convert_model(str(traced)), out / "converted.xml")
+    return out / "converted.xml"
+
+
+def _probabilities(model: EfficientViT, traced: Path, out: Path) -> Path:
+    file = onnx.load(traced)
+    file.graph.node[-1].output[0] = "scores"
+    file.graph.node.append(onnx.helper.make_node("Softmax", ["scores"], ["logits"], axis=1))
+    onnx.save(file, out / "probabilities.onnx")
+    return out / "probabilities.onnx"
+
+
+MAKERS: dict[str, Callable[[EfficientViT, Path, Path], Path]] = {
+    "traced": lambda _, traced, __: traced,
+    "BatchNorms unfolded": _unfolded,
+    "optimized by ONNX Runtime": _optimized,
+    "converted by OpenVINO": _converted,
+    "with probabilities": _probabilities,
+}
+
+
+def proven(path: Path, model: EfficientViT, *, probabilities: bool = False) -> ForeignProof:
+    return prove_foreign(open_foreign(path, "m0", 1000), model, probabilities=probabilities)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_other_tools_make_is_proven(kind: str, model: EfficientViT, traced: Path, tmp_path: Path) -> None:
+    path = MAKERS[kind](model, traced, tmp_path)
+    found = proven(path, model, probabilities=kind == "with probabilities")
+    assert found.proof.outcome is Outcome.PROVEN, found
+    assert not found.refused
+
+
+@pytest.mark.parametrize("name", [
+    "negated for two images", "the ninth image on negated", "once in a thousand runs", "a trigger far away",
+    "a clipped ReLU", "a branch", "dropout in training",
+])  # fmt: skip
+def test_what_no_image_shows_is_refused(name: str, model: EfficientViT, traced: Path, tmp_path: Path) -> None:
+    change: Change = CHANGES[name]
+    onnx.save(changed(onnx.load(traced), change), tmp_path / "wrong.onnx")
+    found = proven(tmp_path / "wrong.onnx", model)
+    assert found.refused, found
+    assert change.named in found.proof.detail
+
+
+def test_a_weight_that_is_off_by_more_than_rounding(model: EfficientViT, traced: Path, tmp_path: Path) -> None:
+    """It can't be traced, and that is what is said: no proof, and no reproach."""
+    file = onnx.load(traced)
+    tensor = next(each for each in file.graph.initializer if len(each.dims) == 4 and each.dims[2] == 3)
+    value = numpy_helper.to_array(tensor).copy()
+    value[0, 0, 1, 1] *= np.float32(1.001)
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    onnx.save(file, tmp_path / "off.onnx")
+    found = proven(tmp_path / "off.onnx", model)
+    assert (found.proof.outcome, found.refused) == (Outcome.SAMPLED, False)
+    assert tensor.name in found.proof.detail
+
+
+def test_another_checkpoint_is_not_proven(traced: Path) -> None:
+    assert proven(traced, seeded(model_spec("m0", 64), 1)).proof.outcome is not Outcome.PROVEN

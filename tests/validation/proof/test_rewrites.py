@@ -1,0 +1,178 @@
+"""The rewrites are proven, a wrong one is told by name, and a constant that is off by one unit as well."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efficientvit.deploy import rewrites
+from efficientvit.deploy.modules import PooledClassifier, StaticAttention, StaticWindows
+from efficientvit.deploy.rewrites import REWRITES, Rewrite, to_deploy
+from efficientvit.model import EfficientViT
+from efficientvit.spec import KEY_DIM, model_spec
+from efficientvit.weights.seeded import seeded
+from export.selftest.faults.rewrites import FAULTS, RewriteFault
+from export.selftest.run import rng_for
+from validation.proof.rewrites import audit, prove_rewrites
+
+OF_CONSTANTS = {"batch_statistics", "nudged_bias", "rounded_constants"}
+"""Planted by numbers that only floating point has: the audit's business."""
+
+SEEDS = {"rounded_constants": 1}
+"""One that rounds to less than float32: to float32 everything is rounded anyway."""
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("m0", 64), ("m1", 64), ("m2", 96), ("m3", 64), ("m4", 96), ("m5", 64), ("m0", 224), ("m0", 512)],
+)
+def test_all_are_proven_and_rounded_once(name: str, size: int) -> None:
+    model = seeded(model_spec(name, size))
+    steps = prove_rewrites(model)
+    assert [(step.name, step.proven, step.detail) for step in steps] == [(r.__name__, True, "") for r in REWRITES]
+    assert list(audit(model, to_deploy(model))) == []
+
+
+@pytest.fixture(scope="module")
+def model() -> EfficientViT:
+    """Windows of more than one token, a grid that they don't divide."""
+    return seeded(model_spec("m0", 128))
+
+
+Change = Callable[[EfficientViT], None]
+
+
+def _squared(model: EfficientViT) -> None:
+    conv = model.get_submodule("stem.conv2")
+    assert isinstance(conv, nn.Conv2d)
+    conv.weight.mul_(conv.weight)
+
+
+def _bias_forgotten(model: EfficientViT) -> None:
+    model.get_submodule("stem.conv3").get_parameter("bias").zero_()
+
+
+def _tap(model: EfficientViT) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels and module.stride == (1, 1):
+            module.weight[:, 0, 1, 1] -= 1
+            module.weight[:, 0, 1, 0] += 1
+            return
+
+
+def _query_bias(model: EfficientViT) -> None:
+    conv = next(rewrites._attentions(model)).q_depthwise[1]
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    conv.bias *= 4
+
+
+def _value_bias(model: EfficientViT) -> None:
+    conv = next(rewrites._attentions(model)).qkv[0]
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    conv.bias[2 * KEY_DIM :] = 0
+
+
+class _OtherSide(StaticWindows):
+    def forward(self, x: Tensor) -> Tensor:
+        margin = (self.padding, 0, self.padding, 0)
+        padded = functional.pad(x, margin)[:, :, : self.grid, : self.grid]
+        y: Tensor = super().forward(padded)
+        return y
+
+
+def _padding(model: EfficientViT) -> None:
+    padded = [each for each in model.modules() if isinstance(each, StaticWindows) and each.padding]
+    assert padded
+    padded[0].__class__ = _OtherSide
+
+
+class _TooEarly(PooledClassifier):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.relu(self.expand(x).mean((2, 3), keepdim=True))
+        y: Tensor = self.linear((x.mean((2, 3), keepdim=True) + self.project(hidden)).flatten(1))
+        return y
+
+
+class _WrongAxis(PooledClassifier):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.relu(self.expand(x)).mean((3,), keepdim=True)[:, :, :1]
+        y: Tensor = self.linear((x.mean((2, 3), keepdim=True) + self.project(hidden)).flatten(1))
+        return y
+
+
+def _early(model: EfficientViT) -> None:
+    model.head.__class__ = _TooEarly
+
+
+def _axis(model: EfficientViT) -> None:
+    model.head.__class__ = _WrongAxis
+
+
+class _NotMasked(StaticAttention):
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        return super()._mixed(q, k, v, bias.transpose(0, 1).flip(0))
+
+
+def _bias_matrix(model: EfficientViT) -> None:
+    next(each for each in model.modules() if isinstance(each, StaticAttention)).__class__ = _NotMasked
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "change"),
+    [
+        ("fold_norms", _bias_forgotten),
+        ("fold_norms", _squared),
+        ("absorb_depthwise_residuals", _tap),
+        ("fold_query_scale", _query_bias),
+        ("drop_key_bias", _value_bias),
+        ("static_attention", _bias_matrix),
+        ("static_windows", _padding),
+        ("pool_before_projection", _early),
+        ("pool_before_projection", _axis),
+    ],
+)
+def test_a_wrong_one_is_told_by_name(rewrite: str, change: Change, model: EfficientViT) -> None:
+    def spoiled(right: Rewrite) -> Rewrite:
+        @torch.no_grad()
+        def wrong(form: EfficientViT) -> EfficientViT:
+            form = right(form)
+            change(form)
+            return form
+
+        wrong.__name__ = rewrite
+        return wrong
+
+    right = {step.__name__: step for step in REWRITES}
+    steps = tuple(spoiled(each) if name == rewrite else each for name, each in right.items())
+    found = prove_rewrites(model, steps[: list(right).index(rewrite) + 1])
+    assert [step.name for step in found if not step.proven] == [rewrite]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_planted_fault_is_no_identity_or_not_what_is_rounded(fault: RewriteFault, model: EfficientViT) -> None:
+    def plant(form: EfficientViT) -> EfficientViT:
+        with torch.no_grad():
+            fault.plant(form, rng_for(SEEDS.get(str(fault), 5), str(fault)))
+        return form
+
+    if str(fault) in OF_CONSTANTS:
+        steps = (plant, *REWRITES) if fault.first else (*REWRITES, plant)
+        assert list(audit(model, rewrites.rewritten(model, steps).float()))
+        return
+    found = prove_rewrites(model, (plant,) if fault.first else (*REWRITES, plant))
+    assert [step.name for step in found if not step.proven] == ["plant"]
+
+
+def test_a_constant_that_is_off_by_one_unit_is_named(model: EfficientViT) -> None:
+    deploy = copy.deepcopy(to_deploy(model))
+    weight = deploy.get_parameter("stem.conv3.weight")
+    with torch.no_grad():
+        weight[0, 0, 1, 1] = torch.nextafter(weight[0, 0, 1, 1], torch.tensor(torch.inf))
+    (found,) = audit(model, deploy)
+    assert (found.name, found.wrong) == ("stem.conv3.weight", 1)
+    assert 0.5 < found.ulps <= 1.5

@@ -1,0 +1,90 @@
+"""Where a program leaves what it has to equal."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from runtimes.evaluator.program import Operation
+from runtimes.field.operators import FieldTensor
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+
+
+def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
+    """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
+
+    A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
+    What is computed from unknown values is looked at no further where it is known itself.
+    """
+    known = _Known(right, batch)
+    strangers, dependent = set[str](), set[str]()
+
+    def look(name: str, value: Tensor) -> Tensor:
+        if isinstance(value, FieldTensor):
+            dependent.add(name)
+            if not known.all_of(value):
+                strangers.add(name)
+        return value
+
+    program, output = subject.program, subject.result
+    subject.run(images_for(right.size, batch), exchange=look)
+    makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
+    strange: list[Operation] = []
+    todo, done = [output], set[str]()
+    while todo:
+        name = todo.pop()
+        if name in done or name not in makers:
+            continue
+        done.add(name)
+        if name not in strangers:
+            continue
+        strange.append(makers[name])
+        todo.extend(makers[name].names())
+    first = min(strange, key=program.operations.index, default=None)
+    if first is None:
+        return Proof(Outcome.DIFFERENT, f"'{output}' is the {subject.compared}'s in another order")
+    read = [each for name in first.names() for each in _constants_of(name, makers, dependent)]
+    held = ", ".join(name for name in read if name in program.constants and ":" not in name)
+    of = f" of {held}" if held else ""
+    detail = f"{first.kind} '{first.name}'{of} gives what the {subject.compared} has nowhere"
+    return Proof(Outcome.DIFFERENT, detail, first.name)
+
+
+class _Known:
+    """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
+
+    def __init__(self, right: Right, batch: int | None) -> None:
+        self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
+        images = images_for(right.size, batch)
+        self._enter(images)
+        self._enter(images.field.constant(torch.zeros(1)))
+        with images.field.showing(self._enter):
+            run_form(right.form, images)
+
+    def _enter(self, value: FieldTensor) -> None:
+        for places in _places(value):
+            self._there[places] = True
+
+    def all_of(self, value: FieldTensor) -> bool:
+        """Every value of a tensor is computed, but for a chance of a few per cent for each that is not."""
+        return all(bool(self._there[places].all()) for places in _places(value))
+
+
+_FILTER_BITS = 27
+
+
+def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    prints = value.field.residues.fingerprints(value.residues)
+    mask = np.uint64((1 << _FILTER_BITS) - 1)
+    return (prints & mask).astype(np.intp), (prints >> np.uint64(64 - _FILTER_BITS)).astype(np.intp)
+
+
+def _constants_of(name: str, makers: Mapping[str, Operation], dependent: Collection[str]) -> Iterator[str]:
+    """What a value that does not depend on the image is, or is computed from."""
+    if name not in makers:
+        yield name
+    elif name not in dependent:
+        for read in makers[name].names():
+            yield from _constants_of(read, makers, dependent)

@@ -1,0 +1,219 @@
+"""The proof for a file of another tool, which folded the BatchNorms and rounded the result in its own way.
+
+Each of its constants that is the checkpoint's within rounding, folded or not, is replaced by the exact value that it
+was rounded from; the program then has to equal the trained form. Values are compared one by one: a constant of which
+one is further off than rounding explains is not replaced, and the program differs.
+"""
+
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from efficientvit.errors import BrokenArtifact
+from efficientvit.model import CascadedGroupAttention, Classifier, ConvNorm, EfficientViT
+from runtimes.evaluator.program import Program
+from runtimes.external import Foreign
+from runtimes.field.operators import FieldTensor
+from runtimes.field.tensor import Field
+from runtimes.registry import reader_of
+from validation.proof.comparison import equal
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+
+_SMALL = 8
+"""Smaller constants are axes, sizes, factors: taken as they are."""
+
+_STEPS = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float16): 2.0**-11}
+"""Half a unit in the last place, relative."""
+
+_SMALLEST = {np.dtype(np.float16): 2.0**-25}
+"""Half of the smallest number, absolute."""
+
+_ROUNDINGS = 16
+"""Half units in the last place that folding in the file's own format may cost."""
+
+_FORBIDDEN = frozenset({
+    "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike", "Scan", "TensorIterator", "cond", "random_bernoulli", "random_normal", "random_uniform",
+    "while_loop",
+})  # fmt: skip
+"""Random numbers and control flow: a file with one of them may give another answer the next time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProof:
+    """The proof, and whether what stands in its way must not pass. `replaced`: constants that were rounded."""
+
+    proof: Proof
+    refused: bool
+    replaced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor of the checkpoint: its value, how far rounding may move each entry, and exactly."""
+
+    value: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    exact: FieldTensor
+
+
+class _AsFed(nn.Module):
+    """(B, 3, S, S) normalized images -> what the file gives."""
+
+    def __init__(self, model: EfficientViT, *, probabilities: bool) -> None:
+        super().__init__()
+        self.model, self.probabilities = model, probabilities
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, or their softmax."""
+        y: Tensor = self.model(images)
+        return y.softmax(1) if self.probabilities else y
+
+
+def prove_foreign(foreign: Foreign, model: EfficientViT, *, probabilities: bool) -> ForeignProof:
+    """Whether the program of a float file is the trained form's, for normalized images."""
+    artifact = foreign.artifact
+    try:
+        program, language = reader_of(artifact).program(artifact)
+    except BrokenArtifact as error:
+        said = " ".join(str(error).split())
+        return ForeignProof(Proof(Outcome.SAMPLED, said), refused=_forbidden(said))
+    unknown = sorted({each.kind for each in program.operations} - set(language.operators))
+    if unknown:
+        said = f"operators without a meaning in the proof: {', '.join(unknown)}"
+        return ForeignProof(Proof(Outcome.SAMPLED, said), refused=_forbidden(said))
+    model = _with_stored_epsilons(model)
+    size, form = artifact.model.image_size, _AsFed(model, probabilities=probabilities)
+    images = images_for(size, artifact.batch)
+    exact, lost = _exact_constants(program, model, images.field)
+    subject = Subject(program, language, foreign.output.name, exact, foreign.channels_last, "trained form")
+    proof = equal(subject, Right(form, size, run_form(form, images)), artifact.batch)
+    if proof.outcome is Outcome.DIFFERENT and lost:
+        said = f"{len(lost)} constants could not be traced to the checkpoint, '{lost[0]}' for one; {proof.detail}"
+        return ForeignProof(Proof(Outcome.SAMPLED, said, proof.operation), refused=False, replaced=len(exact))
+    stopped = proof.outcome is Outcome.SAMPLED and (proof.unlike or _forbidden(proof.detail))
+    return ForeignProof(proof, refused=proof.outcome is Outcome.DIFFERENT or stopped, replaced=len(exact))
+
+
+def _forbidden(said: str) -> bool:
+    return bool(_FORBIDDEN & set(re.findall(r"\w+", said)))
+
+
+def _exact_constants(program: Program, model: EfficientViT, field: Field) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The file's constants that were rounded, by name, exactly; and the names of those that are nobody's."""
+    by_size: dict[int, list[_Tensor]] = {}
+    for tensor in _tensors(model, field):
+        by_size.setdefault(tensor.value.size, []).append(tensor)
+    exact: dict[str, Tensor] = {}
+    lost: list[str] = []
+    epsilons = {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    for name, constant in program.constants.items():
+        value = constant.value
+        if isinstance(value, np.ndarray) and value.dtype == np.float16 and value.size == 1:
+            rounded = (epsilon for epsilon in epsilons if value.item() == np.float16(epsilon))
+            exact.update((name, torch.full(value.shape, epsilon, dtype=torch.float64)) for epsilon in rounded)
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < _SMALL or not value.any():
+            continue
+        matches = (_rounded_from(value, other) for other in by_size.get(value.size, ()))
+        found = next((match for match in matches if match is not None), None)
+        if found is None:
+            lost.append(name)
+        else:
+            exact[name] = found
+    return exact, tuple(lost)
+
+
+def _rounded_from(value: NDArray[np.floating], tensor: _Tensor) -> FieldTensor | None:
+    """The tensor in the constant's shape, if each entry of the constant is the tensor's within rounding."""
+    layouts: list[tuple[int, ...]] = [tuple(range(tensor.value.ndim))]
+    if tensor.value.ndim == 2:
+        layouts.append((1, 0))
+    elif tensor.value.ndim == 4:  # O I H W -> H W I O, O H W I, and a matrix transposed
+        layouts += [(2, 3, 1, 0), (0, 2, 3, 1)]
+    mine = value.astype(np.float64).reshape(-1)
+    step = _ROUNDINGS * _STEPS.get(value.dtype, 2.0**-24)
+    for layout in layouts:
+        there, scale = (each.transpose(layout).reshape(-1) for each in (tensor.value, tensor.scale))
+        if bool((np.abs(mine - there) <= step * scale + _SMALLEST.get(value.dtype, 0.0)).all()):
+            residues = tensor.exact.residues.permute(0, *(axis + 1 for axis in layout))
+            return tensor.exact.like(residues.reshape(residues.shape[0], *value.shape))
+    return None
+
+
+def _tensors(model: EfficientViT, field: Field) -> Iterator[_Tensor]:
+    """Those of the trained form, the gathered attention biases, and what folding every BatchNorm makes of them."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+            yield _as_it_is(tensor.detach(), field)
+    for module in model.modules():
+        if isinstance(module, CascadedGroupAttention):
+            biases = module.bias.detach()[:, module.bias_index]
+            yield from (_as_it_is(each, field) for each in (biases, *biases))
+        elif isinstance(module, ConvNorm):
+            yield from _folded(module, field)
+        elif isinstance(module, Classifier):
+            assert isinstance(module.norm, nn.BatchNorm1d)
+            yield from _folded_into_linear(module.linear, module.norm, field)
+
+
+def _as_it_is(tensor: Tensor, field: Field) -> _Tensor:
+    value = tensor.double().numpy()
+    return _Tensor(value, np.abs(value), field.constant(tensor))
+
+
+@torch.no_grad()
+def _folded(module: ConvNorm, field: Field) -> Iterator[_Tensor]:
+    """The convolution's weight and bias."""
+    norm = _Norm(module.norm, field)
+    weight, shape = module.conv.weight.detach(), (-1, 1, 1, 1)
+    value = weight.double().numpy() * norm.scale.value.reshape(shape)
+    yield _Tensor(value, np.abs(value), _field(field.constant(weight) * norm.scale.exact.reshape(shape)))
+    yield norm.shift
+
+
+@torch.no_grad()
+def _folded_into_linear(linear: nn.Linear, norm: nn.BatchNorm1d, field: Field) -> Iterator[_Tensor]:
+    folded = _Norm(norm, field)
+    yield from (folded.scale, folded.shift)
+    weight, bias = linear.weight.detach(), linear.bias.detach()
+    numbers, offset = weight.double().numpy(), bias.double().numpy()
+    value = numbers * folded.scale.value
+    exact = field.constant(weight)
+    yield _Tensor(value, np.abs(value), _field(exact * folded.scale.exact))
+    moved = _field(field.constant(bias) + (exact @ folded.shift.exact[:, None])[:, 0])
+    largest = np.abs(offset) + np.abs(numbers) @ folded.shift.scale
+    yield _Tensor(offset + numbers @ folded.shift.value, largest, moved)
+
+
+class _Norm:
+    """A BatchNorm as scale and shift."""
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, field: Field) -> None:
+        tensors = [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        gamma, beta, mean, variance = (tensor.detach() for tensor in tensors if tensor is not None)
+        root = field.constant(gamma) * (field.constant(variance) + norm.eps).rsqrt()
+        scale = gamma.double().numpy() / np.sqrt(variance.double().numpy() + norm.eps)
+        self.scale = _Tensor(scale, np.abs(scale), _field(root))
+        offset, middle = beta.double().numpy(), mean.double().numpy() * scale
+        exact = _field(field.constant(beta) - field.constant(mean) * root)
+        self.shift = _Tensor(offset - middle, np.abs(offset) + np.abs(middle), exact)
+
+
+def _field(value: Tensor) -> FieldTensor:
+    assert isinstance(value, FieldTensor)
+    return value
+
+
+def _with_stored_epsilons(model: EfficientViT) -> EfficientViT:
+    """A copy in float64 whose epsilons are float32 numbers, as every format stores them."""
+    result = copy.deepcopy(model).double()
+    for module in result.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = float(np.float32(module.eps))
+    return result

@@ -1,0 +1,103 @@
+"""A program under proof, what it has to equal, and the values that both are run on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
+from runtimes.evaluator.program import Program
+from runtimes.field.operators import FieldTensor
+from runtimes.field.residues import Residues
+from runtimes.field.tensor import Field
+
+
+class Outcome(StrEnum):
+    """What came of a proof."""
+
+    PROVEN = "proven"
+    DIFFERENT = "different"
+    SAMPLED = "sampled only"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.
+
+    `unlike`: it stopped at an operation that treats one image unlike another.
+    """
+
+    outcome: Outcome
+    detail: str
+    operation: str = ""
+    unlike: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
+
+    `channels_last`: it takes (B, S, S, 3). `compared`: what it has to equal, in words.
+    """
+
+    program: Program
+    language: Language
+    output: str = ""
+    exact: Mapping[str, Tensor] = field(default_factory=dict)
+    channels_last: bool = False
+    compared: str = "deploy form"
+
+    @property
+    def result(self) -> str:
+        """The name of its result."""
+        return self.output or self.program.outputs[0]
+
+    def run(self, images: FieldTensor, exchange: Exchange | None = None) -> Any:
+        """What it gives of (B, 3, S, S) images.
+
+        Raises:
+            BrokenArtifact: an operation has no meaning in exact arithmetic.
+        """
+        (image,) = self.program.inputs
+        there = images.field
+        exact = {
+            name: FieldTensor(there, x.residues[: there.residues.count], 0) if isinstance(x, FieldTensor) else x
+            for name, x in self.exact.items()
+        }
+        evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
+        fed = images.permute(0, 2, 3, 1) if self.channels_last else images
+        return evaluator({image: fed}, exchange=exchange)[self.result]
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """The deploy form, and what it gives of `images_for(size, batch)`."""
+
+    form: nn.Module
+    size: int
+    logits: FieldTensor
+
+
+def images_for(size: int, batch: int | None, *, shapes_only: bool = False) -> FieldTensor:
+    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes."""
+    count = batch or 1
+    there = Field(_residues(shapes_only=shapes_only), count, uniform=batch is None or shapes_only)
+    return there.images((count, 3, size, size))
+
+
+@cache
+def _residues(*, shapes_only: bool = False) -> Residues:
+    """Drawn once a process."""
+    return Residues(shapes_only=shapes_only)
+
+
+@torch.no_grad()
+def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
+    """(B, 3, S, S) -> (B, classes)."""
+    result = form(images)
+    assert isinstance(result, FieldTensor), "the result depends on the image"
+    return result

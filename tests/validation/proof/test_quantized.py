@@ -13,7 +13,8 @@ from efficientvit.digests import digests
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 from runtimes.precision import Dtype, Precision
 from runtimes.tensorrt.operators import LAYERS
-from validation.proof.identity import Outcome, Proof, quantized_equal
+from validation.proof.identity import quantized_equal
+from validation.proof.subject import Outcome, Proof
 
 SIZE = 4
 RANDOM = np.random.default_rng(0)

@@ -74,7 +74,7 @@ def quantized_equal(
     found for it by its `digests`.
     """
     images = images_for(size, batch)
-    quantizers = Quantizers(program, digests)
+    quantizers = Quantizers(program, precision.activations, digests)
     output = program.outputs[0]
     try:
         with quantizers.reading(images) as exchange:

@@ -14,6 +14,7 @@ it up to the next, read what they read as it is.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ _MOVES = frozenset({
     "alias", "to_copy", "flatten", "unflatten", "chunk", "dropout", "lift_fresh",
 })  # fmt: skip
 
-Key = tuple[int, int]
-"""Of a tensor's values, in whatever order."""
+Key = tuple[object, ...]
+"""Of a tensor by its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +169,11 @@ def _kind(func: Any) -> str:
     return str(func._schema.name).removeprefix("aten::").removeprefix("_")
 
 
-def key(value: FieldTensor) -> Key:
-    """What tells the values of a tensor from those of others, in whatever order they lie."""
+def keys(value: FieldTensor) -> tuple[Key, Key]:
+    """What tells the values of a tensor from those of others: as they lie there, and in whatever order."""
     words = value.field.residues.fingerprints(value.residues)
-    return len(words), int(np.add.reduce(words, dtype=np.uint64))
+    ordered = blake2b(words.tobytes(), digest_size=16).digest()
+    return (*value.shape, ordered), (len(words), int(np.add.reduce(words, dtype=np.uint64)))
 
 
 class QuantizedForm(nn.Module):
@@ -180,7 +182,7 @@ class QuantizedForm(nn.Module):
     `lacking`: the operators that read what the file does not quantize, of the last run.
     """
 
-    def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer]) -> None:
+    def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer | None]) -> None:
         super().__init__()
         self._form = form
         self.where = where
@@ -242,7 +244,7 @@ class _Applying(TorchDispatchMode):
     def _quantizer(self, value: FieldTensor) -> Quantizer | None:
         """Of a tensor that was only moved, else the one of what it was moved from."""
         if id(value) not in self._found:
-            found = self._rule.quantizers.get(key(value))
+            found = next(filter(None, map(self._rule.quantizers.get, keys(value))), None)
             source = self._moved_from.get(id(value))
             if found is None and source is not None:
                 found = self._quantizer(source)

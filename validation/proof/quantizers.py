@@ -17,8 +17,9 @@ from runtimes.evaluator.evaluator import Exchange
 from runtimes.evaluator.program import Operation, Program
 from runtimes.field.elementwise import relu
 from runtimes.field.tensor import FieldTensor, Quantizer
+from runtimes.precision import Dtype
 from runtimes.reader import RANGE
-from validation.proof.placement import Key, key
+from validation.proof.placement import Key, keys
 
 _SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
 _OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
@@ -26,17 +27,23 @@ _OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
 
 _LIMITS = ("input_low", "input_high", "output_low", "output_high")
 
+_SIGNED, _UNSIGNED = (-128, 127), (0, 255)
+_INTEGERS = {Dtype.INT8: (_SIGNED,), Dtype.UINT8: (_UNSIGNED,), Dtype.SYMMETRIC8: (_SIGNED, _UNSIGNED)}
+"""Which integers activations of a precision become."""
+
 
 @dataclass
 class Quantizers:
     """Collects them while the program is evaluated in exact arithmetic.
 
-    `by_key`: each by the values that it reads. `wrong`: what is wrong with one, by the name of its operation.
+    `by_key`: each by the values that it reads; None where tensors of the same values in another order have others.
+    `wrong`: what is wrong with one, by the name of its operation.
     """
 
     program: Program
+    activations: Dtype
     digests: Mapping[str, str]
-    by_key: dict[Key, Quantizer] = field(default_factory=dict)
+    by_key: dict[Key, Quantizer | None] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
     count: int = 0
     _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
@@ -65,12 +72,25 @@ class Quantizers:
         self.count += len(self._read)
         for quantizer, read in self._read:
             repeated = read.codes is not None and read.codes[0] == quantizer
-            for known in (key(read), *((key(relu(read)),) if quantizer.drops_negatives else ())):
-                if self.by_key.setdefault(known, quantizer) != quantizer:
+            for tensor in (read, *((relu(read),) if quantizer.drops_negatives else ())):
+                exactly, loosely = keys(tensor)
+                if self.by_key.setdefault(exactly, quantizer) != quantizer:
                     self.wrong[operation.name] = "its tensor has another quantizer as well"
-            if not repeated and (wrong := self._misplaced(operation, read)):
+                if self.by_key.setdefault(loosely, quantizer) != quantizer:
+                    self.by_key[loosely] = None
+            misplaced = "" if repeated else self._misplaced(operation, read)
+            if wrong := self._other_integers(quantizer, read) or misplaced:
                 self.wrong[operation.name] = wrong
         self._read.clear()
+
+    def _other_integers(self, quantizer: Quantizer, read: FieldTensor) -> str:
+        """Where they are not what the precision says. A range's limits are calibration's."""
+        allowed = _INTEGERS[self.activations]
+        if self.activations is Dtype.SYMMETRIC8 and read.nonnegative:
+            allowed = _INTEGERS[Dtype.UINT8]
+        if quantizer.limits or (quantizer.low, quantizer.high) in allowed:
+            return ""
+        return f"it gives integers from {quantizer.low} to {quantizer.high}"
 
     def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
         """What does not belong to the tensor that is read."""
@@ -83,9 +103,9 @@ class Quantizers:
                 constant = self.program.constants.get(given)
                 if constant is None or not isinstance(constant.value, np.ndarray):
                     return f"its {role} is computed"
-                if role == "zero" and not constant.value.any():
-                    continue
                 name = given.removesuffix(_OF_A_CONSTANT)
+                if role == "zero" and not constant.value.any() and name not in self.digests:
+                    continue
                 if self.digests.get(name) != constant_digest(constant.value):
                     return f"'{name}' is not what calibration found"
                 of = self._tensors.get(name.removesuffix(suffix))

@@ -38,13 +38,17 @@ def _neg(x: FieldTensor) -> FieldTensor:
 def mul(a: Any, b: Any) -> FieldTensor:
     """a * b."""
     x, y = operands(a, b)
-    return x.like(x.field.residues.product(x.residues, y.residues), common_rows(x, y))
+    result = x.like(x.field.residues.product(x.residues, y.residues), common_rows(x, y))
+    result.nonnegative = x.nonnegative and y.nonnegative
+    return result
 
 
 @computes(aten.reciprocal.default)
 def reciprocal(x: FieldTensor) -> FieldTensor:
     """1 / x; of 0 it is 0."""
-    return x.like(x.field.residues.inverse(x.residues))
+    result = x.like(x.field.residues.inverse(x.residues))
+    result.nonnegative = x.nonnegative
+    return result
 
 
 @computes(aten.div.Tensor, aten.div.Scalar)
@@ -86,6 +90,12 @@ def relu(x: FieldTensor) -> FieldTensor:
     return x if x.nonnegative else _nonnegative(keyed("relu", x))
 
 
+@computes(aten.exp.default)
+def exp(x: FieldTensor) -> FieldTensor:
+    """e^x, as a keyed function."""
+    return _nonnegative(keyed("exp", x))
+
+
 @computes(aten.sigmoid.default)
 def _sigmoid(x: FieldTensor) -> FieldTensor:
     return _nonnegative(keyed("sigmoid", x))
@@ -96,7 +106,7 @@ def _nonnegative(x: FieldTensor) -> FieldTensor:
     return x
 
 
-for _name in ("tanh", "exp", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
+for _name in ("tanh", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
               "log2", "log1p", "expm1", "sin", "cos"):  # fmt: skip
     _keyed(_name, getattr(aten, _name).default)
 for _name in ("eq", "ne", "lt", "gt", "le", "ge"):

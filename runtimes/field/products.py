@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from runtimes.field.elementwise import add, div, keyed, mul, rsqrt, sub
+from runtimes.field.elementwise import add, div, exp, keyed, mul, rsqrt, sub
 from runtimes.field.moving import pad, permute, view
 from runtimes.field.table import all_axes, aten, computes, lifted, not_across_images, operands
 from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
@@ -53,10 +53,8 @@ def _amin(x: FieldTensor, dim: Any = (), keepdim: bool = False) -> FieldTensor:
 @computes(aten._softmax.default, aten.softmax.int)
 def softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) -> FieldTensor:
     """exp(x - max) / sum exp(x - max) along an axis, exp and max as keyed functions."""
-    raised = keyed("exp", sub(x, amax(x, (dim,), keepdim=True)))
-    result = div(raised, add_up(raised, (dim,), keepdim=True))
-    result.nonnegative = True
-    return result
+    raised = exp(sub(x, amax(x, (dim,), keepdim=True)))
+    return div(raised, add_up(raised, (dim,), keepdim=True))
 
 
 @computes(aten._log_softmax.default, aten.log_softmax.int)

@@ -88,7 +88,7 @@ def test_planted_in_a_dynamic_batch(
     spoiled = Artifact.on_disk(path, healthy.format, healthy.model, made_by="trace", batch=None)
     verdict = judge(spoiled, reference, OnnxRuntime())
     assert isinstance(verdict, Rejected)
-    assert [gate.gate for gate in verdict.report.gates if not gate.passed] == ["structure", "precision"]
+    assert [gate.gate for gate in verdict.report.gates if not gate.passed] == ["identity", "structure", "precision"]
 
 
 def test_the_healthy_one_passes_at_every_batch(dynamic: tuple[Artifact, Reference]) -> None:

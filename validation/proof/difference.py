@@ -1,6 +1,7 @@
 """Where a program leaves what it has to equal."""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself.
     """
-    known = _Known(right, batch)
+    known = _known(right, batch)
     strangers, dependent = set[str](), set[str]()
 
     def look(name: str, value: Tensor) -> Tensor:
@@ -52,6 +53,12 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 
+@lru_cache(maxsize=2)
+def _known(right: Right, batch: int | None) -> "_Known":
+    """Gathered once for all files that have to equal the same form."""
+    return _Known(right, batch)
+
+
 class _Known:
     """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
 
@@ -72,7 +79,7 @@ class _Known:
         return all(bool(self._there[places].all()) for places in _places(value))
 
 
-_FILTER_BITS = 27
+_FILTER_BITS = 26
 
 
 def _places(value: FieldTensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

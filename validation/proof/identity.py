@@ -110,7 +110,7 @@ def _only(program: Program) -> str:
 
 
 _EVALUATED: OrderedDict[str, Right] = OrderedDict()
-_KEPT = 2
+_KEPT = 4
 
 
 def _right(artifact: Artifact, reference: Reference) -> Right | Missing:

@@ -73,7 +73,7 @@ class Subject:
         return evaluator({image: fed}, exchange=exchange)[self.result]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Right:
     """The deploy form, and what it gives of `images_for(size, batch)`."""
 

@@ -148,6 +148,8 @@ def changed(ops: tuple[Op, ...], random: np.random.Generator) -> tuple[Op, ...]:
         new = replace(op, constant=tuple(values))
     elif op.kind in ("relu", "sigmoid", "tanh"):
         new = replace(op, kind="sigmoid" if op.kind != "sigmoid" else "tanh")
+    elif op.kind == "around the mean":  # the other axis may make no difference: a softmax after it drops a shift
+        new = replace(op, kind="scale", constant=(1 + 2**-23,))
     else:
         new = replace(op, axis=3 - op.axis)
     return (*ops[:at], new, *ops[at + 1 :])

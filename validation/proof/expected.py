@@ -38,6 +38,12 @@ class Missing:
     name: str
 
 
+def lacking(artifact: Artifact, reference: Reference) -> Missing | None:
+    """The first constant of the reference that the file does not hold."""
+    held = {ZEROS, *(tensor_digest(value) for _, value in read_constants(artifact) if value.any())}
+    return next((Missing(name) for name, digest in reference.constants.items() if digest not in held), None)
+
+
 def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missing:
     """What the artifact has to compute."""
     held = {tensor_digest(value): value for _, value in read_constants(artifact) if value.any()}

@@ -19,7 +19,7 @@ from runtimes.evaluator.program import Program
 from runtimes.precision import Precision
 from runtimes.registry import reader_of
 from validation.proof.comparison import equal, unproven
-from validation.proof.expected import Missing, expected_form
+from validation.proof.expected import Missing, expected_form, lacking
 from validation.proof.placement import QuantizedForm, placement
 from validation.proof.quantizers import Quantizers
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
@@ -86,7 +86,7 @@ def quantized_equal(
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:
         return unproven(error)
-    lacking = tuple(meant.lacking)
+    bare = tuple(meant.lacking)
     proof = equal(Subject(program, language), right, batch, found[output])
     if proof.outcome is Outcome.SAMPLED:
         return proof
@@ -98,8 +98,8 @@ def quantized_equal(
         reasons.append(proof)
     if reasons:
         return min(reasons, key=lambda reason: order.get(reason.operation, len(order)))
-    if lacking:
-        where, kind = lacking[0].where, lacking[0].kind
+    if bare:
+        where, kind = bare[0].where, bare[0].kind
         return Proof(Outcome.DIFFERENT, f"'{where}' ({kind}) reads a tensor that is not quantized")
     return replace(proof, detail=f"{proof.detail}, with {quantizers.count} quantizers")
 
@@ -117,6 +117,8 @@ def _right(artifact: Artifact, reference: Reference) -> Right | Missing:
     """Evaluated once for all artifacts that hold the same constants and take as many images."""
     what = (artifact.model, artifact.batch, artifact.interface.image_input)
     key = digest_of([(str(what), ""), *reference.constants.items()])
+    if (missing := lacking(artifact, reference)) is not None:
+        return missing
     if key not in _EVALUATED:
         form = expected_form(artifact, reference)
         if isinstance(form, Missing):

@@ -104,4 +104,4 @@ def test_what_calibration_found_is_its_own_to_say(planted: Spoiled, prepared: Pr
     quantized = replace(fault, stage="quantize")
     assert isinstance(verdict_on(planted(quantized), prepared.model), VerifiedArtifact)
     other = replace(made["parse"], source=planted(quantized).artifact)
-    assert _failed(other, prepared) == {"constants"}
+    assert _failed(other, prepared) == {"constants", "identity"}

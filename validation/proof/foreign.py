@@ -15,14 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.deploy.rewrites import REWRITES, rewritten
 from efficientvit.errors import BrokenArtifact
 from efficientvit.model import CascadedGroupAttention, Classifier, ConvNorm, EfficientViT
 from runtimes.evaluator.program import Program
 from runtimes.external import Foreign
 from runtimes.field.operators import FieldTensor
 from runtimes.field.tensor import Field
+from runtimes.field.writing import Writing
 from runtimes.registry import reader_of
 from validation.proof.comparison import equal
+from validation.proof.rewrites import in_field
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
 _SMALL = 8
@@ -108,7 +111,7 @@ def _forbidden(said: str) -> bool:
 def _exact_constants(program: Program, model: EfficientViT, field: Field) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The file's constants that were rounded, by name, exactly; and the names of those that are nobody's."""
     by_size: dict[int, list[_Tensor]] = {}
-    for tensor in _tensors(model, field):
+    for tensor in (*_tensors(model, field), *_of_the_deploy_form(model, field)):
         by_size.setdefault(tensor.value.size, []).append(tensor)
     exact: dict[str, Tensor] = {}
     lost: list[str] = []
@@ -160,6 +163,18 @@ def _tensors(model: EfficientViT, field: Field) -> Iterator[_Tensor]:
         elif isinstance(module, Classifier):
             assert isinstance(module.norm, nn.BatchNorm1d)
             yield from _folded_into_linear(module.linear, module.norm, field)
+
+
+def _of_the_deploy_form(model: EfficientViT, field: Field) -> Iterator[_Tensor]:
+    """What this project exports holds."""
+    form = in_field(model, field)
+    with torch.no_grad(), Writing(field):
+        for rewrite in REWRITES:
+            form = rewrite(form)
+    numbers = rewritten(model).state_dict()
+    for name, exact in form.named_parameters():
+        value = numbers[name].double().numpy()
+        yield _Tensor(value, np.abs(value), _field(exact))
 
 
 def _as_it_is(tensor: Tensor, field: Field) -> _Tensor:

@@ -78,7 +78,9 @@ def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(gate: Gate) -> Gate:
         return replace(gate, judge=lambda _: GateResult(gate.name, 0.0, 1.0, "blind"))
 
-    gates = tuple(blind(gate) if gate.name in ("identity", "structure", "precision") else gate for gate in gate_table.GATES)
+    gates = tuple(
+        blind(gate) if gate.name in ("identity", "structure", "precision") else gate for gate in gate_table.GATES
+    )
     monkeypatch.setattr(gate_table, "GATES", gates)
     _only(monkeypatch, "hard_sigmoid-onnx-fp32-simplify", "last_bit-onnx-fp32-trace")
     found = selftest("m0", "seeded", image_size=64, forms=(("onnx", "fp32"),))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.model import EfficientViT
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
@@ -69,6 +70,11 @@ def _converted(model: EfficientViT, traced: Path, out: Path) -> Path:
     return out / "converted.xml"
 
 
+def _deployed(model: EfficientViT, traced: Path, out: Path) -> Path:
+    """The deploy form, as this project exports it."""
+    return _traced(to_deploy(model), out / "deployed.onnx")
+
+
 def _probabilities(model: EfficientViT, traced: Path, out: Path) -> Path:
     file = onnx.load(traced)
     file.graph.node[-1].output[0] = "scores"
@@ -83,6 +89,7 @@ MAKERS: dict[str, Callable[[EfficientViT, Path, Path], Path]] = {
     "optimized by ONNX Runtime": _optimized,
     "converted by OpenVINO": _converted,
     "with probabilities": _probabilities,
+    "of the deploy form": _deployed,
 }
 
 

@@ -84,7 +84,7 @@ def unproven(model: EfficientViT) -> tuple[Step, ...]:
         (step,) = prove_rewrites(model, (together,))
         return np.array([step.proven], np.float64)
 
-    names = [getattr(rewrite, "__name__", "rewrite") for rewrite in rewrites.REWRITES]
+    names = [f"{rewrite.__module__}.{rewrite.__qualname__}" for rewrite in rewrites.REWRITES]
     if remembered(f"rewrites {names}", model, (), compute).all():
         return ()
     return tuple(step for step in prove_rewrites(model) if not step.proven) or (Step("all", proven=False),)

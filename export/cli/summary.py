@@ -120,6 +120,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
         case "verified":
             _require(screen, verdict["evidence"], manifest["evidence_required"])
             _settings(screen, verdict["evidence"], manifest["settings"])
+            _proof(screen, verdict["gates"])
             _readiness(screen, manifest["coreml"])
             _on_the_device(screen, each, verdict["evidence"])
 
@@ -146,6 +147,12 @@ def show_suspects(screen: Console, note: str | None, suspects: Sequence[str], sh
         screen.print(Text(f"  {place}. {suspect}", "bold" if place == 1 else ""), soft_wrap=True)
     if shown is not None and (more := len(suspects) - shown) > 0:
         screen.print(Text(f"  and {more} more, {rest}", "dim"))
+
+
+def _proof(screen: Console, gates: Record) -> None:
+    """What holds for every input, beside what was measured on some."""
+    if (identity := gates.get("identity")) is not None:
+        screen.print(Text(f"program {identity['detail']}", "dim"))
 
 
 def _settings(screen: Console, evidence: str, settings: Record) -> None:

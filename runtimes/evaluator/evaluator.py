@@ -14,6 +14,7 @@ from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.program import FLOATS, Operation, Program, TensorType
+from runtimes.field.sizes import computed
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _INTEGERS: Mapping[str, torch.dtype] = {
@@ -208,7 +209,7 @@ class Evaluator:
         operation = step.operation
         varying = {key: self._looked_up(given, values) for key, given in step.varying.items()}
         try:
-            result = step.compute(**step.constants, **varying)
+            result = computed(step.compute, {**step.constants, **varying})
         except (BadOperand, RuntimeError, ValueError, TypeError, IndexError) as error:
             raise BrokenArtifact(
                 f"{operation.kind} '{operation.name}' cannot be evaluated", got=str(error).splitlines()[0]

@@ -4,31 +4,36 @@ A value computed from the number of images makes a file right for one batch and 
 sizes shows.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from runtimes.field.tensor import FieldTensor, Unlike
 
 _MOVES = frozenset({
-    "__getitem__", "cat", "clone", "contiguous", "expand", "flatten", "gather", "index_select", "int", "long", "narrow",
-    "permute", "reshape", "select", "split", "squeeze", "stack", "to", "unbind", "unsqueeze", "view", "as_tensor",
-    "__iter__", "tensor_split",
+    "__getitem__", "__iter__", "cat", "clone", "contiguous", "expand", "flatten", "gather", "index_select", "int",
+    "long", "narrow", "permute", "reshape", "select", "split", "squeeze", "stack", "tensor_split", "to", "unbind",
+    "unsqueeze", "view",
 })  # fmt: skip
 _PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply", "prod"})
 """A product that is right for two numbers of images is right for all."""
 
-_READS = frozenset({
-    "__get__", "__index__", "__int__", "__len__", "__repr__", "dim", "is_floating_point", "item", "numel", "size",
-    "tolist", "type", "new_full",
-})  # fmt: skip
+_DESCRIBES = frozenset({"__get__", "__len__", "__repr__", "dim", "is_floating_point", "numel", "size", "type"})
+_TELLS = frozenset({"__index__", "__int__", "item", "tolist"})
+"""What gives the numbers themselves away."""
 
 
 class Sizes(Tensor):
-    """An int64 tensor of sizes that depend on the number of images. `other`: the same for one image more."""
+    """An int64 tensor of sizes that depend on the number of images. `other`: the same for one image more.
+
+    `told`: how often numbers were read.
+    """
 
     other: Tensor
+    told: ClassVar[int] = 0
 
     @classmethod
     def of(cls, now: Tensor, other: Tensor) -> Tensor:
@@ -49,11 +54,12 @@ class Sizes(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             now_args, now_kwargs = tree_map_only(Sizes, lambda x: x.as_subclass(Tensor), given)
             now = func(*now_args, **now_kwargs)
-            if name in _READS:
+            if name in _TELLS:
+                Sizes.told += 1
+            if name in _TELLS | _DESCRIBES:
                 return now
-            if name not in _MOVES | _PRODUCTS:  # what is the same for one image more may differ for nine
-                from runtimes.field.tensor import Unlike
-
+            moved = name in _MOVES and not any(isinstance(x, Sizes) for x in tree_leaves((args[1:], kwargs)))
+            if not moved and name not in _PRODUCTS:  # what is the same for one image more may differ for nine
                 raise Unlike(f"'{name}' computes with the number of images")
             other_args, other_kwargs = tree_map_only(Sizes, lambda x: x.other, given)
             return _both(now, func(*other_args, **other_kwargs))
@@ -67,10 +73,24 @@ def _both(now: Any, other: Any) -> Any:
 
 def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
     """The dimensions of `x` from `start` to `end`, as int64: the only way from a tensor to its shape."""
-    from runtimes.field.tensor import FieldTensor
-
     chosen = range(x.dim())[start:end]
     now = torch.tensor([x.shape[axis] for axis in chosen], dtype=torch.int64)
     if not isinstance(x, FieldTensor) or not x.rows:
         return now
     return Sizes.of(now, now + torch.tensor([x.rows if axis == 0 else 0 for axis in chosen], dtype=torch.int64))
+
+
+def computed(compute: Callable[..., Any], operands: Mapping[str, Any]) -> Any:
+    """What an operator gives. One that reads how many images there are may only lay out an image's values anew.
+
+    Raises:
+        Unlike: it makes something else of that number: a constant, a slice, a repetition.
+    """
+    before = Sizes.told
+    result = compute(**operands)
+    if Sizes.told == before:
+        return result
+    given = [x for x in tree_leaves(dict(operands)) if isinstance(x, FieldTensor)]
+    if not (isinstance(result, FieldTensor) and result.rows and [x.numel() for x in given] == [result.numel()]):
+        raise Unlike("something else than a shape depends on the number of images")
+    return result

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from efficientvit.errors import BrokenArtifact
 from runtimes.field.operators import FieldTensor
 from runtimes.field.tensor import Unlike
 from validation.proof.difference import difference
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
-_OTHER_BATCHES = (2, 3)
+_BATCHES = (1, 2, 3)
 """At which shapes are followed of a program that takes any number of images; values are computed for one."""
 
 
@@ -18,11 +20,8 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Any = None) 
     `found`: what it gives of `images_for(right.size, batch)`, where it has been evaluated.
     """
     try:
-        if batch is None:
-            for other in _OTHER_BATCHES:
-                got = subject.run(images_for(right.size, other, shapes_only=True)).shape
-                if got != (other, *right.logits.shape[1:]):
-                    return Proof(Outcome.DIFFERENT, f"for {other} images its result has the shape {tuple(got)}")
+        if batch is None and (wrong := _of_other_shapes(subject, right)) is not None:
+            return wrong
         if found is None:
             found = subject.run(images_for(right.size, batch))
     except BrokenArtifact as error:
@@ -31,6 +30,28 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Any = None) 
     if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
         return Proof(Outcome.PROVEN, _said(subject, batch))
     return difference(subject, right, batch)
+
+
+def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
+    """A program of any batch whose values for an image have other shapes when there are more images."""
+    seen: dict[str, tuple[int, ...]] = {}
+    for batch in _BATCHES:
+        changed: list[str] = []
+
+        def follow(name: str, value: Tensor, changed: list[str] = changed) -> Tensor:
+            if isinstance(value, FieldTensor) and value.rows:
+                alone = (value.rows, *value.shape[1:])
+                if seen.setdefault(name, alone) != alone:
+                    changed.append(name)
+            return value
+
+        got = subject.run(images_for(right.size, batch, shapes_only=True), exchange=follow).shape
+        if changed:
+            said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
+            return Proof(Outcome.DIFFERENT, said, changed[0])
+        if got != (batch, *right.logits.shape[1:]):
+            return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {tuple(got)}")
+    return None
 
 
 def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from onnx.helper import make_node as node
 
@@ -16,10 +17,13 @@ from export.targets.onnx.simplify import simplify
 from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact, Format
+from runtimes.onnx.operators import ONNX
+from runtimes.onnx.program import read_program
 from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
+from validation.proof.comparison import equal
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome, Proof
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 
@@ -89,6 +93,31 @@ def test_a_constant_that_the_file_lacks(exported: Artifact, reference: Reference
     name = "stem.conv1.weight"
     proof = prove(exported, replace(reference, constants={**reference.constants, name: "0" * 64}))
     assert proof == Proof(Outcome.DIFFERENT, f"the file does not hold '{name}'")
+
+
+class _InParts(torch.nn.Module):
+    """Softmax over each sixth of an image's values."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.reshape(-1, 2048).softmax(1).reshape(-1, 3 * 64 * 64)
+
+
+def test_parts_whose_size_depends_on_the_number_of_images() -> None:
+    """Right for one image; for two each image is in three parts, and for three in two."""
+    nodes = [node("Shape", ["image"], ["n"], start=0, end=1), node("Mul", ["n", "part"], ["wide"]),
+             node("Concat", ["rest", "wide"], ["shape"], axis=0), node("Reshape", ["image", "shape"], ["parts"]),
+             node("Softmax", ["parts"], ["shares"], axis=1), node("Reshape", ["shares", "back"], ["y"])]  # fmt: skip
+    constants = {"part": [2048], "rest": [-1], "back": [-1, 3 * 64 * 64]}
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, 64, 64])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3 * 64 * 64])
+    held = [numpy_helper.from_array(np.array(value), name) for name, value in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "parts", [image], [y], held)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    form = _InParts()
+    right = Right(form, 64, run_form(form, images_for(64, None)))
+    proof = equal(Subject(read_program(model), ONNX), right, None)
+    assert proof.outcome is Outcome.DIFFERENT
+    assert "'parts' has another shape for each image when there are 2 of them" in proof.detail
 
 
 @pytest.mark.parametrize("change", [None, "a trigger far away", "a clipped ReLU", "a factor of 1 + 2^-23"])

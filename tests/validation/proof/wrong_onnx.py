@@ -1,6 +1,5 @@
 """ONNX files that no golden image shows to be wrong, or hardly any: each a change of one tensor."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,6 @@ class Change:
     constants: dict[str, np.ndarray]
     named: str
     at: str = ""
-    changed: Callable[[onnx.ModelProto], None] | None = None
 
 
 def f32(*values: float) -> np.ndarray:
@@ -57,6 +55,27 @@ CHANGES: dict[str, Change] = {
     "the number of images as a value": Change(
         [node("Shape", ["x"], ["n"], start=0, end=1), node("Cast", ["n"], ["f"], to=TensorProto.FLOAT),
          node("Mul", ["f", "tiny"], ["small"]), node("Add", ["x", "small"], ["y"])], {"tiny": f32(1e-20)}, "Cast"),
+    "as many constants as images, added up": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1),
+         node("ConstantOfShape", ["n"], ["each"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])),
+         node("ReduceSum", ["each"], ["count"], keepdims=0), node("Sub", ["count", "one"], ["more"]),
+         node("Add", ["x", "more"], ["y"])], {"one": f32(1)}, "ConstantOfShape"),
+    "a constant for each image, added up": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Expand", ["one", "n"], ["each"]),
+         node("ReduceSum", ["each"], ["count"], keepdims=0), node("Sub", ["count", "one"], ["more"]),
+         node("Add", ["x", "more"], ["y"])], {"one": f32(1)}, "Expand"),
+    "a table by the number of images": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Gather", ["table", "n"], ["more"]),
+         node("Add", ["x", "more"], ["y"])], {"table": np.array([0.0] * 9 + [1.0] * 9, np.float32)}, "Gather"),
+    "numbers up to that of images": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Squeeze", ["n"], ["count"]),
+         node("Range", ["zero", "count", "step"], ["each"]), node("ReduceSum", ["each"], ["sum"], keepdims=0),
+         node("Cast", ["sum"], ["more"], to=TensorProto.FLOAT), node("Add", ["x", "more"], ["y"])],
+        {"zero": np.array(0), "step": np.array(1)}, "Range"),
+    "every nth value, n times": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Slice", ["x", "zero", "end", "one", "n"], ["some"]),
+         node("Concat", ["unit", "n"], ["times"], axis=0), node("Tile", ["some", "times"], ["y"])],
+        {"zero": i64(0), "end": i64(2**62), "one": i64(1), "unit": i64(1)}, "Tile"),
     "once in a thousand runs": Change(
         [node("RandomUniform", [], ["dice"], shape=[1, 1], low=0.0, high=1000.0),
          node("Greater", ["dice", "rarely"], ["when"]), NEGATED, CHOSEN], {"rarely": f32(999)}, "RandomUniform"),

@@ -14,6 +14,7 @@
     ├── Refused                  an artifact that must not ship                    exit 1
     │   ├── ArtifactChanged      a file is not the one that was verified
     │   ├── BrokenArtifact       a file that contradicts itself, or that nothing here can interpret
+    │   │   └── UnknownOperation     one of its operations has no meaning here
     │   └── NothingToShip        a folder of an export that was rejected or failed
     └── StageFailed              a converter or tool failed                        exit 4
 
@@ -123,6 +124,14 @@ class ArtifactChanged(Refused):
 
 class BrokenArtifact(Refused):
     """A file is cut off, contradicts itself, or holds what no evaluator here can interpret."""
+
+
+class UnknownOperation(BrokenArtifact):
+    """An operation of this `kind` has no meaning here, or not with these operands."""
+
+    def __init__(self, kind: str, what: str, *, expected: str | None = None, got: str | None = None) -> None:
+        super().__init__(what, expected=expected, got=got)
+        self.kind = kind
 
 
 class NothingToShip(Refused):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BrokenArtifact, MissingExtra
+from efficientvit.errors import BrokenArtifact, MissingExtra, UnknownOperation
 from runtimes.artifact import digest
 from runtimes.coreml.constexpr import decode
 from runtimes.coreml.weight_file import WeightFile, unpack
@@ -201,12 +201,16 @@ class _Reader:
         return self._type(value.type, value.name) if value.type.WhichOneof("type") == "tensorType" else None
 
     def _broken(self, got: str) -> BrokenArtifact:
-        return BrokenArtifact(f"the program in {self._label} cannot be interpreted", got=got)
+        return BrokenArtifact(self._what(), got=got)
+
+    def _what(self) -> str:
+        return f"the program in {self._label} cannot be interpreted"
 
     def _operation(self, proto: Any, constants: dict[str, Constant]) -> Operation:
         outputs = tuple((value.name, self._output(value)) for value in proto.outputs)
         if proto.blocks or not outputs:
-            raise self._broken(f"operation '{proto.type}' has inner blocks or no output")
+            got = f"operation '{proto.type}' has inner blocks or no output"
+            raise UnknownOperation(proto.type, self._what(), got=got)
         # In older opsets a constexpr's operands are attributes.
         operands = {key: [("", value)] for key, value in proto.attributes.items()} if "constexpr" in proto.type else {}
         operands.pop("name", None)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efficientvit.errors import BrokenArtifact
+from efficientvit.errors import BrokenArtifact, UnknownOperation
 from runtimes.evaluator.program import FLOATS, Operation, Program, TensorType
 from runtimes.field.sizes import computed
 
@@ -158,7 +158,8 @@ class Evaluator:
         operators = self._language.operators
         compute = operators.get(operation.kind)
         if compute is None:
-            raise BrokenArtifact(
+            raise UnknownOperation(
+                operation.kind,
                 f"operation '{operation.name}' is of an unsupported kind",
                 expected=", ".join(sorted(operators)),
                 got=operation.kind,
@@ -211,9 +212,8 @@ class Evaluator:
         try:
             result = computed(step.compute, {**step.constants, **varying})
         except (BadOperand, RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise BrokenArtifact(
-                f"{operation.kind} '{operation.name}' cannot be evaluated", got=str(error).splitlines()[0]
-            ) from error
+            what = f"{operation.kind} '{operation.name}' cannot be evaluated"
+            raise UnknownOperation(operation.kind, what, got=str(error).splitlines()[0]) from error
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(operation.outputs):
             raise BrokenArtifact(

@@ -115,7 +115,8 @@ for _name in ("logical_and", "logical_or", "logical_xor"):
     _keyed(_name, getattr(aten, _name).default, commutes=True, dtype=torch.bool)
 _keyed("not", aten.logical_not.default, aten.bitwise_not.default, dtype=torch.bool)
 _keyed("pow", aten.pow.Tensor_Tensor)
-_keyed("fmod", aten.fmod.Tensor, aten.fmod.Scalar, aten.remainder.Tensor, aten.remainder.Scalar)
+_keyed("fmod", aten.fmod.Tensor, aten.fmod.Scalar)
+_keyed("remainder", aten.remainder.Tensor, aten.remainder.Scalar)
 _keyed("round", aten.round.default)
 
 

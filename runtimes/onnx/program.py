@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientvit.errors import BrokenArtifact
+from efficientvit.errors import BrokenArtifact, UnknownOperation
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 from runtimes.onnx.signatures import CONTRIBUTED, FIXED_OUTPUTS, LATER, RENAMED, SEVERAL, VARIANTS
 
@@ -173,7 +173,7 @@ class _Reader:
             own = {key: default for key, default in defaults if default.name} | own
         for key, attribute in sorted(own.items()):
             if attribute.type in (attribute.GRAPH, attribute.GRAPHS):
-                raise BrokenArtifact(f"'{name}' of the ONNX file has a subgraph", got=node.op_type)
+                raise UnknownOperation(node.op_type, f"'{name}' of the ONNX file has a subgraph", got=node.op_type)
             if attribute.ref_attr_name or attribute.type not in _ATTRIBUTES:
                 raise BrokenArtifact(f"{node.op_type} '{name}' has an attribute of an unsupported type", got=key)
             value = onnx.helper.get_attribute_value(attribute)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact
 from runtimes.field.operators import FieldTensor
-from runtimes.field.tensor import Unlike
 from validation.proof.difference import difference
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form, unproven
 
 _BATCHES = (1, 2, 3)
 """At which shapes are followed of a program that takes any number of images; values are computed for one."""
@@ -65,11 +64,6 @@ def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:
     if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, wanted.residues):
         return Proof(Outcome.PROVEN, _said(subject, batch))
     return Proof(Outcome.DIFFERENT, f"of {batch} different images it gives other results")
-
-
-def unproven(error: BrokenArtifact) -> Proof:
-    """It stopped at an operation without a meaning in exact arithmetic."""
-    return Proof(Outcome.SAMPLED, " ".join(str(error).split()), unlike=isinstance(error.__cause__, Unlike))
 
 
 def _said(subject: Subject, batch: int | None) -> str:

@@ -21,11 +21,7 @@ from efficientvit.model import build
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact
 from runtimes.registry import read_constants
-from validation.reference.reference import Reference
-
-SCALE, BIAS = "image scale", "image bias"
-"""The two constants of an image input, by their names in the reference."""
-
+from validation.reference.constants import IMAGE_BIAS, IMAGE_SCALE
 
 _STORED = "_quantized"
 """Suffix of a tensor's integers."""
@@ -38,29 +34,35 @@ class Missing:
     name: str
 
 
-def lacking(artifact: Artifact, reference: Reference) -> Missing | None:
+Held = Mapping[str, NDArray[Any]]
+"""The file's constants by their digests, without those that are zero."""
+
+
+def constants_of(artifact: Artifact) -> Held:
+    """What the file holds."""
+    return {tensor_digest(value): value for _, value in read_constants(artifact) if value.any()}
+
+
+def lacking(held: Held, digests: Mapping[str, str]) -> Missing | None:
     """The first constant of the reference that the file does not hold."""
-    held = {ZEROS, *(tensor_digest(value) for _, value in read_constants(artifact) if value.any())}
-    return next((Missing(name) for name, digest in reference.constants.items() if digest not in held), None)
+    return next((Missing(name) for name, digest in digests.items() if digest != ZEROS and digest not in held), None)
 
 
-def expected_form(artifact: Artifact, reference: Reference) -> nn.Module | Missing:
+def expected_form(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> nn.Module | Missing:
     """What the artifact has to compute."""
-    held = {tensor_digest(value): value for _, value in read_constants(artifact) if value.any()}
     network = copy.deepcopy(_skeleton(artifact.model))
     state: dict[str, Tensor] = {}
     for name, parameter in network.state_dict().items():
-        value = _value(held, reference.constants, name, tuple(parameter.shape))
+        value = _value(held, digests, name, tuple(parameter.shape))
         if value is None:
             return Missing(name)
         state[name] = value
     network.load_state_dict(state, assign=True)
     if not artifact.interface.image_input:
         return network
-    scale = _held(held, reference.constants, SCALE, ())
-    bias = _held(held, reference.constants, BIAS, (1, 3, 1, 1))
+    scale, bias = _held(held, digests, IMAGE_SCALE, ()), _held(held, digests, IMAGE_BIAS, (1, 3, 1, 1))
     if scale is None or bias is None:
-        return Missing(SCALE if scale is None else BIAS)
+        return Missing(IMAGE_SCALE if scale is None else IMAGE_BIAS)
     return ImageInput(network, scale, bias)
 
 
@@ -70,9 +72,7 @@ def _skeleton(spec: ModelSpec) -> nn.Module:
     return to_deploy(build(spec))
 
 
-def _value(
-    held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str, shape: tuple[int, ...]
-) -> Tensor | None:
+def _value(held: Held, digests: Mapping[str, str], name: str, shape: tuple[int, ...]) -> Tensor | None:
     """As it is, or (integers - zero point) * scale, without rounding."""
     stored = f"{name}{_STORED}"
     if stored not in digests:
@@ -85,15 +85,13 @@ def _value(
     return (integers - zero) * scales.reshape(-1, *[1] * (len(shape) - 1))
 
 
-def _any_shape(held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str) -> Tensor | None:
+def _any_shape(held: Held, digests: Mapping[str, str], name: str) -> Tensor | None:
     """A flat constant."""
     value = held.get(digests.get(name, ""))
     return _held(held, digests, name, (1,) if value is None else (value.size,))
 
 
-def _held(
-    held: Mapping[str, NDArray[Any]], digests: Mapping[str, str], name: str, shape: tuple[int, ...]
-) -> Tensor | None:
+def _held(held: Held, digests: Mapping[str, str], name: str, shape: tuple[int, ...]) -> Tensor | None:
     digest = digests.get(name)
     if digest == ZEROS:
         return torch.zeros(shape, dtype=torch.float64)

@@ -6,9 +6,8 @@ one is further off than rounding explains is not replaced, and the program diffe
 """
 
 import copy
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,17 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efficientvit.deploy.rewrites import REWRITES, rewritten
-from efficientvit.errors import BrokenArtifact
 from efficientvit.model import CascadedGroupAttention, Classifier, ConvNorm, EfficientViT
 from runtimes.evaluator.program import Program
 from runtimes.external import Foreign
 from runtimes.field.operators import FieldTensor
 from runtimes.field.tensor import Field
 from runtimes.field.writing import Writing
-from runtimes.registry import reader_of
 from validation.proof.comparison import equal
 from validation.proof.rewrites import in_field
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+from validation.proof.subject import Outcome, Proof, Right, images_for, run_form, subject_of
 
 _SMALL = 8
 """Smaller constants are axes, sizes, factors: taken as they are."""
@@ -81,31 +78,24 @@ class _AsFed(nn.Module):
 
 def prove_foreign(foreign: Foreign, model: EfficientViT, *, probabilities: bool) -> ForeignProof:
     """Whether the program of a float file is the trained form's, for normalized images."""
-    artifact = foreign.artifact
-    try:
-        program, language = reader_of(artifact).program(artifact)
-    except BrokenArtifact as error:
-        said = " ".join(str(error).split())
-        return ForeignProof(Proof(Outcome.SAMPLED, said), refused=_forbidden(said))
-    unknown = sorted({each.kind for each in program.operations} - set(language.operators))
-    if unknown:
-        said = f"operators without a meaning in the proof: {', '.join(unknown)}"
-        return ForeignProof(Proof(Outcome.SAMPLED, said), refused=_forbidden(said))
+    artifact, size = foreign.artifact, foreign.artifact.model.image_size
+    read = subject_of(artifact)
+    if isinstance(read, Proof):
+        return ForeignProof(read, refused=_refused(read))
     model = _with_stored_epsilons(model)
-    size, form = artifact.model.image_size, _AsFed(model, probabilities=probabilities)
-    images = images_for(size, artifact.batch)
-    exact, lost = _exact_constants(program, model, images.field)
-    subject = Subject(program, language, foreign.output.name, exact, foreign.channels_last, "trained form")
+    form, images = _AsFed(model, probabilities=probabilities), images_for(size, artifact.batch)
+    exact, lost = _exact_constants(read.program, model, images.field)
+    subject = replace(read, output=foreign.output.name, exact=exact, channels_last=foreign.channels_last,
+                      compared="trained form")  # fmt: skip
     proof = equal(subject, Right(form, size, run_form(form, images)), artifact.batch)
     if proof.outcome is Outcome.DIFFERENT and lost:
         said = f"{len(lost)} constants could not be traced to the checkpoint, '{lost[0]}' for one; {proof.detail}"
-        return ForeignProof(Proof(Outcome.SAMPLED, said, proof.operation), refused=False, replaced=len(exact))
-    stopped = proof.outcome is Outcome.SAMPLED and (proof.unlike or _forbidden(proof.detail))
-    return ForeignProof(proof, refused=proof.outcome is Outcome.DIFFERENT or stopped, replaced=len(exact))
+        proof = Proof(Outcome.SAMPLED, said, proof.operation)
+    return ForeignProof(proof, _refused(proof), len(exact))
 
 
-def _forbidden(said: str) -> bool:
-    return bool(_FORBIDDEN & set(re.findall(r"\w+", said)))
+def _refused(proof: Proof) -> bool:
+    return proof.outcome is Outcome.DIFFERENT or proof.unlike or bool(proof.kinds & _FORBIDDEN)
 
 
 def _exact_constants(program: Program, model: EfficientViT, field: Field) -> tuple[dict[str, Tensor], tuple[str, ...]]:

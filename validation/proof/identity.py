@@ -14,15 +14,12 @@ from torch import nn
 from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
-from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Language
-from runtimes.evaluator.program import Program
 from runtimes.precision import Precision
-from runtimes.registry import reader_of
-from validation.proof.comparison import equal, unproven
-from validation.proof.expected import Missing, expected_form, lacking
+from validation.proof.comparison import equal
+from validation.proof.expected import Held, Missing, constants_of, expected_form, lacking
 from validation.proof.placement import QuantizedForm, placement
 from validation.proof.quantizers import Quantizers
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form, subject_of, unproven
 from validation.reference.reference import Reference
 
 
@@ -33,25 +30,20 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
         MissingExtra: the package that reads the format is not installed.
         BrokenArtifact: the file's constants cannot be read.
     """
-    try:
-        program, language = reader_of(artifact).program(artifact)
-    except BrokenArtifact as error:
-        return unproven(error)
-    unknown = sorted({each.kind for each in program.operations} - set(language.operators))
-    if unknown:
-        return Proof(Outcome.SAMPLED, f"operators without a meaning in the proof: {', '.join(unknown)}")
+    subject = subject_of(artifact)
+    if isinstance(subject, Proof):
+        return subject
+    held = constants_of(artifact)
     if artifact.precision.quantized:
-        form = expected_form(artifact, reference)
+        form = expected_form(artifact, held, reference.constants)
         if isinstance(form, Missing):
             return _lacks(form)
         size = artifact.model.image_size
-        return quantized_equal(
-            program, language, form, artifact.precision, reference.constants, batch=artifact.batch, size=size
-        )
-    right = _right(artifact, reference)
+        return quantized_equal(subject, form, artifact.precision, reference.constants, batch=artifact.batch, size=size)
+    right = _right(artifact, held, reference.constants)
     if isinstance(right, Missing):
         return _lacks(right)
-    return equal(Subject(program, language), right, artifact.batch)
+    return equal(subject, right, artifact.batch)
 
 
 def _lacks(missing: Missing) -> Proof:
@@ -59,8 +51,7 @@ def _lacks(missing: Missing) -> Proof:
 
 
 def quantized_equal(
-    program: Program,
-    language: Language,
+    subject: Subject,
     form: nn.Module,
     precision: Precision,
     digests: Mapping[str, str],
@@ -68,29 +59,26 @@ def quantized_equal(
     batch: int | None,
     size: int,
 ) -> Proof:
-    """Whether `program` computes what `form` does with quantizers where the precision says.
+    """Whether the program computes what `form` does with quantizers where the precision says.
 
     Each tensor of the form has the quantizer that the program has of the same values, if it is one that calibration
     found for it by its `digests`.
     """
     images = images_for(size, batch)
-    quantizers = Quantizers(program, precision.activations, digests)
-    output = program.outputs[0]
+    quantizers = Quantizers(subject.program, precision.activations, digests)
     try:
         with quantizers.reading(images) as exchange:
-            found = Evaluator(program, Arithmetic.FLOAT64, language, (output,))(
-                {_only(program): images}, exchange=exchange
-            )
+            found = subject.run(images, exchange)
         shapes = images_for(size, batch or 1, shapes_only=True)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:
         return unproven(error)
     bare = tuple(meant.lacking)
-    proof = equal(Subject(program, language), right, batch, found[output])
+    proof = equal(subject, right, batch, found)
     if proof.outcome is Outcome.SAMPLED:
         return proof
-    order = {operation.name: index for index, operation in enumerate(program.operations)}
+    order = {operation.name: index for index, operation in enumerate(subject.program.operations)}
     reasons = [
         Proof(Outcome.DIFFERENT, f"quantizer '{name}': {wrong}", name) for name, wrong in quantizers.wrong.items()
     ]
@@ -104,23 +92,18 @@ def quantized_equal(
     return replace(proof, detail=f"{proof.detail}, with {quantizers.count} quantizers")
 
 
-def _only(program: Program) -> str:
-    (image,) = program.inputs
-    return image
-
-
 _EVALUATED: OrderedDict[str, Right] = OrderedDict()
 _KEPT = 4
 
 
-def _right(artifact: Artifact, reference: Reference) -> Right | Missing:
+def _right(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> Right | Missing:
     """Evaluated once for all artifacts that hold the same constants and take as many images."""
-    what = (artifact.model, artifact.batch, artifact.interface.image_input)
-    key = digest_of([(str(what), ""), *reference.constants.items()])
-    if (missing := lacking(artifact, reference)) is not None:
+    if (missing := lacking(held, digests)) is not None:
         return missing
+    what = (artifact.model, artifact.batch, artifact.interface.image_input)
+    key = digest_of([(str(what), ""), *digests.items()])
     if key not in _EVALUATED:
-        form = expected_form(artifact, reference)
+        form = expected_form(artifact, held, digests)
         if isinstance(form, Missing):
             return form
         size = artifact.model.image_size

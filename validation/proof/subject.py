@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from efficientvit.errors import BrokenArtifact, UnknownOperation
+from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
 from runtimes.evaluator.program import Program
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field
+from runtimes.field.tensor import Field, Unlike
+from runtimes.registry import reader_of
 
 
 class Outcome(StrEnum):
@@ -29,12 +32,14 @@ class Proof:
     """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.
 
     `unlike`: it stopped at an operation that treats one image unlike another.
+    `kinds`: of the operations that it stopped at.
     """
 
     outcome: Outcome
     detail: str
     operation: str = ""
     unlike: bool = False
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,28 @@ class Subject:
         evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
         fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         return evaluator({image: fed}, exchange=exchange)[self.result]
+
+
+def unproven(error: BrokenArtifact) -> Proof:
+    """It stopped at an operation without a meaning in exact arithmetic."""
+    kinds = frozenset({error.kind} if isinstance(error, UnknownOperation) else ())
+    return Proof(Outcome.SAMPLED, " ".join(str(error).split()), unlike=isinstance(error.__cause__, Unlike), kinds=kinds)
+
+
+def subject_of(artifact: Artifact) -> Subject | Proof:
+    """The artifact's program; or that it cannot be proven.
+
+    Raises:
+        MissingExtra: the package that reads the format is not installed.
+    """
+    try:
+        program, language = reader_of(artifact).program(artifact)
+    except BrokenArtifact as error:
+        return unproven(error)
+    if unknown := sorted({each.kind for each in program.operations} - set(language.operators)):
+        said = f"operators without a meaning in the proof: {', '.join(unknown)}"
+        return Proof(Outcome.SAMPLED, said, kinds=frozenset(unknown))
+    return Subject(program, language)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

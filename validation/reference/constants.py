@@ -13,6 +13,9 @@ from validation.reference.emulation import largest_integer
 
 Constant = tuple[str, NDArray[Any]]  # the name in the artifact, the value as stored
 
+IMAGE_SCALE, IMAGE_BIAS = "image scale", "image bias"
+"""The two constants of an image input."""
+
 
 def deploy_constants(deploy: nn.Module, dtype: Dtype) -> list[tuple[str, NDArray[np.floating]]]:
     """Every tensor of the deploy form, by name, as an artifact stores it whose weights decode to `dtype`."""
@@ -44,4 +47,4 @@ def quantized_constants(deploy: nn.Module, precision: Precision) -> list[tuple[s
 def image_constants(preprocessing: Preprocessing) -> list[tuple[str, NDArray[np.floating]]]:
     """Scale and bias of an image input: 1/255 and minus the mean, in float32 whatever the weights are in."""
     bias = -np.array(preprocessing.mean, np.float32)
-    return [("image scale", np.array([1 / 255], np.float32)), ("image bias", bias)]
+    return [(IMAGE_SCALE, np.array([1 / 255], np.float32)), (IMAGE_BIAS, bias)]

@@ -14,7 +14,7 @@ from runtimes.evaluator.program import Constant, Operation, Program, TensorType,
 from runtimes.precision import Dtype, Precision
 from runtimes.tensorrt.operators import LAYERS
 from validation.proof.identity import quantized_equal
-from validation.proof.subject import Outcome, Proof
+from validation.proof.subject import Outcome, Proof, Subject
 
 SIZE = 4
 RANDOM = np.random.default_rng(0)
@@ -95,7 +95,8 @@ def written() -> Written:
 
 
 def proof(it: Written, precision: Precision = PRECISION) -> Proof:
-    return quantized_equal(it.program, LAYERS, Form().eval(), precision, digests(SCALES.items()), batch=1, size=SIZE)
+    subject = Subject(it.program, LAYERS)
+    return quantized_equal(subject, Form().eval(), precision, digests(SCALES.items()), batch=1, size=SIZE)
 
 
 def test_as_it_is_meant_to_be() -> None:

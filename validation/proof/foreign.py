@@ -28,14 +28,11 @@ from validation.proof.subject import Outcome, Proof, Right, images_for, run_form
 _SMALL = 8
 """Smaller constants are axes, sizes, factors: taken as they are."""
 
-_STEPS = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float16): 2.0**-11}
-"""Half a unit in the last place, relative."""
+_ROUNDINGS = 16 * 2.0**-24
+"""What folding in float32 may cost, relative: sixteen half units in the last place."""
 
-_SMALLEST = {np.dtype(np.float16): 2.0**-25}
-"""Half of the smallest number, absolute."""
-
-_ROUNDINGS = 16
-"""Half units in the last place that folding in the file's own format may cost."""
+_STORED = {np.dtype(np.float16): (1.01 * 2.0**-11, 2.0**-25)}
+"""What storing in less than float32 costs, once: relative, and absolute below the smallest normal number."""
 
 _FORBIDDEN = frozenset({
     "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -130,10 +127,10 @@ def _rounded_from(value: NDArray[np.floating], tensor: _Tensor) -> FieldTensor |
     elif tensor.value.ndim == 4:  # O I H W -> H W I O, O H W I, and a matrix transposed
         layouts += [(2, 3, 1, 0), (0, 2, 3, 1)]
     mine = value.astype(np.float64).reshape(-1)
-    step = _ROUNDINGS * _STEPS.get(value.dtype, 2.0**-24)
+    relative, absolute = _STORED.get(value.dtype, (0.0, 0.0))
     for layout in layouts:
         there, scale = (each.transpose(layout).reshape(-1) for each in (tensor.value, tensor.scale))
-        if bool((np.abs(mine - there) <= step * scale + _SMALLEST.get(value.dtype, 0.0)).all()):
+        if bool((np.abs(mine - there) <= _ROUNDINGS * scale + relative * np.abs(there) + absolute).all()):
             residues = tensor.exact.residues.permute(0, *(axis + 1 for axis in layout))
             return tensor.exact.like(residues.reshape(residues.shape[0], *value.shape))
     return None

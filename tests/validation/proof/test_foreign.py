@@ -130,5 +130,23 @@ def test_a_weight_that_is_off_by_more_than_rounding(model: EfficientViT, traced:
     assert tensor.name in found.proof.detail
 
 
+def test_float16_may_round_once(model: EfficientViT, traced: Path, tmp_path: Path) -> None:
+    """To the nearest number; the one after the next is not the checkpoint's."""
+    half = onnx.load(traced)
+    tensor = next(each for each in half.graph.initializer if len(each.dims) == 2)
+    for off, outcome in ((0, Outcome.PROVEN), (2, Outcome.SAMPLED)):
+        file = onnx.ModelProto()
+        file.CopyFrom(half)
+        (held,) = (each for each in file.graph.initializer if each.name == tensor.name)
+        value = numpy_helper.to_array(tensor).astype(np.float16)
+        for _ in range(off):
+            value[0, 0] = np.nextafter(value[0, 0], np.float16(9))
+        held.CopyFrom(numpy_helper.from_array(value, f"{tensor.name}_half"))
+        cast = onnx.helper.make_node("Cast", [held.name], [tensor.name], to=onnx.TensorProto.FLOAT)
+        file.graph.node.insert(0, cast)
+        onnx.save(file, tmp_path / "half.onnx")
+        assert proven(tmp_path / "half.onnx", model).proof.outcome is outcome
+
+
 def test_another_checkpoint_is_not_proven(traced: Path) -> None:
     assert proven(traced, seeded(model_spec("m0", 64), 1)).proof.outcome is not Outcome.PROVEN

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
+from runtimes.evaluator.shared import same_padding, unsqueezed
 
 Ints = Sequence[int]
 
@@ -45,8 +46,7 @@ def _padding(x: Tensor, kernel: Ints, strides: Ints, pad_type: str, pad: Ints, d
         raise BadOperand(f"pad_type {pad_type!r}")
     result: list[int] = []
     for size, k, stride, dilation in zip(x.shape[:1:-1], kernel[::-1], strides[::-1], dilations[::-1], strict=True):
-        total = max(0, (-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size)
-        small, large = total // 2, total - total // 2
+        small, large = same_padding(size, k, stride, dilation)
         result += [large, small] if pad_type == "same_lower" else [small, large]
     return result
 
@@ -96,13 +96,6 @@ def _cast(x: Tensor, dtype: str) -> Tensor:
 
 def _squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
-
-
-def _expand_dims(x: Tensor, axes: Ints) -> Tensor:
-    rank = x.dim() + len(axes)
-    for axis in sorted(axis % rank for axis in axes):
-        x = x.unsqueeze(axis)
-    return x
 
 
 def _pad(x: Tensor, pad: Ints, mode: str = "constant", constant_val: Tensor | None = None) -> Tensor:
@@ -207,7 +200,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "clip": _clip,
     "concat": _concat,
     "conv": _conv,
-    "expand_dims": _expand_dims,
+    "expand_dims": unsqueezed,
     "identity": lambda x: x,
     "layer_norm": _layer_norm,
     "linear": _linear,

@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -164,11 +165,10 @@ class Evaluator:
                 expected=", ".join(sorted(operators)),
                 got=operation.kind,
             )
-        parameters = inspect.signature(compute).parameters
+        parameters = _parameters(compute)
         if unknown := sorted(set(operation.inputs) - set(parameters)):
             raise BrokenArtifact(f"{operation.kind} '{operation.name}' has an unsupported input: {unknown[0]}")
-        required = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
-        if lacking := sorted(required - set(operation.inputs)):
+        if lacking := sorted({name for name, required in parameters.items() if required} - set(operation.inputs)):
             raise BrokenArtifact(f"{operation.kind} '{operation.name}' lacks its input {lacking[0]}")
         constants: dict[str, Any] = {}
         varying: dict[str, str | tuple[str, ...]] = {}
@@ -256,3 +256,16 @@ class Evaluator:
             if isinstance(value, Tensor) and value.is_floating_point():
                 peak = float(value.abs().max())
                 self.largest[name] = max(self.largest.get(name, 0.0), float("inf") if math.isnan(peak) else peak)
+
+
+@cache
+def _parameters(compute: Callable[..., Any]) -> dict[str, bool]:
+    """What an operator's function takes, and whether it has to be given; `**window: Unpack[Window]` is its fields."""
+    found: dict[str, bool] = {}
+    for name, parameter in inspect.signature(compute).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            (group,) = get_args(parameter.annotation)
+            found |= {field: field in group.__required_keys__ for field in group.__annotations__}
+        else:
+            found[name] = parameter.default is inspect.Parameter.empty
+    return found

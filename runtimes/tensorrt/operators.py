@@ -5,7 +5,7 @@ evaluator refuses what has no parameter here. Tensors come as torch tensors, flo
 the evaluation, attributes as Python values.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,15 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
+from runtimes.evaluator.operands import Ints, ints
 from runtimes.evaluator.quantization import dequantize, quantize
+from runtimes.evaluator.shared import gathered, unsqueezed
 from runtimes.field.sizes import sizes
-
-Ints = Sequence[int] | Tensor
-
-
-def _ints(value: Ints) -> list[int]:
-    """Of a shape tensor, or of an attribute."""
-    return [int(item) for item in (value.reshape(-1).tolist() if isinstance(value, Tensor) else value)]
 
 
 def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called by name
@@ -37,11 +32,11 @@ def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called 
     """(N, C, H, W), (O, C / groups, kH, kW) -> (N, O, H', W'); padding before and after as (H, W)."""
     if x.dim() != 4:
         raise BadOperand(f"a convolution over {x.dim() - 2} axes")
-    (top, left), (bottom, right) = _ints(before), _ints(after)
+    (top, left), (bottom, right) = ints(before), ints(after)
     if (top, left) == (bottom, right):
-        return functional.conv2d(x, kernel, bias, _ints(stride), (top, left), _ints(dilation), groups)
+        return functional.conv2d(x, kernel, bias, ints(stride), (top, left), ints(dilation), groups)
     padded = functional.pad(x, [left, right, top, bottom])
-    return functional.conv2d(padded, kernel, bias, _ints(stride), 0, _ints(dilation), groups)
+    return functional.conv2d(padded, kernel, bias, ints(stride), 0, ints(dilation), groups)
 
 
 def _activation(x: Tensor, function: str, alpha: float, beta: float) -> Tensor:
@@ -107,9 +102,9 @@ def _slice(
     x: Tensor, start: Ints, size: Ints, stride: Ints, axes: Ints | None = None, fill: Tensor | float | None = None
 ) -> Tensor:
     """What lies beyond the tensor is `fill`; without one nothing may."""
-    chosen = list(range(x.dim())) if axes is None else _ints(axes)
+    chosen = list(range(x.dim())) if axes is None else ints(axes)
     index: list[slice] = [slice(None)] * x.dim()
-    for axis, first, count, step in zip(chosen, _ints(start), _ints(size), _ints(stride), strict=True):
+    for axis, first, count, step in zip(chosen, ints(start), ints(size), ints(stride), strict=True):
         if fill is not None and step > 0 and count > 0:
             x, first = _filled(x, axis, first, first + (count - 1) * step, fill)  # noqa: PLW2901
         if step < 1 or first < 0 or count < 0 or first + (count - 1) * step >= x.shape[axis]:
@@ -138,11 +133,11 @@ def _shuffle(
 ) -> Tensor:
     """Transpose, reshape, transpose; 0 keeps a dimension or is a size of zero, -1 takes what is left."""
     if first is not None:
-        x = x.permute(_ints(first))
+        x = x.permute(ints(first))
     if shape is not None:
-        sizes = [x.shape[axis] if size == 0 and zero_keeps else size for axis, size in enumerate(_ints(shape))]
+        sizes = [x.shape[axis] if size == 0 and zero_keeps else size for axis, size in enumerate(ints(shape))]
         x = x.reshape(sizes)
-    return x if second is None else x.permute(_ints(second))
+    return x if second is None else x.permute(ints(second))
 
 
 def _matrix_multiply(x: Tensor, y: Tensor, first: str, second: str) -> Tensor:
@@ -154,14 +149,14 @@ def _matrix_multiply(x: Tensor, y: Tensor, first: str, second: str) -> Tensor:
 
 
 def _softmax(x: Tensor, axes: Ints) -> Tensor:
-    (axis,) = _ints(axes)
+    (axis,) = ints(axes)
     return x.softmax(axis)
 
 
 def _reduce(x: Tensor, op: str, axes: Ints, keep: bool) -> Tensor:
     if op not in _REDUCTIONS:
         raise BadOperand(f"reduction {op}")
-    return _REDUCTIONS[op](x, tuple(_ints(axes)), keep)
+    return _REDUCTIONS[op](x, tuple(ints(axes)), keep)
 
 
 _REDUCTIONS: Mapping[str, Callable[[Tensor, tuple[int, ...], bool], Tensor]] = {
@@ -199,30 +194,16 @@ def _require_symmetric(zero: Tensor | None) -> None:
         raise BadOperand("a zero point that is not zero")
 
 
-def _gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """A negative index counts from the end."""
-    places = torch.where(indices < 0, indices + x.shape[axis], indices)
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    return x.index_select(axis, places.reshape(-1)).reshape(shape)
-
-
 def _normalization(x: Tensor, scale: Tensor, bias: Tensor, axes: Ints, epsilon: float) -> Tensor:
-    over = _ints(axes)
+    over = ints(axes)
     if over != list(range(x.dim() - len(over), x.dim())):
         raise BadOperand(f"normalization over axes {over} of {x.dim()}")
     return functional.layer_norm(x, x.shape[-len(over) :], None, None, epsilon) * scale + bias
 
 
 def _resize(x: Tensor, size: Ints) -> Tensor:
-    height, width = _ints(size)[-2:]
+    height, width = ints(size)[-2:]
     return functional.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-
-
-def _unsqueeze(x: Tensor, axes: Ints) -> Tensor:
-    rank = x.dim() + len(_ints(axes))
-    for axis in sorted(axis % rank for axis in _ints(axes)):
-        x = x.unsqueeze(axis)
-    return x
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
@@ -232,7 +213,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "convolution": _convolution,
     "dequantize": _dequantize,
     "elementwise": _elementwise,
-    "gather": _gather,
+    "gather": gathered,
     "identity": lambda x: x,
     "matrix_multiply": _matrix_multiply,
     "normalization": _normalization,
@@ -243,9 +224,9 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "shuffle": _shuffle,
     "slice": _slice,
     "softmax": _softmax,
-    "squeeze": lambda x, axes: x.squeeze(tuple(_ints(axes))),
+    "squeeze": lambda x, axes: x.squeeze(tuple(ints(axes))),
     "unary": _unary,
-    "unsqueeze": _unsqueeze,
+    "unsqueeze": unsqueezed,
 }
 
 LAYERS = Language(OPERATORS, "fiub")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand
-from runtimes.onnx.operators.operands import require
+from runtimes.evaluator.operands import require
 
 SIXTH = float(np.float32(1 / 6))
 """HardSwish's slope, as the body of its function has it."""

@@ -4,7 +4,7 @@ Source: ContribOperators.md of ONNX Runtime.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 from runtimes.evaluator.evaluator import BadOperand
 from runtimes.onnx.operators.arithmetic import gelu, gemm, hard_sigmoid
 from runtimes.onnx.operators.normalization import layer, rms
-from runtimes.onnx.operators.windows import convolution
+from runtimes.onnx.operators.windows import Window, convolution
 
 _EPSILON = float(np.float32(1e-12))
 _QUICK = float(np.float32(1.702))
@@ -38,22 +38,17 @@ _ACTIVATIONS: Mapping[tuple[str, int], Callable[..., Tensor]] = {
 }
 
 
-def _fused_conv(  # noqa: PLR0913, PLR0917 - in the order of the specification
+def _fused_conv(
     x: Tensor,
     w: Tensor,
     b: Tensor | None = None,
     z: Tensor | None = None,
     activation: str | None = None,
     activation_params: Sequence[float] = (),
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **window: Unpack[Window],
 ) -> Tensor:
     """`z` is added before the activation."""
-    y = convolution(x, w, b, auto_pad, dilations, group, kernel_shape, pads, strides)
+    y = convolution(x, w, b, **window)
     return _activated(y if z is None else y + z, activation, activation_params)
 
 

@@ -11,10 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.evaluator.operands import require
 from runtimes.evaluator.quantization import dequantize
 from runtimes.onnx.operators.arithmetic import gemm
-from runtimes.onnx.operators.operands import require
-from runtimes.onnx.operators.quantized import matmul_integer, qlinear_conv, to_integers
+from runtimes.onnx.operators.quantized import (
+    dequantize_linear,
+    matmul_integer,
+    qlinear_conv,
+    quantize_linear,
+    to_integers,
+)
 from runtimes.onnx.operators.windows import average_pool
 
 _SLOPE = float(np.float32(0.01))
@@ -111,43 +117,10 @@ def _qlinear_binary(compute: Callable[[Tensor, Tensor], Tensor]) -> Callable[...
     return quantized
 
 
-def _quantize_linear(x: Tensor, y_scale: Tensor, y_zero_point: Tensor | None = None, axis: int = 1) -> Tensor:
-    return to_integers(x, y_scale, y_zero_point, axis)
-
-
-def _dequantize_linear(x: Tensor, x_scale: Tensor, x_zero_point: Tensor | None = None, axis: int = 1) -> Tensor:
-    return dequantize(x, x_scale, x_zero_point, axis)
-
-
 def _qlinear_concat(values: Sequence[Tensor], y_scale: Tensor, y_zero_point: Tensor, axis: int) -> Tensor:
     """`values`: a tensor, its scale and its zero point, and so on."""
     parts = [dequantize(q, scale, zero) for q, scale, zero in zip(*[iter(values)] * 3, strict=True)]
     return to_integers(torch.cat(parts, axis), y_scale, y_zero_point)
-
-
-def _qlinear_conv(  # noqa: PLR0913, PLR0917 - in the order of the specification
-    x: Tensor,
-    x_scale: Tensor,
-    x_zero_point: Tensor,
-    w: Tensor,
-    w_scale: Tensor,
-    w_zero_point: Tensor,
-    y_scale: Tensor,
-    y_zero_point: Tensor,
-    b: Tensor | None = None,
-    auto_pad: str = "NOTSET",
-    channels_last: int = 0,
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Tensor:
-    """With `channels_last` (N, H, W, C) -> (N, H', W', O); the kernel is (O, C / group, kH, kW) all the same."""
-    given = x.movedim(-1, 1) if channels_last else x
-    quantizers = x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point
-    y = qlinear_conv(given, *quantizers, b, auto_pad, dilations, group, kernel_shape, pads, strides)
-    return y.movedim(1, -1) if channels_last else y
 
 
 def _qgemm(  # noqa: PLR0913, PLR0917 - in the order of the specification
@@ -187,17 +160,17 @@ def _matmul_integer_to_float(
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "com.microsoft.DequantizeLinear": _dequantize_linear,
+    "com.microsoft.DequantizeLinear": dequantize_linear,
     "com.microsoft.MatMulIntegerToFloat": _matmul_integer_to_float,
     "com.microsoft.QGemm": _qgemm,
     "com.microsoft.QLinearAdd": _qlinear_binary(torch.add),
     "com.microsoft.QLinearAveragePool": _qlinear_average,
     "com.microsoft.QLinearConcat": _qlinear_concat,
-    "com.microsoft.QLinearConv": _qlinear_conv,
+    "com.microsoft.QLinearConv": qlinear_conv,
     "com.microsoft.QLinearGlobalAveragePool": _qlinear_global,
     "com.microsoft.QLinearLeakyRelu": _qlinear_leaky,
     "com.microsoft.QLinearMul": _qlinear_binary(torch.mul),
     "com.microsoft.QLinearSigmoid": _between(torch.sigmoid),
     "com.microsoft.QLinearSoftmax": _qlinear_softmax,
-    "com.microsoft.QuantizeLinear": _quantize_linear,
+    "com.microsoft.QuantizeLinear": quantize_linear,
 }

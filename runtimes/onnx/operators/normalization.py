@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.onnx.operators.operands import Ints, ints, require
+from runtimes.evaluator.operands import Ints, ints, require
+from runtimes.evaluator.shared import batch_normalized, by_channel, product, total
 
 
 def _reduction(compute: Callable[[Tensor, list[int], bool], Tensor], *, plain: bool = True) -> Callable[..., Tensor]:
@@ -21,16 +22,6 @@ def _reduction(compute: Callable[[Tensor, list[int], bool], Tensor], *, plain: b
         return compute(x, over or list(range(x.dim())), bool(keepdims))
 
     return reduce
-
-
-def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return x.sum(axes, keepdim=keep, dtype=x.dtype)
-
-
-def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
-        x = x.prod(axis, keepdim=keep, dtype=x.dtype)
-    return x
 
 
 def _arg(find: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -53,9 +44,7 @@ def _batch(  # noqa: PLR0917 - in the order of the specification
 ) -> Tensor:
     """By the mean and variance given; `momentum` is of training."""
     require(not training_mode, "training_mode")
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    factor = scale * torch.rsqrt(var + epsilon)
-    return (x - mean.reshape(shape)) * factor.reshape(shape) + b.reshape(shape)
+    return batch_normalized(x, scale, b, mean, var, epsilon)
 
 
 def layer(
@@ -75,8 +64,7 @@ def rms(x: Tensor, scale: Tensor, epsilon: float, axis: int = -1, stash_type: in
 
 
 def _instance(x: Tensor, scale: Tensor, b: Tensor, epsilon: float) -> Tensor:
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    return functional.layer_norm(x, x.shape[2:], None, None, epsilon) * scale.reshape(shape) + b.reshape(shape)
+    return functional.layer_norm(x, x.shape[2:], None, None, epsilon) * by_channel(scale, x) + by_channel(b, x)
 
 
 def _group(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float, num_groups: int, stash_type: int = 1) -> Tensor:
@@ -86,8 +74,7 @@ def _group(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float, num_groups: i
     normal = functional.layer_norm(grouped, grouped.shape[2:], None, None, epsilon)
     if scale.numel() != x.shape[1]:
         return (normal * scale.reshape(1, -1, 1) + bias.reshape(1, -1, 1)).reshape(x.shape)
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    return normal.reshape(x.shape) * scale.reshape(shape) + bias.reshape(shape)
+    return normal.reshape(x.shape) * by_channel(scale, x) + by_channel(bias, x)
 
 
 def _by_length(x: Tensor, axis: int, p: int) -> Tensor:
@@ -112,13 +99,13 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "LayerNormalization": layer,
     "LpNormalization": _by_length,
     "RMSNormalization": rms,
-    "ReduceL1": _reduction(lambda x, axes, keep: _sum(x.abs(), axes, keep), plain=False),
-    "ReduceL2": _reduction(lambda x, axes, keep: _sum(x * x, axes, keep).sqrt(), plain=False),
+    "ReduceL1": _reduction(lambda x, axes, keep: total(x.abs(), axes, keep), plain=False),
+    "ReduceL2": _reduction(lambda x, axes, keep: total(x * x, axes, keep).sqrt(), plain=False),
     "ReduceLogSumExp": _reduction(lambda x, axes, keep: x.logsumexp(axes, keep), plain=False),
     "ReduceMax": _reduction(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
     "ReduceMean": _reduction(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
     "ReduceMin": _reduction(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
-    "ReduceProd": _reduction(_product),
-    "ReduceSum": _reduction(_sum),
-    "ReduceSumSquare": _reduction(lambda x, axes, keep: _sum(x * x, axes, keep), plain=False),
+    "ReduceProd": _reduction(product),
+    "ReduceSum": _reduction(total),
+    "ReduceSumSquare": _reduction(lambda x, axes, keep: total(x * x, axes, keep), plain=False),
 }

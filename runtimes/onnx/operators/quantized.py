@@ -5,15 +5,15 @@ products of integers alone are exact, in float64.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from runtimes.evaluator.evaluator import BadOperand
+from runtimes.evaluator.operands import require
 from runtimes.evaluator.quantization import dequantize, quantize
-from runtimes.onnx.operators.operands import require
-from runtimes.onnx.operators.windows import convolution
+from runtimes.onnx.operators.windows import Window, convolution
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
 _ROWS, _COLUMNS = -2, -1
@@ -28,7 +28,7 @@ def to_integers(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int = 1, to
     return quantize(x, scale, zero, *_LIMITS[name], axis).to(dtype)
 
 
-def _quantize_linear(  # noqa: PLR0917 - in the order of the specification
+def quantize_linear(  # noqa: PLR0917 - in the order of the specification
     x: Tensor,
     y_scale: Tensor,
     y_zero_point: Tensor | None = None,
@@ -46,7 +46,7 @@ def _quantize_linear(  # noqa: PLR0917 - in the order of the specification
     return to_integers(x, y_scale, y_zero_point, axis, output_dtype or "uint8")
 
 
-def _dequantize_linear(
+def dequantize_linear(
     x: Tensor,
     x_scale: Tensor,
     x_zero_point: Tensor | None = None,
@@ -74,20 +74,15 @@ def _centered(x: Tensor, zero: Tensor | None, shape: Sequence[int]) -> Tensor:
     return x.double() - (zero.reshape(()) if zero.numel() == 1 else zero.reshape(list(shape))).double()
 
 
-def _conv_integer(  # noqa: PLR0917 - in the order of the specification
+def _conv_integer(
     x: Tensor,
     w: Tensor,
     x_zero_point: Tensor | None = None,
     w_zero_point: Tensor | None = None,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **window: Unpack[Window],
 ) -> Tensor:
     centered = _centered(x, x_zero_point, ()), _centered(w, w_zero_point, [-1] + [1] * (w.dim() - 1))
-    return convolution(*centered, None, auto_pad, dilations, group, kernel_shape, pads, strides).to(torch.int32)
+    return convolution(*centered, **window).to(torch.int32)
 
 
 def matmul_integer(
@@ -104,7 +99,7 @@ def _shape(value: Tensor | None) -> Sequence[int]:
     return () if value is None else value.shape
 
 
-def qlinear_conv(  # noqa: PLR0913, PLR0917 - in the order of the specification
+def qlinear_conv(  # noqa: PLR0917 - in the order of the specification
     x: Tensor,
     x_scale: Tensor,
     x_zero_point: Tensor,
@@ -114,18 +109,19 @@ def qlinear_conv(  # noqa: PLR0913, PLR0917 - in the order of the specification
     y_scale: Tensor,
     y_zero_point: Tensor,
     b: Tensor | None = None,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    channels_last: int = 0,
+    **window: Unpack[Window],
 ) -> Tensor:
-    """The bias is of integers, by x_scale * w_scale."""
+    """The bias is of integers, by x_scale * w_scale.
+
+    `channels_last`, of ONNX Runtime's own: (N, H, W, C) -> (N, H', W', O), by a kernel (O, C / group, kH, kW) all the
+    same.
+    """
+    given = x.movedim(-1, 1) if channels_last else x
     bias = None if b is None else dequantize(b, x_scale * w_scale, None, 0)
-    floats = dequantize(x, x_scale, x_zero_point), dequantize(w, w_scale, w_zero_point, 0)
-    y = convolution(*floats, bias, auto_pad, dilations, group, kernel_shape, pads, strides)
-    return to_integers(y, y_scale, y_zero_point)
+    floats = dequantize(given, x_scale, x_zero_point), dequantize(w, w_scale, w_zero_point, 0)
+    y = to_integers(convolution(*floats, bias, **window), y_scale, y_zero_point)
+    return y.movedim(1, -1) if channels_last else y
 
 
 def _qlinear_matmul(  # noqa: PLR0917 - in the order of the specification
@@ -144,10 +140,10 @@ def _qlinear_matmul(  # noqa: PLR0917 - in the order of the specification
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "ConvInteger": _conv_integer,
-    "DequantizeLinear": _dequantize_linear,
+    "DequantizeLinear": dequantize_linear,
     "DynamicQuantizeLinear": _dynamic,
     "MatMulInteger": matmul_integer,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": _qlinear_matmul,
-    "QuantizeLinear": _quantize_linear,
+    "QuantizeLinear": quantize_linear,
 }

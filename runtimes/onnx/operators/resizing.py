@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from runtimes.evaluator.evaluator import BadOperand
-from runtimes.onnx.operators.operands import Ints, ints, require
+from runtimes.evaluator.operands import Ints, ints, require
 
 _NEAREST: Mapping[str, Callable[[float], int]] = {
     "round_prefer_floor": lambda at: math.ceil(at - 0.5),

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.evaluator.operands import Ints, ints, one, require
+from runtimes.evaluator.shared import cut, depth_to_space, gathered, space_to_depth, unsqueezed, within
 from runtimes.field.sizes import sizes
-from runtimes.onnx.operators.operands import Ints, ints, one, require
 
 
 def _size(x: Tensor) -> Tensor:
@@ -39,13 +40,6 @@ def _squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
     return x.squeeze(tuple(chosen))
 
 
-def _unsqueeze(x: Tensor, axes: Ints) -> Tensor:
-    rank = x.dim() + len(ints(axes))
-    for axis in sorted(axis % rank for axis in ints(axes)):
-        x = x.unsqueeze(axis)
-    return x
-
-
 def _split(
     x: Tensor, axis: int, count: int, split: Ints | None = None, num_outputs: int | None = None
 ) -> tuple[Tensor, ...]:
@@ -66,34 +60,17 @@ def _slice(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps:
     chosen = list(range(len(first))) if axes is None else ints(axes)
     by = [1] * len(first) if steps is None else ints(steps)
     for axis, start, end, step in zip(chosen, first, last, by, strict=True):
-        places = range(*slice(start, end, step).indices(x.shape[axis]))
-        if step > 0:
-            index = [slice(None)] * x.dim()
-            index[axis] = slice(places.start, max(places.start, places.stop), step)
-            x = x[tuple(index)]
-        else:
-            x = x.index_select(axis, torch.tensor(list(places), dtype=torch.int64))
+        x = cut(x, axis, start, end, step)
     return x
 
 
-def _within(indices: Tensor, size: int) -> Tensor:
-    """A negative index counts from the end."""
-    return torch.where(indices < 0, indices + size, indices)
-
-
-def _gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    axis %= x.dim()
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    return x.index_select(axis, _within(indices, x.shape[axis]).reshape(-1)).reshape(shape)
-
-
 def _gather_elements(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    return torch.gather(x, axis, _within(indices, x.shape[axis]).to(torch.int64))
+    return torch.gather(x, axis, within(indices, x.shape[axis]).to(torch.int64))
 
 
 def _gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
     """The last axis of `indices` is a place in `x` behind the batch."""
-    places = [_within(part, x.shape[batch_dims + axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
+    places = [within(part, x.shape[batch_dims + axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
     batch = []
     for axis in range(batch_dims):
         shape = [1] * (indices.dim() - 1)
@@ -104,13 +81,13 @@ def _gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
 
 def _scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int, reduction: str = "none") -> Tensor:
     require(reduction == "none", f"reduction {reduction}")
-    return torch.scatter(x, axis, _within(indices, x.shape[axis]).to(torch.int64), updates)
+    return torch.scatter(x, axis, within(indices, x.shape[axis]).to(torch.int64), updates)
 
 
 def _scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, reduction: str = "none") -> Tensor:
     """The last axis of `indices` is a place in `x`."""
     require(reduction == "none", f"reduction {reduction}")
-    places = [_within(part, x.shape[axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
+    places = [within(part, x.shape[axis]).to(torch.int64) for axis, part in enumerate(indices.unbind(-1))]
     return x.index_put(tuple(places), updates)
 
 
@@ -164,21 +141,12 @@ def _range(start: Tensor, limit: Tensor, delta: Tensor, stash_type: int = 1) -> 
 
 def _depth_to_space(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
     require(mode in ("DCR", "CRD"), f"mode {mode}")
-    batch, channels, height, width = x.shape
-    left = channels // blocksize**2
-    if mode == "DCR":
-        x = x.reshape(batch, blocksize, blocksize, left, height, width).permute(0, 3, 4, 1, 5, 2)
-    else:
-        x = x.reshape(batch, left, blocksize, blocksize, height, width).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(batch, left, height * blocksize, width * blocksize)
+    return depth_to_space(x, blocksize, depth_first=mode == "CRD")
 
 
 def _space_to_depth(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
     require(mode == "DCR", f"mode {mode}")
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // blocksize, blocksize, width // blocksize, blocksize)
-    x = x.permute(0, 3, 5, 1, 2, 4)
-    return x.reshape(batch, channels * blocksize**2, height // blocksize, width // blocksize)
+    return space_to_depth(x, blocksize, depth_first=False)
 
 
 def _triangle(x: Tensor, upper: int, k: Tensor | None = None) -> Tensor:
@@ -202,7 +170,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "Flatten": _flatten,
-    "Gather": _gather,
+    "Gather": gathered,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     "Identity": lambda x: x,
@@ -220,5 +188,5 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Tile": lambda x, repeats: x.tile(ints(repeats)),
     "Transpose": _transpose,
     "Trilu": _triangle,
-    "Unsqueeze": _unsqueeze,
+    "Unsqueeze": unsqueezed,
 }

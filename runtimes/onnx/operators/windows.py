@@ -1,13 +1,14 @@
 """Convolutions and pooling, over one, two or three axes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.onnx.operators.operands import require
+from runtimes.evaluator.operands import require
+from runtimes.evaluator.shared import same_padding
 
 Pads = tuple[list[int], list[int]]
 """Before and after every axis."""
@@ -29,11 +30,8 @@ def paddings(
     if auto_pad == "VALID":
         return [0] * rank, [0] * rank
     require(auto_pad in ("SAME_UPPER", "SAME_LOWER"), f"auto_pad {auto_pad}")
-    less, more = [], []
-    for size, extent, step, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // step) - 1) * step + (extent - 1) * dilation + 1 - size)
-        less.append(total // 2)
-        more.append(total - total // 2)
+    both = [same_padding(*axis) for axis in zip(sizes, kernel, strides, dilations, strict=True)]
+    less, more = [small for small, _ in both], [large for _, large in both]
     return (less, more) if auto_pad == "SAME_UPPER" else (more, less)
 
 
@@ -65,6 +63,17 @@ _AVERAGE: Mapping[int, Callable[..., Tensor]] = {
     4: functional.avg_pool2d,
     5: functional.avg_pool3d,
 }
+
+
+class Window(TypedDict, total=False):
+    """The attributes of a convolution, of whatever tensors."""
+
+    auto_pad: str
+    dilations: Sequence[int] | None
+    group: int
+    kernel_shape: Sequence[int] | None
+    pads: Sequence[int] | None
+    strides: Sequence[int] | None
 
 
 def convolution(  # noqa: PLR0917 - in the order of the specification

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from runtimes.evaluator import quantization
 from runtimes.evaluator.evaluator import BadOperand
-from runtimes.onnx.operators.operands import one, require
+from runtimes.evaluator.operands import one, require
 
 INTEGERS: Mapping[str, torch.dtype] = {
     "i8": torch.int8,

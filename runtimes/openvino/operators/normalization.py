@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.onnx.operators.operands import ints, require
+from runtimes.evaluator.operands import ints, require
+from runtimes.evaluator.shared import batch_normalized, by_channel, product, total
 
 
 def _reduction(compute: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[..., Tensor]:
@@ -19,22 +20,6 @@ def _reduction(compute: Callable[[Tensor, list[int], bool], Tensor]) -> Callable
         return compute(x, over, keep_dims)
 
     return reduce
-
-
-def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return x.sum(axes, keepdim=keep, dtype=x.dtype)
-
-
-def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
-        x = x.prod(axis, keepdim=keep, dtype=x.dtype)
-    return x
-
-
-def _batch(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    factor = gamma * torch.rsqrt(variance + epsilon)
-    return (x - mean.reshape(shape)) * factor.reshape(shape) + beta.reshape(shape)
 
 
 def _mean_variance(x: Tensor, axes: Tensor, normalize_variance: bool, eps: float, eps_mode: str) -> Tensor:
@@ -62,20 +47,21 @@ def _by_length(x: Tensor, axes: Tensor, eps: float, eps_mode: str) -> Tensor:
 def _group(x: Tensor, scale: Tensor, bias: Tensor, num_groups: int, epsilon: float) -> Tensor:
     grouped = x.reshape(x.shape[0], num_groups, -1)
     normal = functional.layer_norm(grouped, grouped.shape[2:], None, None, epsilon).reshape(x.shape)
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    return normal * scale.reshape(shape) + bias.reshape(shape)
+    return normal * by_channel(scale, x) + by_channel(bias, x)
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "BatchNormInference": _batch,
+    "BatchNormInference": lambda x, gamma, beta, mean, variance, epsilon: batch_normalized(
+        x, gamma, beta, mean, variance, epsilon
+    ),
     "GroupNormalization": _group,
     "MVN": _mean_variance,
     "NormalizeL2": _by_length,
-    "ReduceL1": _reduction(lambda x, axes, keep: _sum(x.abs(), axes, keep)),
-    "ReduceL2": _reduction(lambda x, axes, keep: _sum(x * x, axes, keep).sqrt()),
+    "ReduceL1": _reduction(lambda x, axes, keep: total(x.abs(), axes, keep)),
+    "ReduceL2": _reduction(lambda x, axes, keep: total(x * x, axes, keep).sqrt()),
     "ReduceMax": _reduction(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
     "ReduceMean": _reduction(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
     "ReduceMin": _reduction(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
-    "ReduceProd": _reduction(_product),
-    "ReduceSum": _reduction(_sum),
+    "ReduceProd": _reduction(product),
+    "ReduceSum": _reduction(total),
 }

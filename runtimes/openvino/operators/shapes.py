@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand
+from runtimes.evaluator.operands import ints, one, require
+from runtimes.evaluator.shared import cut, depth_to_space, gathered, space_to_depth, unsqueezed
 from runtimes.field.sizes import sizes
-from runtimes.onnx.operators.operands import ints, one, require
 from runtimes.openvino.operators.arithmetic import INTEGERS
 
 
@@ -38,14 +39,6 @@ def _squeeze(x: Tensor, axes: Tensor | None = None, allow_axis_skip: bool = Fals
     return x.squeeze(tuple(chosen)) if chosen else x.squeeze()
 
 
-def _unsqueeze(x: Tensor, axes: Tensor) -> Tensor:
-    given = ints(axes)
-    rank = x.dim() + len(given)
-    for axis in sorted(axis % rank for axis in given):
-        x = x.unsqueeze(axis)
-    return x
-
-
 def _split(x: Tensor, axis: Tensor, num_splits: int) -> tuple[Tensor, ...]:
     (at,) = ints(axis)
     require(x.shape[at] % num_splits == 0, f"{num_splits} parts of {x.shape[at]}")
@@ -60,18 +53,11 @@ def _variadic_split(x: Tensor, axis: Tensor, lengths: Tensor) -> tuple[Tensor, .
     return tuple(x.split(sizes, at))
 
 
-def _cut(x: Tensor, axis: int, start: int | None, stop: int | None, step: int) -> Tensor:
-    places = range(*slice(start, stop, step).indices(x.shape[axis]))
-    if step < 0:
-        return x.index_select(axis, torch.tensor(list(places), dtype=torch.int64))
-    return x[(*[slice(None)] * axis, slice(places.start, max(places.start, places.stop), step))]
-
-
 def _slice(x: Tensor, start: Tensor, stop: Tensor, step: Tensor, axes: Tensor | None = None) -> Tensor:
     starts = ints(start)
     chosen = list(range(len(starts))) if axes is None else ints(axes)
     for axis, first, last, by in zip(chosen, starts, ints(stop), ints(step), strict=True):
-        x = _cut(x, axis % x.dim(), first, last, by)
+        x = cut(x, axis % x.dim(), first, last, by)
     return x
 
 
@@ -105,7 +91,7 @@ def _strided_slice(  # noqa: PLR0917 - in the order of the specification
             require(not from_edge[index], "shrink_axis_mask with begin_mask")
             x = x.select(axis, first)
         else:
-            x = _cut(x, axis, None if from_edge[index] else first, None if to_edge[index] else last, step)
+            x = cut(x, axis, None if from_edge[index] else first, None if to_edge[index] else last, step)
             axis += 1
     return x
 
@@ -114,10 +100,7 @@ def _gather(x: Tensor, indices: Tensor, axis: Tensor, batch_dims: int = 0) -> Te
     """An index below 0 counts from the end."""
     require(batch_dims == 0, f"batch_dims {batch_dims}")
     (at,) = ints(axis)
-    at %= x.dim()
-    places = indices.reshape(-1).to(torch.int64)
-    places = torch.where(places < 0, places + x.shape[at], places)
-    return x.index_select(at, places).reshape([*x.shape[:at], *indices.shape, *x.shape[at + 1 :]])
+    return gathered(x, indices, at)
 
 
 def _pad(x: Tensor, begin: Tensor, end: Tensor, pad_mode: str, value: Tensor | None = None) -> Tensor:
@@ -168,23 +151,13 @@ def _tile(x: Tensor, repeats: Tensor) -> Tensor:
 def _depth_to_space(x: Tensor, block_size: int, mode: str) -> Tensor:
     """(N, C, H, W) -> (N, C / b^2, H * b, W * b)."""
     require(x.dim() == 4 and mode in ("blocks_first", "depth_first"), f"mode {mode} of {x.dim()} axes")
-    count, channels, height, width = x.shape
-    by, left = block_size, channels // block_size**2
-    if mode == "blocks_first":
-        moved = x.reshape(count, by, by, left, height, width).permute(0, 3, 4, 1, 5, 2)
-    else:
-        moved = x.reshape(count, left, by, by, height, width).permute(0, 1, 4, 2, 5, 3)
-    return moved.reshape(count, left, height * by, width * by)
+    return depth_to_space(x, block_size, depth_first=mode == "depth_first")
 
 
 def _space_to_depth(x: Tensor, block_size: int, mode: str) -> Tensor:
     """(N, C, H, W) -> (N, C * b^2, H / b, W / b)."""
     require(x.dim() == 4 and mode in ("blocks_first", "depth_first"), f"mode {mode} of {x.dim()} axes")
-    count, channels, height, width = x.shape
-    by, rows, columns = block_size, height // block_size, width // block_size
-    order = (0, 3, 5, 1, 2, 4) if mode == "blocks_first" else (0, 1, 3, 5, 2, 4)
-    moved = x.reshape(count, channels, rows, by, columns, by).permute(order)
-    return moved.reshape(count, channels * by * by, rows, columns)
+    return space_to_depth(x, block_size, depth_first=mode == "depth_first")
 
 
 def _shuffle_channels(x: Tensor, axis: int, group: int) -> Tensor:
@@ -228,6 +201,6 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Tile": _tile,
     "TopK": _top,
     "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Unsqueeze": unsqueezed,
     "VariadicSplit": _variadic_split,
 }

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.onnx.operators.operands import ints, require
+from runtimes.evaluator.operands import ints, require
+from runtimes.evaluator.shared import same_padding
 from runtimes.onnx.operators.resizing import resize
 
 _LINEAR = {"linear_onnx": "linear"}
@@ -25,9 +26,8 @@ def _pads(x: Tensor, auto_pad: str, begin: Sizes, end: Sizes, windows: Sizes, st
     require(auto_pad in ("same_upper", "same_lower"), f"auto_pad {auto_pad}")
     pads = []
     for size, window, stride in zip(x.shape[2:], windows, strides, strict=True):
-        both = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
-        less = both // 2
-        pads.append((less, both - less) if auto_pad == "same_upper" else (both - less, less))
+        less, more = same_padding(size, window, stride)
+        pads.append((less, more) if auto_pad == "same_upper" else (more, less))
     return pads
 
 
@@ -38,6 +38,16 @@ def _dilated(kernel: Sizes, dilations: Sizes) -> list[int]:
 def _padded(x: Tensor, pads: list[tuple[int, int]], fill: float) -> Tensor:
     (top, bottom), (left, right) = pads
     return functional.pad(x, [left, right, top, bottom], value=fill) if any(map(any, pads)) else x
+
+
+class Window(TypedDict):
+    """The attributes of a convolution, in groups or not."""
+
+    strides: Sizes
+    pads_begin: Sizes
+    pads_end: Sizes
+    dilations: Sizes
+    auto_pad: str
 
 
 def _convolution(  # noqa: PLR0917 - in the order of the specification
@@ -62,15 +72,11 @@ def _convolution(  # noqa: PLR0917 - in the order of the specification
 def _group_convolution(
     x: Tensor,
     filters: Tensor,
-    strides: Sizes,
-    pads_begin: Sizes,
-    pads_end: Sizes,
-    dilations: Sizes,
-    auto_pad: str,
+    **window: Unpack[Window],
 ) -> Tensor:
     """Filters as (groups, O / groups, C / groups, kH, kW)."""
     merged = filters.reshape(-1, *filters.shape[2:])
-    return _convolution(x, merged, strides, pads_begin, pads_end, dilations, auto_pad, filters.shape[0])
+    return _convolution(x, merged, **window, groups=filters.shape[0])
 
 
 def _rounds_alike(x: Tensor, pads: list[tuple[int, int]], windows: Sizes, strides: Sizes, rounding_type: str) -> None:

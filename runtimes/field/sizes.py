@@ -4,7 +4,7 @@ A value computed from the number of images makes a file right for one batch and 
 sizes shows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -78,6 +78,19 @@ def sizes(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
     if not isinstance(x, FieldTensor) or not x.rows:
         return now
     return Sizes.of(now, now + torch.tensor([x.rows if axis == 0 else 0 for axis in chosen], dtype=torch.int64))
+
+
+def extents(x: Tensor, counts: Any, axes: Sequence[int]) -> Any:
+    """`counts` of what is taken from `axes` of `x`: plain numbers if they take all images, however many there are.
+
+    Sizes are products: one that is the number of images for two such numbers is it for every one.
+    """
+    if not isinstance(counts, Sizes) or not isinstance(x, FieldTensor) or not x.rows:
+        return counts
+    now, other = counts.as_subclass(Tensor).reshape(-1).tolist(), counts.other.reshape(-1).tolist()
+    images = (x.shape[0], x.shape[0] + x.rows)
+    takes_all = all(a == b or (axis == 0 and (a, b) == images) for a, b, axis in zip(now, other, axes, strict=True))
+    return now if takes_all else counts
 
 
 def computed(compute: Callable[..., Any], operands: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from runtimes.evaluator.evaluator import BadOperand, Language
 from runtimes.evaluator.operands import Ints, ints
 from runtimes.evaluator.quantization import dequantize, quantize
 from runtimes.evaluator.shared import gathered, unsqueezed
-from runtimes.field.sizes import sizes
+from runtimes.field.sizes import extents, sizes
 
 
 def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called by name
@@ -104,7 +104,8 @@ def _slice(
     """What lies beyond the tensor is `fill`; without one nothing may."""
     chosen = list(range(x.dim())) if axes is None else ints(axes)
     index: list[slice] = [slice(None)] * x.dim()
-    for axis, first, count, step in zip(chosen, ints(start), ints(size), ints(stride), strict=True):
+    counts = ints(extents(x, size, chosen))
+    for axis, first, count, step in zip(chosen, ints(start), counts, ints(stride), strict=True):
         if fill is not None and step > 0 and count > 0:
             x, first = _filled(x, axis, first, first + (count - 1) * step, fill)  # noqa: PLW2901
         if step < 1 or first < 0 or count < 0 or first + (count - 1) * step >= x.shape[axis]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType
+from runtimes.field.residues import Residues
+from runtimes.field.sizes import computed, sizes
+from runtimes.field.tensor import Field, NoMeaning
 from runtimes.tensorrt.api import RTX, engine_logger, product
 from runtimes.tensorrt.network import read_network
 from runtimes.tensorrt.operators import LAYERS, OPERATORS
@@ -773,3 +777,31 @@ def test_a_result_of_another_type_than_declared_is_refused() -> None:
         _alone("quantize", X.shape, "fp32", x=X, scale=ONE, axis=1)
     with pytest.raises(BrokenArtifact, match="does not give what the file declares"):
         _alone("identity", (1, 2, 4, 3), x=X)
+
+
+def _taken(count: Callable[[Any], Any], **more: Any) -> Any:
+    """A slice of images of 4 x 6 whose first two sizes are `count` of the images' own shape."""
+    x = Field(Residues(11), 3, uniform=True).images((3, 4, 6))
+    given = {"x": x, "start": [0, 2, 0], "size": torch.cat([count(x), torch.tensor([6])]), "stride": [1, 1, 1]}
+    return computed(OPERATORS["slice"], given | more)
+
+
+def test_a_slice_may_take_as_many_images_as_there_are() -> None:
+    assert tuple(_taken(lambda x: torch.cat([sizes(x, 0, 1), torch.tensor([2])])).shape) == (3, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("count", "more"),
+    [
+        pytest.param(lambda x: torch.cat([sizes(x, 0, 1), sizes(x, 0, 1)]), {"start": [0, 0, 0]}, id="as many rows"),
+        pytest.param(lambda x: torch.cat([torch.tensor([2]), torch.tensor([2])]), {}, id="two images"),
+        pytest.param(lambda x: torch.cat([sizes(x, 0, 1), torch.tensor([2])]), {"start": [-1, 0, 0], "fill": 0.0},
+                     id="the images shifted"),
+        pytest.param(lambda x: torch.cat([sizes(x, 0, 1), torch.tensor([2])]), {"stride": [2, 1, 1], "fill": 0.0},
+                     id="every other image"),
+        pytest.param(lambda x: torch.cat([sizes(x, 0, 1) * 2, torch.tensor([2])]), {"fill": 0.0}, id="twice as many"),
+    ],
+)  # fmt: skip
+def test_a_slice_may_not_take_anything_else_that_depends_on_them(count: Callable[[Any], Any], more: Any) -> None:
+    with pytest.raises(NoMeaning, match="images"):
+        _taken(count, **more)

@@ -8,7 +8,8 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.located import repository_of
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
-from export.folder.manifest import Manifest, WeightsRecord
+from export.folder.manifest import Manifest
+from export.folder.weights import WeightsRecord
 from validation.budgets import Budgets
 from validation.inputs import golden_file
 from validation.inputs.golden_set import GoldenSet, Kind, merge

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import create_transform, resolve_model_data_config
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 from timm.models import create_model
 from timm.models._hub import save_for_hf
 from torch import Tensor, nn

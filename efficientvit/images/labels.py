@@ -24,21 +24,24 @@ def imagenet() -> Labels:
     return tuple(text.splitlines())
 
 
-def find_labels(option: str | None, classes: int) -> Labels:
-    """The labels that `--labels OPTION` names: imagenet, none or a file. None: imagenet's where there are 1000 classes.
+def find_labels(option: str | None, classes: int, own: Labels = ()) -> Labels:
+    """The labels that `--labels OPTION` names: imagenet, none or a file.
+
+    None: the checkpoint's `own`, or without those imagenet's where there are 1000 classes.
 
     Raises:
         BadOption: the file cannot be read, a name is empty or occurs twice, or there are not `classes` of them.
     """
     if option is None:
-        return imagenet() if classes == IMAGENET_CLASSES else ()
+        return own or (imagenet() if classes == IMAGENET_CLASSES else ())
     if option == NONE:
         return ()
     labels = imagenet() if option == IMAGENET else read_labels(Path(option))
-    if len(labels) != classes:
+    if len(labels) != answers(classes):
+        one = "2 labels, for the answers no and yes of a single logit"
         raise BadOption(
             f"the labels '{option}' are not this model's",
-            expected=f"{classes} labels, one for each class",
+            expected=one if classes == 1 else f"{classes} labels, one for each class",
             got=str(len(labels)),
             next_step="pass a file with one label a line in the order of the classes, or --labels none",
         )
@@ -74,16 +77,33 @@ def read_labels(path: Path) -> Labels:
     return labels
 
 
+def answers(classes: int) -> int:
+    """How many answers a head of so many logits has: a single one, for a sigmoid, says no or yes."""
+    return 2 if classes == 1 else classes
+
+
 def class_names(classes: int) -> Labels:
     """For an artifact without labels: ImageNet's names if there are 1000 classes, otherwise `class 0` and so on."""
-    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(classes))
+    return imagenet() if classes == IMAGENET_CLASSES else tuple(f"class {i}" for i in range(answers(classes)))
+
+
+def both_answers(logits: "NDArray[Any]") -> "NDArray[Any]":
+    """(..., classes) logits with a column for each answer: of a single logit z, 0 for no and z for yes.
+
+    Their softmax is 1 - sigmoid(z) and sigmoid(z), and their maximum says whether z is above 0.
+    """
+    import numpy as np
+
+    if logits.shape[-1] != 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits], axis=-1)
 
 
 def most_probable(logits: "NDArray[Any]", names: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """The TOP classes by (classes,) logits, with their softmax probabilities, best first."""
+    """The TOP answers by (classes,) logits, with their softmax (for one logit: sigmoid) probabilities, best first."""
     import numpy as np
 
-    values = logits.astype(np.float64)
+    values = both_answers(logits.astype(np.float64))
     exponentials = np.exp(values - values.max())
     return largest(names, exponentials / exponentials.sum())
 

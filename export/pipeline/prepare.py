@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.errors import BadOption
+from efficientvit.weights.contract import preprocessing_of
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.pipeline.outcome import Rewrite
 from export.progress import Progress
@@ -58,11 +60,21 @@ def load(
     from validation.reference.model import ReferenceModel
 
     progress.step(f"{model}: weights")
-    weights = find_weights(request.weights, model, request.image_size, progress.download)
+    reading = Reading(ema=request.ema, override=request.override)
+    weights = find_weights(request.weights, model, request.image_size, progress.download, reading)
+    if request.release and weights.size_assumed:
+        raise BadOption(
+            "--release needs to know which input size the weights were trained at",
+            expected="--image-size N, or a checkpoint that says it",
+            got=f"nothing that says it; {weights.model.spec.image_size} was an assumption",
+            next_step=f"add --image-size {weights.model.spec.image_size} if that is right",
+        )
     progress.weights(weights.about)
     for job in jobs:
         job.options.check_classes(weights.model.spec.classes, job.batch)  # only now is their number known
-    preprocessing = Preprocessing(image_size=weights.model.spec.image_size, **request.preprocessing)
+    preprocessing = preprocessing_of(
+        weights.model.spec.image_size, weights.facts, request.preprocessing, override=request.override
+    )
     labeled = None
     if request.evaluation is not None:
         labeled = accuracy_test(

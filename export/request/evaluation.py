@@ -78,7 +78,7 @@ def accuracy_test(
     from validation.inputs.labeled_images import labeled_images
 
     classes = weights.model.spec.classes
-    names = labels if isinstance(labels, tuple) else find_labels(labels, classes)
+    names = labels if isinstance(labels, tuple) else find_labels(labels, classes, weights.labels)
     images = labeled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
     test = AccuracyTest(images, copy.deepcopy(weights.model).double(), budgets, step)
     if weights.trained and test.guessed:

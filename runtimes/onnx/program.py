@@ -32,6 +32,8 @@ _DTYPES = {
     "UINT64": "uint64",
     "BOOL": "bool",
 }
+_DOMAINS_OF_OPERATORS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
 _ATTRIBUTES = (1, 2, 3, 4, 6, 7, 8)
 """AttributeProto.AttributeType: FLOAT, INT, STRING, TENSOR, FLOATS, INTS, STRINGS."""
 
@@ -50,6 +52,7 @@ def read_program(model: Any) -> Program:
     if model.functions:
         import onnx.inliner
 
+        _require_plain(model)
         try:
             model = onnx.inliner.inline_local_functions(model)
         except (RuntimeError, ValueError) as error:
@@ -57,6 +60,22 @@ def read_program(model: Any) -> Program:
                 "the ONNX file's functions cannot be inlined", got=str(error).splitlines()[0]
             ) from error
     return _Reader(model).program()
+
+
+def _require_plain(model: Any) -> None:
+    """Local functions that every runtime understands alike.
+
+    Raises:
+        BrokenArtifact: one has the name of an operator, which a runtime may take in its place, or another opset.
+    """
+    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    for function in model.functions:
+        name = f"'{function.domain or 'ai.onnx'}.{function.name}'"
+        if function.domain in _DOMAINS_OF_OPERATORS:
+            raise UnknownOperation(function.name, f"the function {name} of the ONNX file has an operator's name")
+        if any(versions.get(entry.domain or "ai.onnx", entry.version) != entry.version
+               for entry in function.opset_import):  # fmt: skip
+            raise UnknownOperation(function.name, f"the function {name} of the ONNX file has an opset of its own")
 
 
 class _Reader:

@@ -71,9 +71,11 @@ def _something_else(subject: Subject, right: Right, computed: Computed, images: 
     strange = any(each not in right.computed for each in computed.prints.values())
     if strange and (proof := difference(subject, right, images, beyond=True)).operation:
         return proof
+    if not computed.constants:
+        return None
     stored = (constant.value for constant in subject.program.constants.values())
     floats = (value for value in stored if isinstance(value, np.ndarray) and value.dtype.kind == "f")
-    held = right.holds | {print_of_constant(torch.from_numpy(value)) for value in floats}
+    held = right.holds | {print_of_constant(torch.tensor(value)) for value in floats}
     for operation in subject.program.operations:
         if operation.name not in computed.prints:
             continue

@@ -145,7 +145,8 @@ CHANGES: dict[str, Change] = {
          node("Sub", ["x", "w"], ["zero"]), node("Add", ["w", "zero"], ["y"])], {}, "Cast"),
     "no number beyond float16, by another's type": Change(
         [node("CastLike", ["x", "half"], ["h"]), node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
-         node("Sub", ["x", "w"], ["zero"]), node("Add", ["w", "zero"], ["y"])], {"half": np.array(1, np.float16)}, "CastLike"),
+         node("Sub", ["x", "w"], ["zero"]), node("Add", ["w", "zero"], ["y"])],
+        {"half": np.array(1, np.float16)}, "CastLike"),
     "as many images as a byte holds": Change(
         [node("Shape", ["x"], ["n"], start=0, end=1), node("Cast", ["n"], ["byte"], to=TensorProto.UINT8),
          node("Cast", ["byte"], ["back"], to=TensorProto.INT64), node("Concat", ["back", "rest"], ["shape"], axis=0),

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
-from efficientvit.errors import BadCheckpoint
+from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import (
     LARGEST_IMAGE,
     MODELS,
@@ -22,7 +23,7 @@ from efficientvit.spec import (
 Shapes = Mapping[str, tuple[int, ...]]
 
 # The bias tables of several input sizes have the same windows. The published ones come first, 224 before all.
-_USUAL_SIZES = (224, 256, 384, 512)
+_USUAL_SIZES = tuple(map(square, (224, 256, 384, 512)))
 _BIAS_TABLE = re.compile(r"stage([123])\.block\d+\.mixer\.branch\.attention\.bias")
 
 
@@ -146,13 +147,16 @@ def windows_of(shapes: Shapes) -> Triple:
     return _triple([sides[stage].pop() for stage in ("1", "2", "3")])
 
 
-def sizes_with(windows: Triple) -> tuple[int, ...]:
-    """Every input size, in pixels, whose stages have these windows: 208, 224, 240 and 256 for (7, 7, 4)."""
-    sizes = range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE)
+def sizes_with(windows: Triple) -> tuple[ImageSize, ...]:
+    """Every square input whose stages have these windows: 208, 224, 240 and 256 pixels for (7, 7, 4).
+
+    Of a rectangle the shorter side decides, so each stands for the rectangles that it fits into as well.
+    """
+    sizes = map(square, range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE))
     return tuple(size for size in sizes if model_spec("m0", size).windows == windows)
 
 
-def trained_size(windows: Triple, declared: str | None = None) -> int:
+def trained_size(windows: Triple, declared: str | None = None) -> ImageSize:
     """The input size that weights with these windows were trained at, as far as the windows determine it.
 
     Args:
@@ -170,9 +174,24 @@ def trained_size(windows: Triple, declared: str | None = None) -> int:
             got=", ".join(map(str, windows)),
             next_step="give an unaltered checkpoint",
         )
-    if declared is not None and declared in map(str, sizes):
-        return int(declared)
+    if declared is not None and (said := _size_of(declared)) is not None and _windows_at(said) == windows:
+        return said
     return next((size for size in _USUAL_SIZES if size in sizes), sizes[0])
+
+
+def _size_of(text: str) -> ImageSize | None:
+    try:
+        return ImageSize.parse(text)
+    except BadOption:
+        return None
+
+
+def _windows_at(size: ImageSize) -> Triple | None:
+    """None of a size that no model takes."""
+    try:
+        return model_spec("m0", size).windows
+    except BadOption:
+        return None
 
 
 def _triple(numbers: list[int]) -> Triple:

@@ -16,7 +16,8 @@ from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOutput
 from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
-from efficientvit.spec import ModelSpec, model_spec
+from efficientvit.size import ImageSize
+from efficientvit.spec import PUBLISHED_SIZE, ModelSpec, model_spec
 from efficientvit.weights.architecture import (
     check_member,
     classes_of,
@@ -47,7 +48,9 @@ class LoadedWeights:
     notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(path: Path, model: str, image_size: int | None = None, classes: int | None = None) -> LoadedWeights:
+def load_checkpoint(
+    path: Path, model: str, image_size: ImageSize | None = None, classes: int | None = None
+) -> LoadedWeights:
     """Load `.pth` or `.safetensors` weights of M0-M5 in the authors', timm's or our own layout.
 
     The class count comes from the head, the input size from the file's metadata or from the attention
@@ -58,7 +61,7 @@ def load_checkpoint(path: Path, model: str, image_size: int | None = None, class
     Args:
         path: the file; its format is recognized by its content.
         model: `m0` to `m5`.
-        image_size: input side in pixels; None for the size that the weights were trained at.
+        image_size: of the input, pixels; None for the size that the weights were trained at.
         classes: what the caller counts on; None for whatever the head has.
 
     Raises:
@@ -86,7 +89,7 @@ def load_checkpoint(path: Path, model: str, image_size: int | None = None, class
     trained_at = trained_size(windows, declared)
     if declared is not None and declared != str(trained_at):
         notes.append(f"image_size {declared[:20]!r} in its metadata contradicts the attention windows: ignored")
-    elif declared is None and image_size is None and trained_at != 224:
+    elif declared is None and image_size is None and trained_at != PUBLISHED_SIZE:
         others = ", ".join(str(size) for size in sizes_with(windows)[:6] if size != trained_at)
         notes.append(f"input size taken as {trained_at}; the windows also fit {others or 'no other size'}")
     loaded = build(spec.resized(image_size or trained_at, count))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
+from efficientvit.size import ImageSize
 
 if TYPE_CHECKING:
     from efficientvit.model import EfficientViT
@@ -50,7 +51,7 @@ class Weights:
         return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes)
 
 
-def find_weights(option: str, model: str, image_size: int | None, progress: Progress | None = None) -> Weights:
+def find_weights(option: str, model: str, image_size: ImageSize | None, progress: Progress | None = None) -> Weights:
     """The weights that `--weights OPTION` names: auto, pretrained, seeded, seeded:N or a file.
 
     Raises:
@@ -77,7 +78,7 @@ def find_weights(option: str, model: str, image_size: int | None, progress: Prog
     return _from_file(path, model, image_size)
 
 
-def _seeded(model: str, image_size: int | None, seed: int, because: str | None = None) -> Weights:
+def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | None = None) -> Weights:
     from efficientvit.spec import model_spec
     from efficientvit.weights.seeded import seeded
 
@@ -93,7 +94,7 @@ def _seeded(model: str, image_size: int | None, seed: int, because: str | None =
     )
 
 
-def _pretrained(model: str, image_size: int | None, progress: Progress | None) -> Weights:
+def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | None) -> Weights:
     from efficientvit.weights.checkpoint import load_checkpoint
     from efficientvit.weights.pretrained import fetch_pretrained
 
@@ -113,7 +114,7 @@ def _pretrained(model: str, image_size: int | None, progress: Progress | None) -
     )
 
 
-def _from_file(path: Path, model: str, image_size: int | None) -> Weights:
+def _from_file(path: Path, model: str, image_size: ImageSize | None) -> Weights:
     from efficientvit.weights.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(path, model, image_size)

@@ -11,6 +11,7 @@ import numpy as np
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec
 from efficientvit.weights.source import Weights, find_weights
 from export.bench.baselines import BASELINES, STOCK, Baseline, baseline_spec, baselines, prepared
@@ -257,7 +258,7 @@ def _enter(each: Judged, threads: Sequence[int], result: Entries) -> None:
 
 
 @functools.cache
-def _feed(image_size: int, batch: int) -> Array:
+def _feed(image_size: ImageSize, batch: int) -> Array:
     """One for all that take such batches: they are kept until everything is timed."""
     images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
     return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from efficientvit.errors import BadOption
+from efficientvit.size import ImageSize
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
@@ -28,7 +29,7 @@ class BenchRequest:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     weights: str = "auto"
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     calibrate: str | None = None
     budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False

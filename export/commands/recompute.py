@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from efficientvit.errors import ArtifactChanged, BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize
 from efficientvit.weights.source import Weights, find_weights
 from export.folder.manifest import Manifest, WeightsRecord
 from validation.budgets import Budgets
@@ -43,7 +44,7 @@ def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
         BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
     """
     model, said = manifest.model, manifest.weights
-    weights = find_weights(option or _named(folder, said), model.name, model.image_size)
+    weights = find_weights(option or _named(folder, said), model.name, ImageSize.from_json(model.image_size))
     if weights.sha256 != said.sha256:
         raise ArtifactChanged(
             f"{folder} was not made of these weights",

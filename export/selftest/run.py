@@ -18,6 +18,7 @@ from efficientvit.deploy import rewrites as deploy
 from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
+from efficientvit.size import ImageSize
 from efficientvit.weights.source import find_weights
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
 from export.selftest.faults import inputs, rewrites, table
@@ -56,7 +57,7 @@ def selftest(
     model: str,
     option: str,
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     seed: int = 0,
     full: bool = False,
     forms: Sequence[tuple[str, str]] = table.FORMS,

@@ -17,6 +17,7 @@ from torch import Tensor
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOption, BadOutput, UnknownModel
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.checkpoint import load_checkpoint, resize_bias_table, save_checkpoint
 from efficientvit.weights.keymaps import Layout
@@ -77,7 +78,7 @@ def test_live_timm(model: str, size: int, written: Written) -> None:
                 tensor.normal_(0, 0.3)
     path = written(reference.state_dict(), "timm.safetensors")
     ours = load_checkpoint(path, model)
-    assert ours.model.spec.image_size == size
+    assert ours.model.spec.image_size == square(size)
     assert size == 224 or "input size taken as" in ours.notes[0]
     # timm keeps the attention biases from its first call in eval mode on: eval comes last, after the weights.
     images = torch.randn(1, 3, size, size, dtype=torch.float64)
@@ -92,8 +93,8 @@ def test_live_timm(model: str, size: int, written: Written) -> None:
 
 def test_bias_tables_are_resized_as_the_authors_do(m0: State, written: Written) -> None:
     path = written(m0, "weights.pth")
-    native, larger = load_checkpoint(path, "m0"), load_checkpoint(path, "m0", image_size=384)
-    assert larger.model.spec.image_size == 384
+    native, larger = load_checkpoint(path, "m0"), load_checkpoint(path, "m0", image_size=square(384))
+    assert larger.model.spec.image_size == square(384)
     assert "(7, 7, 4) of 224" in larger.notes[0]
     assert "bicubic" in larger.notes[0]
     name = "stage3.block1.mixer.branch.attention.bias"
@@ -112,16 +113,16 @@ def test_resizing_keeps_a_constant_and_the_size() -> None:
 
 
 def test_a_size_with_the_same_windows_changes_nothing(m0: State, written: Written) -> None:
-    loaded = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=256)
-    assert loaded.model.spec.image_size == 256
+    loaded = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=square(256))
+    assert loaded.model.spec.image_size == square(256)
     assert loaded.notes == ()
 
 
 @pytest.mark.parametrize("size", [64, 208, 224, 240, 256, 320, 384, 448, 512])
 def test_own_files_remember_their_size(size: int, tmp_path: Path) -> None:
-    save_checkpoint(build(model_spec("m0", size)), tmp_path / "own.safetensors")
+    save_checkpoint(build(model_spec("m0", square(size))), tmp_path / "own.safetensors")
     loaded = load_checkpoint(tmp_path / "own.safetensors", "m0")
-    assert loaded.model.spec.image_size == size
+    assert loaded.model.spec.image_size == square(size)
     assert loaded.notes == ()
 
 
@@ -130,7 +131,7 @@ def test_metadata_against_the_windows_is_ignored(declared: str, tmp_path: Path) 
     path = tmp_path / "own.safetensors"
     save_file(build(model_spec("m0")).state_dict(), path, metadata={"image_size": declared})
     loaded = load_checkpoint(path, "m0")
-    assert loaded.model.spec.image_size == 224
+    assert loaded.model.spec.image_size == square(224)
     assert "contradicts" in loaded.notes[0]
 
 
@@ -179,9 +180,9 @@ def test_weights_without_their_trailing_dimensions(m0: State, written: Written) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("size", [None, 384])
+@pytest.mark.parametrize("size", [None, square(384)])
 def test_other_float_types_are_cast_and_noted(
-    dtype: torch.dtype, size: int | None, m0: State, written: Written
+    dtype: torch.dtype, size: ImageSize | None, m0: State, written: Written
 ) -> None:
     cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in m0.items()}
     loaded = load_checkpoint(written(cast, "cast.pth"), "m0", image_size=size)
@@ -412,7 +413,7 @@ def test_bad_arguments_are_told_first(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel):
         load_checkpoint(tmp_path / "none.pth", "b0")
     with pytest.raises(BadOption):
-        load_checkpoint(tmp_path / "none.pth", "m0", image_size=225)
+        load_checkpoint(tmp_path / "none.pth", "m0", image_size=square(225))
 
 
 # --- Saving ------------------------------------------------------------------------------------------------
@@ -424,7 +425,7 @@ def _saved(model: EfficientViT, path: Path, **metadata: str) -> bytes:
 
 
 def test_saving_and_loading_is_the_identity(m0: State, written: Written, tmp_path: Path) -> None:
-    model = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=384).model
+    model = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=square(384)).model
     path = tmp_path / "own.safetensors"
     first, second = (_saved(model, path, source="official", epoch="7") for _ in range(2))
     assert first == second  # equal weights, equal digest

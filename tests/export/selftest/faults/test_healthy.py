@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import MODELS
 from efficientvit.weights.source import find_weights
 from export.request.request import Request
@@ -23,8 +24,8 @@ from validation.verdict import Verdict
 
 
 def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[ReferenceModel, Artifacts]:
-    weights = find_weights(f"seeded:{seed}", model, size)
-    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=size)))
+    weights = find_weights(f"seeded:{seed}", model, square(size))
+    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(size))))
     return reference, Artifacts(Workshop(weights, reference, folder), folder)
 
 

@@ -87,7 +87,7 @@ def _targets() -> "Sequence[str]":
 @WEIGHTS
 @READING
 @GOLDEN
-@skip_bad("--golden and --eval")
+@skip_bad("--golden, --calibrate and --eval")
 @option(
     "Weights and reference",
     "--resize",

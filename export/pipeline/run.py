@@ -16,6 +16,7 @@ from export.pipeline.prepare import Prepared, load, measure
 from export.pipeline.stage_cache import StageCache, evaluations
 from export.progress import Progress
 from export.request.request import Request, slug
+from export.targets.onnx.calibration import read_calibration
 from export.targets.target import Job, Make
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
@@ -56,7 +57,9 @@ def run(
             own = [job for job in jobs if job.model == name]
             model = (prepared or {}).get(name)
             loaded = model or load(request, name, own, progress)
-            shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name)
+            shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name, request.skip_bad_photos)
+            for calibrate in dict.fromkeys(job.calibrate for job in own):
+                read_calibration(shop, calibrate)
             maker = Maker(shop, stages or {}, StageCache(cache, shop), Path(scratch) / f"{name}.log")
             if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
                 progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0].name}")

@@ -86,6 +86,7 @@ def accuracy_test(
             f"on {asked.folder} the model itself is right no more often than by guessing",
             expected="images whose sub-folders are the model's classes",
             got=f"sub-folders taken by {images.matched_by}",
-            next_step="name the sub-folders by class index (the first is 0) or by label, with --labels FILE",
+            next_step="pass --labels FILE with the sub-folders' names, one a line in the order in which the model was "
+            "trained: ImageFolder sorts names as text (0, 1, 10, 11, 2), timm numbers by value",
         )
     return test

@@ -65,6 +65,7 @@ class SelfCheckRecord(Record, frozen=True, kw_only=True):
     deploy_ratio: Annotated[Number, says("Typical float32 error of the deploy form over the trained form's.")]
     least_visible: Annotated[LeastVisible, says("The head or bias whose loss would move the logits least.")]
     sham_over_budget: Annotated[Number, says("Error of the best answer that ignores the image, over its budget.")]
+    photo_share: Annotated[Number | None, says("input_share on the photos that were given; null for too few.")] = None
 
 
 _Channels = tuple[float, float, float]

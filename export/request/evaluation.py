@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadLabeledSet, BadOption
-from efficientvit.images.labels import find_labels
+from efficientvit.images.labels import answers, find_labels
 from efficientvit.images.preprocessing import Preprocessing
 from export.step import Step
 from validation.budgets import Budgets
@@ -79,7 +79,7 @@ def accuracy_test(
 
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes, weights.labels)
-    images = labeled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
+    images = labeled_images(asked.folder, preprocessing, answers(classes), names, skip_bad=skip_bad, step=step)
     test = AccuracyTest(images, copy.deepcopy(weights.model).double(), budgets, step)
     if weights.trained and test.guessed:
         raise BadLabeledSet(

@@ -52,16 +52,6 @@ def require_calibration(calibrate: str | None, precision: str) -> None:
         )
 
 
-def read_calibration(shop: Workshop, calibrate: str | None) -> None:
-    """Read the photos now: a file that cannot be used is refused before anything is made.
-
-    Raises:
-        BadGoldenSet: as `calibration_images`.
-    """
-    if calibrate not in (None, GOLDEN):
-        shop.photos(Path(str(calibrate)))
-
-
 def calibration_notes(shop: Workshop, calibrate: str | None) -> tuple[str, ...]:
     """The files of `--calibrate` that are no images and were left out."""
     skipped = () if calibrate in (None, GOLDEN) else shop.photos(Path(str(calibrate))).skipped

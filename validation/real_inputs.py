@@ -46,6 +46,7 @@ class RealInputs:
         if share is None or share >= LEAST_SHARE or len(set(both_answers(self.logits).argmax(axis=1).tolist())) > 1:
             return None
         return (
-            f"on the {len(self.logits)} photos of {self.option} the answer hardly depends on the photo (share "
-            f"{share:.4f} of {LEAST_SHARE} needed, one class for all): check --mean, --std and --image-size against the training"
+            f"on the {len(self.logits)} photos of {self.option} the answer hardly depends on the photo: share "
+            f"{share:.4f} of {LEAST_SHARE} needed, one class for all. Check --mean, --std and --image-size against the "
+            "training"
         )

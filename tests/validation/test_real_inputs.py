@@ -16,7 +16,7 @@ def test_answers_that_hardly_differ_are_a_failure(classes: int) -> None:
     found = RealInputs("--golden", 4 + logits(0.001, classes=classes))
     assert found.share is not None
     assert found.share < 0.01
-    assert "--mean, --std and --image-size" in str(found.failure)
+    assert "Check --mean, --std and --image-size" in str(found.failure)
     assert "the 12 photos of --golden" in str(found.failure)
 
 

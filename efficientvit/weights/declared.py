@@ -33,6 +33,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _WORDNET = re.compile(r"n\d{8}")
 _TIMM_DEFAULT = 224
+_SHOWN = 8
 _DEPTH = 4
 
 
@@ -59,6 +60,8 @@ def shown(value: Any) -> str:
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
         height, width = value
         return str(height) if height == width else f"{height}x{width}"
+    if isinstance(value, tuple) and len(value) > _SHOWN:
+        return f"{len(value)} names"
     if isinstance(value, tuple):
         return " ".join(format(each, "g") if isinstance(each, float) else str(each) for each in value)
     return format(value, "g") if isinstance(value, float) else str(value)

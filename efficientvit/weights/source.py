@@ -31,6 +31,7 @@ class About:
     sha256: str
     trained: bool
     notes: tuple[str, ...]
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Weights:
     @property
     def about(self) -> About:
         """Without the model itself."""
-        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes)
+        said = tuple(map(str, self.facts))
+        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes, said)
 
     @property
     def labels(self) -> tuple[str, ...]:

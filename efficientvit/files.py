@@ -1,8 +1,11 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all; JSON that others wrote is read strictly."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -15,3 +18,15 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def parse_json(text: bytes | str) -> Any:
+    """What a JSON document says.
+
+    Raises:
+        ValueError: it is no JSON, which has neither NaN nor infinity, or is nested too deeply to be read.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error

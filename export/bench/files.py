@@ -10,7 +10,7 @@ from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench
 from export.folder.atomic import writing
-from export.folder.layout import write_json
+from export.folder.layout import write_json, write_text
 
 
 def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
@@ -24,4 +24,4 @@ def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         replace_file(out / "bench.json", lambda part: write_json(part, record))
         for name, text in texts.items():
-            replace_file(out / name, functools.partial(Path.write_text, data=text, encoding="utf-8"))
+            replace_file(out / name, functools.partial(write_text, text=text))

@@ -5,7 +5,6 @@ this project's code, the tools, the runtimes, the environment, the CPU. What fai
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.digests import digest_of, file_digest
+from efficientvit.files import parse_json
 from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
 from export.cache.fingerprint import key_of
@@ -131,7 +131,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
 
 
 def _read(where: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
+    found: dict[str, Any] = parse_json((where / MANIFEST).read_bytes())
     return found
 
 

@@ -20,6 +20,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """In UTF-8. A file name in it may not be text where it was read (LC_ALL=C, or of another encoding): its bytes."""
+    path.write_text(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), encoding="utf-8")
+
+
 def parse_json(text: bytes | str) -> Any:
     """What a JSON document says.
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientvit.files import replace_file
+from efficientvit.files import replace_file, write_text
 from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench
 from export.folder.atomic import writing
-from export.folder.layout import write_json, write_text
+from export.folder.layout import write_json
 
 
 def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:

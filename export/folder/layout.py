@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from efficientvit.files import write_text
+
 SCHEMA: Final = 1
 """Version of the manifest's form."""
 
@@ -20,8 +22,3 @@ DEVICE_REPORTS = "evidence/device-reports"
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Indented, keys in the record's own order, NaN refused: it is no JSON."""
     write_text(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """In UTF-8. A file name in it may not be text where it was read (LC_ALL=C, or of another encoding): its bytes."""
-    path.write_text(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), encoding="utf-8")

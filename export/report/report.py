@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.files import write_text
 from efficientvit.images.labels import class_names, most_probable
-from export.folder.layout import write_text
 from export.report import plots
 from export.report.templates import template
 from runtimes.artifact import Format

@@ -9,7 +9,7 @@ import msgspec
 
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.files import parse_json
-from efficientvit.images.labels import read_labels
+from efficientvit.images.labels import class_names, read_labels
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
 from export.folder.manifest import Manifest
@@ -41,6 +41,11 @@ class Exported:
     artifact: Artifact
     reference: Reference
     budgets: Budgets
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The checkpoint's own, or those of such a number of classes."""
+        return tuple(self.manifest.model.labels) or class_names(self.manifest.model.classes)
 
 
 def open_exported(folder: Path) -> Exported:

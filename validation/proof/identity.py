@@ -68,7 +68,7 @@ def quantized_equal(
     try:
         with quantizers.reading(images) as exchange:
             found = subject.run(images, exchange)
-        shapes = images_for(size, batch or 1, shapes_only=True)
+        shapes = images_for(size, batch or 1, primes=0)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:

@@ -28,6 +28,8 @@ class BenchRequest:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     weights: str = "auto"
+    ema: bool = False
+    override: bool = False
     image_size: int | None = None
     calibrate: str | None = None
     budgets: Budgets = field(default_factory=Budgets)
@@ -87,6 +89,8 @@ class BenchRequest:
             self.targets,
             precisions=self.made,
             weights=self.weights,
+            ema=self.ema,
+            override=self.override,
             image_size=self.image_size,
             batch=batch,
             out=self.artifacts,

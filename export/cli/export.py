@@ -19,6 +19,7 @@ from export.cli.options import (
     NORMALIZATION,
     PATH,
     QUALITY_BUDGET,
+    READING,
     WEIGHTS,
     Command,
     Name,
@@ -91,19 +92,20 @@ def _targets() -> "Sequence[str]":
     is_flag=True,
 )
 @WEIGHTS
+@READING
 @GOLDEN
-@skip_bad("--golden and --eval")
+@skip_bad("--golden, --calibrate and --eval")
 @option(
     "Weights and reference",
     "--resize",
-    "Short side in pixels before the center crop. [default: 256/224 of the image size]",
+    "Short side in pixels before the center crop. [default: what the checkpoint says, else 256/224 of the image size]",
     type=int,
     metavar="N",
 )
 @option(
     "Weights and reference",
     "--interpolation",
-    "Interpolation filter for resizing. [default: bicubic]",
+    "Interpolation filter for resizing. [default: what the checkpoint says, else bicubic]",
     type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
 )
 @NORMALIZATION
@@ -146,7 +148,18 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
 
     budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
     fields = ("resize", "interpolation", "mean", "std")
-    same = ("precision", "weights", "image_size", "golden", "skip_bad_photos", "out", "release", "calibrate")
+    same = (
+        "precision",
+        "weights",
+        "ema",
+        "override",
+        "image_size",
+        "golden",
+        "skip_bad_photos",
+        "out",
+        "release",
+        "calibrate",
+    )
     return Request(
         models=models,
         targets=options["targets"] or ("onnx",),

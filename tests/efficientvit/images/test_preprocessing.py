@@ -130,7 +130,7 @@ def test_arrays_that_are_no_usable_image(wrong: Rgb, reason: str) -> None:
     size=st.integers(1, 2048),
     extra=st.integers(0, 100),
     interpolation=st.sampled_from(INTERPOLATIONS),
-    std=st.tuples(*[st.floats(1e-3, 10)] * 3),
+    std=st.tuples(*[st.floats(1e-3, 1)] * 3),
     background=st.tuples(*[st.integers(0, 255)] * 3),
 )
 def test_json_round_trip(
@@ -169,6 +169,22 @@ def test_contracts_that_are_refused(change: dict[str, Any]) -> None:
     data = Preprocessing().to_json() | change
     with pytest.raises(BadOption, match=next(iter(change))):
         Preprocessing.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "converted"),
+    [
+        ("mean", (123.675, 116.28, 103.53), "--mean 0.485 0.456 0.406"),
+        ("std", (58.395, 57.12, 57.375), "--std 0.229 0.224 0.225"),
+        ("mean", (-0.1, 0.5, 0.5), "from 0 to 1"),
+    ],
+)
+def test_statistics_of_another_scale_are_refused_with_the_conversion(
+    field: str, value: tuple[float, float, float], converted: str
+) -> None:
+    with pytest.raises(BadOption, match=f"{field} is not of pixels from 0 to 1") as caught:
+        Preprocessing.from_json(Preprocessing().to_json() | {field: value})
+    assert converted in str(caught.value.next_step)
 
 
 def test_every_field_has_to_be_there() -> None:

@@ -1,5 +1,6 @@
 """The EfficientViT family M0-M5 as data (Liu et al., CVPR 2023, Table 1). Imports nothing heavy."""
 
+import re
 from dataclasses import dataclass, field
 
 from efficientvit.errors import BadOption, UnknownModel
@@ -13,6 +14,9 @@ MERGE_RATIO = 4
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 2048
 PUBLISHED_SIZE = square(224)
 """What the published weights were trained at, pixels."""
+
+PUBLISHED_TAG = ".r224_in1k"
+"""Ends the names under which timm publishes the weights."""
 
 Triple = tuple[int, int, int]
 Grids = tuple[ImageSize, ImageSize, ImageSize]
@@ -60,8 +64,8 @@ class ModelSpec:
                 got=str(size),
                 next_step="--image-size 224 is what the published weights were trained at; HxW is a rectangle",
             )
-        if self.classes < 2:
-            raise BadOption("a classifier needs at least two classes", expected="2 or more", got=str(self.classes))
+        if self.classes < 1:
+            raise BadOption("a classifier needs a class", expected="1 or more", got=str(self.classes))
 
     @property
     def grids(self) -> Grids:
@@ -125,13 +129,13 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def model_spec(name: str, image_size: ImageSize | None = None, classes: int | None = None) -> ModelSpec:
-    """The spec for `m2`, `M2` or `efficientvit_m2`.
+    """The spec for `m2`, `M2`, `efficientvit_m2` or timm's `efficientvit_m2.r224_in1k`, which names weights as well.
 
     Raises:
         UnknownModel: the name is none of the family's.
         BadOption: the size or class count cannot be used.
     """
-    short = name.lower().removeprefix("efficientvit_").removeprefix("efficientvit-")
+    short = re.sub(r"^(timm/)?efficientvit[_-]", "", name.lower()).removesuffix(PUBLISHED_TAG)
     if short not in MODELS:
         raise UnknownModel(
             f"unknown model '{name}'",

@@ -43,7 +43,8 @@ def intended_ports(model: ModelSpec, batch: int | None, interface: Interface = I
     if not interface.labels:
         return (image,), (logits,)
     sha256 = labels_digest(interface.labels)
-    label, probabilities = Port(LABEL, "string", ()), Port(PROBABILITIES, "dictionary", (model.classes,), sha256)
+    names = (len(interface.labels),)
+    label, probabilities = Port(LABEL, "string", ()), Port(PROBABILITIES, "dictionary", names, sha256)
     return (image,), (logits, label, probabilities)
 
 

@@ -69,6 +69,8 @@ class Preprocessing:
         _require("mean", self.mean, _is_triple(self.mean, _is_number), "three finite numbers")
         positive = _is_triple(self.std, _is_number) and min(self.std) > 0
         _require("std", self.std, positive, "three finite numbers above 0")
+        _require_unit_scale("mean", self.mean)
+        _require_unit_scale("std", self.std)
         byte = _is_triple(self.background, lambda value: _is_whole(value, 0, 255))
         _require("background", self.background, byte, "three whole numbers from 0 to 255")
 
@@ -187,6 +189,21 @@ def _plain(value: object) -> object:
 def _require(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise BadOption(f"the preprocessing's {name} cannot be used", expected=expected, got=repr(value))
+
+
+def _require_unit_scale(name: str, value: tuple[float, float, float]) -> None:
+    """Pixels are scaled to 0..1 before the normalization; other tools state mean and std for pixels from 0 to 255."""
+    if min(value) >= 0 and max(value) <= 1:
+        return
+    converted = " ".join(f"{each / 255:.4g}" for each in value)
+    raise BadOption(
+        f"the preprocessing's {name} is not of pixels from 0 to 1",
+        expected="three numbers from 0 to 1",
+        got=" ".join(f"{each:g}" for each in value),
+        next_step=f"if it is of pixels from 0 to 255, divide it by 255: --{name} {converted}"
+        if min(value) >= 0
+        else f"give the {name} of pixels from 0 to 1",
+    )
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

@@ -21,9 +21,8 @@ from efficientvit.spec import (
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
+STEM = "stem.conv1.conv.weight"
 
-# The bias tables of several input sizes have the same windows. The published ones come first, 224 before all.
-_USUAL_SIZES = tuple(map(square, (224, 256, 384, 512)))
 _BIAS_TABLE = re.compile(r"stage([123])\.block\d+\.mixer\.branch\.attention\.bias")
 
 
@@ -96,6 +95,27 @@ def check_member(shapes: Shapes, spec: ModelSpec) -> None:
     )
 
 
+def check_stem(shapes: Shapes) -> None:
+    """Refuse a stem for other images than RGB.
+
+    Raises:
+        BadCheckpoint: saying what it takes, and for gray images how it becomes a stem for RGB.
+    """
+    weight = shapes.get(STEM)
+    if weight is None or len(weight) != 4 or weight[1] == 3:
+        return
+    gray = weight[1] == 1
+    raise BadCheckpoint(
+        f"these weights take images of {weight[1]} channel{'' if gray else 's'}{', gray ones' if gray else ''}",
+        expected="3 channels: R, G, B",
+        got=f"{STEM} of shape {weight}",
+        next_step="make it take RGB, and compute the gray itself: multiply the first convolution's weight by "
+        "torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1), and give the one --mean and --std three times"
+        if gray
+        else "only models of RGB images can be exported; train one, or fold the channels into three",
+    )
+
+
 def classes_of(shapes: Shapes) -> int:
     """The number of classes of the head.
 
@@ -108,13 +128,6 @@ def classes_of(shapes: Shapes) -> int:
             "the checkpoint has no classification head",
             expected="head.linear.weight of shape (classes, channels)",
             next_step="give the weights of a classifier, not of a backbone",
-        )
-    if weight[0] < 2:
-        raise BadCheckpoint(
-            "the checkpoint's head cannot classify",
-            expected="at least two classes",
-            got=f"head.linear.weight of shape {weight}",
-            next_step="give the weights of a classifier",
         )
     return weight[0]
 
@@ -153,45 +166,15 @@ def sizes_with(windows: Triple) -> tuple[ImageSize, ...]:
     Of a rectangle the shorter side decides, so each stands for the rectangles that it fits into as well.
     """
     sizes = map(square, range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE))
-    return tuple(size for size in sizes if model_spec("m0", size).windows == windows)
+    return tuple(size for size in sizes if fits(size, windows))
 
 
-def trained_size(windows: Triple, declared: str | None = None) -> ImageSize:
-    """The input size that weights with these windows were trained at, as far as the windows determine it.
-
-    Args:
-        windows: the window of each stage.
-        declared: what the file itself says; it decides when the windows allow it.
-
-    Raises:
-        BadCheckpoint: no input size has these windows.
-    """
-    sizes = sizes_with(windows)
-    if not sizes:
-        raise BadCheckpoint(
-            "the attention windows of this checkpoint fit no input size",
-            expected="7, 7, 4 at 224; 7, 7, 6 at 384; 7, 7, 7 at 512",
-            got=", ".join(map(str, windows)),
-            next_step="give an unaltered checkpoint",
-        )
-    if declared is not None and (said := _size_of(declared)) is not None and _windows_at(said) == windows:
-        return said
-    return next((size for size in _USUAL_SIZES if size in sizes), sizes[0])
-
-
-def _size_of(text: str) -> ImageSize | None:
+def fits(size: ImageSize, windows: Triple) -> bool:
+    """Whether a model for images of this size has these windows; not of a size that no model takes."""
     try:
-        return ImageSize.parse(text)
+        return model_spec("m0", size).windows == windows
     except BadOption:
-        return None
-
-
-def _windows_at(size: ImageSize) -> Triple | None:
-    """None of a size that no model takes."""
-    try:
-        return model_spec("m0", size).windows
-    except BadOption:
-        return None
+        return False
 
 
 def _triple(numbers: list[int]) -> Triple:

@@ -12,25 +12,21 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOutput
 from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
 from efficientvit.size import ImageSize
-from efficientvit.spec import PUBLISHED_SIZE, ModelSpec, model_spec
-from efficientvit.weights.architecture import (
-    check_member,
-    classes_of,
-    is_bias_table,
-    sizes_with,
-    trained_size,
-    windows_of,
-)
-from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own, wrapper_prefix
-from efficientvit.weights.safe_reader import WeightFile, read_weight_file
+from efficientvit.spec import ModelSpec, model_spec
+from efficientvit.weights.architecture import check_member, check_stem, classes_of, is_bias_table, windows_of
+from efficientvit.weights.chosen import choose_model, some
+from efficientvit.weights.declared import Facts, fitting, of_checkpoint, of_metadata, required
+from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
+from efficientvit.weights.keymaps import Layout, is_ignored
+from efficientvit.weights.located import Located, facts_beside, locate
+from efficientvit.weights.reading import AS_IT_IS, Reading
+from efficientvit.weights.safe_reader import read_weight_files
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_NAMED = 5  # how many tensors an error names before it only counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,9 @@ class LoadedWeights:
     """A model with weights in it, and where they came from.
 
     `model` is in eval mode and float32; `source` is for people; `sha256` is that of the file; `notes` say
-    what was done to the weights on the way (a prefix stripped, a bias table resized, a dtype cast).
+    what was done to the weights on the way (a prefix stripped, a bias table resized, a dtype cast); `facts` are what
+    the checkpoint says of its input. `size_assumed`: nothing says the input size, and it was taken for the published
+    weights'. `average`: they are the running average.
     """
 
     model: EfficientViT
@@ -46,35 +44,61 @@ class LoadedWeights:
     sha256: str
     layout: Layout
     notes: tuple[str, ...] = ()
+    facts: Facts = ()
+    size_assumed: bool = False
+    average: bool = False
 
 
 def load_checkpoint(
-    path: Path, model: str, image_size: ImageSize | None = None, classes: int | None = None
+    path: Path,
+    model: str,
+    image_size: ImageSize | None = None,
+    classes: int | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> LoadedWeights:
-    """Load `.pth` or `.safetensors` weights of M0-M5 in the authors', timm's or our own layout.
+    """Load weights of M0-M5 in the authors', timm's or our own layout.
 
-    The class count comes from the head, the input size from the file's metadata or from the attention
-    windows. Where another `image_size` has other windows, the attention bias tables are resized by bicubic
+    The class count comes from the head; the input size from `image_size`, from what the checkpoint says (a
+    `config.json` beside it, its metadata, the training script's arguments), or from the attention windows where only
+    one size has them. Where another `image_size` has other windows, the attention bias tables are resized by bicubic
     interpolation of the (window, window) table of absolute offsets, as the authors do. timm interpolates
     differently (as for LeViT), so its logits at such sizes are not ours: the weights are the authors'.
 
     Args:
-        path: the file; its format is recognized by its content.
+        path: the file, whose format is recognized by its content, or a folder as timm's `save_for_hf` writes it.
         model: `m0` to `m5`.
         image_size: of the input, pixels; None for the size that the weights were trained at.
         classes: what the caller counts on; None for whatever the head has.
+        reading: which of several models in it, and what may contradict what it says.
 
     Raises:
         UnknownModel: `model` is none of the family's.
-        BadOption: `image_size` or `classes` cannot be used.
+        BadOption: `image_size` or `classes` cannot be used, `image_size` contradicts what the checkpoint says, or
+            nothing says which of several input sizes it was trained at.
         BadCheckpoint: the file cannot be read safely, or is not a sound and complete checkpoint of `model`.
     """
+    return load_located(locate(Path(path)), model, image_size, classes, reading)
+
+
+def load_located(
+    located: Located,
+    model: str,
+    image_size: ImageSize | None = None,
+    classes: int | None = None,
+    reading: Reading = AS_IT_IS,
+) -> LoadedWeights:
+    """As `load_checkpoint`, of files that were found."""
     spec = model_spec(model, image_size, classes)
-    path = Path(path)
-    file = read_weight_file(path)
-    layout, tensors, notes = _in_own_names(path, file)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    path = located.files[0]
+    beside, notes = facts_beside(located, spec.name)
+    file = read_weight_files(located.files)
+    if file.skipped:
+        notes.append(f"types of other packages not restored: {some(file.skipped)}")
+    chosen = choose_model(path.name, file, spec, reading.ema)
+    notes += chosen.notes
+    shapes = {name: tuple(tensor.shape) for name, tensor in chosen.tensors.items()}
     check_member(shapes, spec)
+    check_stem(shapes)
     count = classes_of(shapes)
     if classes not in (None, count):
         raise BadCheckpoint(
@@ -84,24 +108,28 @@ def load_checkpoint(
             next_step="leave the class count out to take the checkpoint's",
         )
     _check_names(path, shapes, spec)
+    said = fitting(of_checkpoint(file.said), count, notes)
+    facts = (*required(beside, count), *of_metadata(file.metadata), *said)
     windows = windows_of(shapes)
-    declared = file.metadata.get("image_size")
-    trained_at = trained_size(windows, declared)
-    if declared is not None and declared != str(trained_at):
-        notes.append(f"image_size {declared[:20]!r} in its metadata contradicts the attention windows: ignored")
-    elif declared is None and image_size is None and trained_at != PUBLISHED_SIZE:
-        others = ", ".join(str(size) for size in sizes_with(windows)[:6] if size != trained_at)
-        notes.append(f"input size taken as {trained_at}; the windows also fit {others or 'no other size'}")
-    loaded = build(spec.resized(image_size or trained_at, count))
+    published = chosen.unaltered and not file.said and not facts and count == PUBLISHED_CLASSES
+    size = input_size(
+        windows, facts, image_size, published=published, override=reading.override, any_size=reading.any_size
+    )
+    if size.assumed:
+        notes.append(f"nothing says the input size: {size.pixels}, as the published weights have it, is an assumption")
+    loaded = build(spec.resized(size.pixels, count))
     if loaded.spec.windows != windows:
         notes.append(
-            f"attention bias tables resized from the windows {windows} of {trained_at} to "
-            f"{loaded.spec.windows} of {image_size}: bicubic, as the authors do; not fine-tuned at this size"
+            f"attention bias tables resized from the windows {windows} of {size.trained} to "
+            f"{loaded.spec.windows} of {size.pixels}: bicubic, as the authors do; not fine-tuned at this size"
         )
-    loaded.load_state_dict(_checked(path, tensors, loaded, notes), strict=True)
-    place = f", state dict under '{file.entry}'" if file.entry else ""
-    source = f"{path.name} ({layout} layout, {file.container}{place})"
-    return LoadedWeights(loaded, source, file_digest(path), layout, tuple(notes))
+    loaded.load_state_dict(_checked(path, chosen.tensors, loaded, notes), strict=True)
+    place = f", state dict under '{chosen.entry}'" if chosen.entry else ""
+    name = path.name if len(located.files) == 1 else f"{len(located.files)} shards in {located.name}"
+    source = f"{name} ({chosen.layout} layout, {file.container}{place})"
+    return LoadedWeights(
+        loaded, source, located.sha256, chosen.layout, tuple(notes), facts, size.assumed, chosen.average
+    )
 
 
 def save_checkpoint(model: EfficientViT, path: Path, **metadata: str) -> None:
@@ -139,50 +167,6 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
     old = round(table.shape[1] ** 0.5)
     image = table.view(1, -1, old, old)
     return functional.interpolate(image, (window, window), mode="bicubic", align_corners=False).flatten(2)[0]
-
-
-def _in_own_names(path: Path, file: WeightFile) -> tuple[Layout, dict[str, Tensor], list[str]]:
-    """The layout, the tensors under our names, and the notes so far."""
-    notes: list[str] = []
-    if file.unused_entries:
-        notes.append(f"taken from '{file.entry}'; not used: {', '.join(map(repr, file.unused_entries))}")
-    copies: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in file.tensors.items():
-        prefix = wrapper_prefix(name)
-        copies.setdefault(prefix, {})[name.removeprefix(prefix)] = tensor
-    # One file may carry the model and its running average side by side, as `model.` and `model_ema.`.
-    models = sorted((prefix for prefix in copies if recognize(copies[prefix])), key=lambda p: ("ema" in p, p))
-    if not models:
-        raise _foreign(path, list(file.tensors))
-    chosen = models[0]
-    if chosen:
-        notes.append(f"prefix '{chosen}' stripped from {len(copies[chosen])} tensor names")
-    if models[1:]:
-        notes.append(f"other copies of the model were not used: {', '.join(map(repr, models[1:]))}")
-    strangers = {name: t for prefix in copies.keys() - models for name, t in copies[prefix].items()}
-    tensors = {**strangers, **copies[chosen]}
-    layout = recognize(copies[chosen])
-    assert layout is not None
-    renamed = {name: own for name, own in to_own(tensors, layout).items() if not is_ignored(name)}
-    doubled = [own for own, count in Counter(renamed.values()).items() if count > 1]
-    if doubled:
-        raise BadCheckpoint(
-            f"'{path.name}' has {len(doubled)} tensors twice, under names of two layouts",
-            got=_some(doubled),
-            next_step="give a checkpoint of one layout",
-        )
-    return layout, {own: tensors[name] for name, own in renamed.items()}, notes
-
-
-def _foreign(path: Path, names: list[str]) -> BadCheckpoint:
-    mit = is_mit_efficientvit(names)
-    return BadCheckpoint(
-        f"'{path.name}' holds "
-        + ("MIT's EfficientViT (B0-L3), another model of that name" if mit else "another model"),
-        expected="EfficientViT M0-M5 (Liu et al., CVPR 2023) in the authors', timm's or our own layout",
-        got=_some(names),
-        next_step="M0-M5 are `timm/efficientvit_m0.r224_in1k` to m5 on the Hugging Face hub",
-    )
 
 
 def _check_names(path: Path, names: Iterable[str], spec: ModelSpec) -> None:
@@ -225,7 +209,7 @@ def _refuse(path: Path, what: str, names: list[str]) -> None:
         raise BadCheckpoint(
             f"'{path.name}' {what.format(n=len(names))}",
             expected="every tensor of the model, once, dense, floating-point and finite",
-            got=_some(names),
+            got=some(names),
             next_step="give a complete, unaltered checkpoint",
         )
 
@@ -240,11 +224,6 @@ def _fit_table(name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
 def _with(state: Mapping[str, Tensor], bad: Callable[[Tensor], Tensor]) -> list[str]:
     counts = {name: int(bad(tensor).sum()) for name, tensor in state.items()}
     return [f"{name} ({count} of {state[name].numel()})" for name, count in counts.items() if count]
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _with_sorted_header(payload: bytes) -> bytes:

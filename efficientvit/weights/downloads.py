@@ -27,7 +27,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class SourceFailed(Exception):
-    """A source cannot be used, and why; the next one may."""
+    """A source cannot be used, and why; the next one may. `missing`: it answers, and has no such file."""
+
+    def __init__(self, why: str, *, missing: bool = False) -> None:
+        super().__init__(why)
+        self.missing = missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Download:
     path: Path
     source: str
     published_sha256: str | None
+    commit: str | None = None
 
 
 class _ProgressBar:
@@ -77,18 +82,28 @@ class _ProgressBar:
         self.close()
 
 
-def from_hub(endpoint: str, repository: str, filename: str, cache: Path, progress: Progress | None = None) -> Download:
-    """`filename` of a public model repository, at the commit that its main branch is at now.
+def from_hub(
+    endpoint: str,
+    repository: str,
+    filename: str,
+    cache: Path,
+    progress: Progress | None = None,
+    revision: str | None = None,
+    intact_at: str | None = None,
+) -> Download:
+    """`filename` of a public model repository, at the commit that `revision` (its main branch) is at now.
+
+    `intact_at`: the commit of which the cache has an intact copy, that need not be fetched again.
 
     Raises:
         SourceFailed: the hub cannot be reached, does not have the file, or breaks off for good.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, XetDownloadError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, XetDownloadError
 
     # The base class of all errors of its HTTP client, which is httpx or, in later releases, httpx2.
     http_error: type[BaseException] = HfHubHTTPError.__bases__[0]
-    url = huggingface_hub.hf_hub_url(repository, filename, endpoint=endpoint)
+    url = huggingface_hub.hf_hub_url(repository, filename, endpoint=endpoint, revision=revision)
 
     class Bar(_ProgressBar):
         def __init__(self, *_: object, **options: Any) -> None:
@@ -112,12 +127,13 @@ def from_hub(endpoint: str, repository: str, filename: str, cache: Path, progres
             token=False,
             endpoint=endpoint,
             # Nothing would be fetched if our cache had an intact copy: what lies there is damaged.
-            force_download=True,
+            force_download=about.commit_hash != intact_at,
             tqdm_class=Bar,
         )
     except (OSError, ValueError, RuntimeError, http_error, XetDownloadError) as error:
-        raise SourceFailed(f"{url}: {_reason(error)}") from error
-    return Download(Path(path), f"{url} at commit {about.commit_hash}", digest)
+        missing = isinstance(error, EntryNotFoundError)
+        raise SourceFailed(f"{url}: {_reason(error)}", missing=missing) from error
+    return Download(Path(path), f"{url} at commit {about.commit_hash}", digest, about.commit_hash)
 
 
 def from_release(base: str, description: str, filename: str, cache: Path, progress: Progress | None = None) -> Download:

@@ -24,14 +24,11 @@ class Layout(StrEnum):
 
 # Attention is what only this family has under these names: `stages.0.blocks.0` alone is half of timm.
 _SIGNATURES = {
-    Layout.OWN: re.compile(r"stage[123]\.block\d+\.mixer\.branch\.attention\."),
-    Layout.OFFICIAL: re.compile(r"blocks[123]\.\d+\.mixer\.m\.attn\."),
-    Layout.TIMM: re.compile(r"stages\.[012]\.blocks\.\d+\.mixer\.m\.attn\."),
+    Layout.OWN: re.compile(r"(?<![^.])stage[123]\.block\d+\.mixer\.branch\.attention\."),
+    Layout.OFFICIAL: re.compile(r"(?<![^.])blocks[123]\.\d+\.mixer\.m\.attn\."),
+    Layout.TIMM: re.compile(r"(?<![^.])stages\.[012]\.blocks\.\d+\.mixer\.m\.attn\."),
 }
-_ROOTS = r"(?:stem|stage[123]|head|patch_embed|blocks[123]|stages)\."
-
-# What wrappers leave before a name: (Distributed)DataParallel, torch.compile, Lightning, EMA trackers.
-_WRAPPERS = re.compile(rf"((?:(?:module|_orig_mod|model|model_ema|ema_model|ema|net|network)\.)+)(?={_ROOTS})")
+_NO_WEIGHTS = {"num_batches_tracked", "attention_bias_idxs", "total_ops", "total_params", "n_averaged"}
 
 # MIT's EfficientViT (B0-L3), in its authors' layout and in timm's.
 _MIT = re.compile(r"(^|\.)(op_list|input_stem|context_module|inverted_conv)\.")
@@ -82,18 +79,19 @@ def is_mit_efficientvit(names: Iterable[str]) -> bool:
     return any(_MIT.search(name) for name in names)
 
 
-def wrapper_prefix(name: str) -> str:
-    """What training wrappers left before `name`, as in `module.model.`; empty when there is nothing."""
-    match = _WRAPPERS.match(name)
-    return match[1] if match else ""
+def prefix_of(name: str) -> str | None:
+    """What comes before the model's own name, as in `module.model.`; None where `name` is none of an attention's."""
+    found = next((match for pattern in _SIGNATURES.values() if (match := pattern.search(name))), None)
+    return None if found is None else name[: found.start()]
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a tensor carries no weight: BatchNorm's step counters, and the authors' persistent bias index.
+    """Whether a tensor carries no weight: a counter, or the authors' persistent bias index.
 
-    The index follows from the window alone, and ours is built with the model.
+    The counters are BatchNorm's steps, what profilers leave in every module, and what weight averaging counts. The
+    index follows from the window alone, and ours is built with the model.
     """
-    return name.endswith(("num_batches_tracked", "attention_bias_idxs"))
+    return name.rpartition(".")[2] in _NO_WEIGHTS
 
 
 def to_own(names: Iterable[str], layout: Layout) -> Mapping[str, str]:

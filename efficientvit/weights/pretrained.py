@@ -19,7 +19,7 @@ import msgspec
 from efficientvit.digests import file_digest
 from efficientvit.errors import DownloadFailed
 from efficientvit.files import replace_file
-from efficientvit.spec import model_spec
+from efficientvit.spec import PUBLISHED_TAG, model_spec
 from efficientvit.weights.downloads import Download, Progress, SourceFailed, from_hub, from_release
 
 _HUB = "https://huggingface.co"
@@ -80,7 +80,7 @@ def fetch_pretrained(model: str, *, progress: Progress | None = None) -> Pretrai
     if cached := cached_pretrained(name):
         return cached
     next_step = "give a file with `-w FILE`, or use `-w seeded`, which needs no network"
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    if offline():
         raise DownloadFailed(
             f"the weights of {name} are not in the cache, and HF_HUB_OFFLINE forbids fetching them",
             expected=f"an earlier download below {cache_folder()}",
@@ -93,14 +93,44 @@ def fetch_pretrained(model: str, *, progress: Progress | None = None) -> Pretrai
         except SourceFailed as failure:
             failures.append(str(failure))
         else:
-            return _verified(name, download, next_step)
+            verify(download, f"the weights of {name}", next_step)
+            return _received(name, download)
     raise DownloadFailed(f"the weights of {name} could not be fetched", got="; ".join(failures), next_step=next_step)
 
 
+def hub_endpoint() -> str:
+    """Of the Hugging Face hub: `$HF_ENDPOINT`, or the hub itself."""
+    return (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
+
+
+def offline() -> bool:
+    """`$HF_HUB_OFFLINE` forbids downloads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def verify(download: Download, what: str, next_step: str) -> str:
+    """The SHA-256 of what arrived, which is the published one where one is published.
+
+    Raises:
+        DownloadFailed: it is not; the file is deleted.
+    """
+    sha256 = file_digest(download.path)
+    if download.published_sha256 in (None, sha256):
+        return sha256
+    # In the hub's cache the path is a link to the bytes: both go.
+    download.path.resolve().unlink(missing_ok=True)
+    download.path.unlink(missing_ok=True)
+    raise DownloadFailed(
+        f"{what} from {download.source} are not the published ones; the file was deleted",
+        expected=f"SHA-256 {download.published_sha256}",
+        got=f"SHA-256 {sha256}",
+        next_step=f"try again; if it stays, something alters the download: {next_step}",
+    )
+
+
 def _hub(name: str, progress: Progress | None) -> Download:
-    endpoint = os.environ.get("HF_ENDPOINT") or _HUB
-    repository = f"timm/efficientvit_{name}.r224_in1k"
-    return from_hub(endpoint.rstrip("/"), repository, "model.safetensors", cache_folder() / "hub", progress)
+    repository = f"timm/efficientvit_{name}{PUBLISHED_TAG}"
+    return from_hub(hub_endpoint(), repository, "model.safetensors", cache_folder() / "hub", progress)
 
 
 def _release(name: str, progress: Progress | None) -> Download:
@@ -111,19 +141,9 @@ def _release(name: str, progress: Progress | None) -> Download:
     )
 
 
-def _verified(name: str, download: Download, next_step: str) -> PretrainedFile:
-    sha256 = file_digest(download.path)
-    if download.published_sha256 not in (None, sha256):
-        # In the hub's cache the path is a link to the bytes: both go.
-        download.path.resolve().unlink(missing_ok=True)
-        download.path.unlink(missing_ok=True)
-        raise DownloadFailed(
-            f"the weights of {name} from {download.source} are not the published ones; the file was deleted",
-            expected=f"SHA-256 {download.published_sha256}",
-            got=f"SHA-256 {sha256}",
-            next_step=f"try again; if it stays, something alters the download: {next_step}",
-        )
-    file = PretrainedFile(name, download.path, download.source, sha256, download.published_sha256 is not None)
+def _received(name: str, download: Download) -> PretrainedFile:
+    published = download.published_sha256 is not None
+    file = PretrainedFile(name, download.path, download.source, file_digest(download.path), published)
     receipt = json.dumps(asdict(file), default=str, indent=1)
     replace_file(_receipt(name), lambda part: part.write_text(receipt))
     return file

@@ -1,7 +1,8 @@
 """Opening a file of weights safely: tensors by name and what the file says about itself, nothing more.
 
 The format is recognized by the content, not by the suffix: a downloaded `.pth` may be an error page.
-A pickle is only ever read with `weights_only=True`; one that would run code is refused.
+No code of a pickle is ever run: PyTorch's `weights_only=True` reads it, and where that stops at a type of the metadata
+`inert.py`, which restores tensors alone.
 """
 
 import argparse
@@ -9,29 +10,24 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from efficientvit.errors import BadCheckpoint
+from efficientvit.weights.inert import Inert, plain, read_inertly
 
 # Where training scripts put the state dict, the documented places first: the authors' release has it under
-# 'model', timm's and Lightning's checkpoints under 'state_dict'. Running averages come last.
-_ENTRIES = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "net",
-    "module",
-    "model_ema",
-    "state_dict_ema",
-    "ema",
-    "ema_state_dict",
-)
+# 'model', timm's and Lightning's checkpoints under 'state_dict'. What else holds tensors comes after these.
+_ENTRIES = ("model", "state_dict", "model_state_dict", "net", "module")
+_NO_MODEL = re.compile(r"optim|sched|scaler|callback|loops")
+_DEEPEST = 4
 
 # A damaged pickle fails in whatever instruction the damage has made of it.
 _DAMAGED = (
@@ -48,19 +44,55 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
     struct.error,
+    zipfile.BadZipFile,
     OSError,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class WeightFile:
-    """The tensors of a file, with `entry` as the place inside it where they were found ('' at its top)."""
+class StateDict:
+    """Tensors by name, and the `entry` of the file that they were found under ('' at its top)."""
 
+    entry: str
     tensors: Mapping[str, Tensor]
-    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What a file holds: every state dict, the usual places first, and what else it says.
+
+    `metadata`: of a safetensors file. `said`: the entries of a PyTorch file that are no tensors, as plain data: the
+    training script's arguments, the architecture's name. `skipped`: types of other packages in it that were not
+    restored.
+    """
+
+    state_dicts: tuple[StateDict, ...]
     container: str
-    entry: str = ""
-    unused_entries: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    said: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+
+def read_weight_files(paths: Sequence[Path]) -> WeightFile:
+    """One file, or the shards of one state dict together.
+
+    Raises:
+        BadCheckpoint: as `read_weight_file`, or a tensor is in two shards.
+    """
+    if len(paths) == 1:
+        return read_weight_file(paths[0])
+    tensors: dict[str, Tensor] = {}
+    files = [read_weight_file(path) for path in paths]
+    for path, file in zip(paths, files, strict=True):
+        shard = file.state_dicts[0].tensors
+        if doubled := tensors.keys() & shard.keys():
+            raise BadCheckpoint(
+                f"'{path.name}' holds tensors of another shard",
+                got=", ".join(sorted(doubled)[:5]),
+                next_step="download the shards again",
+            )
+        tensors |= shard
+    return WeightFile((StateDict("", tensors),), f"{files[0].container} in shards", files[0].metadata)
 
 
 def read_weight_file(path: Path) -> WeightFile:
@@ -128,27 +160,30 @@ def _read_safetensors(path: Path) -> WeightFile:
             metadata = file.metadata() or {}
     except (SafetensorError, *_DAMAGED) as error:
         raise _damaged(path, error) from error
-    return WeightFile(tensors, metadata, "safetensors")
+    return WeightFile((StateDict("", tensors),), "safetensors", metadata)
 
 
 def _read_pytorch(path: Path) -> WeightFile:
+    skipped: tuple[str, ...] = ()
     try:
+        if _is_torchscript(path):
+            raise _torchscript(path)
         # DeiT's training script, which the authors' follows, saves its argparse.Namespace with the weights:
         # a bag of attributes, whose unpickling runs nothing.
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about protocols and archives that we refuse below
-            payload = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                payload = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                if not _STOPPED_AT_A_TYPE.search(str(error)):
+                    raise
+                restored = read_inertly(path)
+                payload, skipped = restored.payload, restored.skipped
+                if restored.refused or _whole_module(payload) is not None:
+                    raise _refused(path, payload, restored.refused) from error
     except _DAMAGED as error:
-        code = _code_in(error)
-        if code is None:
-            raise _damaged(path, error) from error
-        raise BadCheckpoint(
-            f"'{path.name}' was refused: reading it would run code that the file brings along",
-            expected="tensors and plain containers only",
-            got=code,
-            next_step="if you trust its origin, re-save the bare state dict as safetensors where it was made",
-        ) from error
-    found = list(_state_dicts(payload))
+        raise _damaged(path, error) from error
+    found = tuple(StateDict(entry, tensors) for entry, tensors in _state_dicts(payload))
     if not found:
         keys = ", ".join(map(str, list(payload)[:6])) if isinstance(payload, Mapping) else type(payload).__name__
         raise BadCheckpoint(
@@ -157,29 +192,71 @@ def _read_pytorch(path: Path) -> WeightFile:
             got=keys or "an empty dictionary",
             next_step="save `{'model': model.state_dict()}`",
         )
-    (entry, tensors), *others = found
-    return WeightFile(tensors, {}, "PyTorch", entry, tuple(name for name, _ in others if name))
+    said = {} if found[0].entry == "" else plain({name: each for name, each in payload.items() if _tells(name)})
+    return WeightFile(found, "PyTorch", said=said, skipped=skipped)
 
 
-def _code_in(error: BaseException) -> str | None:
-    """What a refused pickle would have called; None when it is merely damaged."""
-    message = str(error)
-    if "TorchScript" in message:
-        return "a TorchScript program"
-    refused = re.search(r"GLOBAL ([\w.]+)", message)
-    if refused:
-        return f"a call of {refused[1]}"
-    if "Unsupported operand" in message:
-        return "a pickle with instructions outside those that tensors need"
+# What PyTorch's reader says of a name that it does not know, and of instructions that only other types need.
+_STOPPED_AT_A_TYPE = re.compile(r"GLOBAL|Unsupported operand|Can only|unrecognized function|allowlisted")
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _torchscript(path: Path) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"'{path.name}' was refused: it is a TorchScript program, code and weights in one",
+        expected="a state dict",
+        got="a TorchScript program",
+        next_step=f"where you trust it: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')",
+    )
+
+
+def _whole_module(payload: Any) -> str | None:
+    """Where a whole module lies that was pickled in the place of its state dict: '' at the top; None: nowhere."""
+    if isinstance(payload, Inert) and payload.is_module:
+        return ""
+    if isinstance(payload, Mapping) and not any(True for _ in _state_dicts(payload)):
+        return next((name for name, each in payload.items() if isinstance(each, Inert) and each.is_module), None)
     return None
 
 
-def _state_dicts(payload: object, entry: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _refused(path: Path, payload: Any, names: tuple[str, ...]) -> BadCheckpoint:
+    loaded = f"torch.load('{path.name}', weights_only=False)"
+    if (entry := _whole_module(payload)) is not None:
+        module = payload if entry == "" else payload[entry]
+        place = f"['{entry}']" if entry else ""
+        return BadCheckpoint(
+            f"'{path.name}' was refused: it holds a whole module, and reading that would run code",
+            expected="a state dict",
+            got=f"an object of the class {module.name}",
+            next_step=f"where it was made: torch.save({loaded}{place}.state_dict(), 'weights.pth')",
+        )
+    found = next(_state_dicts(payload), None)
+    place = "".join(f"['{part}']" for part in found[0].split(".")) if found and found[0] else ""
+    return BadCheckpoint(
+        f"'{path.name}' was refused: reading it would run code that the file brings along",
+        expected="tensors, plain containers, and types of known packages",
+        got=", ".join(names),
+        next_step=f"if you trust its origin, where it was made: torch.save({loaded}{place}, 'weights.pth')",
+    )
+
+
+def _tells(name: object) -> bool:
+    return isinstance(name, str) and not _NO_MODEL.search(name)
+
+
+def _state_dicts(payload: object, entry: str = "", depth: int = _DEEPEST) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """(where, tensors) of every state dict in a checkpoint, in the order of preference."""
-    if not isinstance(payload, Mapping):
+    if not isinstance(payload, Mapping) or depth == 0:
         return
-    for name in _ENTRIES:
-        yield from _state_dicts(payload.get(name), f"{entry}.{name}" if entry else name)
+    names = [name for name in payload if _tells(name)]
+    for name in sorted(names, key=lambda name: _ENTRIES.index(name) if name in _ENTRIES else len(_ENTRIES)):
+        yield from _state_dicts(payload[name], f"{entry}.{name}" if entry else name, depth - 1)
     tensors = {name: value for name, value in payload.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if tensors:
         yield entry, tensors

@@ -1,19 +1,24 @@
-"""The weights of an export: pretrained, from a file, seeded, or the first of these that is available."""
+"""The weights of an export: pretrained, from a file, a folder or the hub, seeded, or the first that is available."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
 from efficientvit.size import ImageSize
+from efficientvit.spec import PUBLISHED_SIZE, model_spec
+from efficientvit.weights.declared import Facts
+from efficientvit.weights.located import HUB, LOCAL, Located, locate
+from efficientvit.weights.reading import AS_IT_IS, Reading
 
 if TYPE_CHECKING:
     from efficientvit.model import EfficientViT
 
 Progress = Callable[[int, int | None], None]
+_TIMM_ID = re.compile(r"efficientvit_m[0-5](\.r224_in1k)?")
 _SEEDED = re.compile(r"seeded(?::(\d{1,9}))?")
 
 
@@ -26,6 +31,7 @@ class About:
     sha256: str
     trained: bool
     notes: tuple[str, ...]
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ class Weights:
     """A model with weights, and their description.
 
     `fallback`: untrained, because no others were available. `digest_published`: the source publishes
-    the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name.
+    the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name. `facts`: what the
+    checkpoint says of its input. `size_assumed`: nothing says the input size. `average`: they are a running average.
     """
 
     model: "EfficientViT"
@@ -44,42 +51,93 @@ class Weights:
     fallback: bool = False
     digest_published: bool | None = None
     notes: tuple[str, ...] = ()
+    facts: Facts = ()
+    size_assumed: bool = False
+    average: bool = False
 
     @property
     def about(self) -> About:
         """Without the model itself."""
-        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes)
+        said = tuple(map(str, self.facts))
+        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes, said)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes' names, where the checkpoint says them."""
+        return next((fact.value for fact in self.facts if fact.name == "labels"), ())
 
 
-def find_weights(option: str, model: str, image_size: ImageSize | None, progress: Progress | None = None) -> Weights:
-    """The weights that `--weights OPTION` names: auto, pretrained, seeded, seeded:N or a file.
+def find_weights(
+    option: str,
+    model: str,
+    image_size: ImageSize | None,
+    progress: Progress | None = None,
+    reading: Reading = AS_IT_IS,
+) -> Weights:
+    """The weights that `--weights OPTION` names.
+
+    That is auto, pretrained, seeded, seeded:N, a file, a folder (also as local-dir:FOLDER), hf-hub:owner/name, or the
+    name under which timm publishes the weights.
 
     Raises:
         BadInput: the file cannot be used, or there is none of that name.
-        DownloadFailed: `pretrained` was asked for and is unavailable.
+        DownloadFailed: `pretrained` or a repository was asked for and is unavailable.
     """
     if match := _SEEDED.fullmatch(option):
         return _seeded(model, image_size, int(match[1] or 0))
-    if option == "pretrained":
-        return _pretrained(model, image_size, progress)
-    if option == "auto":
+    if option in ("pretrained", "auto"):
         try:
             return _pretrained(model, image_size, progress)
         except DownloadFailed as error:
+            if option == "pretrained":
+                raise
             return _seeded(model, image_size, 0, because=str(error))
-    path = Path(option)
-    if not path.exists() and not path.suffix:
+    if option.startswith(HUB):
+        return _from_hub(option, model, image_size, progress, reading)
+    path = Path(option.removeprefix(LOCAL))
+    if not path.exists() and (published := _published(option)) is not None:
+        return _pretrained(_required(published, model), image_size, progress)
+    if path.exists() or path.suffix:
+        return _loaded(locate(path), model, image_size, reading)
+    raise BadOption(
+        f"there are no weights '{option}'",
+        expected="auto, pretrained, seeded, seeded:N, a checkpoint's file or folder, or hf-hub:owner/name",
+        got=option,
+        next_step="name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
+    )
+
+
+def files_of(option: str) -> tuple[Path, ...]:
+    """The files on disk that `--weights OPTION` reads, where it names some.
+
+    Raises:
+        BadCheckpoint: a folder without weights.
+    """
+    path = Path(option.removeprefix(LOCAL))
+    if not path.exists():
+        return ()
+    located = locate(path)
+    return (*located.files, *(() if located.config is None else (located.config,)))
+
+
+def _published(option: str) -> str | None:
+    """The model whose published weights timm calls so."""
+    name = option.removeprefix("timm/")
+    return model_spec(name).name if _TIMM_ID.fullmatch(name) else None
+
+
+def _required(named: str, model: str) -> str:
+    if model_spec(model).name != named:
         raise BadOption(
-            f"there are no weights '{option}'",
-            expected="auto, pretrained, seeded, seeded:N, or a .pth or .safetensors file",
-            got=option,
-            next_step="name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
+            f"these are weights of {named}",
+            expected=f"weights of {model_spec(model).name}",
+            got=named,
+            next_step=f"export {named}, or leave -w out",
         )
-    return _from_file(path, model, image_size)
+    return named
 
 
 def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | None = None) -> Weights:
-    from efficientvit.spec import model_spec
     from efficientvit.weights.seeded import seeded
 
     built = seeded(model_spec(model, image_size), seed)
@@ -95,11 +153,12 @@ def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | 
 
 
 def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | None) -> Weights:
-    from efficientvit.weights.checkpoint import load_checkpoint
+    from efficientvit.weights.checkpoint import load_located
     from efficientvit.weights.pretrained import fetch_pretrained
 
     file = fetch_pretrained(model, progress=progress)
-    loaded = load_checkpoint(file.path, model, image_size)
+    published = Located((file.path,), None, file.path.stem)  # whatever else lies in the cache
+    loaded = load_located(published, model, image_size or PUBLISHED_SIZE)
     notes = loaded.notes
     if not file.digest_published:
         notes += ("the source publishes no digest: that these are the authors' bytes could not be verified",)
@@ -114,12 +173,33 @@ def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | N
     )
 
 
-def _from_file(path: Path, model: str, image_size: ImageSize | None) -> Weights:
-    from efficientvit.weights.checkpoint import load_checkpoint
+def _from_hub(
+    option: str, model: str, image_size: ImageSize | None, progress: Progress | None, reading: Reading
+) -> Weights:
+    from efficientvit.weights.hub import fetch_from_hub
 
-    loaded = load_checkpoint(path, model, image_size)
-    suffix = f"{path.stem}-{loaded.sha256[:8]}"  # two checkpoints of one name must not overwrite each other
-    return Weights(loaded.model, loaded.source, loaded.sha256, trained=True, suffix=suffix, notes=loaded.notes)
+    files, located, notes = fetch_from_hub(option, progress)
+    found = _loaded(located, model, image_size, reading)
+    return replace(found, source=files.source, digest_published=files.digest_published, notes=(*notes, *found.notes))
+
+
+def _loaded(located: Located, model: str, image_size: ImageSize | None, reading: Reading) -> Weights:
+    from efficientvit.weights.checkpoint import load_located
+
+    loaded = load_located(located, model, image_size, reading=reading)
+    # Two checkpoints of one name must not overwrite each other.
+    suffix = f"{located.name}-{'ema-' if loaded.average else ''}{loaded.sha256[:8]}"
+    return Weights(
+        loaded.model,
+        loaded.source,
+        loaded.sha256,
+        trained=True,
+        suffix=suffix,
+        notes=loaded.notes,
+        facts=loaded.facts,
+        size_assumed=loaded.size_assumed,
+        average=loaded.average,
+    )
 
 
 def state_digest(model: "EfficientViT") -> str:

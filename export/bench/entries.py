@@ -13,6 +13,8 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec
+from efficientvit.weights.contract import preprocessing_of
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.bench.baselines import BASELINES, STOCK, Baseline, baseline_spec, baselines, prepared
 from export.bench.pytorch import COMPILED, PyTorch
@@ -172,8 +174,9 @@ def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceMo
     from validation.reference.model import ReferenceModel
     from validation.self_check import criteria_of, self_check
 
-    weights = find_weights(request.weights, model, request.image_size)
-    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=weights.model.spec.image_size)))
+    weights = find_weights(request.weights, model, request.image_size, reading=Reading(request.ema, request.override))
+    contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
+    reference = ReferenceModel(weights.model, synthetic(contract))
     check = self_check(reference, criteria_of(trained=weights.trained), {Precision()})
     return weights, reference, check.vacuous
 

@@ -29,6 +29,8 @@ class BenchRequest:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     weights: str = "auto"
+    ema: bool = False
+    override: bool = False
     image_size: ImageSize | None = None
     calibrate: str | None = None
     budgets: Budgets = field(default_factory=Budgets)
@@ -88,6 +90,8 @@ class BenchRequest:
             self.targets,
             precisions=self.made,
             weights=self.weights,
+            ema=self.ema,
+            override=self.override,
             image_size=self.image_size,
             batch=batch,
             out=self.artifacts,

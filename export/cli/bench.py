@@ -14,6 +14,7 @@ from export.cli.options import (
     NO_CACHE,
     PATH,
     QUALITY_BUDGET,
+    READING,
     WEIGHTS,
     Command,
     option,
@@ -50,6 +51,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 )
 @CALIBRATE
 @WEIGHTS
+@READING
 @QUALITY_BUDGET
 @option(
     "Timing",
@@ -128,6 +130,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         batches=options["batches"] or ((1, 16) if options["paper"] else (1,)),
         threads=options["threads"] or (1,),
         weights=options["weights"],
+        ema=options["ema"],
+        override=options["override"],
         image_size=options["image_size"],
         calibrate=options["calibrate"],
         budgets=Budgets(quality=options["quality_budget"]),

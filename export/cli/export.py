@@ -19,6 +19,7 @@ from export.cli.options import (
     NORMALIZATION,
     PATH,
     QUALITY_BUDGET,
+    READING,
     WEIGHTS,
     Command,
     Name,
@@ -68,7 +69,14 @@ def _targets() -> "Sequence[str]":
 )
 @IMAGE_SIZE
 @option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
-@option("Target", "--opset", "ONNX opset, 18 to 23. [default: 18, which most runtimes read]", type=int, metavar="N")
+@option(
+    "Target",
+    "--opset",
+    "ONNX opset, 11 to 23, from 13 on with int8; older Jetsons and boards need 11 to 17. [default: 18, which most "
+    "runtimes read]",
+    type=int,
+    metavar="N",
+)
 @option("Precision", "-p --precision", "Numeric format. [default: each target's first]", type=Precision())
 @CALIBRATE
 @option(
@@ -85,8 +93,9 @@ def _targets() -> "Sequence[str]":
     is_flag=True,
 )
 @WEIGHTS
+@READING
 @GOLDEN
-@skip_bad("--golden and --eval")
+@skip_bad("--golden, --calibrate and --eval")
 @option(
     "Weights and reference",
     "--resize",
@@ -98,7 +107,7 @@ def _targets() -> "Sequence[str]":
 @option(
     "Weights and reference",
     "--interpolation",
-    "Interpolation filter for resizing. [default: bicubic]",
+    "Interpolation filter for resizing. [default: what the checkpoint says, else bicubic]",
     type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
 )
 @NORMALIZATION
@@ -141,7 +150,18 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
 
     budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
     fields = ("resize", "interpolation", "mean", "std")
-    same = ("precision", "weights", "image_size", "golden", "skip_bad_photos", "out", "release", "calibrate")
+    same = (
+        "precision",
+        "weights",
+        "ema",
+        "override",
+        "image_size",
+        "golden",
+        "skip_bad_photos",
+        "out",
+        "release",
+        "calibrate",
+    )
     return Request(
         models=models,
         targets=options["targets"] or ("onnx",),

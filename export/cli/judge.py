@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, Command, option, require, weights
+from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, weights
 
 
 @click.command(cls=Command)
@@ -27,6 +27,7 @@ from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, Command, optio
     show_default=True,
 )
 @weights("Checkpoint that FILE was exported from.", required=True)
+@READING
 @GOLDEN
 @NORMALIZATION
 @require("native", "reference")
@@ -65,6 +66,8 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
                 image_range=Range(asked) if asked else None,
                 scores=Scores(options["scores"]),
                 golden=options["golden"],
+                ema=options["ema"],
+                override=options["override"],
                 preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
                 step=live.step,
             )

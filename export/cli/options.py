@@ -107,9 +107,24 @@ def weights(says: str, **more: Any) -> Decorator:
 
 WEIGHTS = weights(
     "Checkpoint: auto (published weights, else seeded), pretrained, seeded or seeded:N (drawn from seed N, untrained, "
-    "no network), or a .pth or .safetensors file.",
+    "no network), a file (.pth, .safetensors), a folder with config.json and weights, hf-hub:owner/name[@revision], or "
+    "timm's name. What it says of its input is the default.",
     default="auto",
     show_default=True,
+)
+READING = options(
+    option(
+        "Weights and reference",
+        "--ema",
+        "Take the running average in the checkpoint (state_dict_ema, model_ema). [default: the weights themselves]",
+        is_flag=True,
+    ),
+    option(
+        "Weights and reference",
+        "--override",
+        "Options may contradict what the checkpoint says of its input (config.json, args). [default: refuse]",
+        is_flag=True,
+    ),
 )
 IMAGE_SIZE = option(
     "Target",
@@ -131,7 +146,8 @@ NORMALIZATION = options(
         option(
             "Weights and reference",
             f"--{name}",
-            f"Per-channel normalization {text}, of pixels from 0 to 1. [default: ImageNet's]",
+            f"Per-channel normalization {text}, of pixels from 0 to 1. "
+            "[default: what the checkpoint says, else ImageNet's]",
             type=float,
             nargs=3,
             metavar="R G B",

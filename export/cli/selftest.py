@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
-from export.cli.options import IMAGE_SIZE, JSON, WEIGHTS, Command, option
+from export.cli.options import IMAGE_SIZE, JSON, READING, WEIGHTS, Command, option
 
 
 @click.command(cls=Command)
 @click.argument("model", metavar="[MODEL]", default="m0")
 @IMAGE_SIZE
 @WEIGHTS
+@READING
 @option("Faults", "--seed", "Seed of their places and sizes.", type=int, default=0, show_default=True)
 @option("Faults", "--full", "Plant them in Core ML packages with compressed weights too.", is_flag=True)
 @JSON
@@ -35,13 +36,15 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
       2    weights that cannot be used
       3    these weights show too little: parity on them would be vacuous
     """  # noqa: D301 - click wants the character itself
+    from efficientvit.weights.reading import Reading
     from export.cli import console, tables
     from export.selftest.record import selftest_record
     from export.selftest.run import selftest as plant_all
 
     with console.console() as screen:
         with console.Live(screen) as live:
-            found = plant_all(model, weights, step=live.step, **options)
+            reading = Reading(ema=options.pop("ema"), override=options.pop("override"))
+            found = plant_all(model, weights, step=live.step, reading=reading, **options)
         tables.show_selftest(screen, found)
     if as_json:
         console.print_json(selftest_record(found))

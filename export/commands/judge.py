@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.weights.contract import preprocessing_of
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
@@ -48,6 +49,8 @@ def judge_file(
     image_range: Range | None = None,
     scores: Scores = Scores.LOGITS,
     golden: Path | None = None,
+    ema: bool = False,
+    override: bool = False,
     preprocessing: Mapping[str, Any] | None = None,
     step: Step = lambda _: None,
 ) -> Judged:
@@ -61,11 +64,15 @@ def judge_file(
     from validation.reference.model import ReferenceModel
 
     step("weights")
-    known = find_weights(weights_option, model, None)
+    known = find_weights(weights_option, model, None, reading=Reading(ema, any_size=True))
     foreign = open_foreign(path, model, known.model.spec.classes)
     size = foreign.artifact.model.image_size
-    weights = known if known.model.spec.image_size == size else find_weights(weights_option, model, size)
-    contract = Preprocessing(image_size=size, **(preprocessing or {}))
+    weights = (
+        known
+        if known.model.spec.image_size == size
+        else find_weights(weights_option, model, size, reading=Reading(ema, override=True))
+    )
+    contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=override)
     step("reference in float64, noise floors, self-check")
     reference = ReferenceModel(weights.model, golden_images(golden, contract))
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})

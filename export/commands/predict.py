@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import Unavailable
-from efficientvit.images.labels import class_names, largest, most_probable
+from efficientvit.images.labels import largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
 from runtimes.registry import runtime_for
@@ -69,7 +69,7 @@ class Predictor:
             _, probabilities = session.classify(images)
             return largest(tuple(probabilities), np.array(list(probabilities.values())))
         batch: Images = images.repeat(artifact.batch or 1, axis=0)
-        return most_probable(session(batch)[0], class_names(artifact.model.classes))
+        return most_probable(session(batch)[0], self.exported.class_names)
 
 
 def _folder_of(path: Path) -> Path:

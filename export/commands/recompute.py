@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 from efficientvit.errors import ArtifactChanged, BadOption
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
+from efficientvit.weights.located import repository_of
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
-from export.folder.manifest import Manifest, WeightsRecord
+from export.folder.manifest import Manifest
+from export.folder.weights import WeightsRecord
 from validation.budgets import Budgets
 from validation.inputs import golden_file
 from validation.inputs.golden_set import GoldenSet, Kind, merge
@@ -44,7 +47,9 @@ def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
         BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
     """
     model, said = manifest.model, manifest.weights
-    weights = find_weights(option or _named(folder, said), model.name, ImageSize.from_json(model.image_size))
+    reading = Reading(ema=said.average, override=True)
+    size = ImageSize.from_json(model.image_size)
+    weights = find_weights(option or _named(folder, said), model.name, size, reading=reading)
     if weights.sha256 != said.sha256:
         raise ArtifactChanged(
             f"{folder} was not made of these weights",
@@ -59,6 +64,8 @@ def _named(folder: Path, said: WeightsRecord) -> str:
     """What `--weights` was, where the manifest tells."""
     if said.source.startswith("seeded:"):
         return said.source
+    if (repository := repository_of(said.source)) is not None:
+        return repository
     if said.digest_published is not None:
         return "pretrained"
     raise BadOption(

@@ -26,6 +26,7 @@ from export.folder.records import (
     says,
 )
 from export.folder.sections import CoreMlSection, TensorRtSection
+from export.folder.weights import WeightsRecord
 from runtimes.runtime import Evidence
 from validation.budgets import Budgets
 from validation.inputs.golden_set import Kind
@@ -39,21 +40,12 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     name: Annotated[str, says("Member of the family.", *MODELS)]
     image_size: Annotated[Size, says("Side, pixels; of a rectangle, height and width.")]
     classes: Annotated[Count, says("Number of logits.")]
+    labels: Annotated[list[str], says("The classes' names, where the checkpoint says them.")] = msgspec.field(
+        default_factory=list
+    )
     batch: Annotated[int | Literal["dynamic"], says("Images per run.")]
     inputs: Annotated[list[PortRecord], says("One.")]
     outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more.")]
-
-
-class WeightsRecord(Record, frozen=True, kw_only=True):
-    """Where the weights came from."""
-
-    source: Annotated[str, says("Address, file or seed.")]
-    sha256: Annotated[Sha256, says("Of the file; of seeded weights, over names and values.")]
-    trained: Annotated[bool, says("False: for trying the pipeline, not for release.")]
-    fallback: Annotated[bool, says("Nobody asked for untrained weights; they are what could be had.")]
-    digest_published: Annotated[bool | None, says("Whether the source publishes the digest that was verified; null "
-                                                  "where nothing was downloaded.")]  # fmt: skip
-    notes: Annotated[list[str], says("What was done to them on the way.")]
 
 
 class LeastVisible(Record, frozen=True, kw_only=True):
@@ -74,6 +66,7 @@ class SelfCheckRecord(Record, frozen=True, kw_only=True):
     deploy_ratio: Annotated[Number, says("Typical float32 error of the deploy form over the trained form's.")]
     least_visible: Annotated[LeastVisible, says("The head or bias whose loss would move the logits least.")]
     sham_over_budget: Annotated[Number, says("Error of the best answer that ignores the image, over its budget.")]
+    photo_share: Annotated[Number | None, says("input_share on the photos that were given; null for too few.")] = None
 
 
 _Channels = tuple[float, float, float]

@@ -5,7 +5,6 @@ this project's code, the tools, the runtimes, the environment, the CPU. What fai
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.digests import digest_of, file_digest
+from efficientvit.errors import BadCheckpoint
+from efficientvit.files import parse_json
 from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
+from efficientvit.weights.source import files_of
 from export.cache.fingerprint import key_of
 from export.cache.store import Cache
 from export.folder import atomic as folder
@@ -75,7 +77,7 @@ def key_of_export(request: Request, job: Job) -> str | None:
             "labels": labels if labels in (None, IMAGENET, NONE) else _named(str(labels)),
             "eval": request.evaluation and _named(request.evaluation.folder),
         }
-    except (OSError, _Unreadable):
+    except (OSError, _Unreadable, BadCheckpoint):
         return None
     return key_of(job=job, asked=asked, read=read)
 
@@ -131,7 +133,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
 
 
 def _read(where: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
+    found: dict[str, Any] = parse_json((where / MANIFEST).read_bytes())
     return found
 
 
@@ -150,7 +152,12 @@ def _weights(option: str, model: str) -> object:
         if fetched is None:  # whether they can be had is for the network to say
             raise _Unreadable
         return [fetched.sha256, fetched.source, fetched.digest_published]
-    return option if option.startswith("seeded") else _named(option)
+    if option.startswith("seeded"):
+        return option
+    files = files_of(option)
+    if not files:  # the hub's, or a name whose meaning the network decides
+        raise _Unreadable
+    return [option, *map(_named, files)]
 
 
 def _named(name: str | Path) -> list[str]:

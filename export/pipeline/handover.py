@@ -135,6 +135,7 @@ class Handover:
         if outcome.blame is None and final.artifact.format != Format.ENGINE:
             layers = blame_artifact(final.artifact, self.model.reference, ()).layers
         reference, labels = self.model.reference_for(final.artifact), final.artifact.interface.labels
+        labels = labels or self.model.weights.labels
         return ReportEvidence(reference, report.outputs.logits, labels, layers)
 
     def _write_kit(self, folder: Path, outcome: Outcome) -> None:

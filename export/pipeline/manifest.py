@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from efficientvit.weights.contract import settled
 from export import __version__
 from export.folder import manifest as record
 from export.folder.accuracy import AccuracyRecord
@@ -18,6 +19,7 @@ from export.folder.records import (
     PrecisionRecord,
     gates_of,
 )
+from export.folder.weights import SaidRecord, WeightsRecord
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
 from export.targets.registry import BUILT_IN
@@ -61,7 +63,7 @@ def build(
         evidence_required=required,
         exit_code=int(outcome.code(required)),
         model=_model(model, job.batch, artifact.interface if artifact else Interface()),
-        weights=record.WeightsRecord.from_attributes(model.weights, notes=list(model.weights.notes)),
+        weights=_weights(model),
         self_check=_self_check(model.check),
         preprocessing=record.PreprocessingRecord(**model.reference.golden.preprocessing.to_json()),
         precision=None if artifact is None else PrecisionRecord.of(artifact.precision),
@@ -112,9 +114,18 @@ def _model(model: Prepared, batch: int | None, interface: Interface) -> record.M
         name=spec.name,
         image_size=spec.image_size.to_json(),
         classes=spec.classes,
+        labels=list(model.weights.labels),
         batch="dynamic" if batch is None else batch,
         inputs=[PortRecord.of(port) for port in inputs],
         outputs=[PortRecord.of(port) for port in outputs],
+    )
+
+
+def _weights(model: Prepared) -> WeightsRecord:
+    weights, contract = model.weights, model.reference.golden.preprocessing
+    said = settled(weights.facts, contract, weights.model.spec.classes)
+    return WeightsRecord.from_attributes(
+        weights, notes=list(weights.notes), said=[SaidRecord.from_attributes(each) for each in said]
     )
 
 

@@ -28,14 +28,17 @@ DYNAMIC = "dynamic"
 class Request:
     """One export command. `preprocessing` holds the fields of `Preprocessing` that are not to be the default.
 
-    `options`: a target's own, by its name. `precisions`, in the place of `precision`: each target in each of these that
-    it has. `defaults`: what ships is tried under its runtime's own settings as well.
+    `ema`: the running average in the weights' file. `override`: options may contradict what the checkpoint says of its
+    input. `options`: a target's own, by its name. `precisions`, in the place of `precision`: each target in each of
+    these that it has. `defaults`: what ships is tried under its runtime's own settings as well.
     """
 
     models: tuple[str, ...]
     targets: tuple[str, ...]
     precision: str | None = None
     weights: str = "auto"
+    ema: bool = False
+    override: bool = False
     image_size: ImageSize | None = None
     batch: int | None = 1
     opset: int = DEFAULT_OPSET
@@ -70,7 +73,7 @@ class Request:
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
-        require_opset(self.opset)
+        require_opset(self.opset, int8="int8" in {each for target in targets for each in self._precisions(target)})
         if self.release and self.golden is None:
             raise BadOption(
                 "--release needs photos to check with",

@@ -16,9 +16,10 @@ import torch
 
 from efficientvit.deploy import rewrites as deploy
 from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
-from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.size import ImageSize
+from efficientvit.weights.contract import preprocessing_of
+from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import find_weights
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
 from export.selftest.faults import inputs, rewrites, table
@@ -58,6 +59,7 @@ def selftest(
     option: str,
     *,
     image_size: ImageSize | None = None,
+    reading: Reading = AS_IT_IS,
     seed: int = 0,
     full: bool = False,
     forms: Sequence[tuple[str, str]] = table.FORMS,
@@ -72,8 +74,9 @@ def selftest(
     """
     with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         step("weights, reference in float64, noise floors, self-check")
-        weights = find_weights(option, model, image_size)
-        golden = synthetic(Preprocessing(image_size=weights.model.spec.image_size)).one_of_each_kind()
+        weights = find_weights(option, model, image_size, reading=reading)
+        contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
+        golden = synthetic(contract).one_of_each_kind()
         reference = ReferenceModel(weights.model, golden)
         check = self_check(reference, criteria_of(trained=weights.trained))
         planter = _Planter(Workshop(weights, reference, Path(scratch)), Path(scratch), seed, step)

@@ -13,11 +13,11 @@ def _applies(trial: Trial) -> bool:
 
 
 def _judge(trial: Trial) -> GateResult:
-    """0 where it is proven; what differs, or could only be sampled, counts 1: budget 0."""
+    """0 where it is proven; a program that differs, or could only be sampled, counts 1: budget 0."""
     from validation.proof.identity import prove
     from validation.proof.subject import Outcome
 
-    proof = prove(trial.artifact, trial.reference)
+    proof = prove(trial.artifact, trial.reference.constants)
     error = 0.0 if proof.outcome is Outcome.PROVEN else 1.0
     return GateResult("identity", error, 0.0, f"{proof.outcome}: {proof.detail}")
 
@@ -28,5 +28,5 @@ IDENTITY = Gate(
     applies=_applies,
     judge=_judge,
     blame=Where.LAYERS,
-    counts="op",
+    counts="unproven",
 )

@@ -68,7 +68,7 @@ def load(path: Path) -> GoldenSet:
         if header["version"] != VERSION:
             raise ValueError(f"version {header['version']}, where this program reads {VERSION}")
         golden, recorded = _from_parts(header, tensors), header["sha256"]
-    except (LookupError, TypeError, ValueError, BadInput) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, BadInput) as error:
         got = f"{type(error).__name__}: {error}"
         raise _bad(path, "is no golden set", "the header and tensors that `save` writes", got) from error
     if golden.sha256 != recorded:

@@ -21,11 +21,10 @@ from validation.proof.expected import Held, Missing, constants_of, expected_form
 from validation.proof.placement import QuantizedForm, placement
 from validation.proof.quantizers import Quantizers
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form, subject_of, unproven
-from validation.reference.reference import Reference
 
 
-def prove(artifact: Artifact, reference: Reference) -> Proof:
-    """Whether the artifact's program is the deploy form's, with the constants that the reference says.
+def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
+    """Whether the artifact's program is the deploy form's, with the constants whose `digests` the reference has.
 
     Raises:
         MissingExtra: the package that reads the format is not installed.
@@ -36,12 +35,12 @@ def prove(artifact: Artifact, reference: Reference) -> Proof:
         return subject
     held = constants_of(artifact)
     if artifact.precision.quantized:
-        form = expected_form(artifact, held, reference.constants)
+        form = expected_form(artifact, held, digests)
         if isinstance(form, Missing):
             return _lacks(form)
         size = artifact.model.image_size
-        return quantized_equal(subject, form, artifact.precision, reference.constants, batch=artifact.batch, size=size)
-    right = _right(artifact, held, reference.constants)
+        return quantized_equal(subject, form, artifact.precision, digests, batch=artifact.batch, size=size)
+    right = _right(artifact, held, digests)
     if isinstance(right, Missing):
         return _lacks(right)
     return equal(subject, right, artifact.batch)
@@ -70,7 +69,7 @@ def quantized_equal(
     try:
         with quantizers.reading(images) as exchange:
             found = subject.run(images, exchange)
-        shapes = images_for(size, batch or 1, shapes_only=True)
+        shapes = images_for(size, batch or 1, primes=0)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:
@@ -95,6 +94,11 @@ def quantized_equal(
 
 _EVALUATED: OrderedDict[str, Right] = OrderedDict()
 _KEPT = 4
+
+
+def forget() -> None:
+    """Evaluate the deploy form anew for the next artifact."""
+    _EVALUATED.clear()
 
 
 def _right(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> Right | Missing:

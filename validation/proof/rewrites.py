@@ -93,7 +93,7 @@ def unproven(model: EfficientViT) -> tuple[Step, ...]:
 
 def _other_shape(form: EfficientViT, size: ImageSize, logits: FieldTensor) -> str:
     """Whether every number of images has as many rows of logits."""
-    field = images_for(size, 1, shapes_only=True).field
+    field = images_for(size, 1, primes=0).field
     copied = in_field(form, field)
     for field.batch in _OTHER_BATCHES:
         shape = run_form(copied, field.images(size.nchw(field.batch))).shape

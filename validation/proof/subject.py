@@ -15,7 +15,7 @@ from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
 from runtimes.evaluator.program import Program
 from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
+from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
 from runtimes.registry import reader_of
 
@@ -110,22 +110,23 @@ class Right:
     logits: FieldTensor
 
 
-def images_for(size: ImageSize, batch: int | None, *, shapes_only: bool = False, together: bool = False) -> FieldTensor:
-    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes.
+def images_for(size: ImageSize, batch: int | None, *, primes: int = PRIMES, together: bool = False) -> FieldTensor:
+    """Random values in the place of images; of a program that takes any number of images, one.
 
     Of a batch one image stands for all, because none may be treated unlike another; `together`: they are different.
+    Without primes there are no values, only shapes, of `batch` images.
     """
     count = batch or 1
-    uniform = shapes_only or (count > 1 and not together) or batch is None
-    repeated = count if uniform and not shapes_only else 1
-    there = Field(_residues(shapes_only=shapes_only), count, uniform=uniform, repeated=repeated)
+    uniform = not primes or (count > 1 and not together) or batch is None
+    repeated = count if uniform and primes else 1
+    there = Field(_residues(primes), count, uniform=uniform, repeated=repeated)
     return there.images(size.nchw(count))
 
 
 @cache
-def _residues(*, shapes_only: bool = False) -> Residues:
+def _residues(primes: int) -> Residues:
     """Drawn once a process."""
-    return Residues(shapes_only=shapes_only)
+    return Residues(primes=primes)
 
 
 @torch.no_grad()

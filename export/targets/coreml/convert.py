@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> "ExportedProgram":
-    """The program of (batch, 3, H, W) -> logits, and with `labeled` their softmax beside them."""
+    """The program of (batch, 3, H, W) -> logits, and with `labeled` the probabilities of the answers beside them.
+
+    Those are the softmax of the logits; of a single logit z that of 0 and z, which is 1 - sigmoid(z) and sigmoid(z).
+    """
     import torch
 
     network = _with_softmax(deploy) if labeled else deploy
@@ -33,6 +36,7 @@ def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> 
 
 
 def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
+    import torch
     from torch import nn
 
     class Classifier(nn.Module):
@@ -42,7 +46,10 @@ def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
 
         def forward(self, image: "Tensor") -> "tuple[Tensor, Tensor]":
             logits = self.net(image)
-            return logits, logits.softmax(1)
+            if deploy.spec.classes > 1:
+                return logits, logits.softmax(1)
+            yes = logits.sigmoid()
+            return logits, torch.cat((1 - yes, yes), 1)
 
     return Classifier().eval()
 

@@ -37,7 +37,7 @@ class CoreMlOptions(TargetOptions):
         None,
         "--labels",
         "Class labels: ImageNet's, a UTF-8 text file with one label a line, or none. With --eval they also name the "
-        "folders' classes. [default: imagenet where there are 1000 classes, else none]",
+        "folders' classes. [default: the checkpoint's; imagenet where there are 1000 classes]",
         metavar="imagenet|FILE|none",
         for_labeled_images=True,
     )
@@ -146,13 +146,13 @@ class CoreMlOptions(TargetOptions):
         """Refuse labels of another number of classes."""
         self.labels_for(classes, batch)
 
-    def labels_for(self, classes: int, batch: int | None) -> tuple[str, ...]:
-        """The labels, now that the number of classes is known.
+    def labels_for(self, classes: int, batch: int | None, own: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The labels, now that the number of classes is known, and the checkpoint's `own`.
 
         Raises:
             BadOption: they are another number.
         """
-        return find_labels(NONE if self.labels is None and batch != 1 else self.labels, classes)
+        return find_labels(NONE if self.labels is None and batch != 1 else self.labels, classes, own)
 
     def slug_parts(self, batch: int | None) -> list[str]:
         """What is not the default and changes the package, for the folder's name."""

@@ -16,11 +16,22 @@ from PIL import Image
 
 from efficientvit.errors import BadImage, BadOption
 from efficientvit.images.decoding import MAX_PIXELS
-from efficientvit.images.preprocessing import INTERPOLATIONS, Preprocessing, load_rgb, normalize, to_tensor, to_uint8
-from efficientvit.size import square
+from efficientvit.images.preprocessing import (
+    CROPS,
+    INTERPOLATIONS,
+    Preprocessing,
+    load_rgb,
+    normalize,
+    to_tensor,
+    to_uint8,
+)
+from efficientvit.size import ImageSize, square
 
 PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "motorcycle_left.png")
 Rgb = NDArray[np.uint8]
+
+
+RECTANGLES = [ImageSize.parse(text) for text in ("128x256", "224x320", "320x224", "480x640", "64x512")]
 
 
 def photo(name: str) -> Rgb:
@@ -83,6 +94,23 @@ def test_equals_timm_on_every_shape(width: int, height: int, size: int) -> None:
     np.testing.assert_array_equal(to_tensor(rgb, preprocessing), timm_tensor(rgb, preprocessing))
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    width=st.integers(50, 400),
+    height=st.integers(50, 400),
+    size=st.sampled_from(RECTANGLES),
+    crop=st.sampled_from(CROPS),
+)
+def test_equals_timm_on_rectangles(width: int, height: int, size: ImageSize, crop: str) -> None:
+    preprocessing = Preprocessing(size, crop=crop)
+    rgb = scene(width, height, seed=width)
+
+    tensor = to_tensor(rgb, preprocessing)
+
+    assert tensor.shape == (3, size.height, size.width)
+    np.testing.assert_array_equal(tensor, timm_tensor(rgb, preprocessing))
+
+
 def test_no_resize_where_the_short_side_fits() -> None:
     rgb = scene(256, 300)
 
@@ -131,7 +159,7 @@ def test_arrays_that_are_no_usable_image(wrong: Rgb, reason: str) -> None:
     size=st.integers(1, 2048),
     extra=st.integers(0, 100),
     interpolation=st.sampled_from(INTERPOLATIONS),
-    std=st.tuples(*[st.floats(1e-3, 10)] * 3),
+    std=st.tuples(*[st.floats(1e-3, 1)] * 3),
     background=st.tuples(*[st.integers(0, 255)] * 3),
 )
 def test_json_round_trip(
@@ -170,6 +198,22 @@ def test_contracts_that_are_refused(change: dict[str, Any]) -> None:
     data = Preprocessing().to_json() | change
     with pytest.raises(BadOption, match=next(iter(change))):
         Preprocessing.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "converted"),
+    [
+        ("mean", (123.675, 116.28, 103.53), "--mean 0.485 0.456 0.406"),
+        ("std", (58.395, 57.12, 57.375), "--std 0.229 0.224 0.225"),
+        ("mean", (-0.1, 0.5, 0.5), "from 0 to 1"),
+    ],
+)
+def test_statistics_of_another_scale_are_refused_with_the_conversion(
+    field: str, value: tuple[float, float, float], converted: str
+) -> None:
+    with pytest.raises(BadOption, match=f"{field} is not of pixels from 0 to 1") as caught:
+        Preprocessing.from_json(Preprocessing().to_json() | {field: value})
+    assert converted in str(caught.value.next_step)
 
 
 def test_every_field_has_to_be_there() -> None:

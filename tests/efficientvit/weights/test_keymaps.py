@@ -6,7 +6,7 @@ import pytest
 
 from efficientvit.model import build
 from efficientvit.spec import MODELS, model_spec
-from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own, wrapper_prefix
+from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, prefix_of, recognize, to_own
 
 GoldenShapes = Callable[[str, str], dict[str, tuple[int, ...]]]
 
@@ -58,13 +58,12 @@ def test_ours_is_not_mits(golden_shapes: GoldenShapes) -> None:
 @pytest.mark.parametrize(
     ("name", "prefix"),
     [
-        ("head.bn.weight", ""),
-        ("module.head.bn.weight", "module."),
-        ("module._orig_mod.model.patch_embed.0.c.weight", "module._orig_mod.model."),
-        ("model_ema.module.stages.0.x", "model_ema.module."),
-        ("model.mean", ""),  # a wrapper's own buffer, not a part of the model
-        ("criterion.head.weight", ""),
+        ("stages.0.blocks.0.mixer.m.attn.proj.1.conv.weight", ""),
+        ("generator.net.blocks1.0.mixer.m.attn.attention_biases", "generator.net."),
+        ("module.stage1.block1.mixer.branch.attention.bias", "module."),
+        ("mystages.0.blocks.0.mixer.m.attn.proj.1.conv.weight", None),
+        ("backbone.head.weight", None),
     ],
 )
-def test_only_what_wrappers_leave_is_a_prefix(name: str, prefix: str) -> None:
-    assert wrapper_prefix(name) == prefix
+def test_attention_shows_where_the_model_begins(name: str, prefix: str | None) -> None:
+    assert prefix_of(name) == prefix

@@ -48,6 +48,15 @@ def test_no_such_weights(option: str) -> None:
         find_weights(option, "m0", square(64))
 
 
+@pytest.mark.parametrize("name", ["efficientvit_m0.r224_in1k", "timm/efficientvit_m0.r224_in1k", "efficientvit_m0"])
+def test_timms_names_are_those_of_the_published_weights(name: str) -> None:
+    with pytest.raises(DownloadFailed, match="weights of m0 could not"):
+        find_weights(name, "m0", None)
+    with pytest.raises(BadOption, match="these are weights of m0"):
+        find_weights(name, "m1", None)
+    assert model_spec(name).name == "m0"
+
+
 def test_a_release_needs_photos_and_trained_weights() -> None:
     with pytest.raises(BadOption, match="photos"):
         Request(("m0",), ("onnx",), release=True).jobs()

@@ -35,6 +35,12 @@ def _weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = l
     save_file(state, path)
 
 
+def _tables(second: int, third: int) -> dict[str, torch.Tensor]:
+    """Bias tables of the windows 7, `second` and `third`."""
+    names = (name for name in seeded(model_spec("m0", square(64), 10)).state_dict() if name.endswith("attention.bias"))
+    return {name: torch.zeros(4, {"stage1": 7, "stage2": second}.get(name[:6], third) ** 2) for name in names}
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every broken file that the table below names."""
@@ -49,6 +55,12 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "truncated.safetensors").write_bytes((folder / "nan.safetensors").read_bytes()[:1_000_000])
     (folder / "code.pth").write_bytes(pickle.dumps(_Code()))
     torch.save({"fc.weight": torch.zeros(2, 2)}, folder / "other.pth")
+    _weights(folder / "of-112.safetensors", lambda state: state.update(_tables(4, 2)))
+    (folder / "bees").mkdir()
+    _weights(folder / "bees" / "model.safetensors")
+    (folder / "bees" / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "crop_pct": 0.9}}')
+    (folder / "notes").mkdir()
+    (folder / "notes" / "notes.jpg").write_text("no image")
     (folder / "empty").mkdir()
     (folder / "a-file").write_text("in the way")
     bomb = folder / "bomb"
@@ -86,6 +98,13 @@ TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("m0", "-w", "missing.safetensors"), "head.linear.bias"),
     (("m0", "-w", "extra.safetensors"), "surplus"),
     (("m0", "-w", "misshapen.safetensors"), "head.linear.bias"),
+    (("m0", "-w", "of-112.safetensors"), "nothing says which input size"),
+    (("m0", "-w", "of-112.safetensors", "--image-size", "112", "--ema"), "no running average"),
+    (("m0", "-w", "bees", "--mean", "0.4", "0.4", "0.4"), "contradicts what the checkpoint says"),
+    (("m0", "-w", "local-dir:bees", "--resize", "80"), "crop_pct 0.9"),
+    (("m0", "-w", "efficientvit_m1.r224_in1k"), "these are weights of m1"),
+    ((*SEEDED, "--mean", "123.675", "116.28", "103.53"), "--mean 0.485 0.456 0.406"),
+    ((*SEEDED, "-p", "int8", "--calibrate", "notes"), "notes.jpg"),
     ((*SEEDED, "--golden", "gone"), "golden folder"),
     ((*SEEDED, "--golden", "empty"), "empty"),
     ((*SEEDED, "--golden", "bomb"), "bomb.png"),

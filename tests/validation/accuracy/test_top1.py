@@ -179,6 +179,28 @@ def test_what_the_budget_cannot_explain_comes_first(images: LabeledImages, right
     assert {flip.given for flip in found.lost} == {6}
 
 
+def test_a_single_logit_says_no_or_yes(tmp_path: Path) -> None:
+    """Folders 0 and 1, dark and bright; the answer is whether the logit is above 0."""
+
+    class Brightness(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean(dim=(1, 2, 3))[:, None]
+
+    for label, level in ((0, 40), (1, 220)):
+        (tmp_path / str(label)).mkdir()
+        for number in range(10):
+            Image.new("RGB", (SIZE, SIZE), (level + number,) * 3).save(tmp_path / str(label) / f"{number}.png")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the fake runtime doesn't read it")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 1), made_by="simplify", batch=1)
+    test = AccuracyTest(labeled_images(tmp_path, Preprocessing(image_size=square(SIZE)), 2), Brightness().double())
+    assert not test.guessed
+    right = FakeRuntime(lambda batch: batch.mean(axis=(1, 2, 3))[:, None].astype(np.float32))
+    assert test.of(artifact, right, 1e-6).agree == 20
+    found = test.of(artifact, FakeRuntime(lambda batch: np.full((len(batch), 1), 1.0, np.float32)), 1e-6)
+    assert (found.agree, {flip.given for flip in found.lost}, found.reference_top1) == (10, {1}, 20)
+
+
 def test_logits_of_another_shape(images: LabeledImages, right: Script, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="wrong shape"):
         AccuracyTest(images, _Means().double()).of(_artifact(tmp_path, 4), FakeRuntime(missing_row(right)), 0.1)

@@ -70,6 +70,15 @@ def test_a_dangling_link_is_a_bad_file(folder: Path) -> None:
         photos(folder, SMALL)
 
 
+@pytest.mark.parametrize(("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+def test_a_phones_pictures_are_called_by_their_name(brand: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / "IMG_0001.jpg").write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(100))
+    with pytest.raises(BadGoldenSet, match=r"IMG_0001\.jpg") as caught:
+        photos(tmp_path, SMALL)
+    assert f"is a {name} picture" in str(caught.value.got)
+    assert "--skip-bad-photos" in str(caught.value.next_step)
+
+
 def test_folders_that_are_refused(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty, useless = tmp_path / "empty", tmp_path / "useless"
     empty.mkdir()

@@ -52,14 +52,14 @@ def other(source: Artifact, model: onnx.ModelProto, tmp_path: Path) -> Artifact:
 
 
 def test_what_is_exported_is_proven(exported: Artifact, reference: Reference) -> None:
-    proof = prove(exported, reference)
+    proof = prove(exported, reference.constants)
     assert proof.outcome is Outcome.PROVEN, proof
     assert "any number of images" in proof.detail
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_no_image_shows_is_told(change: Change, exported: Artifact, reference: Reference, tmp_path: Path) -> None:
-    proof = prove(other(exported, changed(onnx.load(exported.path), change), tmp_path), reference)
+    proof = prove(other(exported, changed(onnx.load(exported.path), change), tmp_path), reference.constants)
     assert proof.outcome is not Outcome.PROVEN
     assert re.search(rf"\b{change.named}\b", proof.detail), proof
 
@@ -85,14 +85,14 @@ def test_every_wrong_weight_is_told_by_the_layer_that_holds_it(
         tensor.CopyFrom(numpy_helper.from_array(value, name))
         # A second holder of the right value, which nobody reads, so that the deploy form has it.
         wrong.graph.initializer.append(numpy_helper.from_array(kept, "unread"))
-        proof = prove(other(exported, wrong, tmp_path), reference)
+        proof = prove(other(exported, wrong, tmp_path), reference.constants)
         assert proof.outcome is Outcome.DIFFERENT, name
         assert name in proof.detail, (name, proof)
 
 
 def test_a_constant_that_the_file_lacks(exported: Artifact, reference: Reference) -> None:
     name = "stem.conv1.weight"
-    proof = prove(exported, replace(reference, constants={**reference.constants, name: "0" * 64}))
+    proof = prove(exported, {**reference.constants, name: "0" * 64})
     assert proof == Proof(Outcome.DIFFERENT, f"the file does not hold '{name}'")
 
 
@@ -126,7 +126,7 @@ def test_the_ir_made_of_it(change: str | None, exported: Artifact, reference: Re
     source = other(exported, changed(onnx.load(exported.path), CHANGES[change]), tmp_path) if change else exported
     made = to_openvino(source, tmp_path / "model.xml", Precision())
     assert made.format == Format.OPENVINO
-    assert prove(made, reference).outcome is (Outcome.DIFFERENT if change else Outcome.PROVEN)
+    assert prove(made, reference.constants).outcome is (Outcome.DIFFERENT if change else Outcome.PROVEN)
 
 
 def _of_three(exported: Artifact, tmp_path: Path, change: Change | None) -> Artifact:
@@ -156,6 +156,6 @@ SPLIT_AND_JOINED = replace(SECOND_NEGATED, nodes=[
 def test_a_fixed_batch(
     change: Change | None, outcome: Outcome, exported: Artifact, reference: Reference, tmp_path: Path
 ) -> None:
-    proof = prove(_of_three(exported, tmp_path, change), reference)
+    proof = prove(_of_three(exported, tmp_path, change), reference.constants)
     assert proof.outcome is outcome, proof
     assert "every 3 images" in proof.detail or (change is not None and change.named in proof.detail)

@@ -24,8 +24,10 @@ from validation.verdict import Verdict
 
 
 def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[ReferenceModel, Artifacts]:
+    """With all golden images for the first seed, with one of each kind for the others."""
     weights = find_weights(f"seeded:{seed}", model, square(size))
-    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(size))))
+    golden = synthetic(Preprocessing(image_size=square(size)))
+    reference = ReferenceModel(weights.model, golden if FULL or seed == 0 else golden.one_of_each_kind())
     return reference, Artifacts(Workshop(weights, reference, folder), folder)
 
 

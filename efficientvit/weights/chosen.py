@@ -1,0 +1,162 @@
+"""The one model to take from a file of weights, under our names."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.spec import ModelSpec
+from efficientvit.weights.architecture import Architecture, architecture_of
+from efficientvit.weights.fused import single_head, unfused
+from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own
+from efficientvit.weights.prefixes import Copy, find_copies, is_average
+from efficientvit.weights.safe_reader import WeightFile
+
+_NAMED = 5  # how many tensors an error names before it only counts
+_BARE = ("", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them."""
+
+    tensors: dict[str, Tensor]
+    layout: Layout
+    entry: str
+    average: bool
+    unaltered: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    entry: str
+    copy: Copy
+    tensors: dict[str, Tensor]
+    outside: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        return ".".join(part for part in (self.entry, self.copy.prefix.rstrip(".")) if part) or "the top"
+
+    @property
+    def average(self) -> bool:
+        return is_average(self.place)
+
+
+def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False) -> Chosen:
+    """The model in `file`: of weights and their running average the weights, or with `ema` the average.
+
+    Args:
+        name: of the file, for messages.
+        file: what was read.
+        spec: of several models in the file the one that has this architecture is meant.
+        ema: take the running average.
+
+    Raises:
+        BadOption: there is no running average.
+        BadCheckpoint: there is no such model, there are several, or a tensor has two names.
+    """
+    candidates = [
+        _Candidate(each.entry, copy, copy.of(each.tensors), found.outside)
+        for each in file.state_dicts
+        for found in (find_copies(list(each.tensors)),)
+        for copy in found.copies
+    ]
+    if not candidates:
+        raise _foreign(name, list(file.state_dicts[0].tensors))
+    chosen = _one(name, candidates, spec, ema)
+    layout = recognize(chosen.tensors)
+    assert layout is not None, "a copy is found by its layout's names"
+    renamed = {theirs: own for theirs, own in to_own(chosen.tensors, layout).items() if not is_ignored(own)}
+    doubled = [own for own, count in Counter(renamed.values()).items() if count > 1]
+    if doubled:
+        raise BadCheckpoint(
+            f"'{name}' has {len(doubled)} tensors twice, under names of two layouts",
+            got=some(doubled),
+            next_step="give a checkpoint of one layout",
+        )
+    tensors, fused = unfused({own: chosen.tensors[theirs] for theirs, own in renamed.items()})
+    tensors, averaged = single_head(tensors)
+    said = _notes(chosen, candidates)
+    alone = chosen.entry in _BARE and not chosen.copy.prefix
+    unaltered = alone and layout is not Layout.OWN and not said and not fused and not averaged
+    return Chosen(tensors, layout, chosen.entry, chosen.average, unaltered, (*said, *fused, *averaged))
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _one(name: str, candidates: list[_Candidate], spec: ModelSpec, ema: bool) -> _Candidate:
+    averages = [each for each in candidates if each.average]
+    if ema and not averages:
+        raise BadOption(
+            f"'{name}' holds no running average",
+            expected="one for --ema, as under 'state_dict_ema' or 'model_ema'",
+            got=f"weights under {', '.join(repr(each.place) for each in candidates)}",
+            next_step="leave --ema out",
+        )
+    asked = averages if ema else [each for each in candidates if not each.average] or averages
+    fitting = [each for each in asked if _architecture(each) == Architecture.of(spec)] or asked[:1]
+    if any(not _equal(each, fitting[0]) for each in fitting[1:]):
+        first = fitting[0]
+        place = "".join(f"[{part!r}]" for part in first.entry.split(".") if part)
+        prefix = first.copy.prefix
+        raise BadCheckpoint(
+            f"'{name}' holds several models of this architecture",
+            expected="one, or one and its running average",
+            got=", ".join(repr(each.place) for each in fitting),
+            next_step="save the one that you mean: "
+            f"d = torch.load('{name}'){place}; torch.save({{k[{len(prefix)}:]: v for k, v in d.items() "
+            f"if k.startswith('{prefix}')}}, 'weights.pth')",
+        )
+    return fitting[0]
+
+
+def _architecture(candidate: _Candidate) -> Architecture | None:
+    layout = recognize(candidate.tensors)
+    assert layout is not None
+    names = to_own(candidate.tensors, layout)
+    tensors, _ = unfused({names[name]: tensor for name, tensor in candidate.tensors.items()})
+    return architecture_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+
+
+def _equal(one: _Candidate, other: _Candidate) -> bool:
+    return one.tensors.keys() == other.tensors.keys() and all(
+        tensor.shape == other.tensors[name].shape and torch.equal(tensor, other.tensors[name])
+        for name, tensor in one.tensors.items()
+    )
+
+
+def _notes(chosen: _Candidate, candidates: list[_Candidate]) -> list[str]:
+    notes = []
+    prefix, unwrapped = chosen.copy.prefix, chosen.copy.unwrapped
+    if prefix:
+        notes.append(f"prefix '{prefix}' stripped from {len(chosen.tensors)} tensor names")
+    if unwrapped:
+        notes.append(f"segments of wrappers (_orig_mod, module) taken out of {unwrapped} tensor names")
+    if others := [each.place for each in candidates if each is not chosen]:
+        average = any(each.average for each in candidates) and not chosen.average
+        hint = " (--ema takes the running average)" if average else ""
+        notes.append(f"taken from '{chosen.place}'; not used: {', '.join(map(repr, others))}{hint}")
+    elif chosen.average:
+        notes.append(f"these are a running average, from '{chosen.place}'; the file has no other weights")
+    if chosen.outside:
+        notes.append(f"{len(chosen.outside)} tensors outside the model not used: {some(chosen.outside)}")
+    return notes
+
+
+def _foreign(name: str, names: list[str]) -> BadCheckpoint:
+    mit = is_mit_efficientvit(names)
+    return BadCheckpoint(
+        f"'{name}' holds " + ("MIT's EfficientViT (B0-L3), another model of that name" if mit else "another model"),
+        expected="EfficientViT M0-M5 (Liu et al., CVPR 2023) in the authors', timm's or our own layout",
+        got=some(names),
+        next_step="M0-M5 are `timm/efficientvit_m0.r224_in1k` to m5 on the Hugging Face hub",
+    )

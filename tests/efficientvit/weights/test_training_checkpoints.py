@@ -1,0 +1,261 @@
+"""What training scripts leave around the weights: prefixes, averages, second heads, metadata of any type."""
+
+import argparse
+import collections
+import copy
+import datetime
+import decimal
+import enum
+import fractions
+import pathlib
+import sys
+import types
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.utils.model import reparameterize_model
+from torch import Tensor, nn
+
+from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.weights.checkpoint import load_checkpoint
+from efficientvit.weights.inert import plain, read_inertly
+from efficientvit.weights.reading import Reading
+
+State = dict[str, Tensor]
+Saved = Callable[..., Path]
+TABLE = "stages.1.blocks.0.mixer.m.attn.attention_biases"
+
+
+def equal(path: Path, wanted: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """It computes what timm's module does; the notes."""
+    loaded = load_checkpoint(path, "m0")
+    reference = copy.deepcopy(wanted).double()
+    with torch.inference_mode():
+        right, got = reference(images), loaded.model.double()(images)
+    assert float((got - right).norm() / right.norm()) < 1e-10
+    return loaded.notes
+
+
+# --- Names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["net.", "backbone.", "timm_model.", "m.", "generator.net.", "module._orig_mod.x."])
+def test_any_prefix_is_found_and_said(
+    prefix: str, state: State, saved: Saved, timm_m0: nn.Module, images: Tensor
+) -> None:
+    payload = {"state_dict": {prefix + name: tensor for name, tensor in state.items()}, "epoch": 1}
+    assert equal(saved(payload), timm_m0, images) == (f"prefix '{prefix}' stripped from {len(state)} tensor names",)
+
+
+def test_what_lies_outside_the_prefix_is_listed(state: State, saved: Saved) -> None:
+    around = {"criterion.weight": torch.ones(3), "val_acc.confmat": torch.zeros(3, 3), "n_averaged": torch.tensor(3)}
+    payload = {"state_dict": {f"net.{name}": tensor for name, tensor in state.items()} | around}
+    notes = load_checkpoint(saved(payload), "m0").notes
+    assert notes[1] == "2 tensors outside the model not used: criterion.weight, val_acc.confmat"
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "module", "_fsdp_wrapped_module"])
+def test_wrappers_within_a_name(wrapper: str, state: State, saved: Saved, timm_m0: nn.Module, images: Tensor) -> None:
+    wrapped = {name.replace("stages.", f"stages.{wrapper}."): tensor for name, tensor in state.items()}
+    count = sum(name.startswith("stages.") for name in state)
+    assert equal(saved(wrapped), timm_m0, images) == (
+        f"segments of wrappers (_orig_mod, module) taken out of {count} tensor names",
+    )
+
+
+def test_leftovers_of_profilers(state: State, saved: Saved, timm_m0: nn.Module, images: Tensor) -> None:
+    counted = {f"{name.rpartition('.')[0]}.{left}": torch.zeros(1) for name in state for left in ("total_ops",)}
+    assert equal(saved(state | counted | {"total_params": torch.zeros(1)}), timm_m0, images) == ()
+
+
+def test_student_and_teacher_are_asked_about(state: State, saved: Saved) -> None:
+    both = {f"student.{name}": tensor for name, tensor in state.items()}
+    both |= {f"teacher.{name}": tensor + 1 for name, tensor in state.items()}
+    with pytest.raises(BadCheckpoint, match="several models") as caught:
+        load_checkpoint(saved({"state_dict": both}), "m0")
+    assert caught.value.got == "'state_dict.student', 'state_dict.teacher'"
+    assert "k.startswith('student.')" in str(caught.value.next_step)
+
+
+def test_a_teacher_of_another_size_is_not_meant(state: State, saved: Saved) -> None:
+    teacher = timm.create_model("efficientvit_m1", num_classes=3, img_size=64).state_dict()
+    both = {f"student.{name}": tensor for name, tensor in state.items()}
+    both |= {f"a_teacher.{name}": tensor for name, tensor in teacher.items()}
+    loaded = load_checkpoint(saved(both), "m0")
+    assert torch.equal(loaded.model.state_dict()["stage2.block1.mixer.branch.attention.bias"], state[TABLE])
+    assert "not used: 'a_teacher'" in loaded.notes[1]
+
+
+def test_the_average_is_taken_when_it_is_asked_for(state: State, saved: Saved) -> None:
+    average = {name: tensor + 1 for name, tensor in state.items()}
+    path = saved({"state_dict": state, "state_dict_ema": average})
+    loaded = load_checkpoint(path, "m0")
+    assert loaded.notes == ("taken from 'state_dict'; not used: 'state_dict_ema' (--ema takes the running average)",)
+    averaged = load_checkpoint(path, "m0", reading=Reading(ema=True))
+    own = "stage2.block1.mixer.branch.attention.bias"
+    assert torch.equal(averaged.model.state_dict()[own], loaded.model.state_dict()[own] + 1)
+    assert (averaged.average, loaded.average) == (True, False)
+    with pytest.raises(BadOption, match="no running average"):
+        load_checkpoint(saved({"model": state}), "m0", reading=Reading(ema=True))
+
+
+# --- Other forms -------------------------------------------------------------------------------------------
+
+
+def test_a_fused_model(saved: Saved, timm_m0: nn.Module, images: Tensor) -> None:
+    fused = reparameterize_model(timm_m0)
+    notes = equal(saved(fused.state_dict()), fused, images)
+    assert notes == ("113 layers were saved fused: each BatchNorm is folded into its layer, and an identity here",)
+
+
+def test_two_heads_are_averaged(saved: Saved, state: State, timm_m0: nn.Module, images: Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    second = {
+        name.replace("head.", "head_dist."): tensor + torch.rand(tensor.shape, generator=generator)
+        for name, tensor in state.items()
+        if name.startswith("head.") and tensor.is_floating_point()
+    }
+    loaded = load_checkpoint(saved({"model": {**state, **second}}), "m0")
+    assert loaded.notes == ("two heads, `head` and `head_dist`: averaged, as the authors do in evaluation",)
+    first, other = copy.deepcopy(timm_m0).double(), copy.deepcopy(timm_m0)
+    other.load_state_dict(state | {name.replace("head_dist.", "head."): tensor for name, tensor in second.items()})
+    with torch.inference_mode():
+        wanted = (first(images) + other.double().eval()(images)) / 2
+        got = loaded.model.double()(images)
+    assert float((got - wanted).norm() / wanted.norm()) < 1e-6  # the merged head is rounded to float32
+
+
+@pytest.mark.parametrize(("channels", "said"), [(1, "gray"), (4, "4 channels")])
+def test_stems_for_other_images(channels: int, said: str, state: State, saved: Saved) -> None:
+    stem = "patch_embed.conv1.conv.weight"
+    state[stem] = state[stem][:, :1].repeat(1, channels, 1, 1)
+    with pytest.raises(BadCheckpoint, match=said) as caught:
+        load_checkpoint(saved(state), "m0")
+    assert ("0.299" in str(caught.value.next_step)) == (channels == 1)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_few_classes(classes: int, state: State, saved: Saved) -> None:
+    for part in ("weight", "bias"):
+        state[f"head.linear.{part}"] = state[f"head.linear.{part}"][:classes].clone()
+    assert load_checkpoint(saved(state), "m0").model.spec.classes == classes
+
+
+# --- Metadata ----------------------------------------------------------------------------------------------
+
+
+class Color(enum.Enum):
+    """As in somebody's training script."""
+
+    RED = 1
+
+
+HARMLESS = [
+    np.float64(71.2),
+    np.arange(3),
+    np.array(["a", "b"]),
+    pathlib.PurePosixPath("/runs/7"),
+    datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
+    datetime.timedelta(1),
+    collections.defaultdict(list, {"loss": [1.0]}),
+    collections.deque([1]),
+    collections.Counter("aab"),
+    decimal.Decimal(1),
+    fractions.Fraction(1, 3),
+    uuid.UUID(int=7),
+    {1, 2},
+    frozenset({1}),
+    1 + 2j,
+    range(3),
+    types.SimpleNamespace(lr=0.1),
+    argparse.Namespace(out=pathlib.PurePosixPath("/x"), rate=np.float32(0.1)),
+]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_harmless_types_in_the_metadata(zipped: bool, state: State, tmp_path: Path) -> None:
+    payload = {"model": state, **{f"extra{i}": value for i, value in enumerate(HARMLESS)}}
+    torch.save(payload, tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint(tmp_path / "weights.pth", "m0")
+    own = "stage2.block1.mixer.branch.attention.bias"
+    assert torch.equal(loaded.model.state_dict()[own], state[TABLE])
+    (note,) = loaded.notes
+    assert note.startswith("types of other packages not restored: ")
+
+
+@pytest.mark.parametrize("value", HARMLESS, ids=repr)
+def test_each_is_known_by_its_own(value: object, saved: Saved) -> None:
+    restored = read_inertly(saved({"extra": value}))
+    assert restored.refused == ()
+
+
+def test_what_metadata_say_is_read_from_any_of_them(saved: Saved) -> None:
+    said = {
+        "metric": np.float64(71.5),
+        "classes": np.array(["a", "b"]),
+        "mean": np.array([0.5, 0.25, 0.125], np.float32),
+        "sizes": collections.deque([1, 2]),
+        "out": pathlib.PurePosixPath("runs/7"),
+        "args": types.SimpleNamespace(img_size=np.int64(64)),
+    }
+    assert plain(read_inertly(saved(said)).payload) == {
+        "metric": 71.5,
+        "classes": ["a", "b"],
+        "mean": [0.5, 0.25, 0.125],
+        "sizes": [1, 2],
+        "out": "runs/7",
+        "args": {"img_size": 64},
+    }
+
+
+def test_a_configuration_of_omegaconf_is_read(state: State, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("omegaconf")
+
+    class Node:
+        def __init__(self, content: object) -> None:
+            self._content = content
+
+    class Leaf:
+        def __init__(self, value: object) -> None:
+            self._val = value
+
+    for kind in (Node, Leaf):
+        kind.__module__, kind.__qualname__ = "omegaconf", kind.__name__
+        setattr(module, kind.__name__, kind)
+    monkeypatch.setitem(sys.modules, "omegaconf", module)
+    mean = Node([Leaf(0.5), Leaf(0.5), Leaf(0.5)])
+    path = saved({"state_dict": state, "hyper_parameters": Node({"mean": mean, "img_size": Leaf(64)})})
+    monkeypatch.delitem(sys.modules, "omegaconf")
+    facts = {fact.name: (fact.value, fact.source) for fact in load_checkpoint(path, "m0").facts}
+    assert facts["mean"] == ((0.5, 0.5, 0.5), "the checkpoint's 'hyper_parameters'")
+    assert facts["image_size"] == ((64, 64), "the checkpoint's 'hyper_parameters'")
+
+
+@pytest.mark.parametrize("value", [Color.RED, print])
+def test_other_types_are_named_with_the_line_that_saves_it_right(value: object, state: State, saved: Saved) -> None:
+    with pytest.raises(BadCheckpoint, match="refused") as caught:
+        load_checkpoint(saved({"run": {"net": state}, "extra": value}), "m0")
+    assert ("print" if value is print else "Color") in str(caught.value.got)
+    line = "torch.save(torch.load('weights.pth', weights_only=False)['run']['net'], 'weights.pth')"
+    assert line in str(caught.value.next_step)
+
+
+def test_a_whole_module_under_a_name(timm_m0: nn.Module, saved: Saved) -> None:
+    with pytest.raises(BadCheckpoint, match="whole module") as caught:
+        load_checkpoint(saved({"model": timm_m0, "epoch": 3}), "m0")
+    assert "['model'].state_dict()" in str(caught.value.next_step)
+    assert "EfficientVitMsra" in str(caught.value.got)
+
+
+def test_a_traced_program_is_told_from_a_module(timm_m0: nn.Module, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(timm_m0, torch.randn(1, 3, 64, 64)), str(tmp_path / "scripted.pt"))
+    with pytest.raises(BadCheckpoint, match="TorchScript program"):
+        load_checkpoint(tmp_path / "scripted.pt", "m0")

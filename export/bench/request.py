@@ -32,6 +32,7 @@ class BenchRequest:
     override: bool = False
     image_size: int | None = None
     calibrate: str | None = None
+    skip_bad_photos: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False
     pytorch: bool = False
@@ -99,6 +100,7 @@ class BenchRequest:
             report=False,
             defaults=False,
             calibrate=self.calibration,
+            skip_bad_photos=self.skip_bad_photos,
             budgets=self.budgets,
         )
 

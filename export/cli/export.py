@@ -68,7 +68,14 @@ def _targets() -> "Sequence[str]":
 )
 @IMAGE_SIZE
 @option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
-@option("Target", "--opset", "ONNX opset, 18 to 23. [default: 18, which most runtimes read]", type=int, metavar="N")
+@option(
+    "Target",
+    "--opset",
+    "ONNX opset, 11 to 23, from 13 on with int8; older Jetsons and boards need 11 to 17. [default: 18, which most "
+    "runtimes read]",
+    type=int,
+    metavar="N",
+)
 @option("Precision", "-p --precision", "Numeric format. [default: each target's first]", type=Precision())
 @CALIBRATE
 @option(

@@ -72,7 +72,7 @@ class Request:
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
-        require_opset(self.opset)
+        require_opset(self.opset, int8="int8" in {each for target in targets for each in self._precisions(target)})
         if self.release and self.golden is None:
             raise BadOption(
                 "--release needs photos to check with",

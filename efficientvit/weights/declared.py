@@ -150,6 +150,13 @@ def fitting(facts: Facts, classes: int, notes: list[str]) -> Facts:
     return tuple(fact for fact in facts if fact not in others)
 
 
+def unique(facts: Facts, notes: list[str]) -> Facts:
+    """The facts without labels of which two are the same: apps get probabilities by label. That goes to the notes."""
+    doubled = [fact for fact in facts if fact.name == "labels" and len(set(fact.value)) < len(fact.value)]
+    notes += [f"labels in {fact.source} name two classes alike: not used" for fact in doubled]
+    return tuple(fact for fact in facts if fact not in doubled)
+
+
 def _unfitting(facts: Facts, classes: int) -> list[Fact]:
     return [
         fact

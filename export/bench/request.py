@@ -33,6 +33,7 @@ class BenchRequest:
     override: bool = False
     image_size: ImageSize | None = None
     calibrate: str | None = None
+    skip_bad_photos: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False
     pytorch: bool = False
@@ -100,6 +101,7 @@ class BenchRequest:
             report=False,
             defaults=False,
             calibrate=self.calibration,
+            skip_bad_photos=self.skip_bad_photos,
             budgets=self.budgets,
         )
 

@@ -163,6 +163,12 @@ def test_labels_of_another_number_are_left_out(state: State, saved: Saved) -> No
     assert find_weights(str(saved({"model": state, "classes": list("abc")})), "m0", None).labels == ("a", "b", "c")
 
 
+def test_labels_that_are_alike_are_not_used(state: State, tmp_path: Path) -> None:
+    found = find_weights(str(folder(tmp_path, state, CONFIG | {"label_names": ["ant", "bee", "ant"]})), "m0", None)
+    assert found.labels == ()
+    assert found.notes == ("labels in config.json name two classes alike: not used",)
+
+
 # --- Input size --------------------------------------------------------------------------------------------
 
 SEVEN = (7, 7, 4)

@@ -23,6 +23,7 @@ from export.cli.options import (
     WEIGHTS,
     Command,
     Name,
+    Size,
     option,
     require,
     skip_bad,
@@ -98,9 +99,10 @@ def _targets() -> "Sequence[str]":
 @option(
     "Weights and reference",
     "--resize",
-    "Short side in pixels before the center crop. [default: what the checkpoint says, else 256/224 of the image size]",
-    type=int,
-    metavar="N",
+    "What a photo is resized to before the center crop, in pixels: N for the short side, or HxW to cover. "
+    "[default: 256/224 of the image size]",
+    type=Size(),
+    metavar="SIZE",
 )
 @option(
     "Weights and reference",

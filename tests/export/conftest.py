@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from efficientvit.size import square
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.traced_once import traced_once
 
@@ -139,7 +140,7 @@ def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
     plain = tmp_path / "plain.onnx"
     (path,) = exported_unsigned.out.glob("*/ship/*.onnx")
     write_onnx(without_quantizers(load_onnx(path)), plain)
-    return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", 64), made_by="simplify")
+    return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", square(64)), made_by="simplify")
 
 
 @pytest.fixture(scope="session")

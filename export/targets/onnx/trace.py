@@ -25,14 +25,13 @@ _EXAMPLE_BATCH = 2  # torch.export specializes on 0 and 1
 
 
 def capture(deploy: "EfficientViT", batch: int | None) -> "ExportedProgram":
-    """The program of (batch, 3, S, S) -> (batch, classes); with `batch` None for any batch.
+    """The program of (batch, 3, H, W) -> (batch, classes); with `batch` None for any batch.
 
     torch.export raises where it cannot keep the batch symbolic.
     """
     import torch
 
-    size = deploy.spec.image_size
-    example = torch.zeros(batch or _EXAMPLE_BATCH, 3, size, size)
+    example = torch.zeros(deploy.spec.image_size.nchw(batch or _EXAMPLE_BATCH))
     dynamic = None if batch else ({0: torch.export.Dim(BATCH, min=1)},)
     return torch.export.export(deploy, (example,), dynamic_shapes=dynamic)
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from efficientvit.errors import BadGoldenSet, BadOption
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.commands.recompute import weights_of
@@ -30,7 +32,7 @@ CONFIG = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    state = {name: tensor.contiguous() for name, tensor in seeded(model_spec("m0", 64, 2)).state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in seeded(model_spec("m0", square(64), 2)).state_dict().items()}
     (tmp_path / "bees").mkdir()
     save_file(state, tmp_path / "bees" / "model.safetensors")
     torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "bees.pth")
@@ -50,7 +52,7 @@ def record(of: Loaded) -> WeightsRecord:
 def test_the_sidecar_is_the_default_and_is_recorded(folder: Path) -> None:
     found = loaded(folder)
     contract = found.reference.golden.preprocessing
-    assert (contract.mean, contract.resize, contract.interpolation) == ((0.5, 0.5, 0.5), 67, "box")
+    assert (contract.mean, contract.resize, contract.interpolation) == ((0.5, 0.5, 0.5), square(67), "box")
     said = {each.name: (each.value, each.source, each.taken) for each in record(found).said}
     assert said["image_size"] == ("64", "config.json", True)
     assert said["crop_pct"] == ("0.95", "config.json", True)
@@ -69,7 +71,7 @@ def test_verify_finds_the_average_again(folder: Path) -> None:
     path = folder.with_suffix(".pth")
     said = record(loaded(path, ema=True))
     assert said.average
-    of = type("Of", (), {"weights": said, "model": model_spec("m0", 64, 2)})
+    of = type("Of", (), {"weights": said, "model": SimpleNamespace(name="m0", image_size=64)})
     assert weights_of(folder, cast(Any, of), str(path)).average
 
 

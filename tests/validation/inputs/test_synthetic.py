@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from validation.inputs.synthetic import synthetic
 
 Images = NDArray[Any]  # (n, 3, S, S)
@@ -50,7 +51,7 @@ CHANNELS = [order for order in permutations(range(3)) if order != (0, 1, 2)]
 
 
 def test_kinds_and_counts() -> None:
-    golden = synthetic(Preprocessing(64))
+    golden = synthetic(Preprocessing(square(64)))
 
     assert Counter(golden.kinds) == {
         "natural": 5,
@@ -67,7 +68,7 @@ def test_kinds_and_counts() -> None:
 @pytest.mark.parametrize("size", [64, 112, 224])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_rearrangement_goes_unseen(size: int, seed: int) -> None:
-    golden = synthetic(Preprocessing(size // 7 * 7), seed)
+    golden = synthetic(Preprocessing(square(size // 7 * 7)), seed)
     for kind in golden.unique_kinds:
         images = golden.of_kind(kind).images
         for name, rearrange in REARRANGEMENTS.items():
@@ -119,7 +120,7 @@ def test_noise_is_standard_normal() -> None:
 
 
 def test_one_bright_pixel() -> None:
-    for pixels in synthetic(Preprocessing(64)).of_kind("impulse").pixels:
+    for pixels in synthetic(Preprocessing(square(64))).of_kind("impulse").pixels:
         ground = pixels[0, 0]
         assert (pixels != ground).any(axis=-1).sum() == 1
 

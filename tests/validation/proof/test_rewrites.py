@@ -12,6 +12,7 @@ from efficientvit.deploy import rewrites
 from efficientvit.deploy.modules import PooledClassifier, StaticAttention, StaticWindows
 from efficientvit.deploy.rewrites import REWRITES, Rewrite, to_deploy
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.spec import KEY_DIM, model_spec
 from efficientvit.weights.seeded import seeded
 from export.selftest.faults.rewrites import FAULTS, RewriteFault
@@ -30,7 +31,7 @@ SEEDS = {"rounded_constants": 1}
     [("m0", 224), ("m1", 64), ("m2", 96), ("m3", 64), ("m4", 96), ("m5", 64)],
 )
 def test_all_are_proven_and_rounded_once(name: str, size: int) -> None:
-    model = seeded(model_spec(name, size))
+    model = seeded(model_spec(name, square(size)))
     steps = prove_rewrites(model)
     assert [(step.name, step.proven, step.detail) for step in steps] == [(r.__name__, True, "") for r in REWRITES]
     assert list(audit(model, to_deploy(model))) == []
@@ -39,7 +40,7 @@ def test_all_are_proven_and_rounded_once(name: str, size: int) -> None:
 @pytest.fixture(scope="module")
 def model() -> EfficientViT:
     """Windows of more than one token, a grid that they don't divide."""
-    return seeded(model_spec("m0", 128))
+    return seeded(model_spec("m0", square(128)))
 
 
 def _together(steps: Sequence[Rewrite]) -> Rewrite:
@@ -90,14 +91,14 @@ def _value_bias(model: EfficientViT) -> None:
 
 class _OtherSide(StaticWindows):
     def forward(self, x: Tensor) -> Tensor:
-        margin = (self.padding, 0, self.padding, 0)
-        padded = functional.pad(x, margin)[:, :, : self.grid, : self.grid]
+        margin = (self.right, 0, self.below, 0)
+        padded = functional.pad(x, margin)[:, :, : self.grid.height, : self.grid.width]
         y: Tensor = super().forward(padded)
         return y
 
 
 def _padding(model: EfficientViT) -> None:
-    padded = [each for each in model.modules() if isinstance(each, StaticWindows) and each.padding]
+    padded = [each for each in model.modules() if isinstance(each, StaticWindows) and each.below]
     assert padded
     padded[0].__class__ = _OtherSide
 

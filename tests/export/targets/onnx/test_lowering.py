@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.errors import BadOption, StageFailed
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.request.request import Request
@@ -26,14 +27,14 @@ from validation.verdict import VerifiedArtifact
 @pytest.fixture(scope="module")
 def reference() -> Reference:
     """Grids that are padded: with Pad, and two halves of each."""
-    golden = synthetic(Preprocessing(image_size=128)).one_of_each_kind()
-    return ReferenceModel(seeded(model_spec("m0", 128)), golden).at(Precision())
+    golden = synthetic(Preprocessing(image_size=square(128))).one_of_each_kind()
+    return ReferenceModel(seeded(model_spec("m0", square(128))), golden).at(Precision())
 
 
 @pytest.mark.parametrize(("opset", "ir"), [(17, 8), (11, 6)])
 def test_every_gate_passes_it(opset: int, ir: int, reference: Reference, tmp_path: Path) -> None:
     """The softmax of this form is over the first of two axes, which opset 11 cannot say."""
-    deploy = to_deploy(seeded(model_spec("m0", 128)))
+    deploy = to_deploy(seeded(model_spec("m0", square(128))))
     out = tmp_path / "model.onnx"
     artifact = trace.trace(trace.capture(deploy, None), deploy, out, batch=None, opset=opset)
     model = onnx.load(out)

@@ -19,7 +19,7 @@ from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import check_member, check_stem, classes_of, is_bias_table, windows_of
 from efficientvit.weights.chosen import choose_model, some
-from efficientvit.weights.declared import Facts, fitting, of_checkpoint, of_metadata, required, unique
+from efficientvit.weights.declared import Facts, fitting, of_buffers, of_checkpoint, of_metadata, required, unique
 from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
 from efficientvit.weights.keymaps import Layout, is_ignored
 from efficientvit.weights.located import Located, facts_beside, locate
@@ -109,7 +109,7 @@ def load_located(
         )
     _check_names(path, shapes, spec)
     said = fitting(of_checkpoint(file.said), count, notes)
-    facts = unique((*required(beside, count), *of_metadata(file.metadata), *said), notes)
+    facts = unique((*required(beside, count), *of_metadata(file.metadata), *said, *of_buffers(chosen.beside)), notes)
     windows = windows_of(shapes)
     published = chosen.unaltered and not file.said and not facts and count == PUBLISHED_CLASSES
     size = input_size(

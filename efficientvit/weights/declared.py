@@ -6,7 +6,7 @@ checkpoint, and the metadata of our own safetensors. Pure data: nothing here imp
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "crop": ("crop_mode",),
     "interpolation": ("interpolation",),
     "classes": ("num_classes", "nb_classes", "n_classes"),
-    "labels": ("label_names", "class_names", "classes", "labels"),
+    "labels": ("label_names", "class_names", "classes", "labels", "id2label", "idx_to_class", "class_to_idx"),
     "model": ("architecture", "arch", "model", "model_name"),
 }  # fmt: skip
 _WORDNET = re.compile(r"n\d{8}")
@@ -105,6 +105,17 @@ def of_checkpoint(said: Mapping[str, Any]) -> Facts:
     if not any(fact.name == "image_size" for fact in found):
         found += _timm_default(said)
     return _distinct(found)
+
+
+def of_buffers(buffers: Mapping[str, Sequence[float]]) -> Facts:
+    """What tensors beside the model say: the mean and standard deviation of a normalization in front of it."""
+    found = []
+    for place, values in buffers.items():
+        leaf = place.rpartition(".")[2]
+        name = next((each for each in ("mean", "std") if leaf in _NAMES[each]), None)
+        if name is not None and (value := _channels(list(values))) is not None:
+            found.append(Fact(name, value, f"the tensor '{place}'"))
+    return tuple(found)
 
 
 def of_metadata(metadata: Mapping[str, str]) -> Facts:
@@ -210,6 +221,10 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -228,7 +243,9 @@ def _text(value: Any) -> str | None:
 
 
 def _labels(value: Any) -> tuple[str, ...] | None:
-    """A list of names, or a dictionary from class index to name."""
+    """A list of names, or a dictionary from class index to name or from name to class index."""
+    if isinstance(value, dict) and value and all(map(_index, value.values())):
+        value = {index: name for name, index in value.items()}
     if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
         by_index = {int(index): name for index, name in value.items()}
         if sorted(by_index) == list(range(len(by_index))):

@@ -163,6 +163,18 @@ def test_labels_of_another_number_are_left_out(state: State, saved: Saved) -> No
     assert find_weights(str(saved({"model": state, "classes": list("abc")})), "m0", None).labels == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"id2label": {"0": "a", "1": "b", "2": "c"}},
+        {"class_to_idx": {"c": 2, "a": 0, "b": 1}},
+        {"classes": ["a", "b", "c"]},
+    ],
+)
+def test_forms_of_labels(names: dict[str, Any]) -> None:
+    assert [fact.value for fact in of_checkpoint(names) if fact.name == "labels"] == [("a", "b", "c")]
+
+
 def test_labels_that_are_alike_are_not_used(state: State, tmp_path: Path) -> None:
     found = find_weights(str(folder(tmp_path, state, CONFIG | {"label_names": ["ant", "bee", "ant"]})), "m0", None)
     assert found.labels == ()

@@ -10,6 +10,7 @@
     │   └── BadOutput            the output folder cannot be written
     ├── Unavailable              this host cannot do it                            exit 3
     │   ├── MissingExtra         an optional package is not installed
+    │   ├── HostShortage         too little memory, disk space, files or processes
     │   └── DownloadFailed       pretrained weights could not be fetched
     ├── Refused                  an artifact that must not ship                    exit 1
     │   ├── ArtifactChanged      a file is not the one that was verified
@@ -108,6 +109,10 @@ class MissingExtra(Unavailable):
             f"{purpose} needs the package '{package}', which is not installed",
             next_step=install_command(extra),
         )
+
+
+class HostShortage(Unavailable):
+    """This host lacks memory, disk space, open files or processes: not the fault of an artifact or of this project."""
 
 
 class DownloadFailed(Unavailable):

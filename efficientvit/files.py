@@ -1,8 +1,11 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all; JSON that others wrote is read strictly."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -15,3 +18,20 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """In UTF-8. A file name in it may not be text where it was read (LC_ALL=C, or of another encoding): its bytes."""
+    path.write_text(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), encoding="utf-8")
+
+
+def parse_json(text: bytes | str) -> Any:
+    """What a JSON document says.
+
+    Raises:
+        ValueError: it is no JSON, which has neither NaN nor infinity, or is nested too deeply to be read.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error

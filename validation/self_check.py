@@ -60,7 +60,8 @@ class SelfCheck:
     thing). `float32_floor`: the worst of the ordinary kinds. `deploy_ratio`: the deploy form's typical float32
     error over the trained form's. `least_visible`: the smallest effect of dropping a head, an attention bias
     or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the best answer that
-    ignores the image over its budget, in the most lenient precision.
+    ignores the image over its budget, in the most lenient precision. `photo_share`: `input_share` on real photos alone,
+    the lowest where several options name some; None where there are too few.
     """
 
     input_share: float
@@ -71,6 +72,7 @@ class SelfCheck:
     least_visible_name: str
     sham_ratio: float
     failures: tuple[str, ...]
+    photo_share: float | None = None
 
     @property
     def vacuous(self) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 1024**3 // 4 // 3
 # Decoders that ship with Pillow and read pixels only. Its EPS decoder, for one, runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_HEIF = dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC") | {b"avif": "AVIF"}
 _EXPECTED = f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file of at most {MAX_PIXELS:,} pixels"
 # What Pillow's decoders raise on broken files: they document no common class.
 _DECODER_ERRORS = (
@@ -57,11 +58,21 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, path, background)
     except UnidentifiedImageError as error:
-        raise _bad(path, "is not an image of a known format") from error
+        raise _bad(path, _unknown(path)) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _bad(path, "has too many pixels", str(error)) from error
     except _DECODER_ERRORS as error:
         raise _bad(path, "cannot be decoded", f"{type(error).__name__}: {error}") from error
+
+
+def _unknown(path: Path) -> str:
+    """What it is, where it is a picture of a format that nothing here decodes."""
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    if brand in _HEIF:
+        return f"is a {_HEIF[brand]} picture, which is not read"
+    return "is not an image of a known format"
 
 
 def _decode(image: "Image", path: Path, background: tuple[int, int, int]) -> "Rgb":

@@ -1,5 +1,6 @@
 """Class names: ImageNet's, or a file's with one name a line; and the most probable classes of an answer."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 IMAGENET, NONE = "imagenet", "none"
 IMAGENET_CLASSES = 1000
+_MARKS = {",", ";", "\t", ":"}
+_NUMBERED = re.compile(r"(?P<index>\d{1,6})(?P<mark>[,;:\t] *| +)(?P<name>\S.*)")
 TOP = 5
 
 Labels = tuple[str, ...]
@@ -49,10 +52,11 @@ def find_labels(option: str | None, classes: int, own: Labels = ()) -> Labels:
 
 
 def read_labels(path: Path) -> Labels:
-    """One label a line, UTF-8; blank lines at the end don't count.
+    """One label a line, UTF-8; blank lines at the end don't count. All may begin with the class: `5,name`, `5: name`.
 
     Raises:
-        BadOption: the file cannot be read, or a label is empty or occurs twice (Core ML keys probabilities by label).
+        BadOption: the file cannot be read, its numbers are not those of the classes, or a label is empty or occurs
+            twice (Core ML keys probabilities by label).
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -63,7 +67,7 @@ def read_labels(path: Path) -> Labels:
             got=str(error),
             next_step="write one label a line in the order of the classes, or pass --labels none",
         ) from error
-    labels = tuple(line.strip() for line in text.rstrip().splitlines())
+    labels = _in_order(path, tuple(line.strip() for line in text.rstrip().splitlines()))
     if "" in labels:
         raise BadOption(f"{path} has an empty label", got=f"line {labels.index('') + 1}", next_step="name that class")
     if repeated := [label for label, count in Counter(labels).items() if count > 1]:
@@ -75,6 +79,29 @@ def read_labels(path: Path) -> Labels:
             next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
         )
     return labels
+
+
+def _in_order(path: Path, lines: Labels) -> Labels:
+    """The names in the order of the classes, where every line has the number of its class before the name.
+
+    A tab or a comma, a colon or a blank may stand between them, in all lines the same. Names that only begin with
+    numbers don't count the classes from 0, and stay what they are.
+    """
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    found = {match["mark"].strip() or match["mark"]: match for match in numbered if match is not None}
+    by_class = {int(match["index"]): match["name"] for match in numbered if match is not None}
+    whole = len(by_class) == len(lines) and len(found) == 1
+    if whole and sorted(by_class) == list(range(len(lines))):
+        return tuple(by_class[index] for index in range(len(lines)))
+    from_one = sorted(by_class) == list(range(1, len(lines) + 1))
+    if len(lines) > 1 and all(numbered) and (from_one or next(iter(found)) in _MARKS):
+        raise BadOption(
+            f"the lines of {path} begin with numbers that are not those of the classes",
+            expected=f"each of 0 to {len(lines) - 1} once, before a name",
+            got=", ".join(line for line in lines[:3]),
+            next_step="count the classes from 0, or write the names alone, one a line in the order of the classes",
+        )
+    return lines
 
 
 def answers(classes: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientvit.files import replace_file
+from efficientvit.files import replace_file, write_text
 from export.bench.page import render
 from export.bench.record import as_csv, as_markdown
 from export.bench.run import Bench
@@ -24,4 +24,4 @@ def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         replace_file(out / "bench.json", lambda part: write_json(part, record))
         for name, text in texts.items():
-            replace_file(out / name, functools.partial(Path.write_text, data=text, encoding="utf-8"))
+            replace_file(out / name, functools.partial(write_text, text=text))

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from efficientvit.digests import file_digest
+from efficientvit.files import parse_json
 from efficientvit.weights.pretrained import cache_folder
 from export.cache.fingerprint import unchanged
 
@@ -160,7 +161,7 @@ def _used(entry: Entry) -> float:
 
 def _read(folder: Path) -> Entry | None:
     try:
-        found = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+        found = parse_json((folder / _ENTRY).read_bytes())
         return msgspec.convert({**found, "folder": folder}, Entry, dec_hook=lambda _, path: path)
     except (OSError, ValueError, TypeError):
         return None  # nothing there, or nothing that we wrote

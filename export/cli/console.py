@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from export.cli import streams
 from export.workers import interrupt
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ def console() -> Iterator[Console]:
     No markup: a file's name and `vit-export[openvino]` have square brackets that are to be seen.
     """
     with ExitStack() as closing:
-        stream = closing.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w")) if _has_descriptor() else sys.stderr
+        stream = closing.enter_context(_own_descriptor()) if _has_descriptor() else sys.stderr
         yield Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else _WIDTH_IN_A_LOG)
+
+
+def _own_descriptor() -> TextIO:
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=streams.never_failing())
 
 
 def _has_descriptor() -> bool:
@@ -80,6 +85,8 @@ class Live:
         self._line(f"weights: {about.source}  sha256 {about.sha256[:12]}")
         for note in about.notes:
             self._line(f"         {note}")
+        if about.said:
+            self._line(f"         what they say of their input: {'; '.join(about.said)}")
         if not about.trained:
             self._console.print(Text(f" {BANNER} ", style="bold black on yellow"))
 

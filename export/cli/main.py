@@ -4,10 +4,11 @@ So `--help` and completion are instant.
 """
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from efficientvit.errors import VitExportError
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli.bench import bench
@@ -80,29 +81,39 @@ for command in (
 
 def main() -> None:
     """Run the command line; every error of ours becomes its text and its exit code."""
-    from efficientvit.errors import VitExportError
+    from export.cli import streams
     from export.workers import interrupt
 
+    streams.set_up()
     interrupt.install()
     try:
         cli.main(prog_name="vit-export", standalone_mode=False)
     except VitExportError as error:
-        from export.exits import exit_code
-
-        click.echo(f"error: {error}", err=True)
-        sys.exit(int(exit_code(error)))
+        _end_with(error)
     except click.exceptions.Abort:
         click.echo("interrupted: nothing half-made was left behind", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except Exception:  # noqa: BLE001 - Python's own exit code for a defect is 1, which here means "rejected"
+    except Exception as error:  # noqa: BLE001 - Python's own exit code for a defect is 1, which here means "rejected"
         import traceback
+
+        from runtimes.host.shortage import shortage_of
+
+        if (shortage := shortage_of(error)) is not None:
+            _end_with(shortage)
 
         traceback.print_exc()
         click.echo("error: this is a defect of vit-export; please report it with the lines above", err=True)
         sys.exit(4)
+
+
+def _end_with(error: VitExportError) -> NoReturn:
+    from export.exits import exit_code
+
+    click.echo(f"error: {error}", err=True)
+    sys.exit(int(exit_code(error)))
 
 
 if __name__ == "__main__":

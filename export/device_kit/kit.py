@@ -18,7 +18,6 @@ All that the checks need lies in `data/`, as one folder, because a Swift package
 """
 
 import hashlib
-import json
 import shutil
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import ArtifactChanged, BadOutput
+from efficientvit.files import parse_json
 from export.device_kit.content import JPEG, JPEG_LOGITS, KIT_JSON, Content, JpegCase, arithmetic, content_of
 from export.device_kit.folder import open_for_kit
 from export.device_kit.formats import FORMS
@@ -92,7 +92,7 @@ def kit_of(exported: Exported) -> Content:
     data = exported.folder / KIT / DATA
     try:
         found = (data / KIT_JSON).read_bytes()
-        content = content_of(exported, _kept(data, json.loads(found)))
+        content = content_of(exported, _kept(data, parse_json(found)))
         files = {name: (data / name).read_bytes() for name in content.files}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _stale(exported, f"{type(error).__name__}: {error}") from error
@@ -175,8 +175,10 @@ def _words(exported: Exported) -> dict[str, str]:
     return {
         "MODEL": exported.artifact.path.name,
         "SHA256": exported.artifact.sha256,
-        "SIDE": str(preprocessing.image_size),
-        "RESIZE": str(preprocessing.resize),
+        "HEIGHT": str(preprocessing.image_size.height),
+        "WIDTH": str(preprocessing.image_size.width),
+        "RESIZED_HEIGHT": str(preprocessing.resize.height),
+        "RESIZED_WIDTH": str(preprocessing.resize.width),
         "INTERPOLATION": preprocessing.interpolation,
         "INPUT": "an 8-bit image" if exported.artifact.interface.image_input else "a normalized float32 tensor",
         "BATCH": str(exported.manifest.model.batch),

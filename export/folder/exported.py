@@ -1,24 +1,32 @@
 """A folder that an export made, read back and proved intact: `verify`, `predict`, `kit` and `attach` start here."""
 
-import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
+from efficientvit.files import parse_json
 from efficientvit.images.labels import class_names, read_labels
+from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
 from export.folder.manifest import Manifest
 from export.folder.records import field_of
+from export.folder.schema import manifest_schema
 from export.folder.sections import CoreMlSection
 from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
+from runtimes.plugins import TARGETS, installed
 from runtimes.registry import known_format
 from validation.budgets import Budgets
 from validation.reference import file as reference_file
 from validation.reference.reference import Reference
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 
 class BadFolder(BadInput):
@@ -75,14 +83,14 @@ def open_exported(folder: Path) -> Exported:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """`folder/manifest.json`.
+    """`folder/manifest.json`, validated by the schema of what this version writes or earlier ones have written.
 
     Raises:
-        BadFolder: it is missing, no JSON, of another schema, or a field of it is damaged.
+        BadFolder: it is missing, no JSON, of another schema, or a field of it is damaged or unknown.
     """
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadFolder(
             f"{folder} is not a folder that an export made",
@@ -94,9 +102,29 @@ def read_manifest(folder: Path) -> Manifest:
     if schema != SCHEMA:
         raise BadFolder(f"{path} is of another schema", expected=str(SCHEMA), got=str(schema))
     try:
-        return msgspec.convert(found, Manifest)
+        manifest = msgspec.convert(found, Manifest)
     except msgspec.ValidationError as error:
         raise _damaged(folder, *field_of(error)) from error
+    own = {point.name for point in installed(TARGETS)}  # a target that a package adds has a section of its own
+    if (wrong := _first_wrong({name: value for name, value in found.items() if name not in own})) is not None:
+        place = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in wrong.absolute_path)
+        said = f"a manifest by `vit-export schema manifest`; it says that vit-export {manifest.vit_export} wrote it"
+        raise _damaged(folder, place.removeprefix(".") or "the whole", said, wrong.message[:200])
+    return manifest
+
+
+def _first_wrong(document: dict[str, Any]) -> "ValidationError | None":
+    from jsonschema.exceptions import best_match
+
+    found: ValidationError | None = best_match(_validator().iter_errors(document))
+    return found
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(manifest_schema(reading=True))
 
 
 def _damaged(folder: Path, field: str, expected: str, got: str) -> BadFolder:
@@ -149,7 +177,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         path=inside(folder, path),
         format=known_format(stage.artifact.format),
         precision=manifest.precision.value,
-        model=model_spec(model.name, model.image_size, model.classes),
+        model=model_spec(model.name, ImageSize.from_json(model.image_size), model.classes),
         batch=None if model.batch == "dynamic" else model.batch,
         sha256=stage.artifact.sha256,
         made_by=stage.name,

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from efficientvit.files import write_text
+
 SCHEMA: Final = 1
 """Version of the manifest's form."""
 
@@ -19,4 +21,4 @@ DEVICE_REPORTS = "evidence/device-reports"
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Indented, keys in the record's own order, NaN refused: it is no JSON."""
-    path.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

@@ -13,11 +13,18 @@ from runtimes.registry import format_names
 from validation.gates.table import GATES
 
 
-def schema_of(record: type[Record], title: str) -> dict[str, Any]:
-    """The schema of a document, stricter than reading is: no unknown fields, and every field that is written."""
+def schema_of(record: type[Record], title: str, *, reading: bool = False) -> dict[str, Any]:
+    """The schema of a document as it is written: no unknown fields, and every field.
+
+    `reading`: of one that an earlier version may have written, without the fields that were added since.
+    """
     (top,), parts = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
     for part in parts.values():
+        earlier = list(part.get("required", ()))
         _written(part)
+        if reading and "required" in part:
+            part["required"] = earlier
+            part.get("properties", {}).get("gates", {}).pop("required", None)
     own = parts.pop(top["$ref"].rpartition("/")[2])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -56,13 +63,13 @@ def _is_written(field: dict[str, Any]) -> bool:
     return "default" in field and not field.pop("optional", False)
 
 
-def manifest_schema(sections: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any]:
-    """Of manifest.json. `sections`: those of installed targets that are not built in, by target.
+def manifest_schema(sections: Mapping[str, type] = MappingProxyType({}), *, reading: bool = False) -> dict[str, Any]:
+    """Of manifest.json. `sections`: those of installed targets that are not built in, by target. `reading`: above.
 
     Raises:
         StageFailed: an installed package adds a format that exists already.
     """
-    found = schema_of(Manifest, "vit-export manifest")
+    found = schema_of(Manifest, "vit-export manifest", reading=reading)
     # A stage makes every kind of file but PyTorch's, which only `bench` runs.
     made = [str(each) for each in format_names() if each != Format.TORCH]
     found["$defs"]["ArtifactRecord"]["properties"]["format"]["enum"] = made

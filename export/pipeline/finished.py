@@ -5,7 +5,6 @@ this project's code, the tools, the runtimes, the environment, the CPU. What fai
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import BadCheckpoint
+from efficientvit.files import parse_json
 from efficientvit.images.labels import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
 from efficientvit.weights.source import files_of
@@ -133,7 +133,7 @@ def _lies_there(files: Mapping[str, str], manifest: Mapping[str, Any], final: Pa
 
 
 def _read(where: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((where / MANIFEST).read_text(encoding="utf-8"))
+    found: dict[str, Any] = parse_json((where / MANIFEST).read_bytes())
     return found
 
 

@@ -10,8 +10,8 @@ from export.pipeline.making import Maker, failing_as
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
 from export.progress import Progress
-from export.targets.onnx.calibration import calibration_images
-from export.targets.onnx.mixed_precision import can_fall_back, fall_back
+from export.targets.onnx.calibration import calibration_images, too_few
+from export.targets.onnx.mixed_precision import can_fall_back, costs_too_much, fall_back
 from export.targets.target import Job, Stage
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
@@ -22,6 +22,8 @@ from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
 from validation.judge import built, judge, within_quality
 from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
+
+_QUANTIZE = "quantize"
 
 
 @dataclass(slots=True)
@@ -72,6 +74,8 @@ class Judging:
         if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
             with failing_as(stage.name, self.maker.shop.folder):
                 verdict = self._fallen_back(stage, job, verdict, source, last=last)
+        if job.int8 is not None and stage.name == _QUANTIZE:
+            verdict = self._advised(job, verdict)
         verdict = unless_vacuous(verdict, self.model.check.failures)
         # What fell back depends on a budget that is none of the stage's: it is not kept.
         if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
@@ -94,6 +98,13 @@ class Judging:
             judged=lambda artifact: self._judged(stage, job, artifact, None, last=last),
             step=lambda text: self.progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
         )
+
+    def _advised(self, job: Job, verdict: Verdict) -> Verdict:
+        """Say so where an int8 file is over its budget, or nearly was, and few images were there to calibrate on."""
+        advice = too_few(len(calibration_images(self.maker.shop, job.calibrate)))
+        if advice is None or not (costs_too_much(verdict) or verdict.artifact.precision.float_layers):
+            return verdict
+        return replace(verdict, artifact=replace(verdict.artifact, notes=(*verdict.artifact.notes, advice)))
 
     def _judged(self, stage: Stage, job: Job, artifact: Artifact, before: Verdict | None, *, last: bool) -> Verdict:
         if artifact.format == Format.ENGINE and native_runtime(artifact.format).unavailable() is not None:

@@ -15,6 +15,7 @@ from export.targets.workshop import Workshop
 from export.workers import output_capture
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact
+from runtimes.host.shortage import shortage_of
 from runtimes.precision import Precision
 
 
@@ -72,7 +73,8 @@ def failing_as(stage: str, scratch: Path) -> Iterator[None]:
     """Turn whatever a converter raises into the failure of its stage; the log gets the whole message.
 
     Raises:
-        StageFailed: the converter raised an error that is not ours.
+        HostShortage: the host lacks memory or disk space for it.
+        StageFailed: the converter raised another error that is not ours.
     """
     try:
         yield
@@ -80,6 +82,8 @@ def failing_as(stage: str, scratch: Path) -> Iterator[None]:
         raise
     except Exception as error:
         traceback.print_exc()
+        if (shortage := shortage_of(error)) is not None:
+            raise shortage from error
         # The scratch folder is gone when somebody reads this, and its path is private.
         first = str(error).replace(f"{scratch}{os.sep}", "").strip().splitlines()[:1]
         raise StageFailed(

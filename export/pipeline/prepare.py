@@ -1,7 +1,7 @@
 """One model, prepared once for all artifacts that are made of it: weights, images, reference, self-check."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption
@@ -15,10 +15,12 @@ from export.request.request import Request
 from export.targets.target import Job
 from runtimes.artifact import Artifact
 from validation.gates.rewrite import proof_gates, rewrite_gates
+from validation.inputs.golden_set import Kind
 from validation.inputs.photos import golden_images
 from validation.int8.ranges import with_calibration
 
 if TYPE_CHECKING:
+    from runtimes.runtime import Array
     from validation.accuracy.top1 import AccuracyTest
     from validation.inputs.golden_set import GoldenSet
     from validation.reference.model import ReferenceModel
@@ -90,15 +92,38 @@ def load(
     return Loaded(weights, ReferenceModel(weights.model, images, request.budgets), labeled)
 
 
-def measure(loaded: Loaded, jobs: Sequence[Job]) -> Prepared:
-    """Ask whether parity on these weights could fail at all, and whether the rewrites are exact."""
+def measure(loaded: Loaded, jobs: Sequence[Job], calibration: "Mapping[str, Array] | None" = None) -> Prepared:
+    """Ask whether parity on these weights could fail at all, and whether the rewrites are exact.
+
+    `calibration`: (n, 3, H, W) float32, the photos of `--calibrate` by folder.
+    """
     from validation.self_check import criteria_of, self_check
 
     inputs = {job.image_input for job in jobs}
     precisions = {job.plan[-1][1] for job in jobs}
     check = self_check(loaded.reference, criteria_of(trained=loaded.weights.trained), precisions, all(inputs))
+    check = _on_photos(check, loaded, calibration or {})
     proofs = proof_gates(loaded.reference)
     rewrites = {
         images: Rewrite((*rewrite_gates(loaded.reference, image_input=images), *proofs)) for images in sorted(inputs)
     }
     return Prepared(loaded.weights, loaded.reference, loaded.labeled, check, rewrites)
+
+
+def _on_photos(check: "SelfCheck", loaded: Loaded, calibration: "Mapping[str, Array]") -> "SelfCheck":
+    """The check, and whether the answer depends on the image on every photo that was given."""
+    import torch
+
+    from validation.real_inputs import MOST_EVALUATED, RealInputs
+    from validation.reference.emulation import evaluate
+
+    reference = loaded.reference
+    photos = [row for row, kind in enumerate(reference.golden.kinds) if kind is Kind.PHOTO]
+    seen = [RealInputs("--golden", reference.logits[photos])] if photos else []
+    seen += [] if loaded.labeled is None else [RealInputs("--eval", loaded.labeled.logits)]
+    for images in calibration.values():
+        some = torch.from_numpy(images[:MOST_EVALUATED].copy())
+        seen.append(RealInputs("--calibrate", evaluate(reference.trained, some).numpy()))
+    shares = [each.share for each in seen if each.share is not None]
+    failures = tuple(each.failure for each in seen if each.failure is not None)
+    return replace(check, photo_share=min(shares, default=None), failures=(*check.failures, *failures))

@@ -16,6 +16,7 @@ from export.pipeline.prepare import Prepared, load, measure
 from export.pipeline.stage_cache import StageCache, evaluations
 from export.progress import Progress
 from export.request.request import Request, slug
+from export.targets.onnx.calibration import GOLDEN, calibration_images
 from export.targets.target import Job, Make
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
@@ -56,7 +57,9 @@ def run(
             own = [job for job in jobs if job.model == name]
             model = (prepared or {}).get(name)
             loaded = model or load(request, name, own, progress)
-            shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name)
+            shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name, request.skip_bad_photos)
+            folders = [job.calibrate for job in own if job.calibrate not in (None, GOLDEN)]
+            calibration = {str(folder): calibration_images(shop, folder) for folder in dict.fromkeys(folders)}
             maker = Maker(shop, stages or {}, StageCache(cache, shop), Path(scratch) / f"{name}.log")
             if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
                 progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0].name}")
@@ -64,7 +67,7 @@ def run(
             if model is None:
                 progress.step(f"{name}: reference in float64, noise floors, self-check")
                 with remembering(memo):
-                    model = measure(loaded, own)
+                    model = measure(loaded, own, calibration)
             progress.vacuous(name, model.check.failures)
             judging = Judging(model, maker, progress, request.defaults)
             handover = Handover(request, model, maker.log, progress, command, before_publishing)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.files import write_text
 from efficientvit.images.labels import class_names, most_probable
 from export.report import plots
 from export.report.templates import template
@@ -36,7 +37,7 @@ class Evidence:
 
 def write_report(folder: Path, manifest: dict[str, Any], evidence: Evidence) -> None:
     """Write it into `folder`."""
-    (folder / REPORT).write_text(render(manifest, evidence), encoding="utf-8")
+    write_text(folder / REPORT, render(manifest, evidence))
 
 
 def render(manifest: dict[str, Any], evidence: Evidence) -> str:

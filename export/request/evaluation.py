@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadLabeledSet, BadOption
-from efficientvit.images.labels import find_labels
+from efficientvit.images.labels import answers, find_labels
 from efficientvit.images.preprocessing import Preprocessing
 from export.step import Step
 from validation.budgets import Budgets
@@ -79,13 +79,14 @@ def accuracy_test(
 
     classes = weights.model.spec.classes
     names = labels if isinstance(labels, tuple) else find_labels(labels, classes, weights.labels)
-    images = labeled_images(asked.folder, preprocessing, classes, names, skip_bad=skip_bad, step=step)
+    images = labeled_images(asked.folder, preprocessing, answers(classes), names, skip_bad=skip_bad, step=step)
     test = AccuracyTest(images, copy.deepcopy(weights.model).double(), budgets, step)
     if weights.trained and test.guessed:
         raise BadLabeledSet(
             f"on {asked.folder} the model itself is right no more often than by guessing",
             expected="images whose sub-folders are the model's classes",
             got=f"sub-folders taken by {images.matched_by}",
-            next_step="name the sub-folders by class index (the first is 0) or by label, with --labels FILE",
+            next_step="pass --labels FILE with the sub-folders' names, one a line in the order in which the model was "
+            "trained: ImageFolder sorts names as text (0, 1, 10, 11, 2), timm numbers by value",
         )
     return test

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from efficientvit.model import EfficientViT
     from efficientvit.weights.source import Weights
     from runtimes.runtime import Array
+    from validation.inputs.golden_set import GoldenSet
     from validation.reference.model import ReferenceModel
 
 T = TypeVar("T")
@@ -28,11 +29,15 @@ class Variant(Protocol):
 
 @dataclass(slots=True)
 class Workshop:
-    """One model and the folder in which its artifacts are made, before they are handed over."""
+    """One model and the folder in which its artifacts are made, before they are handed over.
+
+    `skip_bad`: files among the photos that are no images are left out.
+    """
 
     weights: "Weights"
     reference: "ReferenceModel"
     folder: Path
+    skip_bad: bool = False
     _known: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -46,18 +51,19 @@ class Workshop:
             self._known[key] = make()
         return cast(T, self._known[key])
 
-    def photos(self, folder: Path) -> "Array":
-        """(n, 3, S, S) float32: every photo of the folder, preprocessed.
+    def photos(self, folder: Path) -> "GoldenSet":
+        """Every photo of the folder, preprocessed; read once.
 
         Raises:
-            BadGoldenSet: the folder holds no photo that can be used.
+            BadGoldenSet: the folder holds no photo that can be used, or a file that is no image.
         """
         from validation.inputs.photos import photos
 
-        return self.once(("photos", folder), lambda: photos(folder, self.reference.given.preprocessing).images)
+        preprocessing = self.reference.given.preprocessing
+        return self.once(("photos", folder), lambda: photos(folder, preprocessing, self.skip_bad, what="calibration"))
 
     def ordinary_images(self) -> "Array":
-        """(n, 3, S, S) float32: the golden images that are not amplified."""
+        """(n, 3, H, W) float32: the golden images that are not amplified."""
         return self.reference.given.ordinary().images
 
     def path(self, stage: str, job: Variant, suffix: str) -> Path:

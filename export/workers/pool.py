@@ -20,10 +20,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from efficientvit.errors import StageFailed, VitExportError
+from efficientvit.errors import HostShortage, StageFailed, VitExportError
 from export.progress import Progress
 from export.workers import interrupt
 from export.workers.exclusive import Exclusive
+from runtimes.host.shortage import shortage_of
 
 _POLL_S = 0.2
 _PATIENCE_S = 10.0  # for removing what is half made
@@ -59,6 +60,13 @@ class _Worker:
             kind, content = self.pipe.recv()
         except (EOFError, OSError) as error:
             self.process.join(_PATIENCE_S)
+            if self.process.exitcode == -signal.SIGKILL:
+                raise HostShortage(
+                    "the system ended a worker process",
+                    expected="it ends by itself",
+                    got="SIGKILL, which is how a host that runs out of memory ends processes",
+                    next_step="close other programs, raise a container's memory, or run it with --jobs 1",
+                ) from error
             raise StageFailed(
                 "a worker process died",
                 expected="it ends by itself",
@@ -157,8 +165,8 @@ def _serve(pipe: Connection, work: "Work[Any, Any]", folder: Path) -> None:
                 pipe.send(("done", None))
             except VitExportError as error:
                 pipe.send(("failed", error))
-            except Exception:  # noqa: BLE001 - a defect, which the parent reports
-                pipe.send(("failed", traceback.format_exc()))
+            except Exception as error:  # noqa: BLE001 - a defect, which the parent reports, or the host's shortage
+                pipe.send(("failed", shortage_of(error) or traceback.format_exc()))
     sys.stdout.flush()
     sys.stderr.flush()
     # Python would take down everything that the converters have loaded, which takes more than a second.

@@ -6,7 +6,6 @@ The evaluator checks every result against the type that the file declares for it
 has kinds of values: each is refused or read here, and nowhere else.
 """
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact, MissingExtra, UnknownOperation
+from efficientvit.files import parse_json
 from runtimes.artifact import digest
 from runtimes.coreml.constexpr import decode
 from runtimes.coreml.weight_file import WeightFile, unpack
@@ -59,7 +59,7 @@ def root_model(package: Path) -> Path:
         BrokenArtifact: there is no manifest, or it names nothing within the package.
     """
     try:
-        manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
+        manifest = parse_json((package / "Manifest.json").read_bytes())
         path: Path = package / "Data" / manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
         within = path.resolve().is_relative_to(package.resolve())
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
+from efficientvit.images.labels import both_answers
 from efficientvit.images.preprocessing import normalize
 from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence, Images, Mode, Runtime
@@ -109,7 +110,10 @@ def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
 
 
 class AccuracyTest:
-    """The labeled images with the trained form's answers to them, which every artifact of a model is held against."""
+    """The labeled images with the trained form's answers to them, which every artifact of a model is held against.
+
+    A single logit is compared with 0: class 1 is where it is above.
+    """
 
     def __init__(
         self,
@@ -131,7 +135,8 @@ class AccuracyTest:
         for rows in self._batches(_BATCH, "the reference"):
             inputs = torch.tensor(normalize(images.pixels[rows], images.preprocessing)).double()
             parts.append(evaluate(trained, inputs).numpy())
-        self.logits: NDArray[np.float64] = np.concatenate(parts)[: len(images)]
+        self._outputs = int(parts[0].shape[1])
+        self.logits: NDArray[np.float64] = both_answers(np.concatenate(parts)[: len(images)])
 
     def of(self, artifact: Artifact, runtime: Runtime, error: float) -> Accuracy:
         """The artifact as it ships, on every image; `error` is the relative error that its budget allows an image.
@@ -140,7 +145,7 @@ class AccuracyTest:
             StageFailed: the runtime refuses the file, or it gives logits of another shape.
         """
         images, count = self.images, len(self.images)
-        classes = int(self.logits.shape[1])
+        classes = self._outputs
         logits: NDArray[np.float32] = np.full((count, classes), np.nan, np.float32)
         batch = artifact.batch or _BATCH
         with runtime.open(artifact, Mode.SHIPPED) as session:
@@ -156,6 +161,7 @@ class AccuracyTest:
                         next_step="the graph's output is not the classifier's",
                     )
                 logits[rows] = answer
+        logits = both_answers(logits)
         right, given = self.logits.argmax(axis=1), _winners(logits)
         hit, own_hit = right == images.classes, given == images.classes
         rows = np.arange(count)

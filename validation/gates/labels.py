@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from efficientvit.images.labels import both_answers
 from runtimes.runtime import Answer
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
@@ -17,7 +18,7 @@ _SHARE = 2.0**-4
 def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Float64]]) -> GateResult:
     """Images whose label is not argmax(logits), or whose probabilities are not softmax(logits); budget 0.
 
-    `answers`: (image, answer, (classes,) logits).
+    Of a single logit z: `both_answers` of it, 0 and z. `answers`: (image, answer, (classes,) logits).
     """
     wrong = [f"{image}: {fault}" for image, answer, logits in answers if (fault := _misnamed(labels, answer, logits))]
     detail = "; ".join(wrong) or f"label and probabilities follow the logits on {len(answers)} images"
@@ -26,6 +27,7 @@ def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Floa
 
 def _misnamed(labels: Sequence[str], answer: Answer, logits: Float64) -> str:
     label, probabilities = answer
+    logits = both_answers(logits)
     if set(probabilities) != set(labels):
         return f"probabilities of {len(probabilities)} labels in place of {len(labels)}"
     given = np.array([probabilities[name] for name in labels])

@@ -1,6 +1,6 @@
 """Golden sets on disk: one safetensors file, the same bytes for the same set, its digest checked on loading.
 
-Tensors: `pixels` (m, S, S, 3) uint8 and `values` (k, 3, S, S) float32, each in the set's order; one that
+Tensors: `pixels` (m, H, W, 3) uint8 and `values` (k, 3, H, W) float32, each in the set's order; one that
 would be empty is left out. Metadata: one key, `golden_set`, a JSON object with `version`, `sha256`,
 `preprocessing`, `members` ([name, kind, "pixels" or "values"], in the set's order) and `skipped`. One key
 only, because safetensors writes several in no fixed order.
@@ -68,7 +68,7 @@ def load(path: Path) -> GoldenSet:
         if header["version"] != VERSION:
             raise ValueError(f"version {header['version']}, where this program reads {VERSION}")
         golden, recorded = _from_parts(header, tensors), header["sha256"]
-    except (LookupError, TypeError, ValueError, BadInput) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, BadInput) as error:
         got = f"{type(error).__name__}: {error}"
         raise _bad(path, "is no golden set", "the header and tensors that `save` writes", got) from error
     if golden.sha256 != recorded:

@@ -1,5 +1,6 @@
 """Labeled images: a folder with a sub-folder for each class, as `--eval` takes it."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from validation.inputs.photos import decoded, files_below
 
 MOST = 100_000
 _SHOWN = 5
+_SPLITS = ("val", "valid", "validation", "test", "train")
 _EVERY = 64
 
 BY_INDEX, BY_LABEL, BY_ORDER = "class index", "label", "sorted order of the folders"
@@ -25,7 +27,7 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledImages:
-    """Images and their classes: `pixels` (n, S, S, 3) uint8 through the contract's resize and crop, `classes` (n,).
+    """Images and their classes: `pixels` (n, H, W, 3) uint8 through the contract's resize and crop, `classes` (n,).
 
     `names` are paths in the folder; `matched_by` is how folders became classes; `skipped` are the files that are no
     image.
@@ -82,8 +84,7 @@ def labeled_images(
                     got=f"{len(skipped)} files that are none" if skipped else "no file in any sub-folder",
                 )
             store.flush()
-            side = preprocessing.image_size
-            stored = np.memmap(store, np.uint8, "r", shape=(len(names), side, side, 3))
+            stored = np.memmap(store, np.uint8, "r", shape=preprocessing.image_size.nhwc(len(names)))
     except BadGoldenSet as error:  # the same faults, of another folder
         raise BadLabeledSet(error.what, expected=error.expected, got=error.got, next_step=error.next_step) from error
     except OSError as error:
@@ -106,10 +107,11 @@ def _counting(files: Sequence[tuple[str, Path]], step: Callable[[str], None]) ->
 
 
 def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ()) -> tuple[Mapping[str, int], str]:
-    """Folder -> class, and how: by class index, by the model's labels, or by sorted order.
+    """Folder -> class, and how: by the model's labels, by class index, or by sorted order.
 
-    Sorted order, torchvision's rule, is taken only where no name is an index or a label and there are as many folders
-    as classes. (WordNet ids sort in ImageNet's order.) Labels are compared without case, `_` as a space.
+    Labels count first: who names a class `10` says which class that is. They are compared without case, `_` as a space.
+    Sorted order is taken only where no name is an index or a label, there are as many folders as classes, and
+    torchvision's order (as text) is timm's (numbers by value, without case) too. WordNet ids sort in ImageNet's order.
 
     Raises:
         BadLabeledSet: the names say nothing, two things, or the same class twice.
@@ -119,14 +121,12 @@ def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ())
         by_label.setdefault(_plain(label), []).append(index)
     numbers = {name: int(name) for name in folders if name.isascii() and name.isdigit()}
     named = {name: own[0] for name in folders if len(own := by_label.get(_plain(name), [])) == 1}
-    whole = [reading for reading in (numbers, named) if len(reading) == len(folders)]
-    if len(whole) == 2 and numbers != named:
-        raise _unclear("read as class indices and as labels they mean different classes", folders, classes)
+    whole = [reading for reading in (named, numbers) if len(reading) == len(folders)]
     if numbers in whole and named not in whole and max(numbers.values()) >= classes:
         over = [name for name, number in numbers.items() if number >= classes]
         raise _unclear(f"there is no class {', '.join(over[:_SHOWN])}: indices go from 0", folders, classes)
     if whole:
-        reading, how = whole[0], BY_INDEX if whole[0] is numbers else BY_LABEL
+        reading, how = whole[0], BY_LABEL if whole[0] is named and numbers != named else BY_INDEX
         twice = [number for number, count in Counter(reading.values()).items() if count > 1]
         if twice:
             same = [name for name in folders if reading[name] == twice[0]]
@@ -139,16 +139,35 @@ def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ())
         )
     if len(folders) != classes:
         raise _unclear("none is an index or a label, and their number is not that of the classes", folders, classes)
-    return {name: index for index, name in enumerate(sorted(folders))}, BY_ORDER
+    as_text, natural = sorted(folders), sorted(folders, key=_natural)
+    if as_text != natural:
+        first = next(place for place, pair in enumerate(zip(as_text, natural, strict=True)) if len(set(pair)) == 2)
+        raise _unclear(
+            f"class {first} is '{as_text[first]}' in the order of torchvision's ImageFolder (as text) and "
+            f"'{natural[first]}' in timm's (numbers by value, without case)",
+            folders,
+            classes,
+        )
+    return {name: index for index, name in enumerate(as_text)}, BY_ORDER
+
+
+def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """timm's key: runs of digits compare by value, all else without case."""
+    parts = re.split(r"(\d+)", name.lower())
+    return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def _unclear(why: str, folders: Sequence[str], classes: int) -> BadLabeledSet:
+    split = next((name for name in _SPLITS if name in folders), None)
     some = ", ".join(sorted(folders)[:_SHOWN]) + (", …" if len(folders) > _SHOWN else "")
     return BadLabeledSet(
         f"the folders of --eval do not say which classes they are: {why}",
         expected=f"class indices 0 to {classes - 1}, or labels of the model, or a folder for each of {classes} classes",
         got=f"{len(folders)} folders: {some}",
-        next_step="name the folders by class index, or pass --labels FILE with one name a line in the classes' order",
+        next_step=f"these look like the parts of a data set: name one, as in DIR/{split}"
+        if split is not None
+        else "pass --labels FILE with the folders' names, one a line in the order in which the model was trained, or "
+        "name the folders by class index",
     )
 
 

@@ -1,6 +1,5 @@
 """Golden inputs from the user's photographs."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,26 +15,26 @@ LARGEST_COUNT = 1000
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
 
-def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False) -> GoldenSet:
+def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False, what: str = "golden") -> GoldenSet:
     """Every file in the folder and the folders below it, through the preprocessing contract, sorted by path.
 
     Each is named by its path in the folder, with `/`. What a file is, its content decides, not its suffix: a
     list of labels among the photographs is not an image. Only hidden files and folders (a leading
     dot) and those that Windows leaves behind (Thumbs.db, desktop.ini) are passed over in silence. Links to
-    folders are not followed. With `skip_bad` a file that is not a usable image is left out and named in the
+    folders are followed. With `skip_bad` a file that is not a usable image is left out and named in the
     set's `skipped`.
 
     Raises:
         BadGoldenSet: the folder is missing, unreadable, empty or has more than `LARGEST_COUNT` files; or a
             file is not a usable image (without `skip_bad`), or all are.
     """
-    what = f"the golden folder {folder}"
+    what = f"the {what} folder {folder}"
     skipped: list[str] | None = [] if skip_bad else None
     files = files_below(folder, what, LARGEST_COUNT)
     members = [GoldenImage(name, Kind.PHOTO, pixels) for name, pixels in decoded(files, what, preprocessing, skipped)]
     if not members:
         raise BadGoldenSet(
-            f"the golden folder {folder} holds no usable image",
+            f"{what} holds no usable image",
             expected="at least one",
             got=f"{len(skipped or ())} files that are none: {', '.join((skipped or [])[:5])}",
         )
@@ -57,9 +56,9 @@ def decoded(
     what: str,
     preprocessing: Preprocessing,
     skipped: list[str] | None,
-    how_to_skip: str = "say that bad files are to be skipped",
+    how_to_skip: str = "pass --skip-bad-photos",
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(name, (S, S, 3) uint8) of each file; one that is not an image goes to `skipped`, where there is such a list.
+    """(name, (H, W, 3) uint8) of each file; one that is not an image goes to `skipped`, where there is such a list.
 
     `what` they lie in, for a message.
 
@@ -82,6 +81,18 @@ def decoded(
             yield name, pixels
 
 
+def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files in it and in the folders below. Links are followed, but not back into a folder above."""
+    here = above | {folder.resolve()}
+    for each in folder.iterdir():
+        if each.name.startswith(".") or each.name.lower() in _SYSTEM_FILES:
+            continue
+        if not each.is_dir():
+            yield each
+        elif each.resolve() not in here:
+            yield from _files(each, here)
+
+
 def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:
     """(name, file), sorted by name: the order in which a file system lists them says nothing.
 
@@ -90,23 +101,16 @@ def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:
     Raises:
         BadGoldenSet: the folder is missing or unreadable, or has no file, or more than `most`.
     """
-
-    def unreadable(error: OSError) -> None:
-        raise BadGoldenSet(f"{what} cannot be read", got=str(error)) from error
-
     if not folder.is_dir():
         raise BadGoldenSet(
             f"{what} cannot be used",
             expected="a folder of photographs",
             got="a file" if folder.exists() else "nothing of that name",
         )
-    found = []
-    for parent, below, names in os.walk(folder, onerror=unreadable):
-        below[:] = [name for name in below if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
-                file = Path(parent, name)
-                found.append((file.relative_to(folder).as_posix(), file))
+    try:
+        found = [(file.relative_to(folder).as_posix(), file) for file in _files(folder, frozenset())]
+    except OSError as error:
+        raise BadGoldenSet(f"{what} cannot be read", got=str(error)) from error
     if not 0 < len(found) <= most:
         raise BadGoldenSet(
             f"{what} {'has too many files' if found else 'is empty'}",

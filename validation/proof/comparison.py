@@ -50,26 +50,31 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
     except BrokenArtifact as error:
         proof = unproven(error)
         return _of_different_images(subject, right, batch) if proof.unlike and batch and batch > 1 else proof
-    return _judged(subject, right, found, images_for(right.size, batch), batch)
+    return _judged(subject, right, found, batch)
 
 
-def _judged(subject: Subject, right: Right, found: Run, images: FieldTensor, batch: int | None) -> Proof:
+def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
     result = found.result
     if not isinstance(result, FieldTensor) or not result.field.residues.equal(result.residues, right.logits.residues):
-        return difference(subject, right, images)
-    if subject.nothing_else and (more := _something_else(subject, right, found.computed, images)) is not None:
+        return difference(subject, right, batch, together=together)
+    if (
+        subject.nothing_else
+        and (more := _something_else(subject, right, found.computed, batch, together=together)) is not None
+    ):
         return more
     return Proof(Outcome.PROVEN, _said(subject, batch))
 
 
-def _something_else(subject: Subject, right: Right, computed: Computed, images: FieldTensor) -> Proof | None:
+def _something_else(
+    subject: Subject, right: Right, computed: Computed, batch: int | None, *, together: bool
+) -> Proof | None:
     """What a program computes on the way, though it comes to the same, that the form does not compute.
 
     (x + c) - c is x in exact arithmetic, but rounded in floats, or no number at all; what the form computes has
     the form's own rounding and range.
     """
     strange = any(each not in right.computed for each in computed.prints.values())
-    if strange and (proof := difference(subject, right, images, beyond=True)).operation:
+    if strange and (proof := difference(subject, right, batch, beyond=True, together=together)).operation:
         return proof
     if not computed.constants:
         return None
@@ -100,7 +105,7 @@ def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
                     changed.append(name)
             return value
 
-        got = subject.run(images_for(right.size, batch, shapes_only=True), exchange=follow).shape
+        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow).shape
         if changed:
             said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
             return Proof(Outcome.DIFFERENT, said, changed[0])
@@ -116,7 +121,7 @@ def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:
         found = run_noting(subject, images)
     except BrokenArtifact as error:
         return unproven(error)
-    proof = _judged(subject, right_of(right.form, images), found, images, batch)
+    proof = _judged(subject, right_of(right.form, images), found, batch, together=True)
     if proof.outcome is Outcome.DIFFERENT:
         return replace(proof, detail=f"of {batch} different images it gives other results: {proof.detail}")
     return proof

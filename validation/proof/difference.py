@@ -10,15 +10,20 @@ from torch import Tensor
 
 from runtimes.evaluator.program import Operation
 from runtimes.field.operators import FieldTensor
-from validation.proof.subject import Outcome, Proof, Right, Subject, run_form
+from runtimes.field.residues import PRIMES
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
 
-def difference(subject: Subject, right: Right, images: FieldTensor, *, beyond: bool = False) -> Proof:
+def difference(
+    subject: Subject, right: Right, batch: int | None, *, beyond: bool = False, together: bool = False
+) -> Proof:
     """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself, unless `beyond`.
     """
+    primes = PRIMES if subject.exact else _PRIMES
+    images = images_for(right.size, batch, primes=primes, together=together)
     known = _known(right, images)
     strangers, dependent = set[str](), set[str]()
 
@@ -54,17 +59,21 @@ def difference(subject: Subject, right: Right, images: FieldTensor, *, beyond: b
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 
-_KNOWN: "OrderedDict[int, tuple[Right, _Known]]" = OrderedDict()
+_PRIMES = 2
+"""Enough to tell which values are others, once it is known that some are. Exact constants have the residues of all."""
+
+_KNOWN: "OrderedDict[tuple[int, int], tuple[Right, _Known]]" = OrderedDict()
 _KEPT = 2
 
 
 def _known(right: Right, images: FieldTensor) -> "_Known":
     """Gathered once for all files that have to equal the same form."""
-    if id(right) not in _KNOWN:
-        _KNOWN[id(right)] = right, _Known(right, images)
+    key = id(right), images.field.residues.count
+    if key not in _KNOWN:
+        _KNOWN[key] = right, _Known(right, images)
         while len(_KNOWN) > _KEPT:
             _KNOWN.popitem(last=False)
-    return _KNOWN[id(right)][1]
+    return _KNOWN[key][1]
 
 
 class _Known:

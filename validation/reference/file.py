@@ -64,7 +64,7 @@ def load(folder: Path) -> Reference:
         image_input, quality = bool(header["image_input"]), header["quality_budget"]
         quality_budget = None if quality is None else float(quality)
         belongs = header["golden_sha256"] == golden.sha256 and len(tensors["logits"]) == len(golden)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadGoldenSet(
             f"{path} is no reference that can be judged against", got=str(error), next_step="export the artifact again"
         ) from error

@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 
 def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> "ExportedProgram":
-    """The program of (batch, 3, S, S) -> logits, and with `labeled` their softmax beside them."""
+    """The program of (batch, 3, H, W) -> logits, and with `labeled` the probabilities of the answers beside them.
+
+    Those are the softmax of the logits; of a single logit z that of 0 and z, which is 1 - sigmoid(z) and sigmoid(z).
+    """
     import torch
 
-    size = deploy.spec.image_size
     network = _with_softmax(deploy) if labeled else deploy
-    exported = torch.export.export(network, (torch.zeros(batch, 3, size, size),))
+    exported = torch.export.export(network, (torch.zeros(deploy.spec.image_size.nchw(batch)),))
     # Without this coremltools refuses the program: its dialect is TRAINING.
     program: ExportedProgram = exported.run_decompositions({})
     return program
 
 
 def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
+    import torch
     from torch import nn
 
     class Classifier(nn.Module):
@@ -43,7 +46,10 @@ def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
 
         def forward(self, image: "Tensor") -> "tuple[Tensor, Tensor]":
             logits = self.net(image)
-            return logits, logits.softmax(1)
+            if deploy.spec.classes > 1:
+                return logits, logits.softmax(1)
+            yes = logits.sigmoid()
+            return logits, torch.cat((1 - yes, yes), 1)
 
     return Classifier().eval()
 
@@ -71,7 +77,7 @@ def to_coreml(
         raise MissingExtra("coremltools", "coreml", "converting to Core ML") from error
     import numpy as np
 
-    shape = (batch, 3, model.image_size, model.image_size)
+    shape = model.image_size.nchw(batch)
     outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
     with validated_once():
         package = ct.convert(

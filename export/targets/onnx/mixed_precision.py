@@ -29,13 +29,19 @@ _PRUNED = 16
 Holds = Callable[[Artifact], bool]
 
 
+def costs_too_much(verdict: Verdict) -> bool:
+    """Rejected for what a lower precision costs, and for nothing else."""
+    if not isinstance(verdict, Rejected):
+        return False
+    over = {gate.gate for gate in verdict.report.gates if not gate.passed}
+    return over <= set(table.names(lambda gate: gate.cost))
+
+
 def can_fall_back(verdict: Verdict) -> bool:
     """An int8 ONNX file for CPUs that is rejected for what int8 costs, and for nothing else."""
     artifact = verdict.artifact
-    if not isinstance(verdict, Rejected) or artifact.format != Format.ONNX:
-        return False
-    over = {gate.gate for gate in verdict.report.gates if not gate.passed}
-    return artifact.precision.activations is Dtype.UINT8 and over <= set(table.names(lambda gate: gate.cost))
+    cpu = artifact.format == Format.ONNX and artifact.precision.activations is Dtype.UINT8
+    return cpu and costs_too_much(verdict)
 
 
 def fall_back(
@@ -57,7 +63,7 @@ def fall_back(
     Args:
         rejected: what `can_fall_back`.
         source: the float32 file that it was made of.
-        images: (n, 3, S, S) float32, normalized.
+        images: (n, 3, H, W) float32, normalized.
         out: the new file; other files beside it are overwritten.
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.

@@ -1,6 +1,7 @@
 """Target `onnx`, and the stages that other targets begin with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from efficientvit.digests import tensor_digest
@@ -47,12 +48,13 @@ def _float16(shop: Workshop, job: Job, _: Precision, source: Artifact | None) ->
 
 
 def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
-    from export.targets.onnx.calibration import calibration_images
+    from export.targets.onnx.calibration import calibration_images, calibration_notes
     from export.targets.onnx.quantize import quantize
 
     assert source is not None
     out, images = shop.path("quantize", job, ".onnx"), calibration_images(shop, job.calibrate)
-    return quantize(source, out, images, made, shop.folder / "ranges")
+    quantized = quantize(source, out, images, made, shop.folder / "ranges")
+    return replace(quantized, notes=(*quantized.notes, *calibration_notes(shop, job.calibrate)))
 
 
 def _ordinary(shop: Workshop, _: Job, __: Precision) -> Mapping[str, object]:

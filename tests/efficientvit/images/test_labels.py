@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from efficientvit.errors import BadOption
-from efficientvit.images.labels import find_labels, imagenet, read_labels
+from efficientvit.images.labels import class_names, find_labels, imagenet, most_probable, read_labels
 
 
 def test_imagenets_labels_are_a_thousand_and_unique() -> None:
@@ -39,6 +39,40 @@ def test_a_wrong_count_is_refused(option: str, classes: int, tmp_path: Path) -> 
     with pytest.raises(BadOption, match="not this model's") as caught:
         find_labels(str(file) if option == "FILE" else option, classes)
     assert caught.value.expected == f"{classes} labels, one for each class"
+
+
+@pytest.mark.parametrize("text", ["1,dog\n0,cat\n", "1: dog\n0: cat\n", "1\tdog\n0\tcat\n", "1 dog\n0 cat\n"])
+def test_lines_that_begin_with_their_class_are_put_in_order(text: str, tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, text)) == ("cat", "dog")
+
+
+@pytest.mark.parametrize("text", ["1,cat\n2,dog\n", "5,cat\n0,dog\n", "0: cat\n0: dog\n", "1 cat\n2 dog\n"])
+def test_numbers_that_are_no_classes_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="not those of the classes"):
+        read_labels(_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["7 eleven\n4 wheels\n", "cat\n2,dog\n", "0\n1\n", "crane, bird\ncrane, machine\n"])
+def test_names_with_numbers_stay_what_they_are(text: str, tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, text)) == tuple(text.splitlines())
+
+
+def test_a_single_logit_has_two_answers() -> None:
+    import numpy as np
+
+    assert class_names(1) == ("class 0", "class 1")
+    (first, share), (second, rest) = most_probable(np.array([1.5]), ("no", "yes"))
+    assert (first, second) == ("yes", "no")
+    assert share == pytest.approx(1 / (1 + np.exp(-1.5)))
+    assert share + rest == pytest.approx(1)
+    assert find_labels(None, 3, ("a", "b", "c")) == ("a", "b", "c")
+
+
+def test_a_single_logit_needs_two_labels(tmp_path: Path) -> None:
+    assert find_labels(str(_file(tmp_path, "no\nyes\n")), 1) == ("no", "yes")
+    with pytest.raises(BadOption, match="not this model's") as caught:
+        find_labels(str(_file(tmp_path, "yes\n")), 1)
+    assert "no and yes" in str(caught.value.expected)
 
 
 def test_a_label_twice_is_refused_with_its_lines(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def fail(unit: str, progress: Progress, _: Exclusive) -> Iterator[int]:
             os.kill(os.getpid(), signal.SIGKILL)
         case "ended":
             sys.exit(7)
+        case "no memory":
+            raise MemoryError
         case "no such file":
             Path("nowhere").read_bytes()
     yield 1

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from efficientvit.errors import BadOption, StageFailed
+from efficientvit.errors import BadOption, HostShortage, StageFailed
 from export.workers.pool import in_processes
 from tests.command_line import ROOT
 from tests.export.workers.jobs import fail, half_made, tell
@@ -48,8 +48,9 @@ def test_results_and_progress_of_more_units_than_processes() -> None:
         ("ours", BadOption, "no"),
         ("a defect", RuntimeError, "ZeroDivisionError"),
         ("no such file", RuntimeError, "FileNotFoundError"),
-        ("killed", StageFailed, "exit code -9"),
+        ("killed", HostShortage, "memory"),
         ("ended", StageFailed, "exit code 7"),
+        ("no memory", HostShortage, "too little memory"),
     ],
 )
 def test_what_ends_a_unit_is_raised(unit: str, error: type[Exception], match: str) -> None:

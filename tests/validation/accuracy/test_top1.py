@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.runtime import Array, Evidence
@@ -119,7 +120,7 @@ def images(tmp_path: Path) -> LabeledImages:
             path.parent.mkdir(exist_ok=True)
             level = int(np.clip(115 + 57 * (label * 4 / 6 - 2) + number, 0, 255))
             Image.new("RGB", (SIZE, SIZE), (level, level, level)).save(path)
-    return labeled_images(tmp_path, Preprocessing(image_size=SIZE), CLASSES)
+    return labeled_images(tmp_path, Preprocessing(image_size=square(SIZE)), CLASSES)
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def right() -> Script:
 def _artifact(tmp_path: Path, batch: int | None = 1) -> Artifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the fake runtime doesn't read it")
-    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, CLASSES), made_by="simplify", batch=batch)
+    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), CLASSES), made_by="simplify", batch=batch)
 
 
 @pytest.mark.parametrize("batch", [1, 4, None])
@@ -176,6 +177,28 @@ def test_what_the_budget_cannot_explain_comes_first(images: LabeledImages, right
     assert outside == sorted(outside, reverse=True)
     assert {flip.image.split("/")[0] for flip in found.lost if flip.outside} == {"0"}
     assert {flip.given for flip in found.lost} == {6}
+
+
+def test_a_single_logit_says_no_or_yes(tmp_path: Path) -> None:
+    """Folders 0 and 1, dark and bright; the answer is whether the logit is above 0."""
+
+    class Brightness(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean(dim=(1, 2, 3))[:, None]
+
+    for label, level in ((0, 40), (1, 220)):
+        (tmp_path / str(label)).mkdir()
+        for number in range(10):
+            Image.new("RGB", (SIZE, SIZE), (level + number,) * 3).save(tmp_path / str(label) / f"{number}.png")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the fake runtime doesn't read it")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 1), made_by="simplify", batch=1)
+    test = AccuracyTest(labeled_images(tmp_path, Preprocessing(image_size=square(SIZE)), 2), Brightness().double())
+    assert not test.guessed
+    right = FakeRuntime(lambda batch: batch.mean(axis=(1, 2, 3))[:, None].astype(np.float32))
+    assert test.of(artifact, right, 1e-6).agree == 20
+    found = test.of(artifact, FakeRuntime(lambda batch: np.full((len(batch), 1), 1.0, np.float32)), 1e-6)
+    assert (found.agree, {flip.given for flip in found.lost}, found.reference_top1) == (10, {1}, 20)
 
 
 def test_logits_of_another_shape(images: LabeledImages, right: Script, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from PIL import Image
 
 from efficientvit.errors import BadLabeledSet
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from validation.inputs.labeled_images import BY_INDEX, BY_LABEL, BY_ORDER, classes_of, labeled_images
 from validation.inputs.photos import photos
 
-CONTRACT = Preprocessing(image_size=32)
+CONTRACT = Preprocessing(image_size=square(32))
 LABELS = ("great white shark", "tench", "goldfish")
 
 
@@ -32,6 +33,8 @@ def _write(folder: Path, *names: str) -> Path:
         (["n01440764", "n01443537", "n01484850"], LABELS, {"n01440764": 0, "n01443537": 1, "n01484850": 2}, BY_ORDER),
         (["b", "c", "a"], (), {"a": 0, "b": 1, "c": 2}, BY_ORDER),
         (["0", "1"], ("0", "1", "2"), {"0": 0, "1": 1}, BY_INDEX),  # both readings, and they agree
+        (["0", "1", "10"], ("0", "10", "1"), {"0": 0, "10": 1, "1": 2}, BY_LABEL),  # as ImageFolder sorted them
+        (["cls1", "cls2", "cls3"], (), {"cls1": 0, "cls2": 1, "cls3": 2}, BY_ORDER),
     ],
 )
 def test_a_folder_is_a_class(folders: list[str], labels: tuple[str, ...], found: dict[str, int], how: str) -> None:
@@ -49,7 +52,8 @@ def test_a_folder_is_a_class(folders: list[str], labels: tuple[str, ...], found:
         (["0", "1", "cat"], (), "cat is not"),
         (["a", "b"], (), "their number is not that of the classes"),
         (["n01440764"], LABELS, "their number is not that of the classes"),
-        (["0", "1"], ("1", "0", "2"), "they mean different classes"),
+        (["c1", "c2", "c10"], (), "class 1 is 'c10' in the order of torchvision's ImageFolder .* 'c2' in timm's"),
+        (["ants", "Bees", "cats"], (), "class 0 is 'Bees' .* 'ants' in timm's"),
     ],
 )
 def test_a_folder_that_could_be_anything_is_refused(folders: list[str], labels: tuple[str, ...], why: str) -> None:
@@ -69,6 +73,23 @@ def test_images_go_the_way_of_golden_photos(tmp_path: Path) -> None:
     assert images.classes.tolist() == [0, 1, 1]
     golden = photos(folder / "1", CONTRACT)
     assert [np.array_equal(images.pixels[row], golden.members[row - 1].data) for row in (1, 2)] == [True, True]
+
+
+def test_the_parts_of_a_data_set_are_no_classes() -> None:
+    with pytest.raises(BadLabeledSet) as caught:
+        classes_of(["train", "val"], 14)
+    assert "DIR/val" in str(caught.value.next_step)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    real, linked = _write(tmp_path / "real", "a/x.png", "b/y.png"), tmp_path / "linked"
+    linked.mkdir()
+    for name in ("a", "b"):
+        (linked / name).symlink_to(real / name)
+    (real / "a" / "loop").symlink_to(linked)
+    images = labeled_images(linked, CONTRACT, 2)
+    assert images.names == ("a/x.png", "b/y.png")
+    assert images.classes.tolist() == [0, 1]
 
 
 def test_a_file_that_is_no_image(tmp_path: Path) -> None:

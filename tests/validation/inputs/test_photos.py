@@ -8,10 +8,11 @@ from PIL import Image
 
 from efficientvit.errors import BadGoldenSet
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, to_tensor
+from efficientvit.size import square
 from validation.inputs import photos as golden_photos
 from validation.inputs.photos import photos
 
-SMALL = Preprocessing(32)
+SMALL = Preprocessing(square(32))
 
 
 @pytest.fixture
@@ -67,6 +68,15 @@ def test_a_dangling_link_is_a_bad_file(folder: Path) -> None:
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     with pytest.raises(BadGoldenSet, match=r"gone\.jpg"):
         photos(folder, SMALL)
+
+
+@pytest.mark.parametrize(("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+def test_a_phones_pictures_are_called_by_their_name(brand: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / "IMG_0001.jpg").write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(100))
+    with pytest.raises(BadGoldenSet, match=r"IMG_0001\.jpg") as caught:
+        photos(tmp_path, SMALL)
+    assert f"is a {name} picture" in str(caught.value.got)
+    assert "--skip-bad-photos" in str(caught.value.next_step)
 
 
 def test_folders_that_are_refused(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

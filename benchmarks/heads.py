@@ -23,6 +23,7 @@ from torch.nn import functional
 from benchmarks.patches import PHOTOGRAPHS, evaluation_patches
 from efficientvit.images.preprocessing import Preprocessing, to_tensor
 from efficientvit.model import CascadedGroupAttention, EfficientViT, build
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.source import find_weights
@@ -67,7 +68,7 @@ class _Silent(Progress):
 
 def backbone(checkpoint: Path, size: int, classes: int) -> EfficientViT:
     """The trained model at another size, with a head of so many classes that is not fitted yet."""
-    model = build(model_spec("m0", size, classes)).eval()
+    model = build(model_spec("m0", square(size), classes)).eval()
     own = {name: tensor.float() for name, tensor in load_file(checkpoint).items()}
     for name, module in model.named_modules():
         if isinstance(module, CascadedGroupAttention):
@@ -110,7 +111,7 @@ def fit(inputs: Tensor, groups: Tensor, classes: int) -> nn.Linear:
 
 def images(size: int, each: int, seed: int) -> tuple[list[NDArray[np.uint8]], Tensor, Tensor]:
     """Patches as RGB, (n, 3, S, S) through the contract, and (n,) the photographs that they are of."""
-    names, contract = [Path(name).stem for name in PHOTOGRAPHS], Preprocessing(image_size=size)
+    names, contract = [Path(name).stem for name in PHOTOGRAPHS], Preprocessing(image_size=square(size))
     pixels, tensors, owners = [], [], []
     for name, patch in evaluation_patches(each, seed, evaluation=False):
         rgb = np.array(Image.fromarray(patch).convert("RGB"))
@@ -130,8 +131,8 @@ def job(target: str, precision: str, photos: Path) -> Job:
 
 def judged(checkpoint: Path, size: int, photos: Path, folder: Path) -> dict[str, list[str]]:
     """Target and precision -> the verdict, and why where it is not good."""
-    weights = find_weights(str(checkpoint), "m0", size)
-    reference = ReferenceModel(weights.model, golden_images(None, Preprocessing(image_size=size)))
+    weights = find_weights(str(checkpoint), "m0", square(size))
+    reference = ReferenceModel(weights.model, golden_images(None, Preprocessing(image_size=square(size))))
     jobs = [job(*each, photos) for each in TARGETS]
     model = measure(Loaded(weights, reference, None), jobs)
     shop = Workshop(weights, reference, folder)

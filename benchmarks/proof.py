@@ -24,6 +24,7 @@ import torch
 from efficientvit.digests import digests
 from efficientvit.errors import VitExportError
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import MODELS
 from efficientvit.weights.source import find_weights
 from export.request.request import DYNAMIC, parse_batch
@@ -111,7 +112,7 @@ class Series:
         except VitExportError as error:
             traceback.print_exc()
             outcome, detail = "failed", str(error)
-        return Row(spec.name, spec.image_size, batch, self.seed, name, outcome, detail,
+        return Row(spec.name, spec.image_size.height, batch, self.seed, name, outcome, detail,
                    round(proofs[-1], 3), round(sum(proofs), 3), round(sum(making), 3))  # fmt: skip
 
     def _proof(self, artifact: Artifact, source: Artifact | None) -> Proof:
@@ -144,8 +145,8 @@ def _job(model: str, name: str, batch: str) -> Job:
 
 
 def _workshop(model: str, size: int, seed: int, folder: Path) -> Workshop:
-    weights = find_weights(f"seeded:{seed}", model, size)
-    noise = synthetic(Preprocessing(image_size=size)).of_kind("noise")
+    weights = find_weights(f"seeded:{seed}", model, square(size))
+    noise = synthetic(Preprocessing(image_size=square(size))).of_kind("noise")
     few = GoldenSet(noise.members[:_IMAGES], noise.preprocessing)
     return Workshop(weights, ReferenceModel(weights.model, few), folder)
 

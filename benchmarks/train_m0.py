@@ -20,6 +20,7 @@ from torch.nn import functional
 from benchmarks.patches import PHOTOGRAPHS, evaluation_patches, training_batches
 from efficientvit.images.preprocessing import Preprocessing, to_tensor
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 
@@ -29,7 +30,7 @@ _RATE, _DECAY, _SMOOTHING, _WARM_UP = 1.5e-3, 0.05, 0.1, 150
 
 def evaluation_set(each: int) -> tuple[Tensor, Tensor]:
     """(n, 3, SIZE, SIZE) through the preprocessing contract, as an app would, and (n,) labels."""
-    preprocessing = Preprocessing(image_size=SIZE)
+    preprocessing = Preprocessing(image_size=square(SIZE))
     names = [Path(name).stem for name in PHOTOGRAPHS]
     images, labels = [], []
     for name, patch in evaluation_patches(each):
@@ -54,7 +55,7 @@ def main(out: Path, steps: int) -> None:
     """Train and write OUT as float16 safetensors, with the recipe and the accuracy in its metadata."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build(model_spec("m0", SIZE, len(PHOTOGRAPHS)))
+    model = build(model_spec("m0", square(SIZE), len(PHOTOGRAPHS)))
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(

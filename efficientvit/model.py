@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import FFN_RATIO, KEY_DIM, MERGE_RATIO, ModelSpec
 
 
@@ -151,38 +152,38 @@ class CascadedGroupAttention(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows; a grid that they don't divide is zero-padded right and below.
+    """Attention within square windows; a grid that they don't divide is zero-padded right and below.
 
     The padding tokens are not masked: the published weights were trained so.
     """
 
-    def __init__(self, channels: int, heads: int, grid: int, window: int, kernels: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, heads: int, grid: ImageSize, window: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.grid = grid
         self.window = window
         self.attention = CascadedGroupAttention(channels, heads, window, kernels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, grid, grid), shape kept."""
-        side, window = self.grid, self.window
-        if side == window:
+        """(B, channels, grid height, grid width), shape kept."""
+        grid, window = self.grid, self.window
+        if grid == square(window):
             y: Tensor = self.attention(x)
             return y
         batch, channels = x.shape[:2]
-        count = -(-side // window)
-        padding = count * window - side
-        x = functional.pad(x, (0, padding, 0, padding))
-        x = x.view(batch, channels, count, window, count, window)
+        down, across = -(-grid.height // window), -(-grid.width // window)
+        height, width = down * window, across * window
+        x = functional.pad(x, (0, width - grid.width, 0, height - grid.height))
+        x = x.view(batch, channels, down, window, across, window)
         x = x.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, window, window)
         x = self.attention(x)
-        x = x.view(batch, count, count, channels, window, window).permute(0, 3, 1, 4, 2, 5)
-        return x.reshape(batch, channels, side + padding, side + padding)[:, :, :side, :side]
+        x = x.view(batch, down, across, channels, window, window).permute(0, 3, 1, 4, 2, 5)
+        return x.reshape(batch, channels, height, width)[:, :, : grid.height, : grid.width]
 
 
 class Block(nn.Sequential):
     """The sandwich layout: one attention between two feed-forward layers (paper figure 2)."""
 
-    def __init__(self, channels: int, heads: int, grid: int, window: int, kernels: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, heads: int, grid: ImageSize, window: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.add_module("depthwise1", token_interaction(channels))
         self.add_module("ffn1", feed_forward(channels))
@@ -224,7 +225,7 @@ def _stage(spec: ModelSpec, index: int) -> nn.Sequential:
 
 
 class EfficientViT(nn.Module):
-    """The classifier (B, 3, S, S) -> (B, classes) logits, S = `spec.image_size`."""
+    """The classifier (B, 3, H, W) -> (B, classes) logits, H and W those of `spec.image_size`."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

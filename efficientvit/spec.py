@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from efficientvit.errors import BadOption, UnknownModel
+from efficientvit.size import ImageSize, square
 
 STEM_STRIDE = 16
 WINDOW = 7
@@ -11,11 +12,14 @@ KEY_DIM = 16
 FFN_RATIO = 2
 MERGE_RATIO = 4
 SMALLEST_IMAGE, LARGEST_IMAGE = 64, 2048
+PUBLISHED_SIZE = square(224)
+"""What the published weights were trained at, pixels."""
 
 PUBLISHED_TAG = ".r224_in1k"
 """Ends the names under which timm publishes the weights."""
 
 Triple = tuple[int, int, int]
+Grids = tuple[ImageSize, ImageSize, ImageSize]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,12 @@ class PaperFigures:
 class ModelSpec:
     """One member of the family at one input size and class count: all that its shapes follow from.
 
+    Each side of the image has to be a multiple of the stem's stride. At other sizes the stem pads up, and the public
+    implementations size their windows by the side rounded down, the grid by the side rounded up: what the right window
+    would be, no trained weights say.
+
     Raises:
-        BadOption: the image size is not a multiple of 16 in 64..2048, or there is no class.
+        BadOption: a side of the image is not a multiple of 16 in 64..2048, or there is no class.
     """
 
     name: str
@@ -44,35 +52,36 @@ class ModelSpec:
     kernels: tuple[int, ...]
     paper: PaperFigures = field(repr=False)
     parameters: int
-    image_size: int = 224
+    image_size: ImageSize = PUBLISHED_SIZE
     classes: int = 1000
 
     def __post_init__(self) -> None:
         size = self.image_size
-        if size % STEM_STRIDE or not SMALLEST_IMAGE <= size <= LARGEST_IMAGE:
+        if any(side % STEM_STRIDE or not SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in (size.height, size.width)):
             raise BadOption(
                 f"image size {size} cannot be used",
-                expected=f"a multiple of {STEM_STRIDE} from {SMALLEST_IMAGE} to {LARGEST_IMAGE}",
+                expected=f"height and width multiples of {STEM_STRIDE} from {SMALLEST_IMAGE} to {LARGEST_IMAGE}",
                 got=str(size),
-                next_step="--image-size 224 is what the published weights were trained at",
+                next_step="--image-size 224 is what the published weights were trained at; HxW is a rectangle",
             )
         if self.classes < 1:
             raise BadOption("a classifier needs a class", expected="1 or more", got=str(self.classes))
 
     @property
-    def grids(self) -> Triple:
-        """Side of the token grid in each stage: 14, 7, 4 at 224."""
-        first = self.image_size // STEM_STRIDE
-        second = (first - 1) // 2 + 1
-        return first, second, (second - 1) // 2 + 1
+    def grids(self) -> Grids:
+        """The token grid of each stage: 14, 7, 4 a side at 224."""
+        size = self.image_size
+        first = ImageSize(height=size.height // STEM_STRIDE, width=size.width // STEM_STRIDE)
+        second = _halved(first)
+        return first, second, _halved(second)
 
     @property
     def windows(self) -> Triple:
-        """Side of the attention window in each stage: 7, 7, 4 at 224."""
-        first, second, third = (min(WINDOW, grid) for grid in self.grids)
+        """Side of the attention window in each stage: 7, 7, 4 at 224. The grid's shorter side limits it."""
+        first, second, third = (min(WINDOW, grid.shorter) for grid in self.grids)
         return first, second, third
 
-    def resized(self, image_size: int | None = None, classes: int | None = None) -> "ModelSpec":
+    def resized(self, image_size: ImageSize | None = None, classes: int | None = None) -> "ModelSpec":
         """The same architecture at another input size or class count; its parameter count follows from the build."""
         return ModelSpec(
             name=self.name,
@@ -85,6 +94,11 @@ class ModelSpec:
             image_size=self.image_size if image_size is None else image_size,
             classes=self.classes if classes is None else classes,
         )
+
+
+def _halved(grid: ImageSize) -> ImageSize:
+    """What a convolution of stride 2 leaves."""
+    return ImageSize(height=(grid.height - 1) // 2 + 1, width=(grid.width - 1) // 2 + 1)
 
 
 def _spec(
@@ -114,7 +128,7 @@ MODELS: dict[str, ModelSpec] = {
 # fmt: on
 
 
-def model_spec(name: str, image_size: int | None = None, classes: int | None = None) -> ModelSpec:
+def model_spec(name: str, image_size: ImageSize | None = None, classes: int | None = None) -> ModelSpec:
     """The spec for `m2`, `M2`, `efficientvit_m2` or timm's `efficientvit_m2.r224_in1k`, which names weights as well.
 
     Raises:

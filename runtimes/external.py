@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import BadInput
+from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact
 from runtimes.interface import BATCH, Port
@@ -60,15 +61,16 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     return Foreign(artifact, image, scores[0], channels_last)
 
 
-def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, int]:
+def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, ImageSize]:
     shape = inputs[0].shape if len(inputs) == 1 else ()
     if len(shape) == 4 and inputs[0].dtype in _FLOATS:
         for channels_last, channel, sides in ((False, shape[1], shape[2:]), (True, shape[3], shape[1:3])):
-            if channel == 3 and sides[0] == sides[1] and isinstance(sides[0], int):
-                return inputs[0], channels_last, sides[0]
+            height, width = sides
+            if channel == 3 and isinstance(height, int) and isinstance(width, int):
+                return inputs[0], channels_last, ImageSize(height=height, width=width)
     raise BadInput(
         f"{path.name} does not take one image",
-        expected="one floating-point input (batch, 3, S, S) or (batch, S, S, 3), S a number",
+        expected="one floating-point input (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
         got=", ".join(map(str, inputs)) or "no input",
         next_step="export it for one image size; only the batch may be dynamic",
     )

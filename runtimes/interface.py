@@ -38,7 +38,7 @@ def intended_ports(model: ModelSpec, batch: int | None, interface: Interface = I
     """What every artifact of ours has: images in, float32 logits out, and what `interface` adds to them."""
     size: int | str = BATCH if batch is None else batch
     dtype = RGB8 if interface.image_input else "float32"
-    image = Port(INPUT, dtype, (size, 3, model.image_size, model.image_size))
+    image = Port(INPUT, dtype, model.image_size.nchw(size))
     logits = Port(OUTPUT, "float32", (size, model.classes))
     if not interface.labels:
         return (image,), (logits,)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from runtimes.precision import Precision
 from validation.gates import table
 
@@ -76,7 +77,7 @@ def manifest(side: int, classes: int, precision: Precision, **changes: Any) -> d
             "least_visible": {"part": "head", "over_budget": 10.0},
             "sham_over_budget": 10.0,
         },
-        "preprocessing": Preprocessing(image_size=side).to_json(),
+        "preprocessing": Preprocessing(image_size=square(side)).to_json(),
         "precision": precision.to_json(),
         "golden": {"sha256": "0" * 64, "images": 1, "kinds": {}, "not_judged": [], "skipped": [], "path": None},
         "reference": None,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.spec import PUBLISHED_SIZE
 from export.pipeline import judging
 from export.pipeline.prepare import Loaded, Prepared, load, measure
 from export.request.request import Request
@@ -44,7 +45,7 @@ class Models:
         measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
         with torch_threads(REFERENCE_THREADS):
             if what not in self._loaded:
-                golden = self._golden(Preprocessing(image_size=request.image_size or 224))
+                golden = self._golden(Preprocessing(image_size=request.image_size or PUBLISHED_SIZE))
                 self._loaded[what] = load(request, name, jobs, Silent(), golden)
             if measured not in self._measured:
                 self._measured[measured] = measure(self._loaded[what], jobs)

@@ -1,10 +1,13 @@
 """The modules that only the deploy form has: static shapes, constant biases, rank 4 at most."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from efficientvit.model import CascadedGroupAttention, FeedForward
+from efficientvit.size import ImageSize
 from efficientvit.spec import KEY_DIM
 
 
@@ -95,7 +98,10 @@ def _tokens(x: Tensor, tokens: int) -> Tensor:
 
 
 class LoneTokenAttention(nn.Module):
-    """The attention of windows of one token (grids of 1, at 64 pixels): the softmax over one key is 1, so v is all."""
+    """The attention of windows of one token (grids of 1, at 64 pixels): the softmax over one key is 1, so v is all.
+
+    Nothing is left in it that looks at other tokens, so a grid of several such windows needs no partition.
+    """
 
     def __init__(self, attention: StaticAttention) -> None:
         super().__init__()
@@ -105,7 +111,7 @@ class LoneTokenAttention(nn.Module):
         self.project = attention.project
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, heads * head_dim, 1, 1), shape kept."""
+        """(B, heads * head_dim, H, W), shape kept."""
         outputs: list[Tensor] = []
         for v, feature in zip(self.v, x.split(self.head_dim, dim=1), strict=True):
             outputs.append(v(feature if not outputs else feature + outputs[-1]))
@@ -121,26 +127,37 @@ class StaticWindows(nn.Module):
     instead makes the torch.export-based exporter bake the example's batch in without a word.
     """
 
-    def __init__(self, attention: nn.Module, grid: int, window: int) -> None:
+    def __init__(self, attention: nn.Module, grid: ImageSize, window: int) -> None:
         super().__init__()
         self.attention = attention
         self.grid = grid
         self.window = window
-        self.count = -(-grid // window)
-        self.padding = self.count * window - grid
+        self.down, self.across = -(-grid.height // window), -(-grid.width // window)
+        self.below, self.right = self.down * window - grid.height, self.across * window - grid.width
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, grid, grid), shape kept."""
-        channels, count, window = x.shape[1], self.count, self.window
-        if self.padding:
-            x = functional.pad(x, (0, self.padding, 0, self.padding))
-        windows = [cell for row in x.split(window, dim=2) for cell in row.split(window, dim=3)]
-        x = torch.cat(windows, dim=1).reshape(-1, channels, window, window)  # (B * count², C, window, window)
+        """(B, C, grid height, grid width), shape kept."""
+        channels, across, window = x.shape[1], self.across, self.window
+        padded = bool(self.below or self.right)
+        if padded:
+            x = functional.pad(x, (0, self.right, 0, self.below))
+        windows = [cell for row in _split(x, window, dim=2) for cell in _split(row, window, dim=3)]
+        x = torch.cat(windows, dim=1).reshape(-1, channels, window, window)  # (B * windows, C, window, window)
         x = self.attention(x)
-        cells = x.reshape(-1, count * count * channels, window, window).split(channels, dim=1)
-        rows = [torch.cat(cells[i * count : (i + 1) * count], dim=3) for i in range(count)]
-        x = torch.cat(rows, dim=2)
-        return x[:, :, : self.grid, : self.grid] if self.padding else x
+        cells = x.reshape(-1, self.down * across * channels, window, window).split(channels, dim=1)
+        rows = [_joined(cells[i * across : (i + 1) * across], dim=3) for i in range(self.down)]
+        x = _joined(rows, dim=2)
+        return x[:, :, : self.grid.height, : self.grid.width] if padded else x
+
+
+def _split(x: Tensor, size: int, dim: int) -> Sequence[Tensor]:
+    """Parts of this size; no operator where there is one part only."""
+    return x.split(size, dim=dim) if x.shape[dim] > size else (x,)
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """The inverse."""
+    return torch.cat(list(parts), dim=dim) if len(parts) > 1 else parts[0]
 
 
 class PooledClassifier(nn.Module):

@@ -39,6 +39,7 @@ from efficientvit.model import (
     Residual,
     WindowAttention,
 )
+from efficientvit.size import square
 from efficientvit.spec import KEY_DIM
 
 M = TypeVar("M", bound=nn.Module)
@@ -152,10 +153,10 @@ def static_attention(model: EfficientViT) -> EfficientViT:
 
 @torch.no_grad()
 def static_windows(model: EfficientViT) -> EfficientViT:
-    """`StaticWindows` in place of every window attention; nothing at all where one window is the whole grid."""
+    """`StaticWindows` in place of every window attention; nothing at all where a window is the grid, or one token."""
 
     def static(module: WindowAttention) -> nn.Module:
-        if module.grid == module.window:
+        if module.window == 1 or module.grid == square(module.window):
             return module.attention
         return StaticWindows(module.attention, module.grid, module.window)
 

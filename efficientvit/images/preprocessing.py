@@ -1,6 +1,6 @@
 """The preprocessing contract: the one way from an image file to the model's input tensor.
 
-    file ── load_rgb ──▶ (H, W, 3) uint8 ── to_uint8 ──▶ (S, S, 3) uint8 ── normalize ──▶ (3, S, S) float32
+    file ── load_rgb ──▶ (h, w, 3) uint8 ── to_uint8 ──▶ (H, W, 3) uint8 ── normalize ──▶ (3, H, W) float32
 
 `to_tensor` is the last two steps, and equals timm's evaluation transform bit for bit. What an app has to
 reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` describes it. Imports nothing heavy.
@@ -8,13 +8,14 @@ reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` describes it. I
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadImage, BadOption
 from efficientvit.images.decoding import MAX_PIXELS, read_rgb
-from efficientvit.spec import LARGEST_IMAGE
+from efficientvit.size import ImageSize, square
+from efficientvit.spec import LARGEST_IMAGE, PUBLISHED_SIZE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,25 +29,26 @@ WHITE = (255, 255, 255)
 CROP_PCT = 0.875  # the share of the resized short side that the crop keeps: 224 of 256
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "hamming", "box", "nearest")
 CROPS = ("center", "squash")
-_SIZES = f"a whole number from 1 to {LARGEST_IMAGE}"
+_SIZES = f"height and width from 1 to {LARGEST_IMAGE}"
+_UNSTATED = square(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """What the input tensor depends on besides the image; the defaults are the published weights'.
 
-    `image_size` (S): side of the input, pixels. `resize`: the short side (with `squash`: both sides) before
-    the crop, pixels; 0 stands for timm's floor(S / 0.875), which is 256 at 224, and is replaced by it.
-    `interpolation`: a Pillow filter, antialiased as Pillow's always are. `crop`: `center` keeps the aspect
-    ratio and loses the ends, `squash` loses the aspect ratio. `mean`, `std`: per channel, R G B, on the scale
-    0..1. `background`: R G B, 0..255, what shows through transparency.
+    `image_size` (H, W): of the input, pixels. `resize`: what the image is resized to before the crop, pixels: so that
+    it just covers this size (of a square: to this short side), with `squash` to exactly this size. Unstated it is
+    timm's floor(H / 0.875), floor(W / 0.875): 256 at 224. `interpolation`: a Pillow filter, antialiased as Pillow's
+    always are. `crop`: `center` keeps the aspect ratio and loses the ends, `squash` loses the aspect ratio. `mean`,
+    `std`: per channel, R G B, on the scale 0..1. `background`: R G B, 0..255, what shows through transparency.
 
     Raises:
         BadOption: a value out of range or of the wrong type.
     """
 
-    image_size: int = 224
-    resize: int = 0
+    image_size: ImageSize = PUBLISHED_SIZE
+    resize: ImageSize = _UNSTATED
     interpolation: str = "bicubic"
     crop: str = "center"
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -54,11 +56,13 @@ class Preprocessing:
     background: tuple[int, int, int] = WHITE
 
     def __post_init__(self) -> None:
-        _require("image_size", self.image_size, _is_whole(self.image_size, 1, LARGEST_IMAGE), _SIZES)
-        if self.resize == 0:
-            object.__setattr__(self, "resize", math.floor(self.image_size / CROP_PCT))
-        at_least = f"at least {self.image_size} pixels, the image size: the crop is taken from the resized image"
-        _require("resize", self.resize, _is_whole(self.resize, self.image_size, MAX_PIXELS), at_least)
+        size = self.image_size
+        _require("image_size", size, all(1 <= side <= LARGEST_IMAGE for side in (size.height, size.width)), _SIZES)
+        if self.resize == _UNSTATED:
+            height, width = (math.floor(side / CROP_PCT) for side in (size.height, size.width))
+            object.__setattr__(self, "resize", ImageSize(height=height, width=width))
+        at_least = f"at least {size} pixels, the image size: the crop is taken from the resized image"
+        _require("resize", self.resize, self.resize.holds(size) and self.resize.area <= MAX_PIXELS, at_least)
         known = self.interpolation in INTERPOLATIONS
         _require("interpolation", self.interpolation, known, ", ".join(INTERPOLATIONS))
         _require("crop", self.crop, self.crop in CROPS, ", ".join(CROPS))
@@ -72,7 +76,7 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """Every field, as the manifest carries them; tuples become lists."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Preprocessing":
@@ -90,11 +94,12 @@ class Preprocessing:
                 next_step="take it from a manifest that this version wrote",
             )
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        return cls(**values)
+        sizes = {name: ImageSize.from_json(values[name], name) for name in ("image_size", "resize")}
+        return cls(**values | sizes)
 
 
 def load_rgb(path: Path, preprocessing: Preprocessing) -> "Rgb":
-    """The picture in the file as (H, W, 3) uint8, transparency on the contract's background: `read_rgb`.
+    """The picture in the file as (h, w, 3) uint8, transparency on the contract's background: `read_rgb`.
 
     Raises:
         BadImage: the file is not a usable image.
@@ -103,10 +108,11 @@ def load_rgb(path: Path, preprocessing: Preprocessing) -> "Rgb":
 
 
 def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
-    """Resize and crop (H, W, 3) uint8 to (S, S, 3) uint8: what an app hands to a model that takes images.
+    """Resize and crop (h, w, 3) uint8 to (H, W, 3) uint8: what an app hands to a model that takes images.
 
-    The arithmetic is torchvision's (`Resize`, `CenterCrop` on a Pillow image), with which timm evaluates: the
-    long side is cut off to whole pixels, and the crop's offset rounds halves to even.
+    The arithmetic is that with which timm evaluates (torchvision's `Resize` and `CenterCrop` on a Pillow image, timm's
+    `ResizeKeepRatio` where `resize` is no square): the long side is cut off to whole pixels, rounded for a rectangle,
+    and the crop's offset rounds halves to even.
 
     Raises:
         BadImage: not a uint8 RGB image, or so long and thin that resized it would exceed `MAX_PIXELS`.
@@ -116,25 +122,25 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
 
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise BadImage("not an RGB image", expected="(H, W, 3) uint8", got=f"{rgb.shape} {rgb.dtype}")
-    size = rgb.shape[1], rgb.shape[0]
-    width, height = _resized(size, preprocessing)
-    if width * height > MAX_PIXELS:
+    size = ImageSize(height=rgb.shape[0], width=rgb.shape[1])
+    resized = _resized(size, preprocessing)
+    if resized.area > MAX_PIXELS:
         raise BadImage(
-            f"an image of {size[0]} x {size[1]} is too long and thin to resize",
-            expected=f"at most {MAX_PIXELS:,} pixels once its short side is {preprocessing.resize}",
-            got=f"{width} x {height}",
+            f"an image of {size.width} x {size.height} is too long and thin to resize",
+            expected=f"at most {MAX_PIXELS:,} pixels once it covers {preprocessing.resize}",
+            got=f"{resized.width} x {resized.height}",
             next_step="crop it first",
         )
     image = Image.fromarray(rgb)
-    if (width, height) != size:
-        image = image.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])
-    side = preprocessing.image_size
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return np.array(image.crop((left, top, left + side, top + side)))
+    if resized != size:
+        image = image.resize((resized.width, resized.height), Image.Resampling[preprocessing.interpolation.upper()])
+    cut = preprocessing.image_size
+    left, top = round((resized.width - cut.width) / 2), round((resized.height - cut.height) / 2)
+    return np.array(image.crop((left, top, left + cut.width, top + cut.height)))
 
 
 def normalize(pixels: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]":
-    """(..., S, S, 3) uint8 -> (..., 3, S, S) float32: (pixel / 255 - mean) / std, each step in float32.
+    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32: (pixel / 255 - mean) / std, each step in float32.
 
     A folded form (pixel * scale + bias) rounds differently, and is not bit-equal to timm's.
     """
@@ -149,7 +155,7 @@ def normalize(pixels: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float3
 
 
 def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]":
-    """(H, W, 3) uint8 -> (3, S, S) float32, bit-equal to timm's evaluation transform.
+    """(h, w, 3) uint8 -> (3, H, W) float32, bit-equal to timm's evaluation transform.
 
     Raises:
         BadImage: as `to_uint8`.
@@ -157,14 +163,27 @@ def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]"
     return normalize(to_uint8(rgb, preprocessing), preprocessing)
 
 
-def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """(width, height) before the crop, from (width, height)."""
+def _resized(size: ImageSize, preprocessing: Preprocessing) -> ImageSize:
+    """The size before the crop, of an image of this size."""
     target = preprocessing.resize
     if preprocessing.crop == "squash":
-        return target, target
-    width, height = size
-    long = int(target * max(size) / min(size))
-    return (target, long) if width <= height else (long, target)
+        return target
+    if not target.is_square:
+        ratio = min(size.height / target.height, size.width / target.width)
+        return ImageSize(height=round(size.height / ratio), width=round(size.width / ratio))
+    short, upright = target.height, size.width <= size.height
+    long = int(short * max(size.height, size.width) / size.shorter)
+    return ImageSize(height=long if upright else short, width=short if upright else long)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case ImageSize():
+            return value.to_json()
+        case tuple():
+            return list(value)
+        case _:
+            return value
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:

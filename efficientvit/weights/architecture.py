@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
-from efficientvit.errors import BadCheckpoint
+from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import (
     LARGEST_IMAGE,
     MODELS,
@@ -159,10 +160,21 @@ def windows_of(shapes: Shapes) -> Triple:
     return _triple([sides[stage].pop() for stage in ("1", "2", "3")])
 
 
-def sizes_with(windows: Triple) -> tuple[int, ...]:
-    """Every input size, in pixels, whose stages have these windows: 208, 224, 240 and 256 for (7, 7, 4)."""
-    sizes = range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE)
-    return tuple(size for size in sizes if model_spec("m0", size).windows == windows)
+def sizes_with(windows: Triple) -> tuple[ImageSize, ...]:
+    """Every square input whose stages have these windows: 208, 224, 240 and 256 pixels for (7, 7, 4).
+
+    Of a rectangle the shorter side decides, so each stands for the rectangles that it fits into as well.
+    """
+    sizes = map(square, range(SMALLEST_IMAGE, LARGEST_IMAGE + 1, STEM_STRIDE))
+    return tuple(size for size in sizes if fits(size, windows))
+
+
+def fits(size: ImageSize, windows: Triple) -> bool:
+    """Whether a model for images of this size has these windows; not of a size that no model takes."""
+    try:
+        return model_spec("m0", size).windows == windows
+    except BadOption:
+        return False
 
 
 def _triple(numbers: list[int]) -> Triple:

@@ -15,10 +15,11 @@ from torch.nn import functional
 from efficientvit.errors import BadCheckpoint, BadOutput
 from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import check_member, check_stem, classes_of, is_bias_table, windows_of
 from efficientvit.weights.chosen import choose_model, some
-from efficientvit.weights.declared import Facts, fitting, of_checkpoint, of_metadata, required
+from efficientvit.weights.declared import Facts, fitting, of_buffers, of_checkpoint, of_metadata, required, unique
 from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
 from efficientvit.weights.keymaps import Layout, is_ignored
 from efficientvit.weights.located import Located, facts_beside, locate
@@ -51,7 +52,7 @@ class LoadedWeights:
 def load_checkpoint(
     path: Path,
     model: str,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     classes: int | None = None,
     reading: Reading = AS_IT_IS,
 ) -> LoadedWeights:
@@ -66,7 +67,7 @@ def load_checkpoint(
     Args:
         path: the file, whose format is recognized by its content, or a folder as timm's `save_for_hf` writes it.
         model: `m0` to `m5`.
-        image_size: input side in pixels; None for the size that the weights were trained at.
+        image_size: of the input, pixels; None for the size that the weights were trained at.
         classes: what the caller counts on; None for whatever the head has.
         reading: which of several models in it, and what may contradict what it says.
 
@@ -82,7 +83,7 @@ def load_checkpoint(
 def load_located(
     located: Located,
     model: str,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     classes: int | None = None,
     reading: Reading = AS_IT_IS,
 ) -> LoadedWeights:
@@ -108,7 +109,7 @@ def load_located(
         )
     _check_names(path, shapes, spec)
     said = fitting(of_checkpoint(file.said), count, notes)
-    facts = (*required(beside, count), *of_metadata(file.metadata), *said)
+    facts = unique((*required(beside, count), *of_metadata(file.metadata), *said, *of_buffers(chosen.beside)), notes)
     windows = windows_of(shapes)
     published = chosen.unaltered and not file.said and not facts and count == PUBLISHED_CLASSES
     size = input_size(

@@ -16,12 +16,16 @@ from efficientvit.weights.prefixes import Copy, find_copies, is_average
 from efficientvit.weights.safe_reader import WeightFile
 
 _NAMED = 5  # how many tensors an error names before it only counts
+_SMALL = 3  # numbers in what may be a normalization
 _BARE = ("", "model")
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them."""
+    """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them.
+
+    `beside`: small tensors outside the model, by their names in the file.
+    """
 
     tensors: dict[str, Tensor]
     layout: Layout
@@ -29,6 +33,7 @@ class Chosen:
     average: bool
     unaltered: bool
     notes: tuple[str, ...]
+    beside: dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class _Candidate:
     entry: str
     copy: Copy
     tensors: dict[str, Tensor]
-    outside: tuple[str, ...]
+    outside: dict[str, Tensor]
 
     @property
     def place(self) -> str:
@@ -61,7 +66,7 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
         BadCheckpoint: there is no such model, there are several, or a tensor has two names.
     """
     candidates = [
-        _Candidate(each.entry, copy, copy.of(each.tensors), found.outside)
+        _Candidate(each.entry, copy, copy.of(each.tensors), {name: each.tensors[name] for name in found.outside})
         for each in file.state_dicts
         for found in (find_copies(list(each.tensors)),)
         for copy in found.copies
@@ -84,7 +89,8 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
     said = _notes(chosen, candidates)
     alone = chosen.entry in _BARE and not chosen.copy.prefix
     unaltered = alone and layout is not Layout.OWN and not said and not fused and not averaged
-    return Chosen(tensors, layout, chosen.entry, chosen.average, unaltered, (*said, *fused, *averaged))
+    beside = {name: tensor.flatten().tolist() for name, tensor in chosen.outside.items() if tensor.numel() <= _SMALL}
+    return Chosen(tensors, layout, chosen.entry, chosen.average, unaltered, (*said, *fused, *averaged), beside)
 
 
 def some(names: Sequence[str]) -> str:
@@ -148,7 +154,7 @@ def _notes(chosen: _Candidate, candidates: list[_Candidate]) -> list[str]:
     elif chosen.average:
         notes.append(f"these are a running average, from '{chosen.place}'; the file has no other weights")
     if chosen.outside:
-        notes.append(f"{len(chosen.outside)} tensors outside the model not used: {some(chosen.outside)}")
+        notes.append(f"{len(chosen.outside)} tensors outside the model not used: {some(list(chosen.outside))}")
     return notes
 
 

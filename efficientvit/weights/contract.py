@@ -11,6 +11,7 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize
 from efficientvit.weights.declared import Fact, Facts, shown
 
 OVERRIDE = "--override"
@@ -62,7 +63,7 @@ def settle(name: str, facts: Facts, given: Any, override: bool, flag: str | None
 
 
 def preprocessing_of(
-    image_size: int, facts: Facts, options: Mapping[str, Any], *, override: bool = False
+    image_size: ImageSize, facts: Facts, options: Mapping[str, Any], *, override: bool = False
 ) -> Preprocessing:
     """The preprocessing of a checkpoint: what the options give, what it says, and the published weights' for the rest.
 
@@ -98,32 +99,35 @@ def preprocessing_of(
         ) from error
 
 
-def _resize(image_size: int, facts: Facts, given: int | None, override: bool) -> int | None:
-    """The short side before the crop, pixels, from its own size or from the share that the crop keeps."""
-    sides = tuple(
-        Fact("resize", fact.value[0], fact.source) for fact in facts if fact.name == "resize" and _is_square(fact.value)
-    )
+def _resize(image_size: ImageSize, facts: Facts, given: ImageSize | None, override: bool) -> ImageSize | None:
+    """What images are resized to before the crop, from its own size or from the share that the crop keeps."""
+    sizes = tuple(fact for fact in facts if fact.name == "resize")
     shares = tuple(
-        Fact("resize", math.floor(image_size / fact.value), f"{fact.source} (crop_pct {fact.value:g})")
+        Fact("resize", _before(image_size, fact.value), f"{fact.source} (crop_pct {fact.value:g})")
         for fact in facts
         if fact.name == "crop_pct"
     )
-    found: int | None = settle("resize", (*sides, *shares), given, override)
+    found: ImageSize | None = settle("resize", (*sizes, *shares), given, override)
     return found
+
+
+def _before(image_size: ImageSize, share: float) -> ImageSize:
+    """Of which a crop of `image_size` keeps this share of each side."""
+    return ImageSize(height=math.floor(image_size.height / share), width=math.floor(image_size.width / share))
 
 
 def settled(facts: Sequence[Fact], preprocessing: Preprocessing, classes: int) -> tuple[Settled, ...]:
     """Everything that was said, for the record; `taken` where the export is made so."""
     made: dict[str, Any] = {
         **preprocessing.to_json(),
-        "image_size": (preprocessing.image_size,) * 2,
+        "image_size": preprocessing.image_size,
         "classes": classes,
-        "resize": (preprocessing.resize,) * 2,
+        "resize": preprocessing.resize,
     }
     taken = []
     for fact in facts:
         if fact.name == "crop_pct":
-            same = math.floor(preprocessing.image_size / fact.value) == preprocessing.resize
+            same = _before(preprocessing.image_size, fact.value) == preprocessing.resize
         else:
             same = fact.name not in made or _same(fact.value, _tupled(made[fact.name]))
         taken.append(Settled(fact.name, shown(fact.value), fact.source, same))
@@ -132,10 +136,6 @@ def settled(facts: Sequence[Fact], preprocessing: Preprocessing, classes: int) -
 
 def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _is_square(size: tuple[int, int]) -> bool:
-    return size[0] == size[1]
 
 
 def _same(said: Any, given: Any) -> bool:

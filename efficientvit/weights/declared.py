@@ -6,13 +6,15 @@ checkpoint, and the metadata of our own safetensors. Pure data: nothing here imp
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import BadCheckpoint
+from efficientvit.errors import BadCheckpoint, BadOption
 from efficientvit.images.labels import answers
+from efficientvit.size import ImageSize, square
+from efficientvit.spec import PUBLISHED_SIZE
 
 CONFIG = "config.json"
 
@@ -28,11 +30,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "crop": ("crop_mode",),
     "interpolation": ("interpolation",),
     "classes": ("num_classes", "nb_classes", "n_classes"),
-    "labels": ("label_names", "class_names", "classes", "labels"),
+    "labels": ("label_names", "class_names", "classes", "labels", "id2label", "idx_to_class", "class_to_idx"),
     "model": ("architecture", "arch", "model", "model_name"),
 }  # fmt: skip
 _WORDNET = re.compile(r"n\d{8}")
-_TIMM_DEFAULT = 224
+_SHOWN = 8
 _DEPTH = 4
 
 
@@ -40,7 +42,7 @@ _DEPTH = 4
 class Fact:
     """One thing that is said: its name here, its value, and who says it.
 
-    `image_size` and `resize` are (height, width) in pixels, `labels` a tuple of names, `mean` and `std` triples.
+    `image_size` and `resize` are an `ImageSize`, `labels` a tuple of names, `mean` and `std` triples.
     """
 
     name: str
@@ -56,9 +58,8 @@ Facts = tuple[Fact, ...]
 
 def shown(value: Any) -> str:
     """A value as an option would have it: `256`, `128x256`, `0.5 0.5 0.5`."""
-    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
-        height, width = value
-        return str(height) if height == width else f"{height}x{width}"
+    if isinstance(value, tuple) and len(value) > _SHOWN:
+        return f"{len(value)} names"
     if isinstance(value, tuple):
         return " ".join(format(each, "g") if isinstance(each, float) else str(each) for each in value)
     return format(value, "g") if isinstance(value, float) else str(value)
@@ -106,6 +107,17 @@ def of_checkpoint(said: Mapping[str, Any]) -> Facts:
     return _distinct(found)
 
 
+def of_buffers(buffers: Mapping[str, Sequence[float]]) -> Facts:
+    """What tensors beside the model say: the mean and standard deviation of a normalization in front of it."""
+    found = []
+    for place, values in buffers.items():
+        leaf = place.rpartition(".")[2]
+        name = next((each for each in ("mean", "std") if leaf in _NAMES[each]), None)
+        if name is not None and (value := _channels(list(values))) is not None:
+            found.append(Fact(name, value, f"the tensor '{place}'"))
+    return tuple(found)
+
+
 def of_metadata(metadata: Mapping[str, str]) -> Facts:
     """What the header of our own safetensors says.
 
@@ -115,15 +127,15 @@ def of_metadata(metadata: Mapping[str, str]) -> Facts:
     text = metadata.get("image_size")
     if text is None:
         return ()
-    sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
-    if sides is None:
+    try:
+        return (Fact("image_size", ImageSize.parse(text), "its metadata"),)
+    except BadOption as error:
         raise BadCheckpoint(
             "the metadata of the weights say an input size that is none",
-            expected="a number of pixels",
+            expected="a number of pixels, or HxW",
             got=repr(text[:20]),
             next_step="give an unaltered checkpoint",
-        )
-    return (Fact("image_size", (int(sides[1]), int(sides[2] or sides[1])), "its metadata"),)
+        ) from error
 
 
 def required(facts: Facts, classes: int) -> Facts:
@@ -147,6 +159,13 @@ def fitting(facts: Facts, classes: int, notes: list[str]) -> Facts:
     others = _unfitting(facts, classes)
     notes += [f"{fact.name} in {fact.source} are not those of the head, of {classes}: not used" for fact in others]
     return tuple(fact for fact in facts if fact not in others)
+
+
+def unique(facts: Facts, notes: list[str]) -> Facts:
+    """The facts without labels of which two are the same: apps get probabilities by label. That goes to the notes."""
+    doubled = [fact for fact in facts if fact.name == "labels" and len(set(fact.value)) < len(fact.value)]
+    notes += [f"labels in {fact.source} name two classes alike: not used" for fact in doubled]
+    return tuple(fact for fact in facts if fact not in doubled)
 
 
 def _unfitting(facts: Facts, classes: int) -> list[Fact]:
@@ -181,7 +200,7 @@ def _timm_default(said: Mapping[str, Any]) -> list[Fact]:
     for place, mapping in _mappings(said):
         if {"img_size", "input_size"} <= mapping.keys() and mapping["img_size"] is mapping["input_size"] is None:
             source = f"the checkpoint's '{place}': timm's default, as neither img_size nor input_size is set"
-            return [Fact("image_size", (_TIMM_DEFAULT, _TIMM_DEFAULT), source)]
+            return [Fact("image_size", PUBLISHED_SIZE, source)]
     return []
 
 
@@ -190,16 +209,20 @@ def _distinct(facts: Iterable[Fact]) -> Facts:
     return tuple({(fact.name, fact.value): fact for fact in reversed(list(facts))}.values())[::-1]
 
 
-def _size(value: Any) -> tuple[int, int] | None:
-    """(height, width) of 256, (256, 256) or (3, 256, 256)."""
+def _size(value: Any) -> ImageSize | None:
+    """The size that is meant by 256, (256, 256) or (3, 256, 256)."""
     if isinstance(value, list | tuple) and len(value) in (1, 2, 3) and all(map(_whole, value)):
         sides = list(value)[-2:] if len(value) > 1 else list(value) * 2
-        return sides[0], sides[1]
-    return (value, value) if _whole(value) else None
+        return ImageSize(height=sides[0], width=sides[1])
+    return square(value) if _whole(value) else None
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _number(value: Any) -> bool:
@@ -220,7 +243,9 @@ def _text(value: Any) -> str | None:
 
 
 def _labels(value: Any) -> tuple[str, ...] | None:
-    """A list of names, or a dictionary from class index to name."""
+    """A list of names, or a dictionary from class index to name or from name to class index."""
+    if isinstance(value, dict) and value and all(map(_index, value.values())):
+        value = {index: name for name, index in value.items()}
     if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
         by_index = {int(index): name for index, name in value.items()}
         if sorted(by_index) == list(range(len(by_index))):

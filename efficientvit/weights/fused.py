@@ -38,7 +38,7 @@ def unfused(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
         del state[name], state[f"{owner}.bias"]
         state |= _with_norm(owner, weight, bias) if is_conv else _head(owner, weight, bias)
         count += 1
-    note = f"{count} layers were saved fused: each BatchNorm is folded into its layer, and an identity here"
+    note = f"{count} layers have no BatchNorm of their own (fused, or replaced): an identity stands for it"
     return state, [note] if count else []
 
 

@@ -12,26 +12,27 @@ may have stripped it. It is said in a note and in the manifest, and `--release` 
 from dataclasses import dataclass
 
 from efficientvit.errors import BadCheckpoint, BadOption
-from efficientvit.spec import STEM_STRIDE, Triple
-from efficientvit.weights.architecture import sizes_with
+from efficientvit.size import ImageSize, square
+from efficientvit.spec import PUBLISHED_SIZE, STEM_STRIDE, Triple
+from efficientvit.weights.architecture import fits, sizes_with
 from efficientvit.weights.contract import settle
-from efficientvit.weights.declared import Facts, shown
+from efficientvit.weights.declared import Facts
 
-PUBLISHED, PUBLISHED_CLASSES = 224, 1000
+PUBLISHED_CLASSES = 1000
 _LISTED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class InputSize:
-    """Pixels of a side; `trained` in words, `assumed` where nobody says it."""
+    """In pixels; `trained` in words, `assumed` where nobody says it."""
 
-    pixels: int
+    pixels: ImageSize
     trained: str
     assumed: bool = False
 
 
 def input_size(
-    windows: Triple, facts: Facts, given: int | None, *, published: bool, override: bool, any_size: bool = False
+    windows: Triple, facts: Facts, given: ImageSize | None, *, published: bool, override: bool, any_size: bool = False
 ) -> InputSize:
     """The input size to build the model for.
 
@@ -47,60 +48,52 @@ def input_size(
         BadCheckpoint: no input size has these windows, or what is said has others.
         BadOption: the option contradicts what is said, two things are said, or nothing says which size it is.
     """
-    fits = sizes_with(windows)
-    if not fits:
+    squares = sizes_with(windows)
+    if not squares:
         raise BadCheckpoint(
             "the attention windows of this checkpoint fit no input size",
             expected="7, 7, 4 at 224; 7, 7, 6 at 384; 7, 7, 7 at 512",
             got=", ".join(map(str, windows)),
             next_step="give an unaltered checkpoint",
         )
-    said: tuple[int, int] | None = settle("image_size", facts, given and (given, given), override)
-    published = published and PUBLISHED in fits
+    said: ImageSize | None = settle("image_size", facts, given, override)
+    published = published and PUBLISHED_SIZE in squares
     if given is not None:
-        trained = str(PUBLISHED) if published else shown(said) if said and said[0] in fits else _listed(fits)
-        return InputSize(given, trained if given not in fits else str(given))
+        trained = str(PUBLISHED_SIZE) if published else str(said) if said and fits(said, windows) else _listed(squares)
+        return InputSize(given, str(given) if fits(given, windows) else trained)
     if said is not None:
-        return _as_said(said, fits, windows, facts)
-    if len(fits) == 1 or any_size:
-        return InputSize(fits[0], str(fits[0]))
+        return _as_said(said, squares, windows, facts)
+    if len(squares) == 1 or any_size:
+        return InputSize(squares[0], str(squares[0]))
     if published:
-        return InputSize(PUBLISHED, str(PUBLISHED), assumed=True)
+        return InputSize(PUBLISHED_SIZE, str(PUBLISHED_SIZE), assumed=True)
     raise BadOption(
         "nothing says which input size these weights were trained at",
-        expected=f"--image-size N, N one of {_listed(fits)}",
+        expected=f"--image-size N, N one of {_listed(squares)}, or HxW whose shorter side is one of them",
         got=f"attention windows {', '.join(map(str, windows))}, which fit all of them, and neither a config.json nor "
         "arguments that say it",
-        next_step=f"give the size that they were trained at, as in --image-size {_likely(fits)}: at another one the "
+        next_step=f"give the size that they were trained at, as in --image-size {_likely(squares)}: at another one the "
         "model runs, and answers worse",
     )
 
 
-def _as_said(said: tuple[int, int], fits: tuple[int, ...], windows: Triple, facts: Facts) -> InputSize:
+def _as_said(said: ImageSize, squares: tuple[ImageSize, ...], windows: Triple, facts: Facts) -> InputSize:
     sources = " and ".join(str(fact) for fact in facts if fact.name == "image_size")
-    height, width = said
-    if height != width:
-        raise BadOption(
-            f"the checkpoint is for rectangular images: {shown(said)}",
-            expected="square images",
-            got=sources,
-            next_step=f"--image-size {min(said)} --override makes it take squares",
-        )
-    if min(said) not in fits:
+    if not fits(said, windows):
         raise BadCheckpoint(
             "what is said of the input size is not true of these weights",
-            expected=f"an input size with attention windows of {', '.join(map(str, windows))}: {_listed(fits)}",
+            expected=f"an input size with attention windows of {', '.join(map(str, windows))}: {_listed(squares)}",
             got=sources,
-            next_step=f"give the size that they were trained at, as in --image-size {_likely(fits)} --override",
+            next_step=f"give the size that they were trained at, as in --image-size {_likely(squares)} --override",
         )
-    return InputSize(height, str(height))
+    return InputSize(said, str(said))
 
 
-def _likely(fits: tuple[int, ...]) -> int:
-    return next((size for size in (224, 256, 384, 512) if size in fits), fits[-1])
+def _likely(squares: tuple[ImageSize, ...]) -> ImageSize:
+    return next((size for size in map(square, (224, 256, 384, 512)) if size in squares), squares[-1])
 
 
-def _listed(fits: tuple[int, ...]) -> str:
-    if len(fits) > _LISTED:
-        return f"the multiples of {STEM_STRIDE} from {fits[0]} to {fits[-1]}"
-    return ", ".join(map(str, fits))
+def _listed(squares: tuple[ImageSize, ...]) -> str:
+    if len(squares) > _LISTED:
+        return f"the multiples of {STEM_STRIDE} from {squares[0]} to {squares[-1]}"
+    return ", ".join(map(str, squares))

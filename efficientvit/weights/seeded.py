@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from efficientvit.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec
 
 _DAMPED = 0.4
@@ -61,31 +62,33 @@ def _gate(name: str) -> float:
     return _GATE if ".gate.reduce." in name else 1.0
 
 
-def natural_spectrum(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
-    """(3, size, size): a random image with the 1/f amplitude spectrum of photographs, about unit variance."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
-    frequency[0, 0] = 1 / size
+def natural_spectrum(rng: np.random.Generator, size: ImageSize) -> NDArray[np.float64]:
+    """(3, H, W): a random image with the 1/f amplitude spectrum of photographs, about unit variance."""
+    shape = size.height, size.width
+    frequency = np.hypot(np.fft.fftfreq(size.height)[:, None], np.fft.rfftfreq(size.width)[None, :])
+    frequency[0, 0] = 1 / max(shape)
     # Channels share most of their structure, as in photographs.
-    luminance = np.fft.rfft2(rng.standard_normal((size, size))) / frequency
-    color = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequency
-    image = np.fft.irfft2(luminance + 0.5 * color, s=(size, size), axes=(1, 2))
+    luminance = np.fft.rfft2(rng.standard_normal(shape)) / frequency
+    color = np.fft.rfft2(rng.standard_normal((3, *shape))) / frequency
+    image = np.fft.irfft2(luminance + 0.5 * color, s=shape, axes=(1, 2))
     return np.asarray((image - image.mean()) / image.std())
 
 
-def _high_contrast(rng: np.random.Generator, size: int) -> list[NDArray[np.float64]]:
-    """(3, size, size) each: square waves, mosaics of saturated colors, stripes of every width."""
-    y, x = np.indices((size, size))
+def _high_contrast(rng: np.random.Generator, size: ImageSize) -> list[NDArray[np.float64]]:
+    """(3, H, W) each: square waves, mosaics of saturated colors, stripes of every width."""
+    height, width = size.height, size.width
+    y, x = np.indices((height, width))
     gray = (x + y, x, y, x // 3, y // 5, x // 24 + y // 40)
     color = [np.stack([x // rng.integers(1, 9) + y // rng.integers(1, 9) for _ in range(3)]) for _ in range(4)]
     # Slanting stripes that narrow to one pixel, offset between the channels: the hardest of all.
     chirps = [
-        np.stack([(x * x + size * (rng.integers(-4, 5) * y // 4 + rng.integers(8))) // (2 * size) for _ in range(3)])
+        np.stack([(x * x + width * (rng.integers(-4, 5) * y // 4 + rng.integers(8))) // (2 * width) for _ in range(3)])
         for _ in range(8)
     ]
-    waves = [np.broadcast_to(wave % 2, (3, size, size)) for wave in (*gray, *color, *chirps)]
+    waves = [np.broadcast_to(wave % 2, (3, height, width)) for wave in (*gray, *color, *chirps)]
     for cells in (5, 9, 14, 30):
-        cell = np.arange(size) * cells // size
-        waves.append(rng.integers(0, 2, (3, cells, cells))[:, cell[:, None], cell[None, :]])
+        row, column = (np.arange(side) * cells // side for side in (height, width))
+        waves.append(rng.integers(0, 2, (3, cells, cells))[:, row[:, None], column[None, :]])
     black, white = _extremes()
     return [black + (white - black) * wave for wave in waves]
 
@@ -96,14 +99,14 @@ def _extremes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return -mean / std, (1 - mean) / std
 
 
-def _calibration_images(size: int) -> Tensor:
-    """(40, 3, size, size) float64, the same for every seed: natural, noise, high-contrast and flat images."""
+def _calibration_images(size: ImageSize) -> Tensor:
+    """(40, 3, H, W) float64, the same for every seed: natural, noise, high-contrast and flat images."""
     rng = _generator(0, "calibration images")
     natural = [natural_spectrum(rng, size) * contrast for contrast in (0.5, 0.8, 1.0, 1.2, 1.5)]
-    noise = [rng.standard_normal((3, size, size)) * contrast for contrast in (0.5, 1.0, 1.0, 1.5)]
+    noise = [rng.standard_normal((3, size.height, size.width)) * contrast for contrast in (0.5, 1.0, 1.0, 1.5)]
     black, white = _extremes()
     shades = [*rng.uniform(0, 1, (4, 3)), *np.array([(0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 0, 1), (0, 1, 0)])]
-    flat = [np.broadcast_to(black + (white - black) * s[:, None, None], (3, size, size)) for s in shades]
+    flat = [np.broadcast_to(black + (white - black) * s[:, None, None], (3, size.height, size.width)) for s in shades]
     return torch.from_numpy(np.stack(natural + noise + _high_contrast(rng, size) + flat))
 
 

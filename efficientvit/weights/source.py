@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
-from efficientvit.spec import model_spec
+from efficientvit.size import ImageSize
+from efficientvit.spec import PUBLISHED_SIZE, model_spec
 from efficientvit.weights.declared import Facts
-from efficientvit.weights.input_size import PUBLISHED
 from efficientvit.weights.located import HUB, LOCAL, Located, locate
 from efficientvit.weights.reading import AS_IT_IS, Reading
 
@@ -31,6 +31,7 @@ class About:
     sha256: str
     trained: bool
     notes: tuple[str, ...]
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Weights:
     @property
     def about(self) -> About:
         """Without the model itself."""
-        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes)
+        said = tuple(map(str, self.facts))
+        return About(self.model.spec.name, self.source, self.sha256, self.trained, self.notes, said)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class Weights:
 def find_weights(
     option: str,
     model: str,
-    image_size: int | None,
+    image_size: ImageSize | None,
     progress: Progress | None = None,
     reading: Reading = AS_IT_IS,
 ) -> Weights:
@@ -135,7 +137,7 @@ def _required(named: str, model: str) -> str:
     return named
 
 
-def _seeded(model: str, image_size: int | None, seed: int, because: str | None = None) -> Weights:
+def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | None = None) -> Weights:
     from efficientvit.weights.seeded import seeded
 
     built = seeded(model_spec(model, image_size), seed)
@@ -150,13 +152,13 @@ def _seeded(model: str, image_size: int | None, seed: int, because: str | None =
     )
 
 
-def _pretrained(model: str, image_size: int | None, progress: Progress | None) -> Weights:
+def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | None) -> Weights:
     from efficientvit.weights.checkpoint import load_located
     from efficientvit.weights.pretrained import fetch_pretrained
 
     file = fetch_pretrained(model, progress=progress)
     published = Located((file.path,), None, file.path.stem)  # whatever else lies in the cache
-    loaded = load_located(published, model, image_size or PUBLISHED)
+    loaded = load_located(published, model, image_size or PUBLISHED_SIZE)
     notes = loaded.notes
     if not file.digest_published:
         notes += ("the source publishes no digest: that these are the authors' bytes could not be verified",)
@@ -171,7 +173,9 @@ def _pretrained(model: str, image_size: int | None, progress: Progress | None) -
     )
 
 
-def _from_hub(option: str, model: str, image_size: int | None, progress: Progress | None, reading: Reading) -> Weights:
+def _from_hub(
+    option: str, model: str, image_size: ImageSize | None, progress: Progress | None, reading: Reading
+) -> Weights:
     from efficientvit.weights.hub import fetch_from_hub
 
     files, located, notes = fetch_from_hub(option, progress)
@@ -179,7 +183,7 @@ def _from_hub(option: str, model: str, image_size: int | None, progress: Progres
     return replace(found, source=files.source, digest_published=files.digest_published, notes=(*notes, *found.notes))
 
 
-def _loaded(located: Located, model: str, image_size: int | None, reading: Reading) -> Weights:
+def _loaded(located: Located, model: str, image_size: ImageSize | None, reading: Reading) -> Weights:
     from efficientvit.weights.checkpoint import load_located
 
     loaded = load_located(located, model, image_size, reading=reading)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import ModelSpec, PaperFigures
 from export.step import Step
 from export.targets.onnx import quantize, simplify
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 
     from validation.external.other_models import BaselineModel
 
-BASELINES: Mapping[str, int] = {
-    "mobilenetv2_100": 224,
-    "mobilenetv3_large_100": 224,
-    "efficientnet_b0": 224,
-    "mobilevit_xxs": 256,
+BASELINES: Mapping[str, ImageSize] = {
+    "mobilenetv2_100": square(224),
+    "mobilenetv3_large_100": square(224),
+    "efficientnet_b0": square(224),
+    "mobilevit_xxs": square(256),
 }
-"""timm's name -> side of the image in pixels, as its authors trained it."""
+"""timm's name -> size of the image, as its authors trained it."""
 
 STOCK = "stock"
 """In the place of a precision: what torch.onnx.export writes, nothing done to it."""
@@ -191,7 +192,7 @@ def _stock(name: str, module: "nn.Module", batch: int, out: Path) -> Artifact:
     with collector_at_rest():
         program = torch.onnx.export(
             module,
-            (torch.zeros(batch, 3, size, size),),
+            (torch.zeros(size.nchw(batch)),),
             dynamo=True,
             opset_version=_OPSET,
             input_names=[INPUT],

@@ -11,6 +11,7 @@ import numpy as np
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import Reading
@@ -260,7 +261,7 @@ def _enter(each: Judged, threads: Sequence[int], result: Entries) -> None:
 
 
 @functools.cache
-def _feed(image_size: int, batch: int) -> Array:
+def _feed(image_size: ImageSize, batch: int) -> Array:
     """One for all that take such batches: they are kept until everything is timed."""
     images = synthetic(Preprocessing(image_size=image_size)).ordinary().images
     return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

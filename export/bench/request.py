@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from efficientvit.errors import BadOption
+from efficientvit.size import ImageSize
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
@@ -30,8 +31,9 @@ class BenchRequest:
     weights: str = "auto"
     ema: bool = False
     override: bool = False
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     calibrate: str | None = None
+    skip_bad_photos: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False
     pytorch: bool = False
@@ -99,6 +101,7 @@ class BenchRequest:
             report=False,
             defaults=False,
             calibrate=self.calibration,
+            skip_bad_photos=self.skip_bad_photos,
             budgets=self.budgets,
         )
 

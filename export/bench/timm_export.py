@@ -28,9 +28,8 @@ def stock_model(model: "EfficientViT") -> "nn.Module":
     from efficientvit.weights.keymaps import Layout, to_own
 
     spec, ours = model.spec, model.state_dict()
-    stock: nn.Module = timm.create_model(
-        f"efficientvit_{spec.name}", img_size=spec.image_size, num_classes=spec.classes
-    )
+    size = spec.image_size.height, spec.image_size.width
+    stock: nn.Module = timm.create_model(f"efficientvit_{spec.name}", img_size=size, num_classes=spec.classes)
     state = stock.state_dict()
     names = to_own(state, Layout.TIMM)
     stock.load_state_dict({name: ours.get(names[name], value) for name, value in state.items()})
@@ -47,7 +46,7 @@ def export_stock(model: "EfficientViT", out: Path, batch: int) -> Path:
     import torch
 
     spec, stock = model.spec, stock_model(model)
-    image = torch.zeros(batch, 3, spec.image_size, spec.image_size)
+    image = torch.zeros(spec.image_size.nchw(batch))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)

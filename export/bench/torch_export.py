@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import StageFailed
+from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def fold_batch_norms(module: "nn.Module", image_size: int) -> int:
+def fold_batch_norms(module: "nn.Module", image_size: ImageSize) -> int:
     """Fold each BatchNorm2d that is fed by a convolution into it, in place; how many there were.
 
     Which is fed by which is watched on one image, since each family of models has modules of its own for the pair.
@@ -34,7 +35,7 @@ def fold_batch_norms(module: "nn.Module", image_size: int) -> int:
     hooks = [part.register_forward_hook(watch) for part in module.modules()]
     try:
         with torch.no_grad():
-            module(torch.zeros(1, 3, image_size, image_size, dtype=next(module.parameters()).dtype))
+            module(torch.zeros(image_size.nchw(1), dtype=next(module.parameters()).dtype))
     finally:
         for hook in hooks:
             hook.remove()
@@ -62,7 +63,7 @@ def to_torch(module: "nn.Module", spec: ModelSpec, batch: int, out: Path) -> Art
     """
     import torch
 
-    image = torch.zeros(batch, 3, spec.image_size, spec.image_size)
+    image = torch.zeros(spec.image_size.nchw(batch))
     try:
         with torch.no_grad():
             program = torch.export.export(module, (image,))

@@ -18,6 +18,7 @@ from export.cli.options import (
     WEIGHTS,
     Command,
     option,
+    skip_bad,
 )
 from export.cli.target_options import Precision
 
@@ -50,6 +51,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
     type=Precision(),
 )
 @CALIBRATE
+@skip_bad("--calibrate")
 @WEIGHTS
 @READING
 @QUALITY_BUDGET
@@ -134,6 +136,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         override=options["override"],
         image_size=options["image_size"],
         calibrate=options["calibrate"],
+        skip_bad_photos=options["skip_bad_photos"],
         budgets=Budgets(quality=options["quality_budget"]),
         stock=options["stock"] or options["paper"],
         pytorch=options["pytorch"] or options["paper"],

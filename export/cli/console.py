@@ -85,6 +85,8 @@ class Live:
         self._line(f"weights: {about.source}  sha256 {about.sha256[:12]}")
         for note in about.notes:
             self._line(f"         {note}")
+        if about.said:
+            self._line(f"         what they say of their input: {'; '.join(about.said)}")
         if not about.trained:
             self._console.print(Text(f" {BANNER} ", style="bold black on yellow"))
 

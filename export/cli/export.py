@@ -23,6 +23,7 @@ from export.cli.options import (
     WEIGHTS,
     Command,
     Name,
+    Size,
     option,
     require,
     skip_bad,
@@ -68,7 +69,14 @@ def _targets() -> "Sequence[str]":
 )
 @IMAGE_SIZE
 @option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
-@option("Target", "--opset", "ONNX opset, 18 to 23. [default: 18, which most runtimes read]", type=int, metavar="N")
+@option(
+    "Target",
+    "--opset",
+    "ONNX opset, 11 to 23, from 13 on with int8; older Jetsons and boards need 11 to 17. [default: 18, which most "
+    "runtimes read]",
+    type=int,
+    metavar="N",
+)
 @option("Precision", "-p --precision", "Numeric format. [default: each target's first]", type=Precision())
 @CALIBRATE
 @option(
@@ -91,9 +99,10 @@ def _targets() -> "Sequence[str]":
 @option(
     "Weights and reference",
     "--resize",
-    "Short side in pixels before the center crop. [default: what the checkpoint says, else 256/224 of the image size]",
-    type=int,
-    metavar="N",
+    "What a photo is resized to before the center crop, in pixels: N for the short side, or HxW to cover. "
+    "[default: 256/224 of the image size]",
+    type=Size(),
+    metavar="SIZE",
 )
 @option(
     "Weights and reference",

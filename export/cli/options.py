@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from efficientvit.errors import BadOption
+from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS
 
 EXIT_CODES = """\b
@@ -80,6 +82,19 @@ class Name(click.ParamType[str]):
         return [click.shell_completion.CompletionItem(c) for c in self._choices() if c.startswith(incomplete)]
 
 
+class Size(click.ParamType[ImageSize]):
+    """`N` for a square, or `HxW`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ImageSize:
+        """The size; what is none is a usage error."""
+        try:
+            return value if isinstance(value, ImageSize) else ImageSize.parse(value)
+        except BadOption as error:
+            self.fail(f"{error.got!r} is no size: {error.expected}", param, ctx)
+
+
 MODEL = Name("model", lambda: (*MODELS, "all"))
 
 JSON = option("Output", "--json as_json", "Print the result as JSON on standard output.", is_flag=True)
@@ -114,9 +129,10 @@ READING = options(
 IMAGE_SIZE = option(
     "Target",
     "--image-size",
-    "Side of the input in pixels, a multiple of 16. [default: what the checkpoint says]",
-    type=int,
-    metavar="N",
+    "Size of the input in pixels, multiples of 16: N for a square, or HxW, the height first, such as 480x640. "
+    "[default: the weights' own]",
+    type=Size(),
+    metavar="SIZE",
 )
 GOLDEN = option(
     "Weights and reference",

@@ -101,7 +101,7 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
         "file": str(artifact.path),
         "sha256": artifact.sha256,
         "format": artifact.format,
-        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size},
+        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size.to_json()},
         "batch": "dynamic" if artifact.batch is None else artifact.batch,
         "input": PortRecord.of(foreign.image, layout),
         "output": PortRecord.of(foreign.output),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from efficientvit.errors import ArtifactChanged, BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize
 from efficientvit.weights.located import repository_of
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
@@ -47,7 +48,8 @@ def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
     """
     model, said = manifest.model, manifest.weights
     reading = Reading(ema=said.average, override=True)
-    weights = find_weights(option or _named(folder, said), model.name, model.image_size, reading=reading)
+    size = ImageSize.from_json(model.image_size)
+    weights = find_weights(option or _named(folder, said), model.name, size, reading=reading)
     if weights.sha256 != said.sha256:
         raise ArtifactChanged(
             f"{folder} was not made of these weights",

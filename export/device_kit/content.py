@@ -103,7 +103,7 @@ def arithmetic(budget: Mapping[Kind, float]) -> float:
 def _described(exported: Exported) -> dict[str, Any]:
     """The artifact, its input and its output, for one image."""
     model, golden = exported.manifest.model, exported.reference.golden
-    side, classes = golden.preprocessing.image_size, exported.reference.logits.shape[1]
+    size, classes = golden.preprocessing.image_size, exported.reference.logits.shape[1]
     images = exported.artifact.interface.image_input
     return {
         "package": {
@@ -113,14 +113,14 @@ def _described(exported: Exported) -> dict[str, Any]:
         },
         "model": {
             "name": model.name,
-            "image_size": side,
+            "image_size": size.to_json(),
             "classes": classes,
             "labels": bool(exported.artifact.interface.labels),
         },
         "input": {
             "name": model.inputs[0].name,
             "kind": "image" if images else "tensor",
-            "shape": [side, side, 3] if images else [1, 3, side, side],
+            "shape": [size.height, size.width, 3] if images else list(size.nchw(1)),
             "dtype": "uint8" if images else "float32",
             "layout": "HWC, R G B" if images else "NCHW, little-endian",
         },

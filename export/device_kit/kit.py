@@ -175,8 +175,10 @@ def _words(exported: Exported) -> dict[str, str]:
     return {
         "MODEL": exported.artifact.path.name,
         "SHA256": exported.artifact.sha256,
-        "SIDE": str(preprocessing.image_size),
-        "RESIZE": str(preprocessing.resize),
+        "HEIGHT": str(preprocessing.image_size.height),
+        "WIDTH": str(preprocessing.image_size.width),
+        "RESIZED_HEIGHT": str(preprocessing.resize.height),
+        "RESIZED_WIDTH": str(preprocessing.resize.width),
         "INTERPOLATION": preprocessing.interpolation,
         "INPUT": "an 8-bit image" if exported.artifact.interface.image_input else "a normalized float32 tensor",
         "BATCH": str(exported.manifest.model.batch),

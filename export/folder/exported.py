@@ -10,6 +10,7 @@ import msgspec
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.files import parse_json
 from efficientvit.images.labels import class_names, read_labels
+from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
 from export.folder.manifest import Manifest
@@ -176,7 +177,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         path=inside(folder, path),
         format=known_format(stage.artifact.format),
         precision=manifest.precision.value,
-        model=model_spec(model.name, model.image_size, model.classes),
+        model=model_spec(model.name, ImageSize.from_json(model.image_size), model.classes),
         batch=None if model.batch == "dynamic" else model.batch,
         sha256=stage.artifact.sha256,
         made_by=stage.name,

@@ -22,6 +22,7 @@ from export.folder.records import (
     PrecisionRecord,
     Record,
     Sha256,
+    Size,
     says,
 )
 from export.folder.sections import CoreMlSection, TensorRtSection
@@ -37,7 +38,7 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     """What the artifact computes."""
 
     name: Annotated[str, says("Member of the family.", *MODELS)]
-    image_size: Annotated[Count, says("Side, pixels.")]
+    image_size: Annotated[Size, says("Side, pixels; of a rectangle, height and width.")]
     classes: Annotated[Count, says("Number of logits.")]
     labels: Annotated[list[str], says("The classes' names, where the checkpoint says them.")] = msgspec.field(
         default_factory=list
@@ -76,8 +77,9 @@ _Channels = tuple[float, float, float]
 class PreprocessingRecord(Record, frozen=True, kw_only=True):
     """From an image file to the input tensor (docs/preprocessing.md)."""
 
-    image_size: Annotated[Count, says("Side, pixels.")]
-    resize: Annotated[Count, says("Short side before the crop, pixels; with squash, both sides.")]
+    image_size: Annotated[Size, says("Side, pixels; of a rectangle, height and width.")]
+    resize: Annotated[Size, says("Short side before the crop, pixels; of a rectangle, the height and width that the "
+                                 "image covers. With squash, what it is resized to.")]  # fmt: skip
     interpolation: Annotated[str, says("Pillow filter.", "bicubic", "bilinear", "lanczos", "hamming", "box", "nearest")]
     crop: Annotated[
         str, says("center keeps the aspect ratio and loses the ends; squash the reverse.", "center", "squash")

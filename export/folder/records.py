@@ -30,6 +30,8 @@ IfMeasured: TypeAlias = _T | msgspec.UnsetType
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
+Size = Positive | Annotated[list[Positive], Meta(min_length=2, max_length=2)]
+"""An `ImageSize`, as its `to_json` writes it. No tuple: of one in a union msgspec 0.22 crashes."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 

@@ -112,7 +112,7 @@ def _model(model: Prepared, batch: int | None, interface: Interface) -> record.M
     inputs, outputs = intended_ports(spec, batch, interface)
     return record.ModelRecord(
         name=spec.name,
-        image_size=spec.image_size,
+        image_size=spec.image_size.to_json(),
         classes=spec.classes,
         labels=list(model.weights.labels),
         batch="dynamic" if batch is None else batch,

@@ -5,7 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from efficientvit.errors import DownloadFailed
+from efficientvit.errors import BadOption, DownloadFailed
+from efficientvit.weights.hub import fetch_from_hub
+from efficientvit.weights.located import HUB
 from efficientvit.weights.pretrained import fetch_pretrained
 from export.cache.store import Cache
 from export.folder import atomic
@@ -64,10 +66,12 @@ def export(
     units = units_of(left)
     count = min(len(units), at_once or default_at_once())
     if count > 1:
-        if request.weights == "pretrained":  # once, and not by each process
-            for model in dict.fromkeys(job.model for job, _ in left):
-                with suppress(DownloadFailed):  # the pipeline raises it again
+        with suppress(DownloadFailed, BadOption):  # the pipeline raises it again
+            if request.weights == "pretrained":  # once, and not by each process
+                for model in dict.fromkeys(job.model for job, _ in left):
                     fetch_pretrained(model, progress=progress.download)
+            elif request.weights.startswith(HUB):
+                fetch_from_hub(request.weights, progress.download)
         yield from in_processes(make, units, progress, count)
     elif left:
         yield from make(Unit(tuple(left)), progress)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import BadOption
-from efficientvit.spec import MODELS, model_spec
+from efficientvit.size import ImageSize
+from efficientvit.spec import MODELS, PUBLISHED_SIZE, model_spec
 from export.request.evaluation import Evaluation
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.calibration import require_calibration
@@ -38,7 +39,7 @@ class Request:
     weights: str = "auto"
     ema: bool = False
     override: bool = False
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     batch: int | None = 1
     opset: int = DEFAULT_OPSET
     golden: Path | None = None
@@ -72,7 +73,7 @@ class Request:
         """
         models = model_names(self.models, self.image_size)
         targets = [find_target(name) for name in dict.fromkeys(_expanded(self.targets, TARGETS))]
-        require_opset(self.opset)
+        require_opset(self.opset, int8="int8" in {each for target in targets for each in self._precisions(target)})
         if self.release and self.golden is None:
             raise BadOption(
                 "--release needs photos to check with",
@@ -165,7 +166,7 @@ class Request:
         return job
 
 
-def model_names(names: Sequence[str], image_size: int | None = None) -> tuple[str, ...]:
+def model_names(names: Sequence[str], image_size: ImageSize | None = None) -> tuple[str, ...]:
     """`m0` to `m5`, each once, `all` spelled out.
 
     Raises:
@@ -193,14 +194,14 @@ def parse_batch(text: str) -> int | None:
     )
 
 
-def slug(job: Job, image_size: int, weights: str) -> str:
+def slug(job: Job, image_size: ImageSize, weights: str) -> str:
     """The name of the artifact's folder: every option that is not the default and changes the file, in a fixed order.
 
-    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m0-coreml-fp16-palette4-ios16-untrained`; `weights` is the suffix
-    that their source asks for.
+    `m2-onnx-fp32`, `m2-384-b8-openvino-fp16`, `m2-480x640-onnx-fp32`, `m0-coreml-fp16-palette4-ios16-untrained`;
+    `weights` is the suffix that their source asks for.
     """
     parts = [job.model]
-    if image_size != 224:
+    if image_size != PUBLISHED_SIZE:
         parts.append(str(image_size))
     if job.batch != 1:
         parts.append(DYNAMIC if job.batch is None else f"b{job.batch}")

@@ -17,6 +17,7 @@ import torch
 from efficientvit.deploy import rewrites as deploy
 from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
 from efficientvit.model import EfficientViT
+from efficientvit.size import ImageSize
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import find_weights
@@ -57,7 +58,7 @@ def selftest(
     model: str,
     option: str,
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     reading: Reading = AS_IT_IS,
     seed: int = 0,
     full: bool = False,

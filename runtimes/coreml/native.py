@@ -102,13 +102,12 @@ def _session(artifact: Artifact) -> OpenSession:
         isa=this_host().isa,
         settings={"compute_units": _SHIPPED_UNITS, "os": this_host().os},
     )
-    size = artifact.model.image_size
     tensors: Callable[[Array], Array] = logits
     pixels: Callable[[NDArray[np.uint8]], Array] = logits
     image_input = artifact.interface.image_input
     return OpenSession(
         attestation,
-        (artifact.batch, 3, size, size),
+        artifact.model.image_size.nchw(artifact.batch),
         None if image_input else tensors,
         run_pixels=pixels if image_input else None,
         classify=classify if artifact.interface.labels else None,
@@ -116,7 +115,7 @@ def _session(artifact: Artifact) -> OpenSession:
 
 
 def _fed(images: Images) -> Any:
-    """A tensor as it is; 8-bit pixels (1, S, S, 3) as the Pillow image that coremltools asks for."""
+    """A tensor as it is; 8-bit pixels (1, H, W, 3) as the Pillow image that coremltools asks for."""
     if images.dtype != np.uint8:
         return images
     from PIL import Image

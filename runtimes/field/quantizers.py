@@ -56,7 +56,7 @@ def _forth(x: FieldTensor, quantizer: Quantizer) -> FieldTensor:
     if x.codes is not None and x.codes[0] == quantizer:
         return x.codes[1]
     value = relu(x) if quantizer.drops_negatives else x
-    residues = keyed("quantize", value, *map(float, quantizer.numbers)).residues
+    residues = keyed(f"quantize by {[float(number) + 0.0 for number in quantizer.numbers]}", value).residues
     if quantizer.low <= quantizer.zero <= quantizer.high and residues.numel():
         nothing = (x.field.residues.canonical(x.residues) == 0).all(0)
         zero = lifted(float(quantizer.zero), x).residues.reshape(-1, *[1] * x.dim())

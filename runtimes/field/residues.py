@@ -40,12 +40,12 @@ class Residues:
 
     Args:
         seed: of primes and key; None draws it from the operating system.
-        shapes_only: compute no values: there is no prime, and every tensor is empty.
+        primes: how many, an even number. With none no values are computed: every tensor is empty.
     """
 
-    def __init__(self, seed: int | None = None, *, shapes_only: bool = False) -> None:
+    def __init__(self, seed: int | None = None, *, primes: int = PRIMES) -> None:
         self.seed = secrets.randbits(128) if seed is None else seed
-        self.primes = () if shapes_only else _primes(np.random.default_rng(self.seed))
+        self.primes = _primes(np.random.default_rng(self.seed), primes)
         self.count = len(self.primes)
         self._p = torch.tensor(self.primes, dtype=torch.float64)
         self._inverse = 1 / self._p
@@ -211,9 +211,9 @@ class Residues:
         return _mixed(first ^ second)
 
 
-def _primes(random: np.random.Generator) -> tuple[int, ...]:
+def _primes(random: np.random.Generator, count: int) -> tuple[int, ...]:
     found: list[int] = []
-    while len(found) < PRIMES:
+    while len(found) < count:
         candidate = int(random.integers(2 ** (_BITS - 2), 2 ** (_BITS - 1))) * 2 + 1
         if candidate not in found and all(candidate % divisor for divisor in range(3, 2 ** (_BITS // 2) + 1, 2)):
             found.append(candidate)
@@ -239,7 +239,7 @@ def _hashed(operands: list[Words], key: Words, *, commutes: bool) -> tuple[Words
         state = np.full(operands[0].shape[1], key[PRIMES + which], np.uint64)
         each = []
         for operand in operands:
-            for i in range(0, PRIMES, 2):
+            for i in range(0, len(operand), 2):
                 word = operand[i] | (operand[i + 1] << np.uint64(_BITS))
                 state = _mixed((state ^ word) + key[PRIMES + 2 + PRIMES // 2 * which + i // 2])
             if commutes:

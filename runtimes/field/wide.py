@@ -17,7 +17,7 @@ class DoubleDouble(Residues):
     """
 
     def __init__(self) -> None:
-        super().__init__(0, shapes_only=True)
+        super().__init__(0, primes=0)
         self.count = 2
 
     def of(self, values: Tensor) -> Tensor:

@@ -63,14 +63,14 @@ class TorchProgram:
         with torch_threads(torch.get_num_threads() if mode is Mode.DEFAULTS else threads):
             compiled = self._compiled and mode is not Mode.ORACLE
             function = self._kernel(artifact) if compiled else self._program(artifact)
-            size = artifact.model.image_size
+            takes = artifact.model.image_size.nchw(artifact.batch)
 
             def run(images: Array) -> Array:
                 with torch.inference_mode(), refused_by(self.name, artifact.path.name, _errors()):
                     logits: Array = function(torch.tensor(images)).numpy()
                 return logits
 
-            with closing(OpenSession(self._attest(compiled=compiled), (artifact.batch, 3, size, size), run)) as session:
+            with closing(OpenSession(self._attest(compiled=compiled), takes, run)) as session:
                 yield session
 
     def _program(self, artifact: Artifact) -> Callable[..., Any]:
@@ -100,7 +100,7 @@ class TorchProgram:
 
 
 def load_program(path: Path) -> Callable[..., Any]:
-    """The program in a `.pt2` file as a function of (B, 3, S, S) float32.
+    """The program in a `.pt2` file as a function of (B, 3, H, W) float32.
 
     Raises:
         StageFailed: it is none, or another PyTorch's.

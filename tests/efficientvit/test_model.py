@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efficientvit.model import CascadedGroupAttention, WindowAttention, bias_index, build
+from efficientvit.size import square
 from efficientvit.spec import KEY_DIM, MODELS, model_spec
 
 
@@ -28,7 +29,7 @@ def test_parameters_are_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "size", "classes"), [("m0", 64, 10), ("m1", 80, 2), ("m5", 112, 1000)])
 def test_any_size_and_class_count(name: str, size: int, classes: int) -> None:
-    spec = model_spec(name, size, classes)
+    spec = model_spec(name, square(size), classes)
     model = build(spec)
     with torch.no_grad():
         assert model(torch.zeros(2, 3, size, size)).shape == (2, classes)
@@ -37,7 +38,7 @@ def test_any_size_and_class_count(name: str, size: int, classes: int) -> None:
             (model.stage1, model.stage2, model.stage3), spec.grids, spec.dims, strict=True
         ):
             features = stage(features)
-            assert features.shape == (1, channels, grid, grid)
+            assert features.shape == (1, channels, grid.height, grid.width)
 
 
 def test_layers_by_the_paper() -> None:
@@ -51,7 +52,7 @@ def test_layers_by_the_paper() -> None:
 
 
 def test_built_for_evaluation() -> None:
-    model = build(model_spec("m0", 64))
+    model = build(model_spec("m0", square(64)))
     assert not any(module.training for module in model.modules())
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -112,7 +113,7 @@ def test_attention_by_the_definition() -> None:
 @pytest.mark.parametrize("grid", [7, 8, 14, 15])
 def test_windows_are_cut_row_by_row_and_padded_with_zeros(grid: int) -> None:
     window = 7
-    module = _random(WindowAttention(8, 2, grid, window, (3, 3)))
+    module = _random(WindowAttention(8, 2, square(grid), window, (3, 3)))
     assert isinstance(module, WindowAttention)
     x = torch.randn(2, 8, grid, grid, dtype=torch.float64)
     count = -(-grid // window)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from efficientvit.size import square
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.traced_once import traced_once
 
@@ -114,6 +115,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_rectangle(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Every target for images of 64 x 96."""
+    options = ["--image-size", "64x96", "-w", "seeded", "--no-time", "-t", "all", "--jobs", "1"]
+    return _once(tmp_path_factory, "rectangle", ["m0", *options, "--json"], run=in_a_process)
+
+
+@pytest.fixture(scope="session")
 def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An engine with quantized activations, calibrated on the golden images, as JSON."""
     options = ["-t", "tensorrt", "-p", "int8", "--calibrate", "golden", "--sm", "89"]
@@ -139,7 +147,7 @@ def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
     plain = tmp_path / "plain.onnx"
     (path,) = exported_unsigned.out.glob("*/ship/*.onnx")
     write_onnx(without_quantizers(load_onnx(path)), plain)
-    return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", 64), made_by="simplify")
+    return Artifact.on_disk(plain, Format.ONNX, model_spec("m0", square(64)), made_by="simplify")
 
 
 @pytest.fixture(scope="session")

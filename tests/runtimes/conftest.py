@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Artifact, Format
@@ -22,7 +23,7 @@ Images = NDArray[np.float32]
 
 @pytest.fixture(scope="session")
 def spec() -> ModelSpec:
-    return model_spec("m0", 64, 10)
+    return model_spec("m0", square(64), 10)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Artifact, Format
@@ -37,7 +38,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def model_reference() -> ReferenceModel:
     """Seeded M0 at 64 pixels with the synthetic golden set."""
-    return ReferenceModel(seeded(model_spec("m0", SIZE)), synthetic(Preprocessing(image_size=SIZE)))
+    return ReferenceModel(seeded(model_spec("m0", square(SIZE))), synthetic(Preprocessing(image_size=square(SIZE))))
 
 
 @pytest.fixture

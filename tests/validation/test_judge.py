@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import ArtifactChanged, StageFailed
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import Port, intended_ports
@@ -144,7 +145,9 @@ def test_arithmetic_that_was_not_computed_in_was_not_seen(
     path.write_bytes(b"a model")
     path.with_suffix(".bin").write_bytes(b"its weights")
     precision = Precision(execution=asked)
-    artifact = Artifact.on_disk(path, Format.OPENVINO, model_spec("m0", 64, 10), made_by="trace", precision=precision)
+    artifact = Artifact.on_disk(
+        path, Format.OPENVINO, model_spec("m0", square(64), 10), made_by="trace", precision=precision
+    )
     gate = GateResult("constants", worst, 0.0, "")
     attestation = Attestation("openvino", "0", computed, 1, "none")
     report = Report(artifact.sha256, Evidence.NATIVE, attestation, (gate,), (1,), None)

@@ -9,6 +9,7 @@ from torch import nn
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import CascadedGroupAttention, ConvNorm, EfficientViT, Residual, build
+from efficientvit.size import square
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Dtype, Precision
@@ -21,13 +22,13 @@ from validation.reference.model import ReferenceModel
 from validation.self_check import CHECKPOINT, SEEDED, self_check, visibility
 
 SIZE = 64
-GOLDEN = synthetic(Preprocessing(image_size=SIZE))
+GOLDEN = synthetic(Preprocessing(image_size=square(SIZE)))
 
 
 @torch.no_grad()
 def fresh() -> EfficientViT:
     """As training starts: residual branches end in a scale of zero, attention biases are zero."""
-    model = build(model_spec("m0", SIZE))
+    model = build(model_spec("m0", square(SIZE)))
     for module in model.modules():
         if isinstance(module, Residual):
             last = [child for child in module.branch.modules() if isinstance(child, ConvNorm)][-1]
@@ -47,7 +48,7 @@ def test_fresh_weights_are_vacuous() -> None:
 
 @torch.no_grad()
 def test_weights_that_ignore_the_image_are_vacuous() -> None:
-    model = seeded(model_spec("m0", SIZE))
+    model = seeded(model_spec("m0", square(SIZE)))
     model.stem.get_submodule("conv1.norm").get_parameter("weight").mul_(1e-6)
     check = self_check(ReferenceModel(model, GOLDEN), CHECKPOINT)
     assert any("hardly depend on the image" in failure for failure in check.failures)
@@ -56,7 +57,7 @@ def test_weights_that_ignore_the_image_are_vacuous() -> None:
 
 @torch.no_grad()
 def test_one_dead_head_is_named() -> None:
-    model = seeded(model_spec("m0", SIZE))
+    model = seeded(model_spec("m0", square(SIZE)))
     attention = model.stage1.get_submodule("block1.mixer.branch.attention")
     assert isinstance(attention, CascadedGroupAttention)
     attention.bias[2].zero_()
@@ -80,7 +81,7 @@ def test_seeded_weights_pass_at_224(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_other_seeds_pass_too(seed: int) -> None:
-    assert not self_check(ReferenceModel(seeded(model_spec("m0", SIZE), seed), GOLDEN), SEEDED).by_samples
+    assert not self_check(ReferenceModel(seeded(model_spec("m0", square(SIZE)), seed), GOLDEN), SEEDED).by_samples
 
 
 def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import ArtifactChanged, VitExportError
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
@@ -27,7 +28,7 @@ IMAGES = np.zeros((1, 3, 64, 64), np.float32)
 def artifact(tmp_path: Path) -> Artifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
-    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace")
+    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 10), made_by="trace")
 
 
 def _report(artifact: Artifact, *gates: GateResult, evidence: Evidence = Evidence.NATIVE) -> Report:

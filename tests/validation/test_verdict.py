@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
@@ -36,7 +37,7 @@ def test_a_kind_passes_within_a_budget_that_is_a_number(worst: float, budget: fl
 def test_the_reason_names_every_gate_that_failed(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="trace")
     good = GateResult("structure", 0, 1, "fine")
     bad = GateResult("constants", 1, 0, "1 wrong: a")
     worse = GateResult("precision", NAN, 1, "flat is off", kind=Kind.FLAT)
@@ -48,7 +49,7 @@ def test_the_reason_names_every_gate_that_failed(tmp_path: Path) -> None:
 def test_no_gate_is_no_pass(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="trace")
     assert not _report(artifact).passed
 
 
@@ -58,7 +59,7 @@ def test_what_samples_would_not_show_counts_only_without_a_proof(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64), made_by="trace")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="trace")
     passed = verdict_of(artifact, _report(artifact, GateResult("identity", 0, 0, "", warning=warning)))
     assert isinstance(unless_vacuous(passed, (), ("one head could be lost",)), kind)
     assert isinstance(unless_vacuous(passed, ("float32 itself is off",), ()), NotRun)

@@ -93,7 +93,7 @@ def _calls(
     judged = [row for row in range(len(golden)) if model.judged[row]]
     if not judged:
         raise StageFailed("there is no golden image on which the model is well conditioned")
-    if max(batch, _IMAGES) * (golden.preprocessing.image_size / 224) ** 2 > _MOST:
+    if max(batch, _IMAGES) * golden.preprocessing.image_size.area / 224**2 > _MOST:
         raise StageFailed(f"a batch of {batch} at this image size is too large to keep every tensor of")
     worst = [golden.names.index(name) for name in dict.fromkeys(names) if name in golden.names]
     spread = [judged[i] for i in np.linspace(0, len(judged) - 1, min(_IMAGES, len(judged))).astype(int)]

@@ -17,14 +17,14 @@ from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
 from validation.metrics import Float64, relative_error
 
 LogitsOf = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
-"""(n, S, S, 3) uint8 R G B -> (n, classes): the package's own answers on images that are already resized."""
+"""(n, H, W, 3) uint8 R G B -> (n, classes): the package's own answers on images that are already resized."""
 
 JPEG_FACTOR = 2.0
 """Budget over the worst of the plausible resizers. Provisional: Apple's own has not been measured."""
 
 RESIZERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
 _QUALITY, _SUBSAMPLING = 95, 0  # 4:4:4: decoders differ in how they bring halved color back to size
-_WIDTH, _HEIGHT = 20 / 7, 16 / 7  # of S: 640 x 512 at 224, well above the short side before the crop
+_WIDTH, _HEIGHT = 20 / 7, 16 / 7  # of the input's: 640 x 512 at 224, well above what it is resized to
 _TRIED = 3
 
 
@@ -90,12 +90,13 @@ def _measured(member: GoldenImage, preprocessing: Preprocessing, logits_of: Logi
 
 
 def _jpeg(member: GoldenImage) -> tuple[bytes, tuple[int, int]]:
-    """The member enlarged, and its top and bottom cut off: neither square nor of the model's size."""
+    """The member enlarged, and its top and bottom cut off: neither of the input's aspect ratio nor of its size."""
     from PIL import Image
 
-    width, height = round(_WIDTH * member.side), round(_HEIGHT * member.side)
-    top = (width - height) // 2
-    image = Image.fromarray(member.data).resize((width, width), Image.Resampling.BICUBIC)
+    width, height = round(_WIDTH * member.size.width), round(_HEIGHT * member.size.height)
+    whole = round(_WIDTH * member.size.height)
+    top = (whole - height) // 2
+    image = Image.fromarray(member.data).resize((width, whole), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
     image.crop((0, top, width, top + height)).save(stream, "JPEG", quality=_QUALITY, subsampling=_SUBSAMPLING)
     return stream.getvalue(), (width, height)
@@ -105,8 +106,8 @@ def _wrong(
     rgb: NDArray[np.uint8], right: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> dict[str, NDArray[np.uint8]]:
     """What an app gets that takes Vision's options at their word, or mixes up the channels."""
-    side = preprocessing.image_size
-    squeezed, whole = (replace(preprocessing, crop=crop, resize=side) for crop in ("squash", "center"))
+    size = preprocessing.image_size
+    squeezed, whole = (replace(preprocessing, crop=crop, resize=size) for crop in ("squash", "center"))
     mistakes = {
         "the whole picture squeezed (.scaleFill)": to_uint8(rgb, squeezed),
         "the largest centered square (.centerCrop)": to_uint8(rgb, whole),

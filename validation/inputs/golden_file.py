@@ -1,6 +1,6 @@
 """Golden sets on disk: one safetensors file, the same bytes for the same set, its digest checked on loading.
 
-Tensors: `pixels` (m, S, S, 3) uint8 and `values` (k, 3, S, S) float32, each in the set's order; one that
+Tensors: `pixels` (m, H, W, 3) uint8 and `values` (k, 3, H, W) float32, each in the set's order; one that
 would be empty is left out. Metadata: one key, `golden_set`, a JSON object with `version`, `sha256`,
 `preprocessing`, `members` ([name, kind, "pixels" or "values"], in the set's order) and `skipped`. One key
 only, because safetensors writes several in no fixed order.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadOption
 from efficientvit.images.preprocessing import Preprocessing, normalize
+from efficientvit.size import ImageSize
 
 LARGEST_FACTOR = 10.0
 
@@ -32,7 +33,7 @@ class Kind(StrEnum):
 class GoldenImage:
     """One input, held as what it was made as: an image's pixels, or values that no 8-bit image has.
 
-    `data`: (S, S, 3) uint8 R G B, resized and cropped; or (3, S, S) float32, normalized (noise). Made
+    `data`: (H, W, 3) uint8 R G B, resized and cropped; or (3, H, W) float32, normalized (noise). Made
     read-only, in C order.
 
     Raises:
@@ -45,12 +46,12 @@ class GoldenImage:
 
     def __post_init__(self) -> None:
         data = np.array(self.data, order="C")  # a copy: the caller's array stays the caller's
-        side = data.shape[1] if data.ndim == 3 else 0
-        form = {"uint8": (side, side, 3), "float32": (3, side, side)}.get(data.dtype.name)
-        if side == 0 or data.shape != form or not np.isfinite(data).all():
+        channels = {"uint8": 2, "float32": 0}.get(data.dtype.name)
+        image = data.ndim == 3 and channels is not None and data.shape[channels] == 3 and data.size > 0
+        if not image or not np.isfinite(data).all():
             raise BadGoldenSet(
                 f"'{self.name}' cannot be a golden input",
-                expected="(S, S, 3) uint8, or (3, S, S) float32 with finite values",
+                expected="(H, W, 3) uint8, or (3, H, W) float32 with finite values",
                 got=f"{data.shape} {data.dtype}",
             )
         data.flags.writeable = False
@@ -62,16 +63,17 @@ class GoldenImage:
         return bool(self.data.dtype == np.uint8)
 
     @property
-    def side(self) -> int:
-        """S, pixels."""
-        return int(self.data.shape[1])
+    def size(self) -> ImageSize:
+        """H and W, pixels."""
+        height, width = self.data.shape[:2] if self.has_pixels else self.data.shape[1:]
+        return ImageSize(height=int(height), width=int(width))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GoldenSet:
     """Golden inputs in a fixed order. Two sets with one `sha256` are the same inputs.
 
-    `skipped`: the files that `photos` left out. `images`: (n, 3, S, S) float32, normalized,
+    `skipped`: the files that `photos` left out. `images`: (n, 3, H, W) float32, normalized,
     read-only, derived from the members (`torch.tensor(...)` copies it; `torch.from_numpy` would warn).
 
     Raises:
@@ -89,11 +91,11 @@ class GoldenSet:
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
             raise BadGoldenSet("two golden images have one name", got=", ".join(repeated), next_step="rename one")
         for member in self.members:
-            if member.side != self.preprocessing.image_size:
+            if member.size != self.preprocessing.image_size:
                 raise BadGoldenSet(
                     f"golden image '{member.name}' is of another size than its set",
-                    expected=f"{self.preprocessing.image_size} pixels a side",
-                    got=f"{member.side}",
+                    expected=f"{self.preprocessing.image_size} pixels",
+                    got=f"{member.size}",
                 )
         images = np.stack([self._tensor(member) for member in self.members])
         images.flags.writeable = False
@@ -122,7 +124,7 @@ class GoldenSet:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """(n, S, S, 3) uint8, of a set that `with_pixels` gave.
+        """(n, H, W, 3) uint8, of a set that `with_pixels` gave.
 
         Raises:
             BadGoldenSet: a member is not an 8-bit image.

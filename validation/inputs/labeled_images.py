@@ -27,7 +27,7 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledImages:
-    """Images and their classes: `pixels` (n, S, S, 3) uint8 through the contract's resize and crop, `classes` (n,).
+    """Images and their classes: `pixels` (n, H, W, 3) uint8 through the contract's resize and crop, `classes` (n,).
 
     `names` are paths in the folder; `matched_by` is how folders became classes; `skipped` are the files that are no
     image.
@@ -84,8 +84,7 @@ def labeled_images(
                     got=f"{len(skipped)} files that are none" if skipped else "no file in any sub-folder",
                 )
             store.flush()
-            side = preprocessing.image_size
-            stored = np.memmap(store, np.uint8, "r", shape=(len(names), side, side, 3))
+            stored = np.memmap(store, np.uint8, "r", shape=preprocessing.image_size.nhwc(len(names)))
     except BadGoldenSet as error:  # the same faults, of another folder
         raise BadLabeledSet(error.what, expected=error.expected, got=error.got, next_step=error.next_step) from error
     except OSError as error:

@@ -58,7 +58,7 @@ def decoded(
     skipped: list[str] | None,
     how_to_skip: str = "pass --skip-bad-photos",
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(name, (S, S, 3) uint8) of each file; one that is not an image goes to `skipped`, where there is such a list.
+    """(name, (H, W, 3) uint8) of each file; one that is not an image goes to `skipped`, where there is such a list.
 
     `what` they lie in, for a message.
 

@@ -44,7 +44,7 @@ def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
                     changed.append(name)
             return value
 
-        got = subject.run(images_for(right.size, batch, shapes_only=True), exchange=follow).shape
+        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow).shape
         if changed:
             said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
             return Proof(Outcome.DIFFERENT, said, changed[0])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from runtimes.evaluator.program import Operation
 from runtimes.field.operators import FieldTensor
+from runtimes.field.residues import PRIMES
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
 
@@ -19,7 +20,8 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
     What is computed from unknown values is looked at no further where it is known itself.
     """
-    known = _known(right, batch)
+    primes = PRIMES if subject.exact else _PRIMES
+    known = _known(right, batch, primes)
     strangers, dependent = set[str](), set[str]()
 
     def look(name: str, value: Tensor) -> Tensor:
@@ -30,7 +32,7 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
         return value
 
     program, output = subject.program, subject.result
-    subject.run(images_for(right.size, batch), exchange=look)
+    subject.run(images_for(right.size, batch, primes=primes), exchange=look)
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
     strange: list[Operation] = []
     todo, done = [output], set[str]()
@@ -53,18 +55,22 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
     return Proof(Outcome.DIFFERENT, detail, first.name)
 
 
+_PRIMES = 2
+"""Enough to tell which values are others, once it is known that some are. Exact constants have the residues of all."""
+
+
 @lru_cache(maxsize=2)
-def _known(right: Right, batch: int | None) -> "_Known":
+def _known(right: Right, batch: int | None, primes: int) -> "_Known":
     """Gathered once for all files that have to equal the same form."""
-    return _Known(right, batch)
+    return _Known(right, batch, primes)
 
 
 class _Known:
     """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
 
-    def __init__(self, right: Right, batch: int | None) -> None:
+    def __init__(self, right: Right, batch: int | None, primes: int) -> None:
         self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
-        images = images_for(right.size, batch)
+        images = images_for(right.size, batch, primes=primes)
         self._enter(images)
         self._enter(images.field.constant(torch.zeros(1)))
         with images.field.showing(self._enter):

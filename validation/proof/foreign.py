@@ -61,7 +61,7 @@ class _Tensor:
 
 
 class _AsFed(nn.Module):
-    """(B, 3, S, S) normalized images -> what the file gives."""
+    """(B, 3, H, W) normalized images -> what the file gives."""
 
     def __init__(self, model: EfficientViT, *, probabilities: bool) -> None:
         super().__init__()

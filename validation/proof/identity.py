@@ -13,6 +13,7 @@ from torch import nn
 
 from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
+from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from validation.proof.comparison import equal
@@ -56,7 +57,7 @@ def quantized_equal(
     digests: Mapping[str, str],
     *,
     batch: int | None,
-    size: int,
+    size: ImageSize,
 ) -> Proof:
     """Whether the program computes what `form` does with quantizers where the precision says.
 
@@ -68,7 +69,7 @@ def quantized_equal(
     try:
         with quantizers.reading(images) as exchange:
             found = subject.run(images, exchange)
-        shapes = images_for(size, batch or 1, shapes_only=True)
+        shapes = images_for(size, batch or 1, primes=0)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
         right = Right(meant, size, run_form(meant, images_for(size, batch)))
     except BrokenArtifact as error:

@@ -179,6 +179,7 @@ def keys(value: FieldTensor) -> tuple[Key, Key]:
 class QuantizedForm(nn.Module):
     """The deploy form with quantizers where they are meant to be, each as the file has it of the same values.
 
+    Which they are is found in the first run, by the values; later ones, of other values, have the same.
     `lacking`: the operators that read what the file does not quantize, of the last run.
     """
 
@@ -187,6 +188,7 @@ class QuantizedForm(nn.Module):
         self._form = form
         self.where = where
         self.quantizers = quantizers
+        self.chosen: list[Quantizer | None] = []
         self.lacking: list[Call] = []
 
     def forward(self, images: FieldTensor) -> FieldTensor:
@@ -202,6 +204,7 @@ class _Applying(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._rule = rule
         self._count = 0
+        self._asked = 0
         self._moved_from: dict[int, FieldTensor] = {}
         self._found: dict[int, Quantizer | None] = {}
         self._applied: dict[int, FieldTensor] = {}
@@ -231,7 +234,10 @@ class _Applying(TorchDispatchMode):
         return result
 
     def _quantized(self, value: FieldTensor, call: Call) -> FieldTensor:
-        quantizer = self._quantizer(value)
+        if self._asked == len(self._rule.chosen):
+            self._rule.chosen.append(self._quantizer(value))
+        quantizer = self._rule.chosen[self._asked]
+        self._asked += 1
         if quantizer is None and value.codes is not None:
             return value
         if quantizer is None:

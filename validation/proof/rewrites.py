@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from efficientvit.deploy import rewrites
 from efficientvit.model import EfficientViT
+from efficientvit.size import ImageSize
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field, NoMeaning
@@ -90,12 +91,12 @@ def unproven(model: EfficientViT) -> tuple[Step, ...]:
     return tuple(step for step in prove_rewrites(model) if not step.proven) or (Step("all", proven=False),)
 
 
-def _other_shape(form: EfficientViT, size: int, logits: FieldTensor) -> str:
+def _other_shape(form: EfficientViT, size: ImageSize, logits: FieldTensor) -> str:
     """Whether every number of images has as many rows of logits."""
-    field = images_for(size, 1, shapes_only=True).field
+    field = images_for(size, 1, primes=0).field
     copied = in_field(form, field)
     for field.batch in _OTHER_BATCHES:
-        shape = run_form(copied, field.images((field.batch, 3, size, size))).shape
+        shape = run_form(copied, field.images(size.nchw(field.batch))).shape
         if shape != (field.batch, *logits.shape[1:]):
             return f"for {field.batch} images its result has the shape {tuple(shape)}"
     return ""

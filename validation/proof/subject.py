@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
+from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
 from runtimes.evaluator.program import Program
 from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
+from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
 from runtimes.registry import reader_of
 
@@ -46,7 +47,7 @@ class Proof:
 class Subject:
     """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
 
-    `channels_last`: it takes (B, S, S, 3). `compared`: what it has to equal, in words.
+    `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words.
     """
 
     program: Program
@@ -62,7 +63,7 @@ class Subject:
         return self.output or self.program.outputs[0]
 
     def run(self, images: FieldTensor, exchange: Exchange | None = None) -> Any:
-        """What it gives of (B, 3, S, S) images.
+        """What it gives of (B, 3, H, W) images.
 
         Raises:
             BrokenArtifact: an operation has no meaning in exact arithmetic.
@@ -105,31 +106,32 @@ class Right:
     """The deploy form, and what it gives of `images_for(size, batch)`."""
 
     form: nn.Module
-    size: int
+    size: ImageSize
     logits: FieldTensor
 
 
-def images_for(size: int, batch: int | None, *, shapes_only: bool = False, together: bool = False) -> FieldTensor:
-    """Random values in the place of images; of a program that takes any number of images, one, or `batch` shapes.
+def images_for(size: ImageSize, batch: int | None, *, primes: int = PRIMES, together: bool = False) -> FieldTensor:
+    """Random values in the place of images; of a program that takes any number of images, one.
 
     Of a batch one image stands for all, because none may be treated unlike another; `together`: they are different.
+    Without primes there are no values, only shapes, of `batch` images.
     """
     count = batch or 1
-    uniform = shapes_only or (count > 1 and not together) or batch is None
-    repeated = count if uniform and not shapes_only else 1
-    there = Field(_residues(shapes_only=shapes_only), count, uniform=uniform, repeated=repeated)
-    return there.images((count, 3, size, size))
+    uniform = not primes or (count > 1 and not together) or batch is None
+    repeated = count if uniform and primes else 1
+    there = Field(_residues(primes), count, uniform=uniform, repeated=repeated)
+    return there.images(size.nchw(count))
 
 
 @cache
-def _residues(*, shapes_only: bool = False) -> Residues:
+def _residues(primes: int) -> Residues:
     """Drawn once a process."""
-    return Residues(shapes_only=shapes_only)
+    return Residues(primes=primes)
 
 
 @torch.no_grad()
 def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
-    """(B, 3, S, S) -> (B, classes)."""
+    """(B, 3, H, W) -> (B, classes)."""
     result = form(images)
     assert isinstance(result, FieldTensor), "the result depends on the image"
     return result

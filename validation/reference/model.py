@@ -66,7 +66,7 @@ class ReferenceModel:
 
     @functools.cached_property
     def images(self) -> Tensor:
-        """(n, 3, S, S) float32."""
+        """(n, 3, H, W) float32."""
         return torch.tensor(self.golden.images)
 
     @functools.cached_property

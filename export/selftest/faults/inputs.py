@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.images.preprocessing import Preprocessing, normalize, to_uint8
+from efficientvit.size import ImageSize
 from export.selftest.faults.fault import Rng, first_line
 from runtimes.runtime import Array
 
@@ -14,7 +15,7 @@ Rgb = NDArray[np.uint8]
 """(height, width, 3)."""
 
 Feed = Callable[[Rgb, Preprocessing, Rng], Array]
-"""A photo -> what the model is fed, (3, S, S), normalized."""
+"""A photo -> what the model is fed, (3, H, W), normalized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ def fault(feed: Feed) -> Feed:
     return feed
 
 
-def photo(side: int, seed: int = 0) -> Rgb:
-    """A picture with a natural spectrum, twice as large as the model wants it, and not square."""
+def photo(size: ImageSize, seed: int = 0) -> Rgb:
+    """A picture with a natural spectrum, twice as large as the model wants it, and of another shape."""
     rng = np.random.default_rng(seed)
-    height, width = 2 * side + 37, 2 * side + 90
+    height, width = 2 * size.height + 37, 2 * size.width + 90
     y, x = np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij")
     falloff = 1 / np.maximum(np.hypot(y, x), 1 / height)
     phases = np.exp(2j * np.pi * rng.random((3, height, width)))

@@ -75,8 +75,7 @@ def batch_statistics(model: EfficientViT, rng: Rng) -> str:
     seen: list[Tensor] = []
     handle = norm.register_forward_hook(lambda _, given, __: seen.append(given[0]))
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    side = model.spec.image_size
-    model(torch.randn(4, 3, side, side, generator=generator, dtype=norm.weight.dtype))
+    model(torch.randn(model.spec.image_size.nchw(4), generator=generator, dtype=norm.weight.dtype))
     handle.remove()
     norm.running_mean.copy_(seen[0].mean((0, 2, 3)))
     norm.running_var.copy_(seen[0].var((0, 2, 3)))
@@ -161,10 +160,11 @@ class _Transposed(StaticWindows):
     """Windows taken column by column, put back row by row."""
 
     def forward(self, x: Tensor) -> Tensor:
-        count, padding = self.count, (0, self.padding, 0, self.padding)
+        padding = (0, self.right, 0, self.below)
         cells = [row.split(self.window, dim=3) for row in functional.pad(x, padding).split(self.window, dim=2)]
-        rows = [torch.cat([cells[j][i] for j in range(count)], dim=3) for i in range(count)]
-        y: Tensor = super().forward(torch.cat(rows, dim=2)[:, :, : self.grid, : self.grid])
+        across = [cell for column in zip(*cells, strict=True) for cell in column]
+        rows = [torch.cat(across[i : i + self.across], dim=3) for i in range(0, len(across), self.across)]
+        y: Tensor = super().forward(torch.cat(rows, dim=2)[:, :, : self.grid.height, : self.grid.width])
         return y
 
 

@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 
 def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> "ExportedProgram":
-    """The program of (batch, 3, S, S) -> logits, and with `labeled` the probabilities of the answers beside them.
+    """The program of (batch, 3, H, W) -> logits, and with `labeled` the probabilities of the answers beside them.
 
     Those are the softmax of the logits; of a single logit z that of 0 and z, which is 1 - sigmoid(z) and sigmoid(z).
     """
     import torch
 
-    size = deploy.spec.image_size
     network = _with_softmax(deploy) if labeled else deploy
-    exported = torch.export.export(network, (torch.zeros(batch, 3, size, size),))
+    exported = torch.export.export(network, (torch.zeros(deploy.spec.image_size.nchw(batch)),))
     # Without this coremltools refuses the program: its dialect is TRAINING.
     program: ExportedProgram = exported.run_decompositions({})
     return program
@@ -78,7 +77,7 @@ def to_coreml(
         raise MissingExtra("coremltools", "coreml", "converting to Core ML") from error
     import numpy as np
 
-    shape = (batch, 3, model.image_size, model.image_size)
+    shape = model.image_size.nchw(batch)
     outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
     with validated_once():
         package = ct.convert(

@@ -27,8 +27,8 @@ def describe(
 
     `constants`: of the package, name and digest.
     """
-    spec = weights.model.spec
-    form = f"EfficientViT-{spec.name.upper()} at {spec.image_size} x {spec.image_size}, {spec.classes} classes"
+    spec, size = weights.model.spec, weights.model.spec.image_size
+    form = f"EfficientViT-{spec.name.upper()} at {size.height} x {size.width}, {spec.classes} classes"
     held = json.dumps(dict(constants), sort_keys=True).encode()
     ours = {
         "version": __version__,

@@ -20,7 +20,7 @@ def simplify(source: Artifact, out: Path) -> Artifact:
     import onnxsim
 
     original = onnx.load(source.path)
-    shapes = {"image": [source.batch or 2, 3, source.model.image_size, source.model.image_size]}
+    shapes = {"image": list(source.model.image_size.nchw(source.batch or 2))}
     simplified, equivalent = onnxsim.simplify(original, check_n=_CHECKS, test_input_shapes=shapes, certify=False)
     if not equivalent:
         raise StageFailed(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import StageFailed
-from export.targets.onnx.opsets import require_opset
+from export.targets.onnx.lowering import lowered
+from export.targets.onnx.opsets import WRITTEN, require_opset
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import BATCH, INPUT, OUTPUT
@@ -24,14 +25,13 @@ _EXAMPLE_BATCH = 2  # torch.export specializes on 0 and 1
 
 
 def capture(deploy: "EfficientViT", batch: int | None) -> "ExportedProgram":
-    """The program of (batch, 3, S, S) -> (batch, classes); with `batch` None for any batch.
+    """The program of (batch, 3, H, W) -> (batch, classes); with `batch` None for any batch.
 
     torch.export raises where it cannot keep the batch symbolic.
     """
     import torch
 
-    size = deploy.spec.image_size
-    example = torch.zeros(batch or _EXAMPLE_BATCH, 3, size, size)
+    example = torch.zeros(deploy.spec.image_size.nchw(batch or _EXAMPLE_BATCH))
     dynamic = None if batch else ({0: torch.export.Dim(BATCH, min=1)},)
     return torch.export.export(deploy, (example,), dynamic_shapes=dynamic)
 
@@ -40,19 +40,28 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
     """Write the program as ONNX to `out`: the smallest IR version for the opset, no path of this machine in it.
 
     Raises:
-        BadOption: an opset that the exporter does not write.
-        StageFailed: the file's batch is not what was asked for.
+        BadOption: an opset that cannot be written.
+        StageFailed: the file's batch is not what was asked for, or the program cannot be expressed in the opset.
     """
     import onnx
     import torch
 
     require_opset(opset)
     exported = torch.onnx.export(
-        program, (), dynamo=True, opset_version=opset, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+        program,
+        (),
+        dynamo=True,
+        opset_version=max(opset, WRITTEN),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        verbose=False,
     )
     assert exported is not None
     proto = exported.model_proto
-    _tidy(proto)
+    _name(proto)
+    if opset < WRITTEN:
+        lowered(proto, opset)
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     _require_batch(proto, batch)
     onnx.checker.check_model(proto, full_check=True)
     write_onnx(proto, out)
@@ -66,15 +75,12 @@ def write_onnx(proto: "onnx.ModelProto", out: Path) -> None:
     out.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _tidy(proto: "onnx.ModelProto") -> None:
-    """Name nodes by module path, drop metadata (it holds absolute source paths), take the smallest IR version.
+def _name(proto: "onnx.ModelProto") -> None:
+    """Name nodes by module path, and drop the metadata, which holds absolute source paths.
 
     The exporter records the stack trace of every node; the module path among it is worth keeping, so that
     whoever reads the graph, or blames a layer of it, finds the module.
     """
-    import onnx
-
-    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     del proto.metadata_props[:]
     proto.doc_string = ""
     graph = proto.graph

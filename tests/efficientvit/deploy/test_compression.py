@@ -18,6 +18,7 @@ from efficientvit.deploy.compression import (
 )
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.model import build
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 
 
@@ -26,7 +27,7 @@ def _weight(seed: int, shape: tuple[int, ...] = (16, 24, 1, 1)) -> np.ndarray:
 
 
 def test_only_large_dense_weights_are_compressed() -> None:
-    model = to_deploy(build(model_spec("m0", 64)))
+    model = to_deploy(build(model_spec("m0", square(64))))
     names = list(compressible(model))
     assert names
     modules = dict(model.named_modules())
@@ -103,7 +104,7 @@ def test_a_constant_of_zeros_stays_zero() -> None:
 
 
 def test_what_is_quantized_for_cpus_is_every_weight_and_every_attention_bias() -> None:
-    deploy = to_deploy(build(model_spec("m0", 128)))
+    deploy = to_deploy(build(model_spec("m0", square(128))))
     weights = {name for name in deploy.state_dict() if name.endswith(".weight")}
     assert set(quantizable(deploy, depthwise=True)) == weights
     assert set(quantizable(deploy)) < weights

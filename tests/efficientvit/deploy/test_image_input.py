@@ -6,6 +6,7 @@ import torch
 from efficientvit.deploy.image_input import ImageInput, divided_by_std
 from efficientvit.deploy.rewrites import rewritten
 from efficientvit.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from validation.metrics import relative_error
@@ -15,7 +16,7 @@ SIZE = 64
 
 @torch.no_grad()
 def test_it_is_the_model_behind_the_pixels_to_float64s_rounding() -> None:
-    trained = seeded(model_spec("m0", SIZE)).double()
+    trained = seeded(model_spec("m0", square(SIZE))).double()
     pixels = torch.randint(0, 256, (3, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)).double()
     mean, std = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     model = ImageInput(
@@ -27,7 +28,7 @@ def test_it_is_the_model_behind_the_pixels_to_float64s_rounding() -> None:
 
 @torch.no_grad()
 def test_the_model_itself_is_left_alone() -> None:
-    net = rewritten(seeded(model_spec("m0", SIZE)))
+    net = rewritten(seeded(model_spec("m0", square(SIZE))))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     divided = divided_by_std(net, IMAGENET_STD)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())

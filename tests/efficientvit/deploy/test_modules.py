@@ -6,12 +6,13 @@ import torch
 from efficientvit.deploy.modules import LoneTokenAttention, StaticAttention, StaticWindows, TokenAttention
 from efficientvit.deploy.rewrites import fold_norms, fold_query_scale, rewritten
 from efficientvit.model import CascadedGroupAttention, EfficientViT, WindowAttention
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 
 
 def _folded(size: int = 64) -> EfficientViT:
-    return rewritten(seeded(model_spec("m0", size)), (fold_norms, fold_query_scale))
+    return rewritten(seeded(model_spec("m0", square(size))), (fold_norms, fold_query_scale))
 
 
 def _attention(model: EfficientViT, stage: str) -> CascadedGroupAttention:
@@ -30,7 +31,7 @@ def test_the_bias_must_be_symmetric() -> None:
 
 
 def test_what_has_to_come_first() -> None:
-    model = seeded(model_spec("m0", 64))
+    model = seeded(model_spec("m0", square(64)))
     with pytest.raises(AssertionError, match="fold the norms first"), torch.no_grad():
         StaticAttention(_attention(model, "stage1"))
     with pytest.raises(AssertionError, match="fold the query scale first"), torch.no_grad():
@@ -60,7 +61,8 @@ def test_windows_are_the_trained_ones_for_any_batch(size: int, padding: int) -> 
     trained = _folded(size).get_submodule("stage1.block1.mixer.branch")
     assert isinstance(trained, WindowAttention)
     static = StaticWindows(trained.attention, trained.grid, trained.window)
-    assert static.padding == padding
-    x = torch.randn(5, 64, trained.grid, trained.grid, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert (static.below, static.right) == (padding, padding)
+    grid = trained.grid
+    x = torch.randn(5, 64, grid.height, grid.width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.allclose(static(x), trained(x), rtol=1e-12, atol=1e-12)
     assert torch.allclose(static(x[2:3]), trained(x)[2:3], rtol=1e-12, atol=1e-12)

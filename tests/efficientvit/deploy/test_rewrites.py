@@ -14,22 +14,23 @@ from efficientvit.deploy import rewrites
 from efficientvit.deploy.modules import StaticAttention
 from efficientvit.deploy.rewrites import REWRITES, Rewrite, rewritten, to_deploy
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import natural_spectrum, seeded
 
 EXACT = 1e-12
 
 
-def _images(size: int) -> Tensor:
-    rng = np.random.default_rng(size)
-    return torch.from_numpy(np.stack([natural_spectrum(rng, size), rng.standard_normal((3, size, size))]))
+def _images(size: ImageSize) -> Tensor:
+    rng = np.random.default_rng([size.height, size.width])
+    return torch.from_numpy(np.stack([natural_spectrum(rng, size), rng.standard_normal(size.nchw(1)[1:])]))
 
 
 def _model(name: str, size: int) -> EfficientViT:
     """Seeded; above 128 with what was calibrated at 128, which is as good here and spares forty large images."""
     if size <= 128:
-        return seeded(model_spec(name, size))
-    model = build(model_spec(name, size))
+        return seeded(model_spec(name, square(size)))
+    model = build(model_spec(name, square(size)))
     own = model.state_dict()
     fitting = {key: value for key, value in _small(name).items() if value.shape == own[key].shape}
     absent, _ = model.load_state_dict(fitting, strict=False)
@@ -42,7 +43,7 @@ def _model(name: str, size: int) -> EfficientViT:
 
 @functools.cache
 def _small(name: str) -> dict[str, Tensor]:
-    return seeded(model_spec(name, 128)).state_dict()
+    return seeded(model_spec(name, square(128))).state_dict()
 
 
 @torch.no_grad()
@@ -124,7 +125,7 @@ class _LargestRank(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "size"), [("m0", 224), ("m2", 160), ("m0", 64)])
 def test_no_tensor_has_more_than_four_dimensions(name: str, size: int) -> None:
-    deployed = to_deploy(build(model_spec(name, size)))
+    deployed = to_deploy(build(model_spec(name, square(size))))
     with _LargestRank() as mode:  # type: ignore[no-untyped-call]
         deployed(torch.zeros(2, 3, size, size))
     assert mode.rank == 4
@@ -136,7 +137,7 @@ def test_float32_loses_no_accuracy(name: str, size: int) -> None:
     """The deploy form's typical float32 error is within 1.5 x the trained form's."""
     model = _model(name, size)
     generator = torch.Generator().manual_seed(0)
-    images = torch.cat([_images(size).float(), torch.randn(10, 3, size, size, generator=generator)])
+    images = torch.cat([_images(square(size)).float(), torch.randn(10, 3, size, size, generator=generator)])
     right = copy.deepcopy(model).double()(images.double())
 
     def typical(logits: Tensor) -> float:
@@ -146,7 +147,7 @@ def test_float32_loses_no_accuracy(name: str, size: int) -> None:
 
 
 def test_the_trained_form_is_left_as_it_was() -> None:
-    model = seeded(model_spec("m0", 64))
+    model = seeded(model_spec("m0", square(64)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     deployed = to_deploy(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -157,12 +158,12 @@ def test_the_trained_form_is_left_as_it_was() -> None:
 
 def test_weights_loaded_later_are_not_stale() -> None:
     """Both public implementations gather the attention biases once, at `.eval()`."""
-    model = seeded(model_spec("m0", 64)).eval()
-    images = _images(64).float()
+    model = seeded(model_spec("m0", square(64))).eval()
+    images = _images(square(64)).float()
     with torch.no_grad():
         model(images)
-        model.load_state_dict(seeded(model_spec("m0", 64), 1).state_dict())
-        assert torch.equal(model(images), seeded(model_spec("m0", 64), 1)(images))
+        model.load_state_dict(seeded(model_spec("m0", square(64)), 1).state_dict())
+        assert torch.equal(model(images), seeded(model_spec("m0", square(64)), 1)(images))
 
 
 def test_bias_matrices_are_symmetric() -> None:

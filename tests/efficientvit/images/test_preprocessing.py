@@ -16,10 +16,22 @@ from PIL import Image
 
 from efficientvit.errors import BadImage, BadOption
 from efficientvit.images.decoding import MAX_PIXELS
-from efficientvit.images.preprocessing import INTERPOLATIONS, Preprocessing, load_rgb, normalize, to_tensor, to_uint8
+from efficientvit.images.preprocessing import (
+    CROPS,
+    INTERPOLATIONS,
+    Preprocessing,
+    load_rgb,
+    normalize,
+    to_tensor,
+    to_uint8,
+)
+from efficientvit.size import ImageSize, square
 
 PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "motorcycle_left.png")
 Rgb = NDArray[np.uint8]
+
+
+RECTANGLES = [ImageSize.parse(text) for text in ("128x256", "224x320", "320x224", "480x640", "64x512")]
 
 
 def photo(name: str) -> Rgb:
@@ -33,7 +45,7 @@ def timm_tensor(rgb: Rgb, preprocessing: Preprocessing, **options: Any) -> NDArr
     from timm.data.transforms_factory import create_transform
 
     transform = create_transform(
-        input_size=(3, preprocessing.image_size, preprocessing.image_size),
+        input_size=(3, preprocessing.image_size.height, preprocessing.image_size.width),
         is_training=False,
         interpolation=preprocessing.interpolation,
         crop_pct=0.875,
@@ -53,7 +65,7 @@ def scene(width: int, height: int, seed: int = 0) -> Rgb:
 @pytest.mark.parametrize("name", PHOTOS)
 @pytest.mark.parametrize("size", [224, 208, 320])
 def test_equals_timm_on_photographs(name: str, size: int) -> None:
-    preprocessing = Preprocessing(size)
+    preprocessing = Preprocessing(square(size))
     rgb = photo(name)
 
     tensor = to_tensor(rgb, preprocessing)
@@ -66,7 +78,7 @@ def test_equals_timm_on_photographs(name: str, size: int) -> None:
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("crop", ["center", "squash"])
 def test_equals_timm_with_every_filter_and_crop(interpolation: str, crop: str) -> None:
-    preprocessing = Preprocessing(96, interpolation=interpolation, crop=crop, mean=(0.5, 0.4, 0.3))
+    preprocessing = Preprocessing(square(96), interpolation=interpolation, crop=crop, mean=(0.5, 0.4, 0.3))
     rgb = photo("coffee.png")
 
     np.testing.assert_array_equal(to_tensor(rgb, preprocessing), timm_tensor(rgb, preprocessing))
@@ -76,10 +88,27 @@ def test_equals_timm_with_every_filter_and_crop(interpolation: str, crop: str) -
 @given(width=st.integers(1, 400), height=st.integers(1, 400), size=st.integers(1, 20).map(lambda n: 16 * n))
 def test_equals_timm_on_every_shape(width: int, height: int, size: int) -> None:
     """Odd crops, images smaller than the crop, and images of one pixel among them."""
-    preprocessing = Preprocessing(size)
+    preprocessing = Preprocessing(square(size))
     rgb = scene(width, height, seed=width)
 
     np.testing.assert_array_equal(to_tensor(rgb, preprocessing), timm_tensor(rgb, preprocessing))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    width=st.integers(50, 400),
+    height=st.integers(50, 400),
+    size=st.sampled_from(RECTANGLES),
+    crop=st.sampled_from(CROPS),
+)
+def test_equals_timm_on_rectangles(width: int, height: int, size: ImageSize, crop: str) -> None:
+    preprocessing = Preprocessing(size, crop=crop)
+    rgb = scene(width, height, seed=width)
+
+    tensor = to_tensor(rgb, preprocessing)
+
+    assert tensor.shape == (3, size.height, size.width)
+    np.testing.assert_array_equal(tensor, timm_tensor(rgb, preprocessing))
 
 
 def test_no_resize_where_the_short_side_fits() -> None:
@@ -104,7 +133,7 @@ def test_the_tensor_is_the_normalized_pixels() -> None:
 
 @pytest.mark.parametrize(("size", "resize"), [(224, 256), (160, 182), (208, 237), (512, 585)])
 def test_the_default_resize_is_timms(size: int, resize: int) -> None:
-    assert Preprocessing(size).resize == resize
+    assert Preprocessing(square(size)).resize == square(resize)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +169,7 @@ def test_json_round_trip(
     std: tuple[float, float, float],
     background: tuple[int, int, int],
 ) -> None:
-    before = Preprocessing(size, size + extra, interpolation, std=std, background=background)
+    before = Preprocessing(square(size), square(size + extra), interpolation, std=std, background=background)
 
     after = Preprocessing.from_json(json.loads(json.dumps(before.to_json())))
 

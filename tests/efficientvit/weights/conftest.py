@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.keymaps import Layout, is_ignored, to_own
 from efficientvit.weights.seeded import seeded
@@ -18,7 +19,7 @@ Saved = Callable[[object, str], Path]
 @pytest.fixture(scope="package")
 def timm_m0() -> nn.Module:
     """timm's M0 for 64 pixels and 3 classes, in eval mode. Not to be changed."""
-    own = seeded(model_spec("m0", 64, 3)).state_dict()
+    own = seeded(model_spec("m0", square(64), 3)).state_dict()
     model = timm.create_model("efficientvit_m0", num_classes=3, img_size=64)
     state = model.state_dict()
     names = to_own(list(state), Layout.TIMM)

@@ -17,6 +17,7 @@ from torch import Tensor
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadCheckpoint, BadOption, BadOutput, UnknownModel
 from efficientvit.model import EfficientViT, build
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.checkpoint import load_checkpoint, resize_bias_table, save_checkpoint
 from efficientvit.weights.keymaps import Layout
@@ -67,7 +68,7 @@ def test_golden_logits(
     assert relative_error(got, golden_logits(layout, model)) < 1e-10
 
 
-@pytest.mark.parametrize(("model", "size"), [("m0", 224), ("m5", 224), ("m0", 384), ("m4", 384), ("m2", 512)])
+@pytest.mark.parametrize(("model", "size"), [("m0", square(224)), ("m5", 224), ("m0", 384), ("m4", 384), ("m2", 512)])
 def test_live_timm(model: str, size: int, written: Written) -> None:
     torch.manual_seed(0)
     reference = timm.create_model(f"efficientvit_{model}", img_size=size)
@@ -79,8 +80,8 @@ def test_live_timm(model: str, size: int, written: Written) -> None:
             elif name.endswith(("attention_biases", "bias", "running_mean")):
                 tensor.normal_(0, 0.3)
     path = written(reference.state_dict(), "timm.safetensors")
-    ours = load_checkpoint(path, model, size)
-    assert ours.model.spec.image_size == size
+    ours = load_checkpoint(path, model, square(size))
+    assert ours.model.spec.image_size == square(size)
     assert ours.notes == ()
     # timm keeps the attention biases from its first call in eval mode on: eval comes last, after the weights.
     images = torch.randn(1, 3, size, size, dtype=torch.float64)
@@ -95,8 +96,8 @@ def test_live_timm(model: str, size: int, written: Written) -> None:
 
 def test_bias_tables_are_resized_as_the_authors_do(m0: State, written: Written) -> None:
     path = written(m0, "weights.pth")
-    native, larger = load_checkpoint(path, "m0"), load_checkpoint(path, "m0", image_size=384)
-    assert larger.model.spec.image_size == 384
+    native, larger = load_checkpoint(path, "m0"), load_checkpoint(path, "m0", image_size=square(384))
+    assert larger.model.spec.image_size == square(384)
     assert "(7, 7, 4) of 224" in larger.notes[0]
     assert "bicubic" in larger.notes[0]
     name = "stage3.block1.mixer.branch.attention.bias"
@@ -115,16 +116,16 @@ def test_resizing_keeps_a_constant_and_the_size() -> None:
 
 
 def test_a_size_with_the_same_windows_changes_nothing(m0: State, written: Written) -> None:
-    loaded = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=256)
-    assert loaded.model.spec.image_size == 256
+    loaded = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=square(256))
+    assert loaded.model.spec.image_size == square(256)
     assert loaded.notes == ()
 
 
 @pytest.mark.parametrize("size", [64, 208, 224, 240, 256, 320, 384, 448, 512])
 def test_own_files_remember_their_size(size: int, tmp_path: Path) -> None:
-    save_checkpoint(build(model_spec("m0", size)), tmp_path / "own.safetensors")
+    save_checkpoint(build(model_spec("m0", square(size))), tmp_path / "own.safetensors")
     loaded = load_checkpoint(tmp_path / "own.safetensors", "m0")
-    assert loaded.model.spec.image_size == size
+    assert loaded.model.spec.image_size == square(size)
     assert loaded.notes == ()
 
 
@@ -147,7 +148,7 @@ def test_metadata_against_the_windows_is_refused(declared: str, said: str, tmp_p
 )
 def test_prefixes_of_training_are_stripped(prefix: str, m0: State, written: Written) -> None:
     plain = load_checkpoint(written(m0, "plain.pth"), "m0").model.state_dict()
-    loaded = load_checkpoint(written({prefix + name: t for name, t in m0.items()}, "wrapped.pth"), "m0", 224)
+    loaded = load_checkpoint(written({prefix + name: t for name, t in m0.items()}, "wrapped.pth"), "m0", square(224))
     assert f"'{prefix}' stripped from {len(m0)}" in loaded.notes[0]
     assert all(torch.equal(tensor, plain[name]) for name, tensor in loaded.model.state_dict().items())
 
@@ -157,11 +158,11 @@ def test_a_training_checkpoint(m0: State, tmp_path: Path) -> None:
     optimizer = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-3}]}
     extra = {"optimizer": optimizer, "epoch": 3, "args": argparse.Namespace(lr=1e-3, data="/data")}
     torch.save({"model_ema": average, "model": m0, **extra}, tmp_path / "checkpoint.pth")
-    loaded = load_checkpoint(tmp_path / "checkpoint.pth", "m0", 224)
+    loaded = load_checkpoint(tmp_path / "checkpoint.pth", "m0", square(224))
     assert "'model'" in loaded.source
     assert "not used: 'model_ema.module' (--ema takes the running average)" in loaded.notes[0]
     assert torch.equal(loaded.model.state_dict()["stem.conv1.conv.weight"], m0[STEM])
-    averaged = load_checkpoint(tmp_path / "checkpoint.pth", "m0", 224, reading=Reading(ema=True))
+    averaged = load_checkpoint(tmp_path / "checkpoint.pth", "m0", square(224), reading=Reading(ema=True))
     assert averaged.average
     assert torch.equal(averaged.model.state_dict()["stem.conv1.conv.weight"], m0[STEM] + 1)
 
@@ -169,13 +170,13 @@ def test_a_training_checkpoint(m0: State, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ["state_dict", "model_ema", "ema", "weights", None])
 def test_other_places_of_the_state_dict(entry: str | None, m0: State, tmp_path: Path) -> None:
     torch.save({entry: m0} if entry else m0, tmp_path / "weights.pth")
-    assert ("under" in load_checkpoint(tmp_path / "weights.pth", "m0", 224).source) == bool(entry)
+    assert ("under" in load_checkpoint(tmp_path / "weights.pth", "m0", square(224)).source) == bool(entry)
 
 
 def test_of_two_copies_side_by_side_the_average_is_left(m0: State, written: Written) -> None:
     both = {"model_ema.module." + name: tensor + 1 for name, tensor in m0.items()}
     both |= {"model." + name: tensor for name, tensor in m0.items()}
-    loaded = load_checkpoint(written(both, "both.pth"), "m0", 224)
+    loaded = load_checkpoint(written(both, "both.pth"), "m0", square(224))
     assert torch.equal(loaded.model.state_dict()["stem.conv1.conv.weight"], m0[STEM])
     assert "taken from 'model.model'; not used: 'model.model_ema.module'" in loaded.notes[1]
 
@@ -189,9 +190,9 @@ def test_weights_without_their_trailing_dimensions(m0: State, written: Written) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("size", [None, 384])
+@pytest.mark.parametrize("size", [None, square(384)])
 def test_other_float_types_are_cast_and_noted(
-    dtype: torch.dtype, size: int | None, m0: State, written: Written
+    dtype: torch.dtype, size: ImageSize | None, m0: State, written: Written
 ) -> None:
     cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in m0.items()}
     loaded = load_checkpoint(written(cast, "cast.pth"), "m0", image_size=size)
@@ -201,14 +202,14 @@ def test_other_float_types_are_cast_and_noted(
 
 def test_step_counters_may_be_absent(m0: State, written: Written) -> None:
     bare = {name: t for name, t in m0.items() if "num_batches" not in name and "bias_idxs" not in name}
-    assert load_checkpoint(written(bare, "bare.pth"), "m0", 224).notes == ()
+    assert load_checkpoint(written(bare, "bare.pth"), "m0", square(224)).notes == ()
 
 
 def test_the_head_says_how_many_classes(m0: State, written: Written) -> None:
     m0["head.l.weight"], m0["head.l.bias"] = m0["head.l.weight"][:37].clone(), m0["head.l.bias"][:37].clone()
     path = written(m0, "37.pth")
-    assert load_checkpoint(path, "m0", 224).model.spec.classes == 37
-    assert load_checkpoint(path, "m0", 224, classes=37).model.spec.classes == 37
+    assert load_checkpoint(path, "m0", square(224)).model.spec.classes == 37
+    assert load_checkpoint(path, "m0", square(224), classes=37).model.spec.classes == 37
     with pytest.raises(BadCheckpoint, match="another number of classes") as caught:
         load_checkpoint(path, "m0", classes=1000)
     assert (caught.value.expected, caught.value.got) == ("1000", "37")
@@ -428,7 +429,7 @@ def test_bad_arguments_are_told_first(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel):
         load_checkpoint(tmp_path / "none.pth", "b0")
     with pytest.raises(BadOption):
-        load_checkpoint(tmp_path / "none.pth", "m0", image_size=225)
+        load_checkpoint(tmp_path / "none.pth", "m0", image_size=square(225))
 
 
 # --- Saving ------------------------------------------------------------------------------------------------
@@ -440,7 +441,7 @@ def _saved(model: EfficientViT, path: Path, **metadata: str) -> bytes:
 
 
 def test_saving_and_loading_is_the_identity(m0: State, written: Written, tmp_path: Path) -> None:
-    model = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=384).model
+    model = load_checkpoint(written(m0, "weights.pth"), "m0", image_size=square(384)).model
     path = tmp_path / "own.safetensors"
     first, second = (_saved(model, path, source="official", epoch="7") for _ in range(2))
     assert first == second  # equal weights, equal digest

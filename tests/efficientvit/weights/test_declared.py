@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from efficientvit.errors import BadCheckpoint, BadOption
 from efficientvit.images.preprocessing import IMAGENET_MEAN, to_tensor
+from efficientvit.size import ImageSize, square
 from efficientvit.weights.checkpoint import load_checkpoint
 from efficientvit.weights.contract import preprocessing_of, settled
 from efficientvit.weights.declared import Fact, of_checkpoint, of_config
@@ -60,7 +61,7 @@ def test_a_folder_is_read_as_timms_local_dir(timm_m0: nn.Module, tmp_path: Path)
     names = ["ant", "bee", "wasp"]
     save_for_hf(model, str(tmp_path), model_config={"label_names": names}, safe_serialization=True)
     found = find_weights(f"local-dir:{tmp_path}", "m0", None)
-    assert (found.model.spec.image_size, found.model.spec.classes, found.labels) == (64, 3, tuple(names))
+    assert (found.model.spec.image_size, found.model.spec.classes, found.labels) == (square(64), 3, tuple(names))
     ours = preprocessing_of(found.model.spec.image_size, found.facts, {})
     theirs = create_model(f"local-dir:{tmp_path}", pretrained=True)
     transform = create_transform(**resolve_model_data_config(theirs), is_training=False)
@@ -127,7 +128,7 @@ def test_the_size_of_the_saved_weights_counts_before_that_of_their_origin(tmp_pa
     config = {"model_args": {"img_size": 384}, "pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 1.0}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     facts = {fact.name: fact.value for fact in of_config(tmp_path / "config.json")}
-    assert facts == {"image_size": (384, 384), "crop_pct": 1.0}
+    assert facts == {"image_size": square(384), "crop_pct": 1.0}
 
 
 def test_wordnet_ids_are_shown_by_their_descriptions(tmp_path: Path) -> None:
@@ -143,15 +144,15 @@ def test_wordnet_ids_are_shown_by_their_descriptions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ({"args": argparse.Namespace(img_size=256, input_size=None)}, (256, 256)),
-        ({"args": {"input_size": [3, 128, 256], "img_size": None}}, (128, 256)),
-        ({"args": {"input_size": 384}}, (384, 384)),
-        ({"hyper_parameters": {"cfg": {"data": {"image_size": [320, 320]}}}}, (320, 320)),
-        ({"args": {"val_crop_size": 224, "train_crop_size": 176}}, (224, 224)),
-        ({"args": {"img_size": None, "input_size": None}}, (224, 224)),
+        ({"args": argparse.Namespace(img_size=256, input_size=None)}, square(256)),
+        ({"args": {"input_size": [3, 128, 256], "img_size": None}}, ImageSize(height=128, width=256)),
+        ({"args": {"input_size": 384}}, square(384)),
+        ({"hyper_parameters": {"cfg": {"data": {"image_size": [320, 320]}}}}, square(320)),
+        ({"args": {"val_crop_size": 224, "train_crop_size": 176}}, square(224)),
+        ({"args": {"img_size": None, "input_size": None}}, square(224)),
     ],
 )
-def test_arguments_of_training_scripts(said: dict[str, Any], wanted: tuple[int, int]) -> None:
+def test_arguments_of_training_scripts(said: dict[str, Any], wanted: ImageSize) -> None:
     plain = {name: vars(each) if isinstance(each, argparse.Namespace) else each for name, each in said.items()}
     assert [fact.value for fact in of_checkpoint(plain) if fact.name == "image_size"] == [wanted]
 
@@ -162,17 +163,35 @@ def test_labels_of_another_number_are_left_out(state: State, saved: Saved) -> No
     assert find_weights(str(saved({"model": state, "classes": list("abc")})), "m0", None).labels == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"id2label": {"0": "a", "1": "b", "2": "c"}},
+        {"class_to_idx": {"c": 2, "a": 0, "b": 1}},
+        {"classes": ["a", "b", "c"]},
+    ],
+)
+def test_forms_of_labels(names: dict[str, Any]) -> None:
+    assert [fact.value for fact in of_checkpoint(names) if fact.name == "labels"] == [("a", "b", "c")]
+
+
+def test_labels_that_are_alike_are_not_used(state: State, tmp_path: Path) -> None:
+    found = find_weights(str(folder(tmp_path, state, CONFIG | {"label_names": ["ant", "bee", "ant"]})), "m0", None)
+    assert found.labels == ()
+    assert found.notes == ("labels in config.json name two classes alike: not used",)
+
+
 # --- Input size --------------------------------------------------------------------------------------------
 
 SEVEN = (7, 7, 4)
 
 
 def said(*sizes: int) -> tuple[Fact, ...]:
-    return tuple(Fact("image_size", (size, size), f"place {i}") for i, size in enumerate(sizes))
+    return tuple(Fact("image_size", square(size), f"place {i}") for i, size in enumerate(sizes))
 
 
 def test_the_only_size_with_such_windows_needs_no_word() -> None:
-    assert input_size((4, 2, 1), (), None, published=False, override=False).pixels == 64
+    assert input_size((4, 2, 1), (), None, published=False, override=False).pixels == square(64)
 
 
 @pytest.mark.parametrize(("windows", "listed"), [(SEVEN, "208, 224, 240, 256"), ((7, 7, 7), "from 400 to 2048")])
@@ -185,22 +204,22 @@ def test_what_nobody_says_is_asked_for(windows: tuple[int, int, int], listed: st
 
 def test_the_published_shape_is_assumed_and_said_to_be() -> None:
     found = input_size(SEVEN, (), None, published=True, override=False)
-    assert (found.pixels, found.assumed) == (224, True)
+    assert (found.pixels, found.assumed) == (square(224), True)
     with pytest.raises(BadOption):  # at 384 nothing is published that keeps quiet about it
         input_size((7, 7, 6), (), None, published=True, override=False)
 
 
 def test_what_is_said_is_taken_and_a_contradiction_needs_a_repetition() -> None:
-    assert input_size(SEVEN, said(256), None, published=True, override=False).pixels == 256
-    assert input_size(SEVEN, said(256), 256, published=False, override=False).pixels == 256
+    assert input_size(SEVEN, said(256), None, published=True, override=False).pixels == square(256)
+    assert input_size(SEVEN, said(256), square(256), published=False, override=False).pixels == square(256)
     with pytest.raises(BadOption, match="contradicts") as caught:
-        input_size(SEVEN, said(256), 224, published=False, override=False)
+        input_size(SEVEN, said(256), square(224), published=False, override=False)
     assert caught.value.expected == "image_size 256 in place 0"
     assert "--override" in str(caught.value.next_step)
-    assert input_size(SEVEN, said(256), 224, published=False, override=True).pixels == 224
+    assert input_size(SEVEN, said(256), square(224), published=False, override=True).pixels == square(224)
     with pytest.raises(BadOption, match="two things"):
         input_size(SEVEN, said(256, 224), None, published=False, override=False)
-    assert input_size(SEVEN, said(256, 224), 224, published=False, override=False).pixels == 224
+    assert input_size(SEVEN, said(256, 224), square(224), published=False, override=False).pixels == square(224)
     with pytest.raises(BadCheckpoint, match="not true"):
         input_size(SEVEN, said(384), None, published=False, override=False)
 
@@ -211,7 +230,7 @@ def test_a_file_of_another_tool_says_the_size(state: State, saved: Saved) -> Non
         weights |= {n: torch.zeros(4, side**2) for n in state if f"stages.{stage}" in n and "attention_biases" in n}
     with pytest.raises(BadOption, match="nothing says"):
         load_checkpoint(saved(weights), "m0")
-    assert load_checkpoint(saved(weights), "m0", reading=Reading(any_size=True)).model.spec.image_size == 112
+    assert load_checkpoint(saved(weights), "m0", reading=Reading(any_size=True)).model.spec.image_size == square(112)
 
 
 # --- Preprocessing -----------------------------------------------------------------------------------------
@@ -225,26 +244,26 @@ FACTS = (
 
 
 def test_preprocessing_from_what_is_said() -> None:
-    found = preprocessing_of(256, FACTS, {"std": (0.5, 0.5, 0.5)})
+    found = preprocessing_of(square(256), FACTS, {"std": (0.5, 0.5, 0.5)})
     assert (found.mean, found.std, found.resize, found.interpolation) == (
-        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 269, "bilinear",
+        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), square(269), "bilinear",
     )  # fmt: skip
     assert all(each.taken for each in settled(FACTS, found, 3))
 
 
-@pytest.mark.parametrize("options", [{"mean": IMAGENET_MEAN}, {"resize": 292}, {"interpolation": "bicubic"}])
+@pytest.mark.parametrize("options", [{"mean": IMAGENET_MEAN}, {"resize": square(292)}, {"interpolation": "bicubic"}])
 def test_an_option_against_it_has_to_be_repeated(options: dict[str, Any]) -> None:
     with pytest.raises(BadOption, match="contradicts"):
-        preprocessing_of(256, FACTS, options)
-    found = preprocessing_of(256, FACTS, options, override=True)
+        preprocessing_of(square(256), FACTS, options)
+    found = preprocessing_of(square(256), FACTS, options, override=True)
     (name,) = options
     assert getattr(found, name) == options[name]
     assert [each.taken for each in settled(FACTS, found, 3)].count(False) == 1
 
 
 def test_options_that_agree_are_no_contradiction() -> None:
-    agreeing = {"mean": (0.5, 0.5, 0.5), "resize": 269, "interpolation": "bilinear"}
-    assert preprocessing_of(256, FACTS, agreeing) == preprocessing_of(256, FACTS, {})
+    agreeing = {"mean": (0.5, 0.5, 0.5), "resize": square(269), "interpolation": "bilinear"}
+    assert preprocessing_of(square(256), FACTS, agreeing) == preprocessing_of(square(256), FACTS, {})
 
 
 @pytest.mark.parametrize(
@@ -252,5 +271,5 @@ def test_options_that_agree_are_no_contradiction() -> None:
 )
 def test_what_cannot_be_done_is_asked_about(fact: Fact) -> None:
     with pytest.raises(BadOption) as caught:
-        preprocessing_of(224, (fact,), {})
+        preprocessing_of(square(224), (fact,), {})
     assert "args" in str(caught.value.got)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import state_digest
@@ -18,7 +19,7 @@ DIGEST = "import sys; from tests.efficientvit.weights.test_seeded import digest;
 
 
 def digest(seed: int) -> str:
-    return state_digest(seeded(model_spec("m0", 64), seed))
+    return state_digest(seeded(model_spec("m0", square(64)), seed))
 
 
 def test_the_same_in_every_process(tmp_path: Path) -> None:
@@ -32,18 +33,18 @@ def test_the_same_in_every_process(tmp_path: Path) -> None:
 
 def test_a_tensor_depends_on_its_name_and_shape_alone() -> None:
     """What is drawn: the statistics are measured and depend on all layers before."""
-    small, large = (dict(seeded(model_spec("m0", size, 10)).named_parameters()) for size in (64, 96))
+    small, large = (dict(seeded(model_spec("m0", square(size), 10)).named_parameters()) for size in (64, 96))
     assert all(torch.equal(tensor, large[name]) for name, tensor in small.items() if tensor.shape == large[name].shape)
 
 
 def test_every_tensor_of_another_seed_differs() -> None:
-    first, other = (seeded(model_spec("m0", 64), seed).state_dict() for seed in (0, 1))
+    first, other = (seeded(model_spec("m0", square(64)), seed).state_dict() for seed in (0, 1))
     same = [name for name, tensor in first.items() if tensor.is_floating_point() and torch.equal(tensor, other[name])]
     assert same == []
 
 
 def test_nothing_is_zero_and_norms_are_as_built() -> None:
-    model = seeded(model_spec("m0", 64))
+    model = seeded(model_spec("m0", square(64)))
     assert not model.training
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert all(torch.count_nonzero(parameter) == parameter.numel() for parameter in model.parameters())
@@ -58,6 +59,6 @@ def test_nothing_is_zero_and_norms_are_as_built() -> None:
 @pytest.mark.parametrize("seed", [0, 7])
 def test_activations_stay_at_one_scale(seed: int) -> None:
     """Thirty residual adds of unscaled random weights would push logits to 1e5."""
-    model = seeded(model_spec("m0", 64), seed)
+    model = seeded(model_spec("m0", square(64)), seed)
     logits = model(torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(seed)))
     assert 0.1 < logits.std() < 10

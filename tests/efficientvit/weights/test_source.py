@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from efficientvit.errors import BadOption, DownloadFailed
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -13,8 +14,8 @@ from export.request.request import Request
 
 
 def test_a_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    first, again, other = (find_weights(option, "m0", 64) for option in ("seeded", "seeded:0", "seeded:7"))
-    assert first.sha256 == again.sha256 == state_digest(seeded(model_spec("m0", 64), 0))
+    first, again, other = (find_weights(option, "m0", square(64)) for option in ("seeded", "seeded:0", "seeded:7"))
+    assert first.sha256 == again.sha256 == state_digest(seeded(model_spec("m0", square(64)), 0))
     assert other.sha256 != first.sha256
     assert (first.suffix, other.suffix) == ("untrained", "seed7-untrained")
     assert not first.trained
@@ -22,7 +23,7 @@ def test_a_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 
 def test_auto_falls_back_and_says_why() -> None:
-    found = find_weights("auto", "m0", 64)
+    found = find_weights("auto", "m0", square(64))
     assert (found.trained, found.fallback, found.suffix, found.source) == (False, True, "untrained", "seeded:0")
     assert "could not be fetched" in found.notes[0]
 
@@ -35,7 +36,7 @@ def test_pretrained_does_not_fall_back() -> None:
 
 def test_a_file_names_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "best run.safetensors"
-    save_checkpoint(seeded(model_spec("m0", 64, 10)), path)
+    save_checkpoint(seeded(model_spec("m0", square(64), 10)), path)
     found = find_weights(str(path), "m0", None)
     assert (found.trained, found.fallback, found.suffix) == (True, False, f"best run-{found.sha256[:8]}")
     assert str(tmp_path) not in found.source
@@ -44,7 +45,7 @@ def test_a_file_names_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["Seeded", "seeded:", "seeded:-1", "seeded:x", "none"])
 def test_no_such_weights(option: str) -> None:
     with pytest.raises(BadOption, match="no weights"):
-        find_weights(option, "m0", 64)
+        find_weights(option, "m0", square(64))
 
 
 @pytest.mark.parametrize("name", ["efficientvit_m0.r224_in1k", "timm/efficientvit_m0.r224_in1k", "efficientvit_m0"])

@@ -111,7 +111,23 @@ def test_the_average_is_taken_when_it_is_asked_for(state: State, saved: Saved) -
 def test_a_fused_model(saved: Saved, timm_m0: nn.Module, images: Tensor) -> None:
     fused = reparameterize_model(timm_m0)
     notes = equal(saved(fused.state_dict()), fused, images)
-    assert notes == ("113 layers were saved fused: each BatchNorm is folded into its layer, and an identity here",)
+    assert notes == ("113 layers have no BatchNorm of their own (fused, or replaced): an identity stands for it",)
+
+
+def test_a_head_that_was_replaced_by_a_linear_layer(saved: Saved, timm_m0: nn.Module, images: Tensor) -> None:
+    replaced = copy.deepcopy(timm_m0)
+    replaced.head = nn.Linear(192, 5)
+    assert equal(saved(replaced.state_dict()), replaced, images)[0].startswith("1 layers have no BatchNorm")
+
+
+def test_a_normalization_in_front_of_the_model_says_what_it_is(saved: Saved, state: State) -> None:
+    inside = {f"1.{name}": tensor for name, tensor in state.items()}
+    front = {"0.mean": torch.full((1, 3, 1, 1), 0.5), "0.std": torch.tensor([0.25, 0.5, 0.25]).view(3, 1, 1)}
+    facts = load_checkpoint(saved(front | inside), "m0").facts
+    assert [(fact.name, fact.value, fact.source) for fact in facts] == [
+        ("mean", (0.5, 0.5, 0.5), "the tensor '0.mean'"),
+        ("std", (0.25, 0.5, 0.25), "the tensor '0.std'"),
+    ]
 
 
 def test_two_heads_are_averaged(saved: Saved, state: State, timm_m0: nn.Module, images: Tensor) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.weights.source import find_weights
 from export.bench import entries
 from export.bench.entries import InPyTorch, Judgments, gathered
@@ -29,12 +30,12 @@ timm = pytest.importorskip("timm")
 
 
 def _stock(_: Any = None) -> torch.nn.Module:
-    return stock_model(find_weights("seeded", "m0", SIZE).model)
+    return stock_model(find_weights("seeded", "m0", square(SIZE)).model)
 
 
 def _folded() -> torch.nn.Module:
     module = _stock()
-    fold_batch_norms(module, SIZE)
+    fold_batch_norms(module, square(SIZE))
     return module
 
 
@@ -48,8 +49,8 @@ def _with_one_weight_off(_: Any = None) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    golden = synthetic(Preprocessing(image_size=SIZE))
-    return ReferenceModel(find_weights("seeded", "m0", SIZE).model, golden).at(Precision())
+    golden = synthetic(Preprocessing(image_size=square(SIZE)))
+    return ReferenceModel(find_weights("seeded", "m0", square(SIZE)).model, golden).at(Precision())
 
 
 @pytest.mark.parametrize("name", ["efficientvit_m0", "mobilenetv3_large_100", "mobilevit_xxs"])
@@ -66,7 +67,7 @@ def test_folding_leaves_the_answers_and_no_norm_behind_a_convolution(name: str) 
     norms = sum(isinstance(part, torch.nn.BatchNorm2d) for part in module.modules())
     with torch.no_grad():
         before = module(images)
-        folded = fold_batch_norms(module, size)
+        folded = fold_batch_norms(module, square(size))
         after = module(images)
     assert folded == norms > 30
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in module.modules())
@@ -74,7 +75,7 @@ def test_folding_leaves_the_answers_and_no_norm_behind_a_convolution(name: str) 
 
 
 def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
-    request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, batches=(2,), out=tmp_path)
+    request = BenchRequest(("m0",), weights="seeded", image_size=square(SIZE), pytorch=True, batches=(2,), out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
     found = gathered(request, ["m0"], [Judgments("m0")], own)
@@ -88,7 +89,7 @@ def test_what_passes_is_timed_beside_the_others(tmp_path: Path) -> None:
 
 def test_one_weight_off_is_rejected_and_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "stock_model", _with_one_weight_off)
-    request = BenchRequest(("m0",), weights="seeded", image_size=SIZE, pytorch=True, out=tmp_path)
+    request = BenchRequest(("m0",), weights="seeded", image_size=square(SIZE), pytorch=True, out=tmp_path)
     own = InPyTorch(request, lambda _: None, PyTorch({"eager": TorchProgram()}))
     own.judge(["m0"])
     found = gathered(request, ["m0"], [Judgments("m0")], own)
@@ -109,7 +110,7 @@ def test_compiled_is_judged_by_what_its_kernels_answer(
         return spoiled
 
     monkeypatch.setattr(torch, "compile", compiled)
-    spec = find_weights("seeded", "m0", SIZE).model.spec
+    spec = find_weights("seeded", "m0", square(SIZE)).model.spec
     ways = PyTorch({"eager": TorchProgram(), "compiled": TorchProgram(compiled=True)})
     monkeypatch.setenv("CXX", "sh")  # which is there
     found = {way: verdict for way, _, verdict in ways.judged(_folded(), spec, 1, reference, tmp_path, lambda _: None)}
@@ -122,7 +123,7 @@ def test_without_a_compiler_it_is_not_run_and_says_why(
     reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    spec = find_weights("seeded", "m0", SIZE).model.spec
+    spec = find_weights("seeded", "m0", square(SIZE)).model.spec
     ways = PyTorch({"compiled": TorchProgram(compiled=True)})
     ((_, _, verdict),) = ways.judged(_folded(), spec, 1, reference, tmp_path, lambda _: None)
     assert isinstance(verdict, NotRun)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import BadOption
+from efficientvit.size import ImageSize
 from export import __version__
 from export.request.request import Request, parse_batch, slug
 from export.targets.registry import TARGETS
@@ -47,14 +48,15 @@ def test_tab_completes_models_targets_and_commands(command: Any) -> None:
 
 
 def test_slugs_name_every_option_that_changes_the_file() -> None:
-    def named(model: str, target: str, precision: str, batch: int | None, opset: int, size: int, weights: str) -> str:
-        return slug(Job(model, TARGETS[target], precision, batch, opset), size, weights)
+    def named(model: str, target: str, precision: str, batch: int | None, opset: int, size: str, weights: str) -> str:
+        return slug(Job(model, TARGETS[target], precision, batch, opset), ImageSize.parse(size), weights)
 
-    assert named("m2", "onnx", "fp32", 1, 18, 224, "") == "m2-onnx-fp32"
-    assert named("m2", "openvino", "fp16", 8, 18, 384, "") == "m2-384-b8-openvino-fp16"
-    assert named("m0", "onnx", "fp32", None, 20, 224, "untrained") == "m0-dynamic-opset20-onnx-fp32-untrained"
-    assert named("m0", "onnx", "fp32", 1, 18, 224, "seed3-untrained") == "m0-onnx-fp32-seed3-untrained"
-    assert named("m0", "onnx", "fp32", 1, 18, 224, "my best/run") == "m0-onnx-fp32-my_best_run"
+    assert named("m2", "onnx", "fp32", 1, 18, "224", "") == "m2-onnx-fp32"
+    assert named("m2", "openvino", "fp16", 8, 18, "384", "") == "m2-384-b8-openvino-fp16"
+    assert named("m0", "onnx", "fp32", None, 20, "224", "untrained") == "m0-dynamic-opset20-onnx-fp32-untrained"
+    assert named("m0", "onnx", "fp32", 1, 18, "224", "seed3-untrained") == "m0-onnx-fp32-seed3-untrained"
+    assert named("m2", "onnx", "fp32", 1, 18, "480x640", "") == "m2-480x640-onnx-fp32"
+    assert named("m0", "onnx", "fp32", 1, 18, "224", "my best/run") == "m0-onnx-fp32-my_best_run"
 
 
 def test_all_means_all_and_nothing_twice() -> None:

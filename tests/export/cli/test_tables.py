@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.source import Weights
 from export.cli import console, tables
@@ -22,7 +23,9 @@ def test_a_file_s_name_is_shown_as_it_is(capfd: pytest.CaptureFixture[str]) -> N
     from efficientvit.model import build
 
     name = "run[best].pth"
-    weights = Weights(build(model_spec("m0", 64)), name, "0" * 64, trained=False, suffix="", notes=("from [/tmp/x]",))
+    weights = Weights(
+        build(model_spec("m0", square(64))), name, "0" * 64, trained=False, suffix="", notes=("from [/tmp/x]",)
+    )
     with console.console() as screen:
         console.Live(screen).weights(weights.about)
     shown = capfd.readouterr().err

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
+from efficientvit.size import square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
@@ -40,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _timm() -> nn.Module:
     """timm's M0 with our seeded weights, on which a check can fail."""
-    return stock_model(find_weights("seeded", "m0", SIZE).model)
+    return stock_model(find_weights("seeded", "m0", square(SIZE)).model)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from efficientvit.errors import ArtifactChanged, BadOutput, Unavailable
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from export.commands import junit
 from export.commands.verify import Verification
@@ -101,7 +102,7 @@ def _verification(verdict: Verdict) -> Verification:
 def artifact(tmp_path: Path) -> Artifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
-    spec = model_spec("m0", 64)
+    spec = model_spec("m0", square(64))
     return Artifact.on_disk(path, Format.ONNX, spec, made_by="simplify", batch=1, precision=Precision())
 
 

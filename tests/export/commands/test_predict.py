@@ -14,6 +14,7 @@ from PIL import Image
 
 from efficientvit.images.labels import imagenet
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, to_tensor
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.coreml.evaluated import MilEvaluator
@@ -57,9 +58,9 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 @pytest.fixture
 def right(cat: Path) -> list[tuple[str, float]]:
     """What the trained form says in float64: labels and probabilities, best first."""
-    image = torch.tensor(to_tensor(load_rgb(cat, Preprocessing()), Preprocessing(image_size=64)))
+    image = torch.tensor(to_tensor(load_rgb(cat, Preprocessing()), Preprocessing(image_size=square(64))))
     with torch.inference_mode():
-        probabilities = seeded(model_spec("m0", 64)).double()(image[None].double()).softmax(1)[0].numpy()
+        probabilities = seeded(model_spec("m0", square(64))).double()(image[None].double()).softmax(1)[0].numpy()
     labels = imagenet()
     return [(labels[i], float(probabilities[i])) for i in np.argsort(-probabilities)]
 

@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from efficientvit.digests import ZEROS
+from efficientvit.size import square
 from efficientvit.weights.source import find_weights, state_digest
 from runtimes.artifact import digest
 from validation.reference import file
@@ -165,7 +166,7 @@ def test_other_weights_are_refused(copied: Path, command: Any) -> None:
     ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
     assert ran.code == 1
     assert "was not made of these weights" in ran.err
-    other = state_digest(find_weights("seeded:1", "m0", 64).model)
+    other = state_digest(find_weights("seeded:1", "m0", square(64)).model)
     _edit(copied / ONNX / "manifest.json", lambda m: m["weights"].update(sha256=other, source="seeded:1"))
     ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
     assert ran.code == 1

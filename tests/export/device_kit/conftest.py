@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from export.device_kit.kit import write_kit
 from export.folder.layout import write_json
 from runtimes.artifact import digest
@@ -33,7 +34,7 @@ BUILT_WITH = {"product": "tensorrt-rtx", "version": "0.test", "sm": "89", "tf32"
 
 
 def _reference(precision: Precision, *, images: bool, quality_budget: float | None = None) -> Reference:
-    golden = synthetic(Preprocessing(image_size=SIDE))
+    golden = synthetic(Preprocessing(image_size=square(SIDE)))
     logits = np.random.default_rng(7).standard_normal((len(golden), CLASSES))
     judged = np.ones(len(golden), dtype=bool)
     judged[golden.names.index("flat-black")] = False

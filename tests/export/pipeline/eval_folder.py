@@ -12,13 +12,13 @@ from efficientvit.model import EfficientViT
 
 def write_eval_folder(folder: Path, model: EfficientViT, count: int) -> Path:
     """`count` smooth random images in folders by class index: the reference is right on all of them."""
-    side = model.spec.image_size
+    size = model.spec.image_size
     rng = np.random.default_rng(0)
     exact = model.double().eval()
     for number in range(count):
         grid = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        rgb = np.array(Image.fromarray(grid).resize((side + 20, side + 10), Image.Resampling.BICUBIC))
-        tensor = torch.tensor(to_tensor(rgb, Preprocessing(image_size=side))).reshape(1, 3, side, side).double()
+        rgb = np.array(Image.fromarray(grid).resize((size.width + 20, size.height + 10), Image.Resampling.BICUBIC))
+        tensor = torch.tensor(to_tensor(rgb, Preprocessing(image_size=size)))[None].double()
         with torch.no_grad():
             label = int(exact(tensor).argmax())
         place = folder / str(label)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -27,25 +28,39 @@ class _Code:
 def _weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = lambda state: None) -> None:
     from safetensors.torch import save_file
 
-    state = {name: tensor.contiguous() for name, tensor in seeded(model_spec("m0", 64, 10)).state_dict().items()}
+    state = {
+        name: tensor.contiguous() for name, tensor in seeded(model_spec("m0", square(64), 10)).state_dict().items()
+    }
     change(state)
     save_file(state, path)
+
+
+def _tables(second: int, third: int) -> dict[str, torch.Tensor]:
+    """Bias tables of the windows 7, `second` and `third`."""
+    names = (name for name in seeded(model_spec("m0", square(64), 10)).state_dict() if name.endswith("attention.bias"))
+    return {name: torch.zeros(4, {"stage1": 7, "stage2": second}.get(name[:6], third) ** 2) for name in names}
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every broken file that the table below names."""
     folder = tmp_path_factory.mktemp("broken")
-    save_checkpoint(seeded(model_spec("m1", 64, 10)), folder / "m1.safetensors")
+    save_checkpoint(seeded(model_spec("m1", square(64), 10)), folder / "m1.safetensors")
     _weights(folder / "nan.safetensors", lambda state: state["head.linear.bias"].fill_(float("nan")))
     _weights(folder / "missing.safetensors", lambda state: state.pop("head.linear.bias"))
     _weights(folder / "extra.safetensors", lambda state: state.update(surplus=torch.zeros(3)))
     _weights(folder / "misshapen.safetensors", lambda state: state.update({"head.linear.bias": torch.zeros(7)}))
-    torch.save(seeded(model_spec("m0", 64, 10)).state_dict(), folder / "truncated.pth")
+    torch.save(seeded(model_spec("m0", square(64), 10)).state_dict(), folder / "truncated.pth")
     os.truncate(folder / "truncated.pth", 1_000_000)
     (folder / "truncated.safetensors").write_bytes((folder / "nan.safetensors").read_bytes()[:1_000_000])
     (folder / "code.pth").write_bytes(pickle.dumps(_Code()))
     torch.save({"fc.weight": torch.zeros(2, 2)}, folder / "other.pth")
+    _weights(folder / "of-112.safetensors", lambda state: state.update(_tables(4, 2)))
+    (folder / "bees").mkdir()
+    _weights(folder / "bees" / "model.safetensors")
+    (folder / "bees" / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "crop_pct": 0.9}}')
+    (folder / "notes").mkdir()
+    (folder / "notes" / "notes.jpg").write_text("no image")
     (folder / "empty").mkdir()
     (folder / "a-file").write_text("in the way")
     bomb = folder / "bomb"
@@ -83,6 +98,13 @@ TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("m0", "-w", "missing.safetensors"), "head.linear.bias"),
     (("m0", "-w", "extra.safetensors"), "surplus"),
     (("m0", "-w", "misshapen.safetensors"), "head.linear.bias"),
+    (("m0", "-w", "of-112.safetensors"), "nothing says which input size"),
+    (("m0", "-w", "of-112.safetensors", "--image-size", "112", "--ema"), "no running average"),
+    (("m0", "-w", "bees", "--mean", "0.4", "0.4", "0.4"), "contradicts what the checkpoint says"),
+    (("m0", "-w", "local-dir:bees", "--resize", "80"), "crop_pct 0.9"),
+    (("m0", "-w", "efficientvit_m1.r224_in1k"), "these are weights of m1"),
+    ((*SEEDED, "--mean", "123.675", "116.28", "103.53"), "--mean 0.485 0.456 0.406"),
+    ((*SEEDED, "-p", "int8", "--calibrate", "notes"), "notes.jpg"),
     ((*SEEDED, "--golden", "gone"), "golden folder"),
     ((*SEEDED, "--golden", "empty"), "empty"),
     ((*SEEDED, "--golden", "bomb"), "bomb.png"),
@@ -162,7 +184,7 @@ def test_one_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
     def broken(*_: object) -> Any:
         raise RuntimeError("the converter fell over\nat length")
 
-    request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=64, out=tmp_path)
+    request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=square(64), out=tmp_path)
     failed, fine = pipeline.run(request, Silent(), stages={"openvino": broken})
     assert (failed.status, failed.failed_stage) == ("failed", "openvino")
     assert (failed.timing, fine.timing is None) == (None, False)  # the verified ONNX file before it is no IR

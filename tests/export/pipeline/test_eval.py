@@ -13,6 +13,7 @@ import pytest
 
 from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -42,7 +43,7 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_eval_folder(tmp_path_factory.mktemp("eval"), seeded(model_spec("m0", 64)), IMAGES)
+    return write_eval_folder(tmp_path_factory.mktemp("eval"), seeded(model_spec("m0", square(64))), IMAGES)
 
 
 def _run(
@@ -52,7 +53,7 @@ def _run(
         models=("m0",),
         targets=targets,
         weights="seeded",
-        image_size=64,
+        image_size=square(64),
         out=out,
         time=False,
         kit=False,
@@ -221,12 +222,12 @@ def test_labels_say_what_folders_are_for_every_target(labeled: Path) -> None:
 def test_folders_that_are_not_the_model_s_classes_are_refused(tmp_path: Path, labeled: Path) -> None:
     """Counted from 1 in place of 0, say: the reference is never right, and nothing could be lost."""
     weights = tmp_path / "trained.safetensors"
-    save_checkpoint(seeded(model_spec("m0", 64)), weights)
+    save_checkpoint(seeded(model_spec("m0", square(64))), weights)
     shifted = tmp_path / "eval"
     for folder in labeled.iterdir():
         shutil.copytree(folder, shifted / str((int(folder.name) + 1) % 1000))
-    loaded = find_weights(str(weights), "m0", 64)
-    preprocessing = Preprocessing(image_size=64)
+    loaded = find_weights(str(weights), "m0", square(64))
+    preprocessing = Preprocessing(image_size=square(64))
     with pytest.raises(BadLabeledSet, match="no more often than by guessing"):
         accuracy_test(Evaluation(shifted), loaded, preprocessing, None, Budgets(), skip_bad=False, step=lambda _: None)
     assert not accuracy_test(

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from efficientvit.model import Residual, build
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from runtimes.artifact import digest
@@ -155,7 +156,7 @@ def test_photos_are_judged_too_and_a_bad_one_is_named(command: Any, tmp_path: Pa
 
 
 def test_weights_as_training_starts_are_vacuous(command: Any, tmp_path: Path) -> None:
-    model = build(model_spec("m0", 64))
+    model = build(model_spec("m0", square(64)))
     state = model.state_dict()
     for name, module in model.named_modules():
         if isinstance(module, Residual):

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from efficientvit.size import square
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
 from export.pipeline import run as pipeline
@@ -164,7 +165,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
         onnx.save(model, artifact.path)
         return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
 
-    request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path, time=False)
+    request = Request(("m0",), ("onnx",), weights="seeded", image_size=square(64), out=tmp_path, time=False)
     (outcome,) = pipeline.run(request, Silent(), stages={**STAGES, "trace": spoiled})
     assert outcome.folder is not None
     assert outcome.folder.name.endswith(f".{status}")
@@ -178,7 +179,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
 
 
 def test_timed(tmp_path: Path) -> None:
-    request = Request(("m0",), ("onnx",), weights="seeded", image_size=64, out=tmp_path)
+    request = Request(("m0",), ("onnx",), weights="seeded", image_size=square(64), out=tmp_path)
     (outcome,) = pipeline.run(request, Silent(), cache=default_cache())
     assert outcome.folder is not None
     manifest = _manifest(outcome.folder)

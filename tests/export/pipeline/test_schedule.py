@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from efficientvit.errors import BadCheckpoint, MissingExtra
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -108,9 +109,9 @@ def test_a_lookup_in_vain_leaves_the_output_folder_alone(tmp_path: Path) -> None
 def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> None:
     """As a training loop does that overwrites its checkpoint."""
     path, cache = tmp_path / "best.safetensors", Cache(tmp_path / "cache")
-    first, second = (seeded(model_spec("m0", 64), seed) for seed in (0, 1))
+    first, second = (seeded(model_spec("m0", square(64)), seed) for seed in (0, 1))
     save_checkpoint(first, path)
-    request = Request(("m0",), ("onnx",), weights=str(path), image_size=64, time=False, out=tmp_path / "out")
+    request = Request(("m0",), ("onnx",), weights=str(path), image_size=square(64), time=False, out=tmp_path / "out")
 
     class Overwriting(Silent):
         def step(self, text: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.weights.source import Weights, find_weights
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled
 from export.selftest.faults.fault import Fault
@@ -92,8 +93,8 @@ def prepare(folder: Path) -> Prepared:
     """What is kept in `folder`, or made and kept there."""
 
     def measured() -> tuple[Weights, ReferenceModel]:
-        weights = find_weights("seeded", MODEL, SIZE)
-        model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)).one_of_each_kind())
+        weights = find_weights("seeded", MODEL, square(SIZE))
+        model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(SIZE))).one_of_each_kind())
         for form in FORMS:
             job = job_for(MODEL, *form)
             for _, precision in job.plan:

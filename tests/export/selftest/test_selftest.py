@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import MissingExtra
+from efficientvit.size import square
 from export.exits import Exit
 from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault
@@ -32,7 +33,7 @@ def found() -> SelfTest:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifact, "right_tensors", once)
-        return selftest("m0", "seeded", image_size=64, seed=4, forms=(("onnx", "fp32"), ("openvino", "fp32")))
+        return selftest("m0", "seeded", image_size=square(64), seed=4, forms=(("onnx", "fp32"), ("openvino", "fp32")))
 
 
 def _only(monkeypatch: pytest.MonkeyPatch, *names: str) -> Sequence[Fault]:
@@ -83,7 +84,7 @@ def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(gate_table, "GATES", gates)
     _only(monkeypatch, "hard_sigmoid-onnx-fp32-simplify", "last_bit-onnx-fp32-trace")
-    found = selftest("m0", "seeded", image_size=64, forms=(("onnx", "fp32"),))
+    found = selftest("m0", "seeded", image_size=square(64), forms=(("onnx", "fp32"),))
     assert [each.name for each in found.missed] == ["hard_sigmoid"]
     assert found.code is Exit.REJECTED
 
@@ -94,7 +95,7 @@ def test_tensorrt_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = ("swapped_weights", "last_bit", "dropped_layer", "kernel_bit")
     stages = ("precision", "parse", "parse", "parse")
     chosen = _only(monkeypatch, *(f"{n}-tensorrt-fp16-{s}" for n, s in zip(planted, stages, strict=True)))
-    found = selftest("m0", "seeded", image_size=64, forms=(("tensorrt", "fp16"),))
+    found = selftest("m0", "seeded", image_size=square(64), forms=(("tensorrt", "fp16"),))
     assert (found.missed, found.false_alarms, found.unplanted) == ((), (), ())
     assert [each.stage for each in found.healthy] == ["rewrite", "trace", "simplify", "precision", "parse", "input"]
     assert [each.name for each in found.detections] == [fault.name for fault in chosen]
@@ -119,7 +120,7 @@ def test_a_target_that_is_not_installed_is_told_as_not_planted(monkeypatch: pyte
         monkeypatch.setattr(f"runtimes.tensorrt.{module}.product", missing)
     monkeypatch.setattr("export.targets.tensorrt.build.product", missing)
     _only(monkeypatch, "relu6-tensorrt-fp32-parse", "last_bit-tensorrt-fp32-parse")
-    found = selftest("m0", "seeded", image_size=64, forms=(("tensorrt", "fp32"),))
+    found = selftest("m0", "seeded", image_size=square(64), forms=(("tensorrt", "fp32"),))
     (told,) = found.unplanted
     assert told.startswith("2 faults in tensorrt fp32: parsing a network needs the package 'tensorrt_rtx'")
     assert found.detections == ()

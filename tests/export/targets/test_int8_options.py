@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import BadOption
+from efficientvit.size import square
 from export.request.request import Request, slug
 from export.targets.int8_options import Int8Options, saturation
 from export.targets.onnx import quantize
@@ -35,7 +36,7 @@ def test_so_is_who_exports_there(monkeypatch: pytest.MonkeyPatch, float_onnx: An
     from runtimes.precision import Precision
     from validation.inputs.synthetic import synthetic
 
-    images = synthetic(Preprocessing(image_size=64)).ordinary().images[:2]
+    images = synthetic(Preprocessing(image_size=square(64))).ordinary().images[:2]
     monkeypatch.setattr(quantize, "saturation", lambda: saturation(OLD))
     for weights, notes in ((Dtype.INT8, 2), (Dtype.INT7, 1)):
         precision = Precision(weights, Dtype.UINT8, Dtype.INT8)
@@ -46,10 +47,10 @@ def test_so_is_who_exports_there(monkeypatch: pytest.MonkeyPatch, float_onnx: An
 
 def test_the_name_and_the_plan_have_it() -> None:
     (job,) = _request("onnx", reduce_range=True).jobs()
-    assert slug(job, 224, "") == "m0-onnx-int8-reduced"
+    assert slug(job, square(224), "") == "m0-onnx-int8-reduced"
     assert job.plan[-1][1].weights is Dtype.INT7
     (plain,) = _request("onnx", all_int8=True).jobs()
-    assert slug(plain, 224, "") == "m0-onnx-int8"
+    assert slug(plain, square(224), "") == "m0-onnx-int8"
     assert plain.plan[-1][1].weights is Dtype.INT8
 
 

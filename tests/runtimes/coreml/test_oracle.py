@@ -29,6 +29,7 @@ from torch import nn
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.seeded import seeded
 from export.targets.coreml.convert import capture_for_coreml, to_coreml
@@ -68,7 +69,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module", params=SIZES)
 def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Dtype, Artifact]:
     """A model as it ships, 8-bit image in, logits and labels out, in float16, and its float32 twin."""
-    spec = model_spec(request.param, SIZES[request.param], None if FULL else 10)
+    spec = model_spec(request.param, square(SIZES[request.param]), None if FULL else 10)
     preprocessing = Preprocessing(image_size=spec.image_size)
     deploy = divided_by_std(to_deploy(seeded(spec)), preprocessing.std).float()
     program = capture_for_coreml(deploy, 1, labeled=True)
@@ -250,8 +251,7 @@ def test_the_float32_twin_has_nothing_to_round(packages: dict[Dtype, Artifact]) 
 @pytest.mark.parametrize("dtype", [Dtype.FP16, Dtype.FP32])
 def test_label_and_probabilities_are_the_softmax_of_the_logits(dtype: Dtype, packages: dict[Dtype, Artifact]) -> None:
     artifact = packages[dtype]
-    size = artifact.model.image_size
-    pixels = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, artifact.model.image_size.nhwc(1), np.uint8)
     with MilEvaluator().open(artifact, Mode.ORACLE) as session:
         logits = session(pixels)[0].astype(np.float64)
         label, probabilities = session.classify(pixels)

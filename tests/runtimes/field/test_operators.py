@@ -135,7 +135,7 @@ def test_a_fixed_number_of_images_may_be_told_apart() -> None:
 
 
 def test_shapes_alone() -> None:
-    x = Field(Residues(shapes_only=True), 3, uniform=True).images((3, 4, 8, 8))
+    x = Field(Residues(primes=0), 3, uniform=True).images((3, 4, 8, 8))
     y = functional.conv2d(x, torch.ones(5, 4, 3, 3), stride=2).flatten(1).softmax(1)
     assert isinstance(y, FieldTensor)
     assert (tuple(y.shape), y.residues.numel()) == ((3, 45), 0)

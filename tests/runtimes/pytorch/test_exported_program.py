@@ -10,6 +10,7 @@ import torch
 
 from efficientvit.errors import BadInput, StageFailed
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.bench.torch_export import to_torch
@@ -46,7 +47,7 @@ def test_another_batch_than_it_was_saved_for_is_refused(program: Artifact, image
 @pytest.mark.filterwarnings("ignore")  # of inductor's own
 def test_compiled_attests_itself_and_its_oracle_is_eager(images: Array, tmp_path: Path) -> None:
     """Of a model with one block a stage and one head: compiling takes as long as there are operators."""
-    module = seeded(replace(model_spec("m0", 64, 10), depths=(1, 1, 1), heads=(1, 1, 1)))
+    module = seeded(replace(model_spec("m0", square(64), 10), depths=(1, 1, 1), heads=(1, 1, 1)))
     program = to_torch(module, module.spec, len(images), tmp_path / "small.pt2")
     with torch.inference_mode():
         expected = module(torch.from_numpy(images)).numpy()

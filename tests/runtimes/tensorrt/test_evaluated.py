@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.source import find_weights
 from export.targets.registry import SHARED, TARGETS
@@ -84,8 +85,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    weights = find_weights("seeded", "m0", SIZE)
-    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)))
+    weights = find_weights("seeded", "m0", square(SIZE))
+    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(SIZE))))
     shop = Workshop(weights, reference, tmp_path_factory.mktemp("networks"))
     stages: dict[str, dict[str, Artifact]] = {}
     for form in FORMS:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.runtime import Array, Evidence
@@ -119,7 +120,7 @@ def images(tmp_path: Path) -> LabeledImages:
             path.parent.mkdir(exist_ok=True)
             level = int(np.clip(115 + 57 * (label * 4 / 6 - 2) + number, 0, 255))
             Image.new("RGB", (SIZE, SIZE), (level, level, level)).save(path)
-    return labeled_images(tmp_path, Preprocessing(image_size=SIZE), CLASSES)
+    return labeled_images(tmp_path, Preprocessing(image_size=square(SIZE)), CLASSES)
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def right() -> Script:
 def _artifact(tmp_path: Path, batch: int | None = 1) -> Artifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the fake runtime doesn't read it")
-    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, CLASSES), made_by="simplify", batch=batch)
+    return Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), CLASSES), made_by="simplify", batch=batch)
 
 
 @pytest.mark.parametrize("batch", [1, 4, None])
@@ -191,8 +192,8 @@ def test_a_single_logit_says_no_or_yes(tmp_path: Path) -> None:
             Image.new("RGB", (SIZE, SIZE), (level + number,) * 3).save(tmp_path / str(label) / f"{number}.png")
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the fake runtime doesn't read it")
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 1), made_by="simplify", batch=1)
-    test = AccuracyTest(labeled_images(tmp_path, Preprocessing(image_size=SIZE), 2), Brightness().double())
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 1), made_by="simplify", batch=1)
+    test = AccuracyTest(labeled_images(tmp_path, Preprocessing(image_size=square(SIZE)), 2), Brightness().double())
     assert not test.guessed
     right = FakeRuntime(lambda batch: batch.mean(axis=(1, 2, 3))[:, None].astype(np.float32))
     assert test.of(artifact, right, 1e-6).agree == 20

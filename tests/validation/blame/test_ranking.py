@@ -16,6 +16,7 @@ from efficientvit.deploy import rewrites as deploy
 from efficientvit.deploy.modules import StaticAttention
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.weights.source import find_weights
 from export.request.request import Request
 from export.targets.coreml.package import write_model
@@ -46,20 +47,20 @@ ATTENTION = "stage2.block1.mixer.branch"
 def model() -> Iterator[ReferenceModel]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    weights = find_weights("seeded", "m0", SIZE)
-    yield ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)))
+    weights = find_weights("seeded", "m0", square(SIZE))
+    yield ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(SIZE))))
     torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def healthy(model: ReferenceModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Artifact]:
     """The artifact that is judged last, of a target and a precision; each stage made once."""
-    shop = Workshop(find_weights("seeded", "m0", SIZE), model, tmp_path_factory.mktemp("made"))
+    shop = Workshop(find_weights("seeded", "m0", square(SIZE)), model, tmp_path_factory.mktemp("made"))
     made: dict[tuple[str, ...], Artifact] = {}
 
     def make(target: str, precision: str) -> Artifact:
         out = tmp_path_factory.mktemp("out")
-        request = Request(("m0",), (target,), precision, weights="seeded", image_size=SIZE, out=out, kit=False)
+        request = Request(("m0",), (target,), precision, weights="seeded", image_size=square(SIZE), out=out, kit=False)
         if precision == "int8":
             request = replace(request, calibrate="golden")
         (job,) = request.jobs()
@@ -277,7 +278,7 @@ def test_a_fault_in_the_rewrites(
 ) -> None:
     """Once in what is exported though every rewrite is right, once in a rewrite, which is then named."""
     faulty = _rewritten(change)
-    weights = find_weights("seeded", "m0", SIZE)
+    weights = find_weights("seeded", "m0", square(SIZE))
     for rewrites, note in (
         (deploy.REWRITES, "the deploy form is not what the rewrites"),
         ((*deploy.REWRITES, faulty), "rewrite 'faulty' changes the logits"),
@@ -285,7 +286,7 @@ def test_a_fault_in_the_rewrites(
         with monkeypatch.context() as patch:
             patch.setattr(reference, "rewritten", lambda m: deploy.rewritten(m, (*deploy.REWRITES, faulty)))
             patch.setattr(deploy, "REWRITES", rewrites)
-            found = blame_rewrite(ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE))))
+            found = blame_rewrite(ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(SIZE)))))
         assert note in (found.note or "")
         assert found.suspects[0].module == module
         assert says is None or says in (found.suspects[0].cause or "")

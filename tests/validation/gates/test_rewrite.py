@@ -9,6 +9,7 @@ import torch
 from efficientvit.deploy import rewrites
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Precision
@@ -46,7 +47,7 @@ def test_what_is_no_number_fails(
 @torch.no_grad()
 def test_a_deploy_form_that_costs_accuracy_fails() -> None:
     """Exact in float64, coarser in float32: constants that were rounded on the way to the artifact."""
-    reference = ReferenceModel(seeded(model_spec("m0", 64)), synthetic(Preprocessing(image_size=64)))
+    reference = ReferenceModel(seeded(model_spec("m0", square(64))), synthetic(Preprocessing(image_size=square(64))))
     for parameter in reference.deploy.parameters():
         parameter.copy_(parameter * (1 + 2.0**-19))
     reference._single = evaluations(reference.deploy, reference.images, Precision())

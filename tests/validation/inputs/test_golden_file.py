@@ -11,11 +11,12 @@ from safetensors import safe_open
 
 from efficientvit.errors import BadGoldenSet, BadOutput
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from validation.inputs.golden_file import load, save
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
 
-SMALL = Preprocessing(64, background=(1, 2, 3))
+SMALL = Preprocessing(square(64), background=(1, 2, 3))
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 
 from efficientvit.errors import BadGoldenSet, BadOption
 from efficientvit.images.preprocessing import Preprocessing, normalize
+from efficientvit.size import square
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind, merge
 from validation.inputs.synthetic import synthetic
 
-SMALL = Preprocessing(64)
+SMALL = Preprocessing(square(64))
 
 
 def flat(name: str, value: int = 7, side: int = 64) -> GoldenImage:
@@ -97,7 +98,7 @@ def test_the_digest_covers_pixels_names_kinds_order_and_preprocessing() -> None:
 def test_the_digest_is_the_documented_one() -> None:
     import hashlib
 
-    golden = GoldenSet((flat("a", 3, side=1),), Preprocessing(1))
+    golden = GoldenSet((flat("a", 3, side=1),), Preprocessing(square(1)))
     line = (
         '{"members":[["a","flat","uint8",[1,1,3]]],"preprocessing":{"background":[255,255,255],"crop":"center",'
         '"image_size":1,"interpolation":"bicubic","mean":[0.485,0.456,0.406],"resize":1,"std":[0.229,0.224,0.225]}}\n'
@@ -115,7 +116,7 @@ def test_merging() -> None:
     with pytest.raises(BadGoldenSet, match="one name"):
         merge(a, a)
     with pytest.raises(BadGoldenSet, match="preprocessed differently"):
-        merge(a, GoldenSet((flat("b"),), replace(SMALL, resize=64)))
+        merge(a, GoldenSet((flat("b"),), replace(SMALL, resize=square(64))))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_merging() -> None:
     [
         np.zeros((64, 64), np.uint8),
         np.zeros((3, 64, 64), np.uint8),
-        np.zeros((64, 60, 3), np.uint8),
+        np.zeros((64, 60, 4), np.uint8),
         np.zeros((64, 64, 3), np.float32),
         np.zeros((3, 64, 64), np.float64),
         np.full((3, 64, 64), np.nan, np.float32),

@@ -8,10 +8,11 @@ from PIL import Image
 
 from efficientvit.errors import BadLabeledSet
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from validation.inputs.labeled_images import BY_INDEX, BY_LABEL, BY_ORDER, classes_of, labeled_images
 from validation.inputs.photos import photos
 
-CONTRACT = Preprocessing(image_size=32)
+CONTRACT = Preprocessing(image_size=square(32))
 LABELS = ("great white shark", "tench", "goldfish")
 
 

@@ -8,10 +8,11 @@ from PIL import Image
 
 from efficientvit.errors import BadGoldenSet
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, to_tensor
+from efficientvit.size import square
 from validation.inputs import photos as golden_photos
 from validation.inputs.photos import photos
 
-SMALL = Preprocessing(32)
+SMALL = Preprocessing(square(32))
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadOption
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize, square
 from validation.inputs.synthetic import synthetic
 
-Images = NDArray[Any]  # (n, 3, S, S)
+Images = NDArray[Any]  # (n, 3, H, W)
 
 
 def swap_windows(images: Images) -> Images:
@@ -50,7 +51,7 @@ CHANNELS = [order for order in permutations(range(3)) if order != (0, 1, 2)]
 
 
 def test_kinds_and_counts() -> None:
-    golden = synthetic(Preprocessing(64))
+    golden = synthetic(Preprocessing(square(64)))
 
     assert Counter(golden.kinds) == {
         "natural": 5,
@@ -67,7 +68,7 @@ def test_kinds_and_counts() -> None:
 @pytest.mark.parametrize("size", [64, 112, 224])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_rearrangement_goes_unseen(size: int, seed: int) -> None:
-    golden = synthetic(Preprocessing(size // 7 * 7), seed)
+    golden = synthetic(Preprocessing(square(size // 7 * 7)), seed)
     for kind in golden.unique_kinds:
         images = golden.of_kind(kind).images
         for name, rearrange in REARRANGEMENTS.items():
@@ -81,6 +82,25 @@ def test_no_rearrangement_goes_unseen(size: int, seed: int) -> None:
             assert (images[:, order] != images).any(), (kind, order)
     color = golden.images[golden.names.index("flat-color")]
     assert all((color[list(order)] != color).any() for order in CHANNELS)
+
+
+@pytest.mark.parametrize("text", ["64x128", "224x320", "480x640"])
+def test_a_rectangle_is_filled(text: str) -> None:
+    """No part of it is flat, and turned or flipped it is another image."""
+    size = ImageSize.parse(text)
+    golden = synthetic(Preprocessing(size))
+    assert golden.images.shape == size.nchw(20)
+    for kind in set(golden.unique_kinds) - {"flat"}:
+        images = golden.of_kind(kind).images
+        for name in ("flipped left-right", "flipped top-bottom", "turned by 180", "shifted right by one"):
+            seen = (REARRANGEMENTS[name](images) != images).any(axis=(1, 2, 3))
+            assert seen.any() if kind == "impulse" else seen.all(), (kind, name)
+        if kind != "impulse":
+            corners = (images[..., rows, columns] for rows in _ENDS for columns in _ENDS)
+            assert all((corner.std(axis=(1, 2, 3)) > 0).all() for corner in corners), kind
+
+
+_ENDS = slice(None, 32), slice(-32, None)
 
 
 def test_natural_images_have_a_1_over_f_spectrum_and_varied_contrast() -> None:
@@ -119,7 +139,7 @@ def test_noise_is_standard_normal() -> None:
 
 
 def test_one_bright_pixel() -> None:
-    for pixels in synthetic(Preprocessing(64)).of_kind("impulse").pixels:
+    for pixels in synthetic(Preprocessing(square(64))).of_kind("impulse").pixels:
         ground = pixels[0, 0]
         assert (pixels != ground).any(axis=-1).sum() == 1
 

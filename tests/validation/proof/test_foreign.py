@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.model import EfficientViT
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.external import open_foreign
@@ -25,7 +26,7 @@ from validation.proof.subject import Outcome
 
 @pytest.fixture(scope="module")
 def model() -> EfficientViT:
-    return seeded(model_spec("m0", 64))
+    return seeded(model_spec("m0", square(64)))
 
 
 @pytest.fixture(scope="module")
@@ -149,4 +150,4 @@ def test_float16_may_round_once(model: EfficientViT, traced: Path, tmp_path: Pat
 
 
 def test_another_checkpoint_is_not_proven(traced: Path) -> None:
-    assert proven(traced, seeded(model_spec("m0", 64), 1)).proof.outcome is not Outcome.PROVEN
+    assert proven(traced, seeded(model_spec("m0", square(64)), 1)).proof.outcome is not Outcome.PROVEN

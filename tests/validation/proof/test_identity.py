@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from onnx.helper import make_node as node
 
 from efficientvit.deploy.rewrites import tokens_before_channels
+from efficientvit.size import square
 from export.targets.onnx.simplify import simplify
 from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
@@ -114,7 +115,7 @@ def test_parts_whose_size_depends_on_the_number_of_images() -> None:
     graph = onnx.helper.make_graph(nodes, "parts", [image], [y], held)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
     form = _InParts()
-    right = Right(form, 64, run_form(form, images_for(64, None)))
+    right = Right(form, square(64), run_form(form, images_for(square(64), None)))
     proof = equal(Subject(read_program(model), ONNX), right, None)
     assert proof.outcome is Outcome.DIFFERENT
     assert "'parts' has another shape for each image when there are 2 of them" in proof.detail

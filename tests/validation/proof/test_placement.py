@@ -5,6 +5,7 @@ from collections.abc import Collection
 import pytest
 from torch import Tensor, nn
 
+from efficientvit.size import square
 from runtimes.precision import Dtype, Precision
 from validation.proof.placement import placement
 from validation.proof.subject import images_for
@@ -29,7 +30,9 @@ class Small(nn.Module):
 
 
 def quantized(activations: Dtype, float_layers: tuple[str, ...] = ()) -> Collection[tuple[str, str, bool]]:
-    where = placement(Small().eval(), images_for(4, 1), Precision(Dtype.INT8, activations, Dtype.INT8, float_layers))
+    where = placement(
+        Small().eval(), images_for(square(4), 1), Precision(Dtype.INT8, activations, Dtype.INT8, float_layers)
+    )
     return [
         (call.kind, call.where, one)
         for call, read in zip(where.calls, where.quantized, strict=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientvit.digests import digests
+from efficientvit.size import square
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 from runtimes.precision import Dtype, Precision
 from runtimes.tensorrt.operators import LAYERS
@@ -96,7 +97,7 @@ def written() -> Written:
 
 def proof(it: Written, precision: Precision = PRECISION) -> Proof:
     subject = Subject(it.program, LAYERS)
-    return quantized_equal(subject, Form().eval(), precision, digests(SCALES.items()), batch=1, size=SIZE)
+    return quantized_equal(subject, Form().eval(), precision, digests(SCALES.items()), batch=1, size=square(SIZE))
 
 
 def test_as_it_is_meant_to_be() -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from efficientvit.model import build
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.precision import Dtype, Precision
 from validation.reference.emulation import evaluate, evaluations
@@ -31,7 +32,7 @@ class _Kept:
 @pytest.fixture
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return build(model_spec("m0", 64)).eval()
+    return build(model_spec("m0", square(64))).eval()
 
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 64 * 64).reshape(2, 3, 64, 64)

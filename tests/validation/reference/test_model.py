@@ -8,6 +8,7 @@ import torch
 
 from efficientvit.digests import digests
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.precision import Dtype, Precision
@@ -46,7 +47,7 @@ def test_measured_once(model_reference: ReferenceModel) -> None:
 
 
 def test_amplified_images_are_amplified(model_reference: ReferenceModel) -> None:
-    unit = synthetic(Preprocessing(image_size=64)).of_kind(Kind.AMPLIFIED).images
+    unit = synthetic(Preprocessing(image_size=square(64))).of_kind(Kind.AMPLIFIED).images
     mine = model_reference.golden.of_kind(Kind.AMPLIFIED).images
     factor = float(np.abs(mine).max() / np.abs(unit).max())
     assert factor in (pytest.approx(10), pytest.approx(5), pytest.approx(3), pytest.approx(2))
@@ -55,8 +56,8 @@ def test_amplified_images_are_amplified(model_reference: ReferenceModel) -> None
 @torch.no_grad()
 def test_a_chaotic_image_is_listed_and_opens_no_gate() -> None:
     """Logits that all but cancel on one image: float32 knows nothing of them there."""
-    model = seeded(model_spec("m0", 64))
-    golden = synthetic(Preprocessing(image_size=64))
+    model = seeded(model_spec("m0", square(64)))
+    golden = synthetic(Preprocessing(image_size=square(64)))
     # On the third image, the head is left with what float32 rounds away.
     features: list[torch.Tensor] = []
     exact = copy.deepcopy(model).double()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import ArtifactChanged, VitExportError
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
@@ -23,7 +24,7 @@ IMAGES = np.zeros((2, 3, 64, 64), np.float32)
 def _contestant(folder: Path, name: str, **runtime: object) -> Peer:
     path = folder / f"{name}.onnx"
     path.write_bytes(name.encode())
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", batch=None)
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 10), made_by="trace", batch=None)
     passed = (GateResult("constants", 0, 0, ""),)
     report = Report(artifact.sha256, Evidence.NATIVE, ATTESTATION, passed, (1,), None)
     answer = constant(np.zeros(10, np.float32))

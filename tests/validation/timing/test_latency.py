@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import VitExportError
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes import session
 from runtimes.artifact import Artifact, Format
@@ -28,7 +29,7 @@ IMAGES = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1) * np.ones((1, 3, 64,
 def verified(tmp_path: Path) -> VerifiedArtifact:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a model")
-    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", 64, 10), made_by="trace", batch=None)
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64), 10), made_by="trace", batch=None)
     passed = (GateResult("constants", 0, 0, ""),)
     return VerifiedArtifact(artifact, Report(artifact.sha256, Evidence.NATIVE, ATTESTATION, passed, (1,), None))
 

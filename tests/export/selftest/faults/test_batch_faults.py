@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.weights.source import find_weights
 from export.targets.registry import TARGETS
 from export.targets.target import Job
@@ -29,8 +30,8 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def dynamic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Reference]:
-    weights = find_weights("seeded", "m0", SIZE)
-    model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)))
+    weights = find_weights("seeded", "m0", square(SIZE))
+    model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=square(SIZE))))
     shop = Workshop(weights, model, tmp_path_factory.mktemp("dynamic"))
     job = Job("m0", TARGETS["onnx"], "fp32", None, 18)
     return STAGES["trace"](shop, job, Precision(), None), model.at(Precision())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import MODELS
 from efficientvit.weights.source import find_weights
 from export.request.request import Request
@@ -23,8 +24,10 @@ from validation.verdict import Verdict
 
 
 def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[ReferenceModel, Artifacts]:
-    weights = find_weights(f"seeded:{seed}", model, size)
-    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=size)))
+    """With all golden images for the first seed, with one of each kind for the others."""
+    weights = find_weights(f"seeded:{seed}", model, square(size))
+    golden = synthetic(Preprocessing(image_size=square(size)))
+    reference = ReferenceModel(weights.model, golden if FULL or seed == 0 else golden.one_of_each_kind())
     return reference, Artifacts(Workshop(weights, reference, folder), folder)
 
 

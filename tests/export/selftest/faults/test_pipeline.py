@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import ArtifactChanged
+from efficientvit.size import square
 from export.cli import main as cli
 from export.exits import Exit
 from export.pipeline import handover, judging, prepare
@@ -146,7 +147,7 @@ def run(replay: Replay, tmp_path: Path) -> Callable[..., Outcome]:
         replay(stage, plant)
         calibrate = "golden" if precision == "int8" else None
         request = Request(
-            (MODEL,), (target,), precision, weights="seeded", image_size=SIZE, out=tmp_path / "out", time=False,
+            (MODEL,), (target,), precision, weights="seeded", image_size=square(SIZE), out=tmp_path / "out", time=False,
             kit=False, calibrate=calibrate,
         )  # fmt: skip
         (outcome,) = pipeline.run(request, Silent())
@@ -192,7 +193,7 @@ def test_the_command_exits_with_1_and_ships_nothing(
 
 def test_a_faulty_rewrite_is_rejected_before_any_stage(prepared: Prepared, tmp_path: Path) -> None:
     faulty, _ = planted_rewrite(prepared.model, REWRITES[0], rng_for(5, str(REWRITES[0])))
-    request = Request((MODEL,), ("onnx",), weights="seeded", image_size=SIZE, out=tmp_path, time=False)
+    request = Request((MODEL,), ("onnx",), weights="seeded", image_size=square(SIZE), out=tmp_path, time=False)
     measured = measure(Loaded(prepared.weights, faulty, None), request.jobs())
     (outcome,) = pipeline.run(request, Silent(), prepared={MODEL: measured})
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED

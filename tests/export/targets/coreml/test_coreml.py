@@ -26,6 +26,7 @@ from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.images.labels import imagenet
 from efficientvit.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, load_rgb, to_uint8
 from efficientvit.model import EfficientViT
+from efficientvit.size import ImageSize, square
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import Weights
@@ -94,7 +95,7 @@ def real(jpegs: Path, folder: Path) -> Workshop:
 
 @pytest.fixture(scope="module")
 def small(jpegs: Path, folder: Path) -> Workshop:
-    spec = dataclasses.replace(model_spec("m0", 112, 12), depths=(1, 1, 1), heads=(1, 1, 1))
+    spec = dataclasses.replace(model_spec("m0", square(112), 12), depths=(1, 1, 1), heads=(1, 1, 1))
     return _workshop(spec, jpegs, folder / "small")
 
 
@@ -115,7 +116,7 @@ def _made(shop: Workshop, precision: Precision, **options: Any) -> Artifact:
 _KNOWN: dict[tuple[Path, Precision], Artifact] = {}
 
 
-def _pixels(jpegs: Path, size: int) -> list[Pixels]:
+def _pixels(jpegs: Path, size: ImageSize) -> list[Pixels]:
     preprocessing = Preprocessing(image_size=size)
     return [to_uint8(load_rgb(jpegs / f"{name}.jpg", preprocessing), preprocessing) for name in PHOTOS]
 
@@ -140,7 +141,7 @@ def _logits(artifact: Artifact, pixels: list[Pixels]) -> NDArray[np.float32]:
 def test_a_jpegs_pixels_give_the_trained_models_answer(precision: Precision, real: Workshop, jpegs: Path) -> None:
     """In float32 to its rounding: the division of the first weights by std costs nothing. In fp16 what fp16 costs."""
     artifact = _made(real, precision)
-    pixels = _pixels(jpegs, 224)
+    pixels = _pixels(jpegs, square(224))
     right = _right(real.weights.model, pixels)
     errors = relative_error(_logits(artifact, pixels), right)
     reference = real.reference.at(precision, image_input=True)

@@ -13,6 +13,7 @@ from typing import Any
 import coremltools as ct
 import pytest
 
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -62,7 +63,7 @@ def _vit_export(place: Path, *arguments: str, hash_seed: int) -> Shipped:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve classes: as many as no published weights have."""
     place = tmp_path_factory.mktemp("animals")
-    save_checkpoint(seeded(model_spec("m0", 64, len(ANIMALS))), place / "animals.safetensors")
+    save_checkpoint(seeded(model_spec("m0", square(64), len(ANIMALS))), place / "animals.safetensors")
     (place / "animals.txt").write_text("".join(f"{name}\n" for name in ANIMALS))
     (place / "eleven.txt").write_text("".join(f"{name}\n" for name in ANIMALS[:-1]))
     (place / "twice.txt").write_text("".join(f"{name}\n" for name in (*ANIMALS[:-1], "cat")))

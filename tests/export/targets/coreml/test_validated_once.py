@@ -18,6 +18,7 @@ from pathlib import Path
 
 from coremltools.converters.mil.mil import Program
 
+from efficientvit.size import square
 from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.seeded import seeded
@@ -38,10 +39,11 @@ def counted(program, *args, **named):
     validate(program, *args, **named)
 
 Program.validate = counted
-spec = model_spec("m0", 64)
+spec = model_spec("m0", square(64))
 to_coreml.to_coreml(
     to_coreml.capture_for_coreml(to_deploy(seeded(spec)), 1, labeled=False), spec, out, batch=1,
-    activations=Dtype.FP16, interface=Interface(), preprocessing=Preprocessing(image_size=64), ios=16, made_by="coreml",
+    activations=Dtype.FP16, interface=Interface(), preprocessing=Preprocessing(spec.image_size), ios=16,
+    made_by="coreml",
 )
 print("validated", times)
 """

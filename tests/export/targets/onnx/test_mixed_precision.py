@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from efficientvit.errors import ArtifactChanged
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import load_checkpoint, save_checkpoint
 from efficientvit.weights.seeded import seeded
@@ -50,7 +51,7 @@ def _with_an_outlier(path: Path) -> Path:
 
     Float arithmetic doesn't mind. One range for the whole tensor leaves the other channels a quarter of an integer.
     """
-    model = seeded(model_spec("m0", 64))
+    model = seeded(model_spec("m0", square(64)))
     branch = model.get_submodule(SPOILED)
     expand, project = branch.get_submodule("expand"), branch.get_submodule("project")
     with torch.no_grad():
@@ -67,7 +68,7 @@ def _export(weights: str, out: Path, **options: Any) -> Outcome:
         targets=("onnx",),
         precision="int8",
         weights=weights,
-        image_size=64,
+        image_size=square(64),
         calibrate="golden",
         out=out,
         time=False,

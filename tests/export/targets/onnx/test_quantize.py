@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from export.folder.schema import manifest_schema
 from export.targets.onnx import quantize
 from runtimes.artifact import Artifact
@@ -77,7 +78,7 @@ def test_equal_images_give_equal_bytes(made: Path, command: Any, tmp_path: Path)
 
 
 def test_forms_that_share_their_ranges_are_the_same_to_the_byte(float_onnx: Artifact, tmp_path: Path) -> None:
-    images, ranges = synthetic(Preprocessing(image_size=64)).ordinary().images[:2], tmp_path / "ranges"
+    images, ranges = synthetic(Preprocessing(image_size=square(64))).ordinary().images[:2], tmp_path / "ranges"
     forms = (Dtype.UINT8, Dtype.SYMMETRIC8, Dtype.INT8)
     for activations in forms:
         made = Precision(Dtype.INT8, activations, Dtype.INT8)

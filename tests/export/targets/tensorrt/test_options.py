@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import BadOption
+from efficientvit.size import square
 from export.cli import main as cli
 from export.request.request import Request, slug
 from export.targets.target import Job
@@ -107,7 +108,7 @@ def test_of_several_targets_one_takes_them() -> None:
 )
 def test_what_changes_the_engine_is_in_its_folders_name(options: dict[str, Any], name: str) -> None:
     (job,) = _jobs(**options)
-    assert slug(job, 224, "") == name
+    assert slug(job, square(224), "") == name
 
 
 TENSORRT = ("-t", "tensorrt")

@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 
 from efficientvit.errors import ArtifactChanged, StageFailed, VitExportError
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from export.cli import main as cli
 from export.exits import Exit
@@ -106,7 +107,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 targets=("tensorrt",),
                 precision=form,
                 weights=f"seeded:{seed}",
-                image_size=SIZE,
+                image_size=square(SIZE),
                 batch=batch,
                 out=out,
                 kit=False,
@@ -238,7 +239,7 @@ from efficientvit.spec import model_spec
 from export.targets.tensorrt.options import TensorRtOptions
 from export.targets.tensorrt.build import build
 from runtimes.artifact import Artifact, Format
-source = Artifact.on_disk(Path(sys.argv[1]), Format.NETWORK, model_spec("m0", 64), made_by="parse")
+source = Artifact.on_disk(Path(sys.argv[1]), Format.NETWORK, model_spec("m0", square(64)), made_by="parse")
 build(source, Path(sys.argv[2]), TensorRtOptions(sm=(89,)))
 """
 
@@ -253,7 +254,7 @@ def test_two_builds_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
 
 def test_a_dynamic_batch_gives_each_image_its_own_answer(made: Made) -> None:
     """Distinct images, in reverse: what the static network says of each alone."""
-    images = synthetic(Preprocessing(image_size=SIZE)).ordinary().images[:8]
+    images = synthetic(Preprocessing(image_size=square(SIZE))).ordinary().images[:8]
     with TrtNetwork().open(made.engine("fp32")) as session:
         alone = np.concatenate([session(image[None]) for image in images]).astype(np.float64)
     assert len(np.unique(alone.argmax(axis=1))) > 3
@@ -702,7 +703,7 @@ def test_the_builders_listing_is_read() -> None:
 
 
 def _calibrated(calibrate: str) -> NDArray[np.float32]:
-    golden = synthetic(Preprocessing(image_size=SIZE))
+    golden = synthetic(Preprocessing(image_size=square(SIZE)))
     shop = Workshop(SimpleNamespace(), SimpleNamespace(given=golden), Path("nowhere"))  # type: ignore[arg-type]
     job = Job(MODEL, TARGETS["tensorrt"], "int8", 1, 18, TensorRtOptions(), calibrate=calibrate)
     images: NDArray[np.float32] = calibration_images(shop, job.calibrate)
@@ -718,4 +719,4 @@ def test_int8_is_calibrated_on_the_photos_given(tmp_path: Path) -> None:
     photos = _calibrated(str(tmp_path))
     assert photos.shape == (3, 3, SIZE, SIZE)
     golden = _calibrated("golden")
-    assert np.array_equal(golden, synthetic(Preprocessing(image_size=SIZE)).ordinary().images)
+    assert np.array_equal(golden, synthetic(Preprocessing(image_size=square(SIZE))).ordinary().images)

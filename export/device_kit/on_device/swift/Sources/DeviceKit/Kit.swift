@@ -29,7 +29,7 @@ public struct Kit: Decodable {
 
     public struct Input: Decodable {
         public let name: String
-        /// `image`: 8-bit R G B, (S, S, 3). `tensor`: normalized float32, (1, 3, S, S).
+        /// `image`: 8-bit R G B, (H, W, 3). `tensor`: normalized float32, (1, 3, H, W).
         public let kind: String
         public let shape: [Int]
     }
@@ -38,9 +38,30 @@ public struct Kit: Decodable {
         public let name: String
     }
 
+    /// A number for a square, [height, width] for a rectangle; pixels.
+    public struct Size: Decodable {
+        public let height: Int
+        public let width: Int
+
+        public init(from decoder: Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            let sides: [Int]
+            if let side = try? container.decode(Int.self) {
+                sides = [side, side]
+            } else {
+                sides = try container.decode([Int].self)
+            }
+            guard sides.count == 2 else {
+                throw DecodingError.dataCorruptedError(in: container, debugDescription: "\(sides) is no image size")
+            }
+            height = sides[0]
+            width = sides[1]
+        }
+    }
+
     public struct Preprocessing: Decodable {
-        public let imageSize: Int
-        public let resize: Int
+        public let imageSize: Size
+        public let resize: Size
         public let crop: String
 
         enum CodingKeys: String, CodingKey {

@@ -6,19 +6,19 @@ import Vision
 
 /// The part of the picture that the model is meant to see, in pixels from the top left.
 ///
-/// The contract is: resize the short side to `resize`, then cut `imageSize` out of the center. That is the centered
-/// square of imageSize / resize of the short side, scaled to fill. Vision's `.centerCrop` takes the whole short side,
-/// `.scaleFill` the whole picture: neither is the contract.
+/// The contract is: resize the picture until it just covers `resize`, then cut `imageSize` out of the center. Of a
+/// square input that is the centered square of imageSize / resize of the short side, scaled to fill. Vision's
+/// `.centerCrop` takes the whole short side, `.scaleFill` the whole picture: neither is the contract.
 func seenPart(width: Int, height: Int, preprocessing: Kit.Preprocessing) -> CGRect {
-    let share = Double(preprocessing.imageSize) / Double(preprocessing.resize)
-    var partWidth = Double(width) * share
-    var partHeight = Double(height) * share
+    let cut = preprocessing.imageSize
+    var scaleX = Double(width) / Double(preprocessing.resize.width)
+    var scaleY = Double(height) / Double(preprocessing.resize.height)
     if preprocessing.crop == "center" {
-        partWidth = min(partWidth, partHeight)
-        partHeight = partWidth
+        scaleX = min(scaleX, scaleY)
+        scaleY = scaleX
     }
-    let w = partWidth.rounded()
-    let h = partHeight.rounded()
+    let w = (Double(cut.width) * scaleX).rounded()
+    let h = (Double(cut.height) * scaleY).rounded()
     return CGRect(x: ((Double(width) - w) / 2).rounded(), y: ((Double(height) - h) / 2).rounded(), width: w, height: h)
 }
 

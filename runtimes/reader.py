@@ -76,7 +76,7 @@ class Quantizer(Protocol):
 class Quantizers:
     """The activation quantizers of an int8 artifact, and a function that runs it without them.
 
-    `run`: (B, 3, S, S) -> every tensor that is to be quantized, in float32, by name.
+    `run`: (B, 3, H, W) -> every tensor that is to be quantized, in float32, by name.
     """
 
     quantizers: Sequence[Quantizer]
@@ -90,7 +90,7 @@ class Subgraphs:
     Even two correct evaluations of one Q/DQ graph differ end to end: a rounding tie flips an integer, and the next
     layers propagate it. A subgraph that is run on reference inputs can only be wrong by its own fault.
 
-    `reference`: (B, 3, S, S) -> the reference value of every tensor. `run`: images and reference values -> what each
+    `reference`: (B, 3, H, W) -> the reference value of every tensor. `run`: images and reference values -> what each
     subgraph computes, by the name of its output. `products`: how many operators multiply; `other_kernels`: those of
     them that run in another kernel than they do in the whole model.
     """
@@ -188,7 +188,7 @@ def _not_quantized(artifact: Artifact) -> StageFailed:
 def extremes(run: Callable[[Array], Values], images: Array, batch: int) -> dict[str, tuple[float, float]]:
     """The minimum and maximum of 0 and all values of each floating-point tensor; both infinite where there is a NaN.
 
-    `run`: (B, 3, S, S) -> tensors by name; it is called on `batch` images at a time.
+    `run`: (B, 3, H, W) -> tensors by name; it is called on `batch` images at a time.
     """
     found: dict[str, tuple[float, float]] = {}
     for start in range(0, len(images), batch):

@@ -16,7 +16,7 @@ from efficientvit.model import ConvNorm, EfficientViT
 
 
 class ImageInput(nn.Module):
-    """(B, 3, S, S) pixels, R G B, 0..255, as floats -> (B, classes) logits of `network`, which takes `divided_by_std`.
+    """(B, 3, H, W) pixels, R G B, 0..255, as floats -> (B, classes) logits of `network`, which takes `divided_by_std`.
 
     `scale` () and `bias` (1, 3, 1, 1) are 1/255 and minus the mean.
     """
@@ -33,7 +33,7 @@ class ImageInput(nn.Module):
 
 @torch.no_grad()
 def divided_by_std(net: EfficientViT, std: Sequence[float]) -> EfficientViT:
-    """A copy whose input is x · std instead of x, for (B, 3, S, S). Needs folded norms."""
+    """A copy whose input is x · std instead of x, for (B, 3, H, W). Needs folded norms."""
     result = copy.deepcopy(net)
     first = result.stem[0]
     assert isinstance(first, nn.Conv2d) and not isinstance(first, ConvNorm), "fold the norms first"

@@ -95,7 +95,7 @@ def load(
 def measure(loaded: Loaded, jobs: Sequence[Job], calibration: "Mapping[str, Array] | None" = None) -> Prepared:
     """Ask whether parity on these weights could fail at all, and whether the rewrites are exact.
 
-    `calibration`: (n, 3, S, S) float32, the photos of `--calibrate` by folder.
+    `calibration`: (n, 3, H, W) float32, the photos of `--calibrate` by folder.
     """
     from validation.self_check import criteria_of, self_check
 

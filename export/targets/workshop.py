@@ -63,7 +63,7 @@ class Workshop:
         return self.once(("photos", folder), lambda: photos(folder, preprocessing, self.skip_bad, what="calibration"))
 
     def ordinary_images(self) -> "Array":
-        """(n, 3, S, S) float32: the golden images that are not amplified."""
+        """(n, 3, H, W) float32: the golden images that are not amplified."""
         return self.reference.given.ordinary().images
 
     def path(self, stage: str, job: Variant, suffix: str) -> Path:

@@ -24,7 +24,7 @@ class OnnxTensors:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: Array) -> Values:
-        """(B, 3, S, S) -> the output of every node, by name."""
+        """(B, 3, H, W) -> the output of every node, by name."""
         return dict(zip(self.names, self._session.run(self.names, {self._input: images}), strict=True))
 
     def peaks(self, images: Array, batch: int) -> dict[str, float]:

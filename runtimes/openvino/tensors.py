@@ -14,7 +14,7 @@ from runtimes.session import refused_by
 
 
 def integer_tensors(path: Path) -> Callable[[Array], Values]:
-    """Of the .xml at `path`: (B, 3, S, S) -> the integers of every quantized tensor, and the result, by name."""
+    """Of the .xml at `path`: (B, 3, H, W) -> the integers of every quantized tensor, and the result, by name."""
     quantizers, result, compiled = _rewritten(path, spelled_out)
 
     def run(images: Array) -> Values:

@@ -129,7 +129,7 @@ class _Device:
         self._graph: Any = None
 
     def run(self, images: Any) -> Array:
-        """(B, 3, S, S) on the device -> logits on the host; the stream is synchronized on return."""
+        """(B, 3, H, W) on the device -> logits on the host; the stream is synchronized on return."""
         self._bind(images)
         self._enqueue()
         self._stream.synchronize()

@@ -50,11 +50,8 @@ def test_equals_timms(name: str, size: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("size", "windows"),
-    [("64x112", 2), ("112x224", 1), ("96x128", 2), ("128x256", 3), ("224x112", 1), ("64x128", 2)],
-)
-def test_the_deploy_form_computes_the_same(size: str, windows: int) -> None:
+@pytest.mark.parametrize("size", ["64x112", "112x224", "96x128", "128x256", "224x112", "64x128"])
+def test_the_deploy_form_computes_the_same(size: str) -> None:
     """At 112x224 windows are cut along the width only; windows of one token, at 64 pixels, are not cut at all."""
     trained = _random("m0", ImageSize.parse(size))
     deploy = rewritten(copy.deepcopy(trained))

@@ -115,6 +115,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_rectangle(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Every target for images of 64 x 96."""
+    options = ["--image-size", "64x96", "-w", "seeded", "--no-time", "-t", "all", "--jobs", "1"]
+    return _once(tmp_path_factory, "rectangle", ["m0", *options, "--json"], run=in_a_process)
+
+
+@pytest.fixture(scope="session")
 def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An engine with quantized activations, calibrated on the golden images, as JSON."""
     options = ["-t", "tensorrt", "-p", "int8", "--calibrate", "golden", "--sm", "89"]

@@ -28,7 +28,7 @@ class Captured:
 
 @torch.no_grad()
 def capture(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> list[Captured]:
-    """Run `model` on (n, 3, S, S) images in their own dtype; the input itself comes first, as a layer without reads.
+    """Run `model` on (n, 3, H, W) images in their own dtype; the input itself comes first, as a layer without reads.
 
     With other `activations` than float32 every result is rounded to them, as `validation.reference.emulation` does.
     """

@@ -40,7 +40,7 @@ class LayerComparison:
 
 
 def compare_layers(artifact: Artifact, images: Array) -> LayerComparison:
-    """Every tensor that the network and the ONNX file share, on (n, 3, S, S) images, a batch at a time.
+    """Every tensor that the network and the ONNX file share, on (n, 3, H, W) images, a batch at a time.
 
     Of an ONNX file and of an IR, every integer tensor between two kernels and the result.
 

@@ -106,7 +106,7 @@ class _RoundResults(TorchDispatchMode):
 
 
 def evaluate(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> Tensor:
-    """(n, 3, S, S) -> (n, classes), every intermediate rounded to `activations`; remembered.
+    """(n, 3, H, W) -> (n, classes), every intermediate rounded to `activations`; remembered.
 
     Of several evaluations that belong together, `answers` of each in one `remembered` is cheaper.
     """

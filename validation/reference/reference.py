@@ -37,7 +37,7 @@ class Reference:
 
     @property
     def inputs(self) -> NDArray[np.float32]:
-        """(n, 3, S, S): what the network itself is fed."""
+        """(n, 3, H, W): what the network itself is fed."""
         return network_inputs(self.golden, image_input=self.image_input)
 
     @property
@@ -80,7 +80,7 @@ class Reference:
 
 
 def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:
-    """(n, 3, S, S): the normalized images, or, behind an image input, before their division by std."""
+    """(n, 3, H, W): the normalized images, or, behind an image input, before their division by std."""
     if not image_input:
         return golden.images
     std = np.array(golden.preprocessing.std).reshape(1, 3, 1, 1)

@@ -15,7 +15,7 @@ Rgb = NDArray[np.uint8]
 """(height, width, 3)."""
 
 Feed = Callable[[Rgb, Preprocessing, Rng], Array]
-"""A photo -> what the model is fed, (3, S, S), normalized."""
+"""A photo -> what the model is fed, (3, H, W), normalized."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def too_few(images: int) -> str | None:
 
 
 def calibration_images(shop: Workshop, calibrate: str | None) -> "Array":
-    """(n, 3, S, S) float32: the photos of `--calibrate`, or the golden images where it asks for them.
+    """(n, 3, H, W) float32: the photos of `--calibrate`, or the golden images where it asks for them.
 
     Raises:
         BadGoldenSet: the folder holds no photo that can be used.

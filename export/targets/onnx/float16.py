@@ -16,7 +16,7 @@ LARGEST_HALF, _SMALLEST = 65504.0, 2.0**-149
 
 
 def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
-    """Weights and activations as float16, but for the operators that reach beyond it on (n, 3, S, S) `images`.
+    """Weights and activations as float16, but for the operators that reach beyond it on (n, 3, H, W) `images`.
 
     The converter's own defaults clamp weights to 1e-7..1e4; here values are rounded as IEEE 754 says, and one
     that overflows is left to the gates to show.

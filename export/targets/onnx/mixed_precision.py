@@ -63,7 +63,7 @@ def fall_back(
     Args:
         rejected: what `can_fall_back`.
         source: the float32 file that it was made of.
-        images: (n, 3, S, S) float32, normalized.
+        images: (n, 3, H, W) float32, normalized.
         out: the new file; other files beside it are overwritten.
         holds: whether a file is within the quality and accuracy budgets.
         judged: the verdict by all gates.

@@ -38,7 +38,7 @@ _OVERRIDES = "TensorQuantOverrides"
 
 
 def quantize(source: Artifact, out: Path, images: Array, precision: Precision, ranges: Path | None = None) -> Artifact:
-    """Calibrate on (n, 3, S, S) normalized float32 `images` and write the Q/DQ file for this precision.
+    """Calibrate on (n, 3, H, W) normalized float32 `images` and write the Q/DQ file for this precision.
 
     The layers that it names as `float_layers` stay in float32 (`float_layers.py`); INT7 weights are int8 in a reduced
     range. `ranges`: a folder for what calibration finds, where another form of the same source finds it again.

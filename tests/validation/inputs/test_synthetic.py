@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadOption
 from efficientvit.images.preprocessing import Preprocessing
-from efficientvit.size import square
+from efficientvit.size import ImageSize, square
 from validation.inputs.synthetic import synthetic
 
-Images = NDArray[Any]  # (n, 3, S, S)
+Images = NDArray[Any]  # (n, 3, H, W)
 
 
 def swap_windows(images: Images) -> Images:
@@ -82,6 +82,25 @@ def test_no_rearrangement_goes_unseen(size: int, seed: int) -> None:
             assert (images[:, order] != images).any(), (kind, order)
     color = golden.images[golden.names.index("flat-color")]
     assert all((color[list(order)] != color).any() for order in CHANNELS)
+
+
+@pytest.mark.parametrize("text", ["64x128", "224x320", "480x640"])
+def test_a_rectangle_is_filled(text: str) -> None:
+    """No part of it is flat, and turned or flipped it is another image."""
+    size = ImageSize.parse(text)
+    golden = synthetic(Preprocessing(size))
+    assert golden.images.shape == size.nchw(20)
+    for kind in set(golden.unique_kinds) - {"flat"}:
+        images = golden.of_kind(kind).images
+        for name in ("flipped left-right", "flipped top-bottom", "turned by 180", "shifted right by one"):
+            seen = (REARRANGEMENTS[name](images) != images).any(axis=(1, 2, 3))
+            assert seen.any() if kind == "impulse" else seen.all(), (kind, name)
+        if kind != "impulse":
+            corners = (images[..., rows, columns] for rows in _ENDS for columns in _ENDS)
+            assert all((corner.std(axis=(1, 2, 3)) > 0).all() for corner in corners), kind
+
+
+_ENDS = slice(None, 32), slice(-32, None)
 
 
 def test_natural_images_have_a_1_over_f_spectrum_and_varied_contrast() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
+from runtimes.onnx.functions import inlined
 from runtimes.onnx.signatures import CONTRIBUTED, FIXED_OUTPUTS, LATER, RENAMED, SEVERAL, VARIANTS
 
 OPSETS = range(11, 26)
@@ -32,8 +33,6 @@ _DTYPES = {
     "UINT64": "uint64",
     "BOOL": "bool",
 }
-_DOMAINS_OF_OPERATORS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-
 _ATTRIBUTES = (1, 2, 3, 4, 6, 7, 8)
 """AttributeProto.AttributeType: FLOAT, INT, STRING, TENSOR, FLOATS, INTS, STRINGS."""
 
@@ -49,33 +48,7 @@ def read_program(model: Any) -> Program:
     Raises:
         BrokenArtifact: it holds what is not supported.
     """
-    if model.functions:
-        import onnx.inliner
-
-        _require_plain(model)
-        try:
-            model = onnx.inliner.inline_local_functions(model)
-        except (RuntimeError, ValueError) as error:
-            raise BrokenArtifact(
-                "the ONNX file's functions cannot be inlined", got=str(error).splitlines()[0]
-            ) from error
-    return _Reader(model).program()
-
-
-def _require_plain(model: Any) -> None:
-    """Local functions that every runtime understands alike.
-
-    Raises:
-        BrokenArtifact: one has the name of an operator, which a runtime may take in its place, or another opset.
-    """
-    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    for function in model.functions:
-        name = f"'{function.domain or 'ai.onnx'}.{function.name}'"
-        if function.domain in _DOMAINS_OF_OPERATORS:
-            raise UnknownOperation(function.name, f"the function {name} of the ONNX file has an operator's name")
-        if any(versions.get(entry.domain or "ai.onnx", entry.version) != entry.version
-               for entry in function.opset_import):  # fmt: skip
-            raise UnknownOperation(function.name, f"the function {name} of the ONNX file has an opset of its own")
+    return _Reader(inlined(model)).program()
 
 
 class _Reader:

@@ -69,6 +69,7 @@ def manifest(side: int, classes: int, precision: Precision, **changes: Any) -> d
         "self_check": {
             "vacuous": False,
             "failures": [],
+            "unseen": [],
             "input_share": 1.0,
             "distinct_top1": 1.0,
             "float32_floor": 1e-7,

@@ -39,6 +39,11 @@ class Report:
     accuracy: Accuracy | None = None
 
     @property
+    def proven(self) -> bool:
+        """The program equals the model's on every input: the identity gate passed without a warning."""
+        return any(gate.gate == "identity" and gate.passed and gate.warning is None for gate in self.gates)
+
+    @property
     def passed(self) -> bool:
         """At least one gate was tried and every one passed."""
         return bool(self.gates) and all(gate.passed for gate in self.gates)
@@ -148,8 +153,13 @@ def verdict_of(artifact: Artifact, report: Report, not_run: str | None = None) -
     )
 
 
-def unless_vacuous(verdict: Verdict, failures: Sequence[str]) -> Verdict:
-    """The verdict; `NotRun` where it passed by weights on which nothing could have failed. `failures`: why not."""
+def unless_vacuous(verdict: Verdict, failures: Sequence[str], unseen: Sequence[str] = ()) -> Verdict:
+    """The verdict; `NotRun` where it passed by weights on which nothing could have failed. `failures`: why not.
+
+    `unseen`: what samples would not have shown; a program that is proven does not depend on them.
+    """
+    if verdict.report is not None and not verdict.report.proven:
+        failures = (*failures, *unseen)
     if not failures or not isinstance(verdict, VerifiedArtifact | Built):
         return verdict
     return NotRun(

@@ -100,8 +100,8 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
     if judged.blame is not None:
         show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
-    if judged.check.vacuous:
-        text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.check.failures)} "
+    if judged.vacuous:
+        text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.vacuous)} "
         screen.print(Text(text, "bold white on red"))
     elif code is Exit.NOT_VERIFIED:
         screen.print(Text(f"  {found.verdict.report.evidence} evidence only; native is required", "yellow"))
@@ -171,8 +171,8 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     for alarm in found.false_alarms:
         where = f"{alarm.target} {alarm.variant} {alarm.stage}"
         screen.print(Text(f"  {where}: {alarm.why}", "red"), soft_wrap=True)
-    if found.check.vacuous:
-        text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.failures)} "
+    if found.check.by_samples:
+        text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.by_samples)} "
         screen.print(Text(text, "bold white on red"))
     _warn_untrained(screen, trained=found.weights.trained)
 

@@ -37,8 +37,13 @@ class Judged:
         verdict = self.found.verdict
         if isinstance(verdict, Rejected):
             return Exit.REJECTED
-        enough = verdict.report.evidence.at_least(required) and not self.check.vacuous
+        enough = verdict.report.evidence.at_least(required) and not self.vacuous
         return Exit.OK if enough else Exit.NOT_VERIFIED
+
+    @property
+    def vacuous(self) -> tuple[str, ...]:
+        """Why the verdict means too little; of a proven program, samples need not show everything."""
+        return self.check.failures if self.found.verdict.report.proven else self.check.by_samples
 
 
 def judge_file(
@@ -105,7 +110,7 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
         "scores": found.taken.scores,
         "precision": PrecisionRecord.of(artifact.precision),
         "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
-        "vacuous": judged.check.failures,
+        "vacuous": judged.vacuous,
         "status": status_of(found.verdict),
         "evidence": report.evidence,
         "gates": gates_of(report.gates),

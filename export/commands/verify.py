@@ -92,13 +92,14 @@ def verify(
     """
     exported = open_exported(folder)
     manifest, artifact = exported.manifest, exported.artifact
-    failures: Sequence[str] = manifest.self_check.failures if manifest.self_check.vacuous else ()
+    failures: Sequence[str] = manifest.self_check.failures
+    unseen: Sequence[str] = manifest.self_check.unseen
     trained, fallback = manifest.weights.trained, manifest.weights.fallback
     reference = exported.reference
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
         loaded, reference, check = _recomputed(exported, weights, budgets)
-        failures = check.failures
+        failures, unseen = check.failures, check.unseen
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
     runtime = runtime_for(artifact.format)
@@ -108,7 +109,7 @@ def verify(
         labeled = _labeled(exported, weights, asked, labels, accuracy, skip_bad=skip_bad, step=step)
     step(f"judging {artifact.path.name}")
     verdict = judge(artifact, reference, runtime, exported.budgets, defaults=True, labeled=labeled)
-    verdict = unless_vacuous(verdict, failures)
+    verdict = unless_vacuous(verdict, failures, unseen)
     measured = verdict.report is not None and verdict.report.accuracy is not None
     skipped = () if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)
     return Verification(folder, verdict, manifest.status, trained, fallback, weights is not None, skipped)

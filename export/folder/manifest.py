@@ -60,6 +60,8 @@ class SelfCheckRecord(Record, frozen=True, kw_only=True):
 
     vacuous: Annotated[bool, says("It cannot: nothing is called verified.")]
     failures: Annotated[list[str], says("Why.")]
+    unseen: Annotated[list[str], says("What samples would not show; counts only against a program that is not "
+                                      "proven.")] = msgspec.field(default_factory=list)  # fmt: skip
     input_share: Annotated[Number, says("Part of the logits that depends on the image, 0 to 1.")]
     distinct_top1: Annotated[Number, says("Different winners over the number of synthetic images, 0 to 1.")]
     float32_floor: Annotated[Number, says("Worst relative float32 error of an ordinary kind.")]

@@ -76,7 +76,7 @@ class Judging:
                 verdict = self._fallen_back(stage, job, verdict, source, last=last)
         if job.int8 is not None and stage.name == _QUANTIZE:
             verdict = self._advised(job, verdict)
-        verdict = unless_vacuous(verdict, self.model.check.failures)
+        verdict = unless_vacuous(verdict, self.model.check.failures, self.model.check.unseen)
         # What fell back depends on a budget that is none of the stage's: it is not kept.
         if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
             self.maker.cache.keep(stage, job, precision, source, made.artifact)

@@ -132,7 +132,11 @@ def _weights(model: Prepared) -> WeightsRecord:
 def _self_check(check: SelfCheck) -> record.SelfCheckRecord:
     least = record.LeastVisible(part=check.least_visible_name, over_budget=check.least_visible)
     return record.SelfCheckRecord.from_attributes(
-        check, failures=list(check.failures), least_visible=least, sham_over_budget=check.sham_ratio
+        check,
+        failures=list(check.failures),
+        unseen=list(check.unseen),
+        least_visible=least,
+        sham_over_budget=check.sham_ratio,
     )
 
 

@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import VitExportError
-from validation.metrics import centered_cosine, kl_divergence, relative_error, snr_db, top1_agreement
+from validation.metrics import centered_cosine, kl_divergence, relative_error, scale_of, snr_db, top1_agreement
 
-RIGHT = np.array([[3.0, 1.0, -1.0], [0.0, 2.0, 1.0]])
+RIGHT = np.array([[3.0, 1.0, -1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 1.0, 1.0, 1.0, 1.0]])
+FEW = RIGHT[:, :3]
 
 
 def test_the_relative_error_of_each_image() -> None:
-    wrong = RIGHT + np.array([[0.0, 0.3, 0.4], [0.0, 0.0, 0.0]])
+    wrong = RIGHT + np.array([[0.0, 0.3, 0.4, 0, 0, 0], [0] * 6])
     assert relative_error(wrong, RIGHT) == pytest.approx([0.5 / np.sqrt(8), 0.0])
 
 
 def test_a_shift_of_all_logits_is_an_error_and_flatters_none() -> None:
-    assert relative_error(RIGHT + 1, RIGHT)[0] == pytest.approx(np.sqrt(3 / 8))
-    assert relative_error(RIGHT + 1000.5, RIGHT + 1000)[0] == pytest.approx(0.5 * np.sqrt(3 / 8))
+    assert relative_error(RIGHT + 1, RIGHT)[0] == pytest.approx(np.sqrt(6 / 8))
+    assert relative_error(RIGHT + 1000.5, RIGHT + 1000)[0] == pytest.approx(0.5 * np.sqrt(6 / 8))
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -30,9 +31,9 @@ def test_what_is_no_number_stays_visible_on_its_image(poison: float) -> None:
 
 def test_a_reference_without_a_scale_is_an_error_that_says_so() -> None:
     with pytest.raises(VitExportError, match="all equal"):
-        relative_error(RIGHT, np.ones((2, 3)))
+        relative_error(RIGHT, np.ones((2, 6)))
     with pytest.raises(VitExportError, match="all equal"):
-        relative_error(RIGHT[:, :1], RIGHT[:, :1])
+        relative_error(FEW, np.ones((2, 3)))
     infinite = RIGHT.copy()
     infinite[0, 0] = np.nan
     with pytest.raises(VitExportError, match="not finite"):
@@ -56,10 +57,32 @@ def test_cosine_divergence_and_signal_to_noise() -> None:
 
 def test_flips_count_against_the_margin() -> None:
     """The first image's winner leads by 2 with a norm of sqrt(8): an error of half the norm can't explain a flip."""
-    flipped = RIGHT[:, [1, 0, 2]]
+    flipped = RIGHT[:, [1, 0, 2, 3, 4, 5]]
     least = 2 / (np.sqrt(2) * np.sqrt(8))
     inside = top1_agreement(flipped, RIGHT, np.array([least * 1.001, 9.0]))
     outside = top1_agreement(flipped, RIGHT, np.array([least * 0.999, 9.0]))
     assert (inside.agree, inside.of, inside.outside_margin) == (0, 2, 0)
     assert outside.outside_margin == 1
     assert top1_agreement(RIGHT, RIGHT, np.zeros(2)).agree == 2
+
+
+def test_a_few_logits_are_compared_by_their_spread_over_the_images() -> None:
+    """On the second image the two are equal, by chance: an error there is none the larger for it."""
+    right = np.array([[4.0, 0.0], [2.0, 2.0], [0.0, 4.0]])
+    spread = np.sqrt((8 + 0 + 8) / 3)
+    assert scale_of(right) == pytest.approx([spread] * 3)
+    assert relative_error(right + np.array([[0.1, 0.0]]), right) == pytest.approx([0.1 / spread] * 3)
+    assert scale_of(right, among=[0, 2]) == pytest.approx([np.sqrt(8)] * 3)
+
+
+def test_a_single_logit_has_errors_and_answers() -> None:
+    right = np.array([[2.0], [-1.0], [0.5]])
+    given = np.array([[2.1], [-1.0], [-0.1]])
+    assert relative_error(given, right) == pytest.approx(np.abs(given - right)[:, 0] / right.std())
+    assert scale_of(right[:1]) == pytest.approx([np.sqrt(2)])
+    found = top1_agreement(given, right, np.full(3, 1e-3))
+    assert (found.agree, found.of, found.outside_margin) == (2, 3, 1)
+    assert centered_cosine(given, right) == pytest.approx([1, 1, -1])
+    assert kl_divergence(right, right) == pytest.approx([0, 0, 0], abs=1e-12)
+    with pytest.raises(VitExportError, match="all equal"):
+        relative_error(given, np.ones((3, 1)))

@@ -11,7 +11,7 @@ from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
 from validation.gates.result import GateResult, KindError
 from validation.inputs.golden_set import Kind
-from validation.verdict import Rejected, Report, verdict_of
+from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, unless_vacuous, verdict_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -51,3 +51,15 @@ def test_no_gate_is_no_pass(tmp_path: Path) -> None:
     path.write_bytes(b"a model")
     artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="trace")
     assert not _report(artifact).passed
+
+
+@pytest.mark.parametrize(("warning", "kind"), [(None, VerifiedArtifact), ("not proven, sampled only", NotRun)])
+def test_what_samples_would_not_show_counts_only_without_a_proof(
+    warning: str | None, kind: type, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="trace")
+    passed = verdict_of(artifact, _report(artifact, GateResult("identity", 0, 0, "", warning=warning)))
+    assert isinstance(unless_vacuous(passed, (), ("one head could be lost",)), kind)
+    assert isinstance(unless_vacuous(passed, ("float32 itself is off",), ()), NotRun)

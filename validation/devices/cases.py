@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from efficientvit.errors import BadGoldenSet
 from validation.golden_run import in_batches, shuffled
 from validation.inputs.golden_set import Kind
-from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
+from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square, scale_of
 from validation.reference.floors import Floors
 from validation.reference.reference import Reference
 
@@ -116,7 +116,8 @@ def budget_of(floors: Floors, kinds: Sequence[Kind], factor: float) -> Floors:
 def costs_of_ignoring(reference: Reference, kinds: Sequence[Kind]) -> Floors:
     """The least that an answer costs on a kind that is the same for every image, a relative error."""
     rows = np.concatenate([reference.rows(kind) for kind in kinds])
-    error = ignoring_error(reference.logits[rows])
+    scale = scale_of(reference.logits, reference.golden.ordinary_rows)[rows]
+    error = ignoring_error(reference.logits[rows], scale)
     kind_of = np.array([reference.golden.kinds[row] for row in rows])
     return {kind: float(error[kind_of == kind].min()) for kind in kinds}
 

@@ -15,7 +15,7 @@ from runtimes.runtime import Runtime
 from validation.gates import table
 from validation.inputs.golden_set import GoldenSet
 from validation.judge import in_another_arithmetic, report_of
-from validation.metrics import Float64, relative_error
+from validation.metrics import Float64, relative_error, scale_of
 from validation.reference.emulation import as_executed, evaluate, evaluations
 from validation.reference.floors import WELL_CONDITIONED, default_quality_budget, narrowest, pooled
 from validation.reference.reference import Reference
@@ -49,7 +49,7 @@ class BaselineModel:
 
     def _measured(self, precision: Precision) -> Reference:
         exact, golden = self._exact, self.golden
-        judged = relative_error(self._single[0], exact) <= WELL_CONDITIONED
+        judged = relative_error(self._single[0], exact, scale_of(exact, golden.ordinary_rows)) <= WELL_CONDITIONED
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized
         rough = self._single
         if rounded_too:

@@ -10,7 +10,7 @@ import numpy as np
 from validation.gates.result import GateResult, KindError
 from validation.golden_run import Outputs
 from validation.inputs.golden_set import Kind
-from validation.metrics import Float64, centered_cosine, kl_divergence, relative_error
+from validation.metrics import Float64, centered_cosine, kl_divergence, relative_error, scale_of
 from validation.reference.floors import Floors
 from validation.reference.reference import Reference
 
@@ -44,8 +44,8 @@ def _worst_of(
     kind: Kind, reference: Reference, exact: Float64, runs: Sequence[Outputs], floor: float, budget: float
 ) -> KindError:
     rows = reference.rows(kind)
-    right = exact[rows]
-    errors = np.stack([relative_error(run.logits[rows], right) for run in runs])  # (runs, images)
+    right, scale = exact[rows], scale_of(exact, reference.golden.ordinary_rows)[rows]
+    errors = np.stack([relative_error(run.logits[rows], right, scale) for run in runs])  # (runs, images)
     run, image = np.unravel_index(int(np.where(np.isnan(errors), np.inf, errors).argmax()), errors.shape)
     logits = runs[int(run)].logits[rows]
     return KindError(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from runtimes.precision import Dtype, Precision
 from validation.budgets import QUALITY_SHARE
 from validation.inputs.golden_set import GoldenSet, Kind
-from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square
+from validation.metrics import FEW, Float64, ignoring_error, relative_error, root_mean_square, scale_of
 
 WELL_CONDITIONED = 1e-4
 """The largest float32 floor at which an input still tells a fault from chaos."""
@@ -32,9 +32,13 @@ def narrowest(precision: Precision) -> Dtype:
     return max(precision.decoded, precision.rounding, key=UNIT_ROUNDOFF.__getitem__)
 
 
-def errors(runs: Float64, exact: Float64) -> Float64:
-    """(evaluations, n, classes) -> (evaluations, n)."""
-    return np.stack([relative_error(run, exact) for run in runs])
+_FEW_MEDIANS = 3.0
+"""The least floor of a kind, of a few logits, over the median error: two standard deviations of a normal error."""
+
+
+def errors(runs: Float64, exact: Float64, scale: Float64 | None = None) -> Float64:
+    """(evaluations, n, classes) -> (evaluations, n). `scale`: of `relative_error`."""
+    return np.stack([relative_error(run, exact, scale) for run in runs])
 
 
 def default_quality_budget(exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet) -> float:
@@ -46,11 +50,18 @@ def default_quality_budget(exact: Float64, judged: NDArray[np.bool_], golden: Go
 
 
 def pooled(runs: Float64, exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet, dtype: Dtype) -> Floors:
-    """The worst error of a kind over its judged images and the evaluations, not below what the format allows."""
-    worst = errors(runs, exact).max(axis=0)
+    """The worst error of a kind over its judged images and the evaluations, not below what the format allows.
+
+    An error of a few logits may be small on all images of a kind by chance: no floor is below a multiple of the median.
+    """
+    found = errors(runs, exact, scale_of(exact, golden.ordinary_rows))
+    worst, least = found.max(axis=0), SMALLEST_FLOOR[dtype]
     kinds = np.array(golden.kinds)
+    typical = found[:, judged & (kinds != Kind.AMPLIFIED)]
+    if exact.shape[1] <= FEW and typical.size:
+        least = max(least, _FEW_MEDIANS * float(np.median(typical)))
     return {
-        kind: max(float(worst[(kinds == kind) & judged].max()), SMALLEST_FLOOR[dtype])
+        kind: max(float(worst[(kinds == kind) & judged].max()), least)
         for kind in golden.unique_kinds
         if (judged & (kinds == kind)).any()
     }

@@ -19,7 +19,7 @@ from efficientvit.model import EfficientViT
 from runtimes.precision import Dtype, Precision
 from validation.budgets import Budgets
 from validation.inputs.golden_set import GoldenSet, Kind
-from validation.metrics import Float64, relative_error
+from validation.metrics import Float64, relative_error, scale_of
 from validation.reference.constants import deploy_constants, image_constants, quantized_constants
 from validation.reference.emulation import as_executed, evaluate, evaluations, with_rounded_weights
 from validation.reference.floors import (
@@ -74,10 +74,15 @@ class ReferenceModel:
         """(n, classes): the right answers."""
         return _numpy(evaluate(self.exact, self.images.double()))
 
+    @property
+    def scale(self) -> Float64:
+        """(n,): what errors are relative to."""
+        return scale_of(self.logits, self.golden.ordinary_rows)
+
     @functools.cached_property
     def judged(self) -> NDArray[np.bool_]:
         """(n,): where the model is well conditioned, by the trained form: a deploy form's fault is no chaos."""
-        return relative_error(self._trained_single[0], self.logits) <= WELL_CONDITIONED
+        return relative_error(self._trained_single[0], self.logits, self.scale) <= WELL_CONDITIONED
 
     @functools.cached_property
     def _trained_single(self) -> Float64:
@@ -111,7 +116,7 @@ class ReferenceModel:
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
         runs = (self._single, self._trained_single)
-        deploy, trained = (geometric_mean(errors(run, self.logits)[:, ordinary]) for run in runs)
+        deploy, trained = (geometric_mean(errors(run, self.logits, self.scale)[:, ordinary]) for run in runs)
         return deploy, trained
 
     @functools.cached_property
@@ -178,7 +183,7 @@ class ReferenceModel:
             return floors
         rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) == Kind.AMPLIFIED))
         more = evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS)
-        largest = float(errors(more, structure[rows]).max())
+        largest = float(errors(more, structure[rows], scale_of(structure, self.golden.ordinary_rows)[rows]).max())
         return {**floors, Kind.AMPLIFIED: max(floors[Kind.AMPLIFIED], largest)}
 
 

@@ -91,6 +91,7 @@ BUDGET = {Kind.PHOTO: 0.01, Kind.FLAT: 0.02}
 def logits_with(relative: tuple[float, float, float]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Outputs that are off by these relative errors, and what is right."""
     exact = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0], [2.0, 2.0, 9.0]])
+    exact = np.hstack([exact, np.repeat(exact.mean(axis=1, keepdims=True), 3, axis=1)])  # beyond a few logits
     norm = np.linalg.norm(exact - exact.mean(axis=1, keepdims=True), axis=1)
     outputs = exact.copy()
     outputs[:, 0] += np.array(relative) * norm

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, weights
+from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, skip_bad, weights
 
 
 @click.command(cls=Command)
@@ -29,6 +29,7 @@ from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Comma
 @weights("Checkpoint that FILE was exported from.", required=True)
 @READING
 @GOLDEN
+@skip_bad("--golden")
 @NORMALIZATION
 @require("native", "reference")
 @JSON
@@ -66,6 +67,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
                 image_range=Range(asked) if asked else None,
                 scores=Scores(options["scores"]),
                 golden=options["golden"],
+                skip_bad=options["skip_bad_photos"],
                 ema=options["ema"],
                 override=options["override"],
                 preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},

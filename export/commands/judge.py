@@ -54,6 +54,7 @@ def judge_file(
     image_range: Range | None = None,
     scores: Scores = Scores.LOGITS,
     golden: Path | None = None,
+    skip_bad: bool = False,
     ema: bool = False,
     override: bool = False,
     preprocessing: Mapping[str, Any] | None = None,
@@ -79,7 +80,7 @@ def judge_file(
     )
     contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=override)
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, golden_images(golden, contract))
+    reference = ReferenceModel(weights.model, golden_images(golden, contract, skip_bad))
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)

@@ -52,6 +52,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
       2    a file, weights or photos that cannot be used
       3    it could not be judged here, or these weights show nothing
     """  # noqa: D301 - click wants the character itself
+    from efficientvit.weights.reading import Reading
     from export.cli import console, tables
     from export.commands.judge import judge_file, judged_record
     from runtimes.runtime import Evidence
@@ -68,8 +69,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
                 scores=Scores(options["scores"]),
                 golden=options["golden"],
                 skip_bad=options["skip_bad_photos"],
-                ema=options["ema"],
-                override=options["override"],
+                reading=Reading(ema=options["ema"], override=options["override"]),
                 preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
                 step=live.step,
             )

@@ -16,7 +16,9 @@ from efficientvit.images.labels import both_answers
 FEWEST = 8
 """Fewer photos may well show one thing."""
 
-LEAST_SHARE = 0.02
+LEAST_SHARE = 0.05
+"""On a trained M0 the right preprocessing gives 0.98, photos of one class 0.64, statistics of 0 to 255 0.01 to 0.02."""
+
 MOST_EVALUATED = 32
 
 

@@ -59,7 +59,8 @@ def input_size(
     said: ImageSize | None = settle("image_size", facts, given, override)
     published = published and PUBLISHED_SIZE in squares
     if given is not None:
-        trained = str(PUBLISHED_SIZE) if published else str(said) if said and fits(said, windows) else _listed(squares)
+        told = [fact.value for fact in facts if fact.name == "image_size" and fits(fact.value, windows)]
+        trained = str(PUBLISHED_SIZE) if published else str(told[0]) if told else _listed(squares)
         return InputSize(given, str(given) if fits(given, windows) else trained)
     if said is not None:
         return _as_said(said, squares, windows, facts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, weights
+from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, skip_bad, weights
 
 
 @click.command(cls=Command)
@@ -29,6 +29,7 @@ from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Comma
 @weights("Checkpoint that FILE was exported from.", required=True)
 @READING
 @GOLDEN
+@skip_bad("--golden")
 @NORMALIZATION
 @require("native", "reference")
 @JSON
@@ -51,6 +52,7 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
       2    a file, weights or photos that cannot be used
       3    it could not be judged here, or these weights show nothing
     """  # noqa: D301 - click wants the character itself
+    from efficientvit.weights.reading import Reading
     from export.cli import console, tables
     from export.commands.judge import judge_file, judged_record
     from runtimes.runtime import Evidence
@@ -66,8 +68,8 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
                 image_range=Range(asked) if asked else None,
                 scores=Scores(options["scores"]),
                 golden=options["golden"],
-                ema=options["ema"],
-                override=options["override"],
+                skip_bad=options["skip_bad_photos"],
+                reading=Reading(ema=options["ema"], override=options["override"]),
                 preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
                 step=live.step,
             )

@@ -1,12 +1,12 @@
 """`vit-export judge MODEL -w CKPT FILE`: the verdict on a file that somebody else's tool made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from efficientvit.weights.contract import preprocessing_of
-from efficientvit.weights.reading import Reading
+from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
@@ -54,8 +54,8 @@ def judge_file(
     image_range: Range | None = None,
     scores: Scores = Scores.LOGITS,
     golden: Path | None = None,
-    ema: bool = False,
-    override: bool = False,
+    skip_bad: bool = False,
+    reading: Reading = AS_IT_IS,
     preprocessing: Mapping[str, Any] | None = None,
     step: Step = lambda _: None,
 ) -> Judged:
@@ -69,17 +69,17 @@ def judge_file(
     from validation.reference.model import ReferenceModel
 
     step("weights")
-    known = find_weights(weights_option, model, None, reading=Reading(ema, any_size=True))
+    known = find_weights(weights_option, model, None, reading=replace(reading, any_size=True))
     foreign = open_foreign(path, model, known.model.spec.classes)
     size = foreign.artifact.model.image_size
     weights = (
         known
         if known.model.spec.image_size == size
-        else find_weights(weights_option, model, size, reading=Reading(ema, override=True))
+        else find_weights(weights_option, model, size, reading=replace(reading, override=True))
     )
-    contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=override)
+    contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=reading.override)
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, golden_images(golden, contract))
+    reference = ReferenceModel(weights.model, golden_images(golden, contract, skip_bad))
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)

@@ -162,20 +162,19 @@ class _Reader:
         self._label = label
         self._folder = folder
         self._files: dict[str, WeightFile] = {}
+        self._defined: set[str] = set()
 
     def program(self, function: Any) -> Program:
         block = function.block_specializations[function.opset]
         constants: dict[str, Constant] = {}
         operations: list[Operation] = []
-        defined = {value.name for value in function.inputs}
+        self._defined = {value.name for value in function.inputs}
         for proto in block.operations:
             operation = self._operation(proto, constants)
-            if unknown := [name for name in operation.names() if name not in defined and name not in constants]:
+            if unknown := [name for name in operation.names() if name not in self._defined]:
                 raise self._broken(f"{operation.kind} '{operation.name}' reads '{unknown[0]}', which is not defined")
             for name, _ in operation.outputs:
-                if name in defined:
-                    raise self._broken(f"'{name}' is defined twice")
-                defined.add(name)
+                self._define(name)
             if operation.kind == "const":
                 constants[operation.name] = self._constant(proto)
             elif operation.kind.startswith("constexpr_"):
@@ -183,10 +182,15 @@ class _Reader:
             else:
                 operations.append(operation)
         _drop_operands(constants, operations)
-        if missing := [name for name in block.outputs if name not in defined]:
+        if missing := [name for name in block.outputs if name not in self._defined]:
             raise self._broken(f"the output '{missing[0]}' is not defined")
         inputs = {value.name: self._type(value.type, value.name) for value in function.inputs}
         return Program(function.opset, inputs, tuple(block.outputs), tuple(operations), constants)
+
+    def _define(self, name: str) -> None:
+        if name in self._defined:
+            raise self._broken(f"'{name}' is defined twice")
+        self._defined.add(name)
 
     def signature(self, function: Any) -> tuple[Types, Types]:
         block = function.block_specializations[function.opset]
@@ -212,8 +216,11 @@ class _Reader:
             got = f"operation '{proto.type}' has inner blocks or no output"
             raise UnknownOperation(proto.type, self._what(), got=got)
         # In older opsets a constexpr's operands are attributes.
-        operands = {key: [("", value)] for key, value in proto.attributes.items()} if "constexpr" in proto.type else {}
-        operands.pop("name", None)
+        operands = {key: [("", value)] for key, value in proto.attributes.items() if key != "name"}
+        if proto.type == "const":
+            operands.pop("val", None)
+        elif operands and not proto.type.startswith("constexpr_"):
+            raise UnknownOperation(proto.type, self._what(), got=f"{proto.type} has the attribute {min(operands)}")
         for key, argument in proto.inputs.items():
             operands[key] = [(binding.name, binding.value) for binding in argument.arguments]
         inputs: dict[str, str | tuple[str, ...]] = {}
@@ -226,7 +233,8 @@ class _Reader:
         return Operation(proto.type, inputs, outputs)
 
     def _inline(self, name: str, value: Any, constants: dict[str, Constant]) -> str:
-        """A constant without an operation of its own, under a name that no operation can have."""
+        """A constant without an operation of its own, under a name that nothing else may have."""
+        self._define(name)
         constants[name] = self._value(value, name)
         return name
 

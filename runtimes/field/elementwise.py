@@ -5,13 +5,14 @@ from typing import Any
 import torch
 
 from runtimes.field.sizes import Sizes
-from runtimes.field.table import aten, common_rows, computes, operands
+from runtimes.field.table import aten, common_rows, computes, floats, operands
 from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.add.Tensor, aten.add.Scalar)
 def add(a: Any, b: Any, alpha: float = 1) -> FieldTensor:
     """a + alpha * b."""
+    floats(a, b)
     x, y = operands(a, b)
     if alpha not in (1, -1):
         y = mul(y, alpha)
@@ -31,12 +32,14 @@ def _rsub(a: Any, b: Any, alpha: float = 1) -> FieldTensor:
 
 @computes(aten.neg.default)
 def _neg(x: FieldTensor) -> FieldTensor:
+    floats(x)
     return x.like(-x.residues)
 
 
 @computes(aten.mul.Tensor, aten.mul.Scalar)
 def mul(a: Any, b: Any) -> FieldTensor:
     """a * b."""
+    floats(a, b)
     x, y = operands(a, b)
     result = x.like(x.field.residues.product(x.residues, y.residues), common_rows(x, y))
     result.nonnegative = x.nonnegative and y.nonnegative
@@ -46,6 +49,7 @@ def mul(a: Any, b: Any) -> FieldTensor:
 @computes(aten.reciprocal.default)
 def reciprocal(x: FieldTensor) -> FieldTensor:
     """1 / x; of 0 it is 0."""
+    floats(x)
     result = x.like(x.field.residues.inverse(x.residues))
     result.nonnegative = x.nonnegative
     return result
@@ -194,8 +198,10 @@ def _where(condition: Any, a: Any, b: Any) -> FieldTensor:
 @computes(aten._to_copy.default)
 def _to_copy(x: FieldTensor, *, dtype: torch.dtype | None = None, **_: Any) -> FieldTensor:
     """Between floating-point types nothing changes: how an artifact rounds is judged by running it."""
-    if dtype is None or dtype.is_floating_point:
+    if dtype is None or (dtype.is_floating_point and x.dtype.is_floating_point):
         return x
+    if dtype.is_floating_point:  # of integers, which it holds exactly
+        return FieldTensor(x.field, x.residues, x.rows)
     return keyed(f"to {dtype}", x, dtype=dtype)
 
 

@@ -8,13 +8,14 @@ import torch
 
 from runtimes.field.elementwise import add, div, exp, keyed, mul, rsqrt, sub
 from runtimes.field.moving import pad, permute, view
-from runtimes.field.table import all_axes, aten, computes, lifted, not_across_images, operands
+from runtimes.field.table import all_axes, aten, computes, floats, lifted, not_across_images, operands
 from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.sum.default, aten.sum.dim_IntList)
 def add_up(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> FieldTensor:
     """The sum over axes."""
+    floats(x)
     axes = all_axes(dim, x)
     not_across_images(x, *axes)
     result = x.like(x.field.residues.added_up(x.residues, axes, keep=keepdim))
@@ -65,6 +66,7 @@ def _log_softmax(x: FieldTensor, dim: int, half_to_float: Any = None, **_: Any) 
 @computes(aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default)
 def matmul(a: Any, b: Any) -> FieldTensor:
     """(..., M, K) @ (..., K, N)."""
+    floats(a, b)
     x, y = operands(a, b)
     if x.dim() < 2 or y.dim() < 2:
         x2 = x if x.dim() > 1 else view(x, [1, *x.shape])
@@ -107,6 +109,7 @@ def conv2d(
         (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
         for value in (stride, padding, dilation)
     )
+    floats(x, weight)
     a, w = operands(x, weight)
     if w.rows:
         raise NoMeaning("a kernel depends on the image")

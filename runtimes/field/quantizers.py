@@ -68,7 +68,8 @@ def _forth(x: FieldTensor, quantizer: Quantizer) -> FieldTensor:
 
 def _back(q: FieldTensor, quantizer: Quantizer) -> FieldTensor:
     """(q - zero) * scale."""
-    result = mul(sub(q, float(quantizer.zero)), quantizer.scale)
+    wide = FieldTensor(q.field, q.residues, q.rows)
+    result = mul(sub(wide, float(quantizer.zero)), quantizer.scale)
     made_by = q.quantizer
     if made_by is not None and (made_by.scale, made_by.zero) == (quantizer.scale, quantizer.zero):
         result.codes = made_by, q

@@ -21,6 +21,12 @@ _MOVES = frozenset({
 _PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply", "prod"})
 """A product that is right for two numbers of images is right for all."""
 
+_SUMS = frozenset({"add", "sub"})
+"""Of sizes that do not depend on the number of images, beside some that do: what padding adds."""
+
+_WIDE = (torch.int32, torch.int64)
+"""What sizes may be held in: in a narrower type they wrap around where there are many images."""
+
 _DESCRIBES = frozenset({"__get__", "__len__", "__repr__", "dim", "is_floating_point", "numel", "size", "type"})
 _TELLS = frozenset({"__index__", "__int__", "item", "tolist"})
 """What gives the numbers themselves away."""
@@ -58,11 +64,23 @@ class Sizes(Tensor):
                 Sizes.told += 1
             if name in _TELLS | _DESCRIBES:
                 return now
+            if isinstance(now, Tensor) and now.dtype not in _WIDE:
+                raise Unlike(f"the number of images is made a {str(now.dtype).removeprefix('torch.')}")
             moved = name in _MOVES and not any(isinstance(x, Sizes) for x in tree_leaves((args[1:], kwargs)))
-            if not moved and name not in _PRODUCTS:  # what is the same for one image more may differ for nine
+            if not moved and name not in _PRODUCTS | _SUMS:  # what is the same for one image more may differ for nine
                 raise Unlike(f"'{name}' computes with the number of images")
             other_args, other_kwargs = tree_map_only(Sizes, lambda x: x.other, given)
-            return _both(now, func(*other_args, **other_kwargs))
+            other = func(*other_args, **other_kwargs)
+            if name in _SUMS and not all(_keeps(each, now, other) for each in args if isinstance(each, Sizes)):
+                raise Unlike(f"'{name}' adds to the number of images")
+            return _both(now, other)
+
+
+def _keeps(given: "Sizes", now: Tensor, other: Tensor) -> bool:
+    """Those that depend on the number of images are in the result what they were."""
+    before, after = given.as_subclass(Tensor), given.other
+    varies = before != after
+    return before.shape == now.shape and bool(((before == now) & (after == other))[varies].all())
 
 
 def _both(now: Any, other: Any) -> Any:

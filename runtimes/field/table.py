@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from runtimes.field.sizes import Sizes
-from runtimes.field.tensor import FieldTensor, Unlike
+from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 aten = torch.ops.aten
 _Operator = TypeVar("_Operator", bound=Callable[..., Any])
@@ -41,6 +41,17 @@ def operands(*values: Any) -> list[FieldTensor]:
     """All as FieldTensors; at least one is."""
     like = next(value for value in values if isinstance(value, FieldTensor))
     return [lifted(value, like) for value in values]
+
+
+def floats(*values: Any) -> None:
+    """Refuses arithmetic on integers: a runtime's wrap around, and residues do not.
+
+    Raises:
+        NoMeaning: a value is of an integer type, or a truth value.
+    """
+    for value in values:
+        if isinstance(value, FieldTensor) and not value.dtype.is_floating_point:
+            raise NoMeaning(f"arithmetic on {str(value.dtype).removeprefix('torch.')} may wrap around")
 
 
 def common_rows(*values: FieldTensor) -> int:

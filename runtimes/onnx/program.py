@@ -12,6 +12,7 @@ import numpy as np
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
+from runtimes.onnx.functions import inlined
 from runtimes.onnx.signatures import CONTRIBUTED, FIXED_OUTPUTS, LATER, RENAMED, SEVERAL, VARIANTS
 
 OPSETS = range(11, 26)
@@ -47,16 +48,7 @@ def read_program(model: Any) -> Program:
     Raises:
         BrokenArtifact: it holds what is not supported.
     """
-    if model.functions:
-        import onnx.inliner
-
-        try:
-            model = onnx.inliner.inline_local_functions(model)
-        except (RuntimeError, ValueError) as error:
-            raise BrokenArtifact(
-                "the ONNX file's functions cannot be inlined", got=str(error).splitlines()[0]
-            ) from error
-    return _Reader(model).program()
+    return _Reader(inlined(model)).program()
 
 
 class _Reader:

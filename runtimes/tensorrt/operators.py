@@ -117,12 +117,8 @@ def _slice(
 def _filled(x: Tensor, axis: int, first: int, last: int, fill: Tensor | float) -> tuple[Tensor, int]:
     """With `fill` on both sides of an axis, so that `first` to `last` are within; and where `first` is then."""
     before, after = max(0, -first), max(0, last + 1 - x.shape[axis])
-
-    def filling(count: int) -> Tensor:
-        shape = [*x.shape[:axis], count, *x.shape[axis + 1 :]]
-        return x.new_full(shape, float(fill))
-
-    return torch.cat([filling(before), x, filling(after)], axis), first + before
+    inner = [0, 0] * (x.dim() - 1 - axis)
+    return functional.pad(x, [*inner, before, after], value=float(fill)), first + before
 
 
 def _shuffle(

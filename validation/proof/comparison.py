@@ -1,34 +1,95 @@
 """Whether a program equals a form: both on the same random values, for every number of images that it takes."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact
+from runtimes.evaluator.evaluator import Exchange
 from runtimes.field.operators import FieldTensor
 from validation.proof.difference import difference
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form, unproven
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, unproven
+from validation.proof.values import Computed, print_of_constant
 
 _BATCHES = (1, 2, 3)
 """At which shapes are followed of a program that takes any number of images; values are computed for one."""
 
 
-def equal(subject: Subject, right: Right, batch: int | None, found: Any = None) -> Proof:
+class Run(NamedTuple):
+    """What a program gives, and what it computes on the way."""
+
+    result: Any
+    computed: Computed
+
+
+def run_noting(subject: Subject, images: FieldTensor, exchange: Exchange | None = None) -> Run:
+    """Evaluate a program. `exchange` sees the results first. Raises as `Subject.run`."""
+    computed = Computed()
+
+    def note(name: str, value: Tensor) -> Tensor:
+        result = value if exchange is None else exchange(name, value)
+        computed.note(name, result)
+        return result
+
+    return Run(subject.run(images, note), computed)
+
+
+def equal(subject: Subject, right: Right, batch: int | None, found: Run | None = None) -> Proof:
     """Whether a program computes what the deploy form does. `batch`: its number of images, None for any.
 
-    `found`: what it gives of `images_for(right.size, batch)`, where it has been evaluated.
+    `found`: of `images_for(right.size, batch)`, where it has been evaluated.
     """
     try:
         if batch is None and (wrong := _of_other_shapes(subject, right)) is not None:
             return wrong
         if found is None:
-            found = subject.run(images_for(right.size, batch))
+            found = run_noting(subject, images_for(right.size, batch))
     except BrokenArtifact as error:
         proof = unproven(error)
         return _of_different_images(subject, right, batch) if proof.unlike and batch and batch > 1 else proof
-    if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, right.logits.residues):
-        return Proof(Outcome.PROVEN, _said(subject, batch))
-    return difference(subject, right, batch)
+    return _judged(subject, right, found, batch)
+
+
+def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
+    result = found.result
+    if not isinstance(result, FieldTensor) or not result.field.residues.equal(result.residues, right.logits.residues):
+        return difference(subject, right, batch, together=together)
+    if (
+        subject.nothing_else
+        and (more := _something_else(subject, right, found.computed, batch, together=together)) is not None
+    ):
+        return more
+    return Proof(Outcome.PROVEN, _said(subject, batch))
+
+
+def _something_else(
+    subject: Subject, right: Right, computed: Computed, batch: int | None, *, together: bool
+) -> Proof | None:
+    """What a program computes on the way, though it comes to the same, that the form does not compute.
+
+    (x + c) - c is x in exact arithmetic, but rounded in floats, or no number at all; what the form computes has
+    the form's own rounding and range.
+    """
+    strange = any(each not in right.computed for each in computed.prints.values())
+    if strange and (proof := difference(subject, right, batch, beyond=True, together=together)).operation:
+        return proof
+    if not computed.constants:
+        return None
+    stored = (constant.value for constant in subject.program.constants.values())
+    floats = (value for value in stored if isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    held = right.holds | {print_of_constant(torch.tensor(value)) for value in floats}
+    for operation in subject.program.operations:
+        if operation.name not in computed.prints:
+            continue
+        for name in operation.names():
+            value = computed.constants.get(name)
+            if value is not None and value.any() and print_of_constant(value) not in held:
+                said = f"{operation.kind} '{operation.name}' reads constants that are computed, '{name}', and not held"
+                return Proof(Outcome.DIFFERENT, said, operation.name)
+    return None
 
 
 def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
@@ -57,13 +118,13 @@ def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:
     """A program of a fixed batch that does not keep its images in rows, on as many different images."""
     images = images_for(right.size, batch, together=True)
     try:
-        found = subject.run(images)
+        found = run_noting(subject, images)
     except BrokenArtifact as error:
         return unproven(error)
-    wanted = run_form(right.form, images)
-    if isinstance(found, FieldTensor) and found.field.residues.equal(found.residues, wanted.residues):
-        return Proof(Outcome.PROVEN, _said(subject, batch))
-    return Proof(Outcome.DIFFERENT, f"of {batch} different images it gives other results")
+    proof = _judged(subject, right_of(right.form, images), found, batch, together=True)
+    if proof.outcome is Outcome.DIFFERENT:
+        return replace(proof, detail=f"of {batch} different images it gives other results: {proof.detail}")
+    return proof
 
 
 def _said(subject: Subject, batch: int | None) -> str:

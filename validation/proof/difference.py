@@ -1,7 +1,7 @@
 """Where a program leaves what it has to equal."""
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,14 +14,17 @@ from runtimes.field.residues import PRIMES
 from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
 
 
-def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
+def difference(
+    subject: Subject, right: Right, batch: int | None, *, beyond: bool = False, together: bool = False
+) -> Proof:
     """Looks for the first operation whose result the deploy form has nowhere, on the way to the output.
 
     A result may lie in the form in another layout, split or joined with others: it is known if each of its values is.
-    What is computed from unknown values is looked at no further where it is known itself.
+    What is computed from unknown values is looked at no further where it is known itself, unless `beyond`.
     """
     primes = PRIMES if subject.exact else _PRIMES
-    known = _known(right, batch, primes)
+    images = images_for(right.size, batch, primes=primes, together=together)
+    known = _known(right, images)
     strangers, dependent = set[str](), set[str]()
 
     def look(name: str, value: Tensor) -> Tensor:
@@ -32,7 +35,7 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
         return value
 
     program, output = subject.program, subject.result
-    subject.run(images_for(right.size, batch, primes=primes), exchange=look)
+    subject.run(images, exchange=look)
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
     strange: list[Operation] = []
     todo, done = [output], set[str]()
@@ -41,9 +44,10 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
         if name in done or name not in makers:
             continue
         done.add(name)
-        if name not in strangers:
+        if name in strangers:
+            strange.append(makers[name])
+        elif not beyond:
             continue
-        strange.append(makers[name])
         todo.extend(makers[name].names())
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
@@ -58,19 +62,25 @@ def difference(subject: Subject, right: Right, batch: int | None) -> Proof:
 _PRIMES = 2
 """Enough to tell which values are others, once it is known that some are. Exact constants have the residues of all."""
 
+_KNOWN: "OrderedDict[tuple[int, int], tuple[Right, _Known]]" = OrderedDict()
+_KEPT = 2
 
-@lru_cache(maxsize=2)
-def _known(right: Right, batch: int | None, primes: int) -> "_Known":
+
+def _known(right: Right, images: FieldTensor) -> "_Known":
     """Gathered once for all files that have to equal the same form."""
-    return _Known(right, batch, primes)
+    key = id(right), images.field.residues.count
+    if key not in _KNOWN:
+        _KNOWN[key] = right, _Known(right, images)
+        while len(_KNOWN) > _KEPT:
+            _KNOWN.popitem(last=False)
+    return _KNOWN[key][1]
 
 
 class _Known:
     """Which values the deploy form computes: a Bloom filter over their fingerprints (Bloom, CACM 1970), two probes."""
 
-    def __init__(self, right: Right, batch: int | None, primes: int) -> None:
+    def __init__(self, right: Right, images: FieldTensor) -> None:
         self._there = np.zeros(1 << _FILTER_BITS, np.bool_)
-        images = images_for(right.size, batch, primes=primes)
         self._enter(images)
         self._enter(images.field.constant(torch.zeros(1)))
         with images.field.showing(self._enter):

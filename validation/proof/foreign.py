@@ -23,7 +23,7 @@ from runtimes.field.tensor import Field
 from runtimes.field.writing import Writing
 from validation.proof.comparison import equal
 from validation.proof.rewrites import in_field
-from validation.proof.subject import Outcome, Proof, Right, images_for, run_form, subject_of
+from validation.proof.subject import Outcome, Proof, images_for, right_of, subject_of
 
 _SMALL = 8
 """Smaller constants are axes, sizes, factors: taken as they are."""
@@ -83,8 +83,8 @@ def prove_foreign(foreign: Foreign, model: EfficientViT, *, probabilities: bool)
     form, images = _AsFed(model, probabilities=probabilities), images_for(size, artifact.batch)
     exact, lost = _exact_constants(read.program, model, images.field)
     subject = replace(read, output=foreign.output.name, exact=exact, channels_last=foreign.channels_last,
-                      compared="trained form")  # fmt: skip
-    proof = equal(subject, Right(form, size, run_form(form, images)), artifact.batch)
+                      compared="trained form", nothing_else=False)  # fmt: skip
+    proof = equal(subject, right_of(form, images), artifact.batch)
     if proof.outcome is Outcome.DIFFERENT and lost:
         said = f"{len(lost)} constants could not be traced to the checkpoint, '{lost[0]}' for one; {proof.detail}"
         proof = Proof(Outcome.SAMPLED, said, proof.operation)

@@ -16,11 +16,12 @@ from efficientvit.errors import BrokenArtifact
 from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
-from validation.proof.comparison import equal
+from validation.proof.comparison import equal, run_noting
 from validation.proof.expected import Held, Missing, constants_of, expected_form, lacking
 from validation.proof.placement import QuantizedForm, placement
 from validation.proof.quantizers import Quantizers
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form, subject_of, unproven
+from validation.proof.rounding import narrowed
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, subject_of, unproven
 
 
 def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
@@ -33,6 +34,8 @@ def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
     subject = subject_of(artifact)
     if isinstance(subject, Proof):
         return subject
+    if (narrower := narrowed(subject.program, artifact.precision)) is not None:
+        return narrower
     held = constants_of(artifact)
     if artifact.precision.quantized:
         form = expected_form(artifact, held, digests)
@@ -68,10 +71,10 @@ def quantized_equal(
     quantizers = Quantizers(subject.program, precision.activations, digests)
     try:
         with quantizers.reading(images) as exchange:
-            found = subject.run(images, exchange)
+            found = run_noting(subject, images, exchange)
         shapes = images_for(size, batch or 1, primes=0)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
-        right = Right(meant, size, run_form(meant, images_for(size, batch)))
+        right = right_of(meant, images_for(size, batch))
     except BrokenArtifact as error:
         return unproven(error)
     bare = tuple(meant.lacking)
@@ -112,7 +115,7 @@ def _right(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> Right 
         if isinstance(form, Missing):
             return form
         size = artifact.model.image_size
-        _EVALUATED[key] = Right(form, size, run_form(form, images_for(size, artifact.batch)))
+        _EVALUATED[key] = right_of(form, images_for(size, artifact.batch))
         while len(_EVALUATED) > _KEPT:
             _EVALUATED.popitem(last=False)
     return _EVALUATED[key]

@@ -18,6 +18,7 @@ from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
 from runtimes.registry import reader_of
+from validation.proof.values import Print, held_by, print_of
 
 
 class Outcome(StrEnum):
@@ -47,7 +48,8 @@ class Proof:
 class Subject:
     """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
 
-    `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words.
+    `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words. `nothing_else`: it must compute
+    nothing on the way that the other does not compute.
     """
 
     program: Program
@@ -56,6 +58,7 @@ class Subject:
     exact: Mapping[str, Tensor] = field(default_factory=dict)
     channels_last: bool = False
     compared: str = "deploy form"
+    nothing_else: bool = True
 
     @property
     def result(self) -> str:
@@ -103,11 +106,23 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Right:
-    """The deploy form, and what it gives of `images_for(size, batch)`."""
+    """The deploy form, what it gives of `images_for(size, batch)`, and what it computes on the way and holds."""
 
     form: nn.Module
     size: ImageSize
     logits: FieldTensor
+    computed: frozenset[Print]
+    holds: frozenset[Print]
+
+
+def right_of(form: nn.Module, images: FieldTensor) -> Right:
+    """What a program has to equal on `images`."""
+    seen = {print_of(images)}
+    with images.field.showing(lambda value: seen.add(print_of(value))):
+        logits = run_form(form, images)
+    height, width = images.shape[-2:]
+    size = ImageSize(height=height, width=width)
+    return Right(form, size, logits, frozenset(seen), held_by(form.state_dict()))
 
 
 def images_for(size: ImageSize, batch: int | None, *, primes: int = PRIMES, together: bool = False) -> FieldTensor:

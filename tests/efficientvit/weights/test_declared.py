@@ -224,6 +224,16 @@ def test_what_is_said_is_taken_and_a_contradiction_needs_a_repetition() -> None:
         input_size(SEVEN, said(384), None, published=False, override=False)
 
 
+def test_a_rectangle_that_is_said_is_taken_where_its_shorter_side_has_the_windows() -> None:
+    wide = ImageSize(height=128, width=256)
+    facts = (Fact("image_size", wide, "args"),)
+    assert input_size((7, 4, 2), facts, None, published=False, override=False).pixels == wide
+    with pytest.raises(BadCheckpoint, match="not true"):
+        input_size(SEVEN, facts, None, published=False, override=False)
+    with pytest.raises(BadOption, match="128x256 in args"):
+        input_size((7, 4, 2), facts, ImageSize(height=256, width=128), published=False, override=False)
+
+
 def test_a_file_of_another_tool_says_the_size(state: State, saved: Saved) -> None:
     weights = {name: torch.zeros(4, 49) if "stages.0" in name and "biases" in name else t for name, t in state.items()}
     for stage, side in ((1, 4), (2, 2)):

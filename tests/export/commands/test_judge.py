@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
-from efficientvit.size import square
+from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
@@ -183,6 +183,19 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
     traced = next(gate for gate in result.found.verdict.report.gates if gate.gate == "constants")
     assert traced.detail.startswith(("0 of", "1", "2", "3"))
     assert "within rounding" in traced.detail
+
+
+def test_a_stock_export_of_a_rectangle_passes(tmp_path: Path) -> None:
+    size = ImageSize(height=SIZE, width=96)
+    stock = stock_model(find_weights("seeded", "m0", size).model)
+    with unheeded():
+        path = tmp_path / "rectangle.onnx"
+        torch.onnx.export(stock, (torch.zeros(size.nchw(1)),), path, dynamo=False, opset_version=17)
+    result = judged(path, "seeded")
+    assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+    assert result.foreign.artifact.model.image_size == size
+    proof = next(gate for gate in result.found.verdict.report.gates if gate.gate == "identity")
+    assert proof.detail.startswith("proven")
 
 
 NORMALIZE = [("Sub", MEAN), ("Div", STD)]

@@ -106,6 +106,9 @@ REFUSED: dict[str, Program] = {
     "images times images": lambda x: x.flatten(1) @ x.flatten(1).T,
     "a transpose of images": lambda x: x.transpose(0, 1),
     "one constant for each of two images": lambda x: x + torch.arange(2.0).reshape(2, 1, 1),
+    "the number of images in a byte": lambda x: x.reshape([int(sizes(x)[0].to(torch.uint8)), 24]),
+    "one image more": lambda x: x.reshape([int((sizes(x) + 1)[0]) - 1, 24]),
+    "integers that may wrap around": lambda x: (x.to(torch.int8) + 1).double() - 1,
     "the number of images as a value": lambda x: x * sizes(x)[0],
     "a choice by the number of images": lambda x: torch.where(sizes(x)[0] == 2, -x, x),
     "random numbers": lambda x: x + torch.rand_like(x),
@@ -125,6 +128,8 @@ def test_what_is_refused(program: Program) -> None:
 def test_a_size_may_shape() -> None:
     flat: Program = lambda x: x.reshape([int(n) for n in torch.cat([sizes(x)[:1], torch.tensor([24])])])  # noqa: E731
     assert equal(lambda x: x.flatten(1), flat)
+    summed: Program = lambda x: x.reshape([int((sizes(x) + torch.tensor([0, 1, 0]))[0]), 24])  # noqa: E731
+    assert equal(flat, summed)
     windows: Program = lambda x: x.reshape([int(sizes(x)[0] * 2), 2, 6])  # noqa: E731
     assert values(windows).rows == 2
 

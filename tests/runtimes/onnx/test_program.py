@@ -206,6 +206,18 @@ def test_local_functions_are_inlined() -> None:
     assert np.array_equal(evaluated(model, X), -X * X)
 
 
+@pytest.mark.parametrize(
+    ("domain", "name", "opset"), [("", "Clip", 18), ("com.microsoft", "Gelu", 18), ("local", "F", 11)]
+)
+def test_a_function_that_a_runtime_may_understand_otherwise(domain: str, name: str, opset: int) -> None:
+    """ONNX Runtime takes its own operator where a function has its name; the body may say anything."""
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    function = helper.make_function(domain, name, ["a"], ["b"], body, [helper.make_opsetid("", opset)])
+    model = model_of([helper.make_node(name, ["x"], ["y"], domain=domain)], functions=[function])
+    with pytest.raises(BrokenArtifact, match=f"{domain or 'ai.onnx'}.{name}"):
+        read_program(model)
+
+
 def test_an_initializer_that_is_an_input_too_is_a_constant() -> None:
     model = model_of([helper.make_node("Mul", ["x", "two"], ["y"])], TWO)
     model.graph.input.append(VALUE("two", 1, []))

@@ -24,7 +24,7 @@ from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
 from validation.proof.comparison import equal
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, run_form
+from validation.proof.subject import Outcome, Proof, Subject, images_for, right_of
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 
@@ -115,7 +115,7 @@ def test_parts_whose_size_depends_on_the_number_of_images() -> None:
     graph = onnx.helper.make_graph(nodes, "parts", [image], [y], held)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
     form = _InParts()
-    right = Right(form, square(64), run_form(form, images_for(square(64), None)))
+    right = right_of(form, images_for(square(64), None))
     proof = equal(Subject(read_program(model), ONNX), right, None)
     assert proof.outcome is Outcome.DIFFERENT
     assert "'parts' has another shape for each image when there are 2 of them" in proof.detail

@@ -99,7 +99,7 @@ CHANGES: dict[str, Change] = {
     "cut off to an integer above 2^24": Change(
         [node("Mul", ["x", "up"], ["large"]), node("Cast", ["large"], ["whole"], to=TensorProto.INT64),
          node("Cast", ["whole"], ["back"], to=TensorProto.FLOAT), node("Mul", ["back", "down"], ["y"])],
-        {"up": f32(2.0**24), "down": f32(2.0**-24)}, "Cast", at="Relu"),
+        {"up": f32(2.0**24), "down": f32(2.0**-24)}, "Mul", at="Relu"),
     "a factor of 1 + 2^-23": Change([node("Mul", ["x", "nearly"], ["y"])], {"nearly": f32(1 + 2**-23)}, "Mul"),
     "2^-149 added": Change([node("Add", ["x", "least"], ["y"])], {"least": f32(2.0**-149)}, "Add"),
     "a term that vanishes": Change(
@@ -125,6 +125,42 @@ CHANGES: dict[str, Change] = {
         [node("Pad", ["x", "pads", "least"], ["wide"]), node("Slice", ["wide", "at", "to", "axis"], ["y"])],
         {"pads": i64(0, 0, 0, 0, 0, 0, 0, 1), "least": f32(2.0**-149), "at": i64(1), "to": i64(2**62), "axis": i64(3)},
         "Pad", at="Relu"),
+    "rounded to integers in two ways": Change(  # 2^20 too much where x is above 2^19, and nothing below
+        [node("Mul", ["x", "down"], ["little"]),
+         node("Add", ["little", "ones"], ["a"]), node("Sub", ["a", "ones"], ["b"]),
+         node("Add", ["little", "twos"], ["c"]), node("Sub", ["c", "twos"], ["d"]), node("Sub", ["b", "d"], ["zero"]),
+         node("Mul", ["zero", "up"], ["more"]), node("Add", ["x", "more"], ["y"])],
+        {"down": f32(2.0**-20), "up": f32(2.0**20), "ones": f32(1.5 * 2**23), "twos": f32(3.0 * 2**23)}, "Mul"),
+    "too large for float32 from 4e6 on": Change(
+        [node("Mul", ["x", "up"], ["large"]), node("Mul", ["large", "down"], ["y"])],
+        {"up": f32(2.0**106), "down": f32(2.0**-106)}, "Mul", at="Relu"),
+    "no number above 88": Change(
+        [node("Exp", ["x"], ["e"]), node("Mul", ["e", "nothing"], ["t"]), node("Add", ["x", "t"], ["y"])],
+        {"nothing": f32(0)}, "Exp"),
+    "no number at one value": Change(
+        [node("Sub", ["x", "there"], ["d"]), node("Div", ["d", "d"], ["one"]), node("Mul", ["x", "one"], ["y"])],
+        {"there": f32(0.123456789)}, "Sub"),
+    "no number beyond float16": Change(
+        [node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16), node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
+         node("Sub", ["x", "w"], ["zero"]), node("Add", ["w", "zero"], ["y"])], {}, "Cast"),
+    "no number beyond float16, by another's type": Change(
+        [node("CastLike", ["x", "half"], ["h"]), node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
+         node("Sub", ["x", "w"], ["zero"]), node("Add", ["w", "zero"], ["y"])],
+        {"half": np.array(1, np.float16)}, "CastLike"),
+    "as many images as a byte holds": Change(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Cast", ["n"], ["byte"], to=TensorProto.UINT8),
+         node("Cast", ["byte"], ["back"], to=TensorProto.INT64), node("Concat", ["back", "rest"], ["shape"], axis=0),
+         node("Reshape", ["x", "shape"], ["p"]), node("Reshape", ["p", "all"], ["y"])],
+        {"rest": i64(-1), "all": i64(-1, 1000)}, "Cast"),
+    "a kernel that cancels": Change(
+        [node("Cast", ["exponent"], ["e"], to=TensorProto.FLOAT), node("Pow", ["two", "e"], ["large"]),
+         node("Mul", ["large", "minus"], ["less"]), node("Sub", ["one", "large"], ["rest"]),
+         node("Sub", ["rest", "less"], ["left"]), node("Concat", ["left", "large", "less"], ["kernel"], axis=1),
+         node("Unsqueeze", ["x", "last"], ["column"]), node("Concat", ["column"] * 3, ["thrice"], axis=2),
+         node("Transpose", ["kernel"], ["down"], perm=[1, 0]), node("MatMul", ["thrice", "down"], ["back"]),
+         node("Squeeze", ["back", "last"], ["y"])],
+        {"exponent": np.full((1, 1), 40, np.int64), "two": f32(2), "one": np.ones((1, 1), np.float32),
+         "minus": np.full((1, 1), -1, np.float32), "last": i64(2)}, "MatMul"),
 }  # fmt: skip
 
 

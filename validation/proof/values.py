@@ -1,0 +1,48 @@
+"""Which tensors a program or a form computes, each by a number that does not depend on the order of its values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runtimes.field.operators import FieldTensor
+
+Print = tuple[int, ...]
+
+
+def print_of(value: FieldTensor) -> Print:
+    """Of the residues modulo pairs of primes the sums of their products: degree 2, modulo 2^64.
+
+    Tensors of the same values in another order have the same; of others it is the same with a chance below 2^-40.
+    """
+    pairs = value.residues.reshape(value.residues.shape[0] // 2, 2, -1)
+    return (pairs.shape[-1], *(pairs[:, 0] * pairs[:, 1]).to(torch.int64).sum(1).tolist())
+
+
+def print_of_constant(value: Tensor) -> Print:
+    """The same of plain numbers, by their bits in float64."""
+    bits = value.double().reshape(-1).numpy().view(np.uint64)
+    mixed = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return int(bits.size), int(((mixed ^ (mixed >> np.uint64(32))) * mixed).sum())
+
+
+class Computed:
+    """The results of one run, by name: of what depends on the image, and of what is computed of constants alone."""
+
+    def __init__(self) -> None:
+        self.prints: dict[str, Print] = {}
+        self.constants: dict[str, Tensor] = {}
+
+    def note(self, name: str, value: Any) -> None:
+        """To be called with every result."""
+        if isinstance(value, FieldTensor):
+            self.prints[name] = print_of(value)
+        elif isinstance(value, Tensor) and value.is_floating_point():
+            self.constants[name] = value
+
+
+def held_by(state: Mapping[str, Tensor]) -> frozenset[Print]:
+    """The prints of a form's constants."""
+    return frozenset(print_of_constant(value) for value in state.values() if not isinstance(value, FieldTensor))

@@ -17,12 +17,16 @@ _FLOATS = frozenset({"float32", "float16"})
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A file, and its one image input and classifier output. `channels_last`: it takes NHWC."""
+    """A file, and its one image input and classifier output. `channels_last`: it takes NHWC.
+
+    `colors`: it takes an 8-bit image, whose channels come in this order; None of a tensor.
+    """
 
     artifact: Artifact
     image: Port
     output: Port
     channels_last: bool
+    colors: str | None = None
 
 
 def open_foreign(path: Path, model: str, classes: int) -> Foreign:
@@ -34,6 +38,13 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
         MissingExtra: the package that reads the format is not installed.
     """
     fmt = external_format(path.suffix)
+    if path.suffix == ".mlmodel" and path.exists():
+        raise BadInput(
+            f"{path.name} is a neural network of Core ML's older format",
+            expected="an ML program, .mlpackage",
+            got="'.mlmodel'",
+            next_step='convert it again with ct.convert(..., convert_to="mlprogram"), and judge that package',
+        )
     if fmt is None or not path.exists():
         suffixes = [row.external_suffix for row in formats().values() if row.external_suffix]
         raise BadInput(
@@ -58,7 +69,18 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     batch = None if image.shape[0] == BATCH else int(image.shape[0])
     spec = spec.resized(size, classes)
     artifact = Artifact.on_disk(path, fmt, spec, made_by="external", batch=batch, precision=_precision(bare, reader))
-    return Foreign(artifact, image, scores[0], channels_last)
+    return Foreign(artifact, image, scores[0], channels_last, _colors(path, reader.colors(bare)))
+
+
+def _colors(path: Path, declared: str | None) -> str | None:
+    if declared in (None, "RGB", "BGR"):
+        return declared
+    raise BadInput(
+        f"{path.name} declares an image input of {declared}",
+        expected="RGB or BGR",
+        got=str(declared),
+        next_step="export it with ct.ImageType(color_layout=ct.colorlayout.RGB)",
+    )
 
 
 def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, ImageSize]:

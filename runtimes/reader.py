@@ -119,6 +119,10 @@ class Reader(Protocol):
         """The same, of the tensors that the network itself takes and gives: without an image input."""
         return self.ports(artifact)
 
+    def colors(self, artifact: Artifact) -> str | None:
+        """Order of the channels of an input that is an 8-bit image, RGB or BGR; None of a tensor."""
+        return None
+
     def metadata(self, artifact: Artifact) -> Mapping[str, str]:
         """What the file says of itself under this project's keys; empty for a format that has no place for it."""
         return {}

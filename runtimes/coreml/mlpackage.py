@@ -274,7 +274,7 @@ class _Reader:
         if proto.WhichOneof("type") != "tensorType" or tensor.dataType not in _DTYPES:
             raise self._broken(f"'{name}' has an unsupported type: {proto}".replace("\n", " "))
         if any(not dimension.HasField("constant") for dimension in tensor.dimensions):
-            raise self._broken(f"'{name}' has a dynamic shape")
+            raise self._broken(f"'{name}' has a dynamic shape: convert it for one fixed shape, and judge that package")
         shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
         if len(shape) != tensor.rank:
             raise self._broken(f"'{name}' is declared of rank {tensor.rank} with {len(shape)} dimensions")

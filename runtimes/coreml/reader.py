@@ -64,8 +64,22 @@ class CoreMlReader(Reader):
         )
 
     def program_ports(self, artifact: Artifact) -> Ports:
-        """As the program has them: an image input is a tensor of 0 to 255 there."""
-        return load_program(artifact.path).ports()
+        """As the program has them: an image input is a tensor of 0 to 255 there.
+
+        Of a classifier, whose dictionary is no tensor, the logits that it is made of are an output too.
+        """
+        program = load_program(artifact.path)
+        inputs, outputs = program.ports()
+        if any(operation.kind == "classify" for operation in program.operations):
+            name, types = _classified(program), program.types()
+            outputs = (*outputs, Port(name, types[name].dtype.replace("fp", "float"), types[name].shape))
+        return inputs, outputs
+
+    def colors(self, artifact: Artifact) -> str | None:
+        """As the description declares them: Core ML hands the program the channels in that order."""
+        kinds = [value.type for value in load_model(artifact.path).description.input]
+        images = [kind.imageType for kind in kinds if kind.WhichOneof("Type") == "imageType"]
+        return images[0].ColorSpace.Name(images[0].colorSpace) if images else None
 
     def metadata(self, artifact: Artifact) -> Mapping[str, str]:
         """The package's own fields, and the user-defined ones of this project."""
@@ -129,6 +143,16 @@ class CoreMlReader(Reader):
             return {network: torch.tensor(images)}
 
         return program_layers(program, MIL, mode, output or OUTPUT, feed, source_name)
+
+
+def _classified(program: Program) -> str:
+    """What `classify` takes, before a softmax and casts."""
+    makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
+    (classify,) = [operation for operation in program.operations if operation.kind == "classify"]
+    name = str(classify.inputs["probabilities"])
+    while name in makers and makers[name].kind in ("cast", "softmax"):
+        name = str(makers[name].inputs["x"])
+    return name
 
 
 def _require_agreement(artifact: Artifact, model: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.evaluator.program import Program
 from runtimes.interface import BATCH, Port, Ports
@@ -125,7 +126,17 @@ class OpenVinoReader(Reader):
 
 
 def _model(artifact: Artifact) -> Any:
-    return import_openvino().Core().read_model(artifact.path)
+    try:
+        return import_openvino().Core().read_model(artifact.path)
+    except RuntimeError as error:
+        weights = artifact.path.with_suffix(".bin").name
+        strange = "weights" in str(error).lower()
+        raise BrokenArtifact(
+            f"{weights} is not this IR's" if strange else f"{artifact.path.name} cannot be read as an OpenVINO IR",
+            expected=f"the .bin that was written with {artifact.path.name}" if strange else None,
+            got=next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message"),
+            next_step="copy both files again from the same export, or export it again",
+        ) from error
 
 
 def _port(value: Any) -> Port:

@@ -56,8 +56,13 @@ def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray
 
 
 def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
-    """NCHW float32 -> the layout that the file takes. Where it takes float16 the session rounds."""
-    return lambda images: np.ascontiguousarray(np.moveaxis(images, 1, 3) if foreign.channels_last else images)
+    """NCHW float32, R G B -> the layout and order that the file takes. Where it takes float16 the session rounds."""
+
+    def turned(images: Array) -> Array:
+        ordered = images[:, ::-1] if foreign.colors == "BGR" else images
+        return np.ascontiguousarray(np.moveaxis(ordered, 1, 3) if foreign.channels_last else ordered)
+
+    return turned
 
 
 def network_input(foreign: Foreign, model: ReferenceModel, taken: Taken) -> Callable[[Array], Array]:

@@ -4,7 +4,7 @@ What such a file cannot be held to is reported and not failed: constants that ca
 the structure of rounded weights, because it is unknown from which form of the model they were rounded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from runtimes.host.machine import this_host, version
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
+from validation.external.causes import cause_of
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
 from validation.gates.precision import precision_gate
@@ -55,12 +56,18 @@ def judge_foreign(
     runtime = runtime_for(artifact.format)
     if (reason := runtime.unavailable()) is not None:
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=reason)
+    asked = Range.BYTES if foreign.colors is not None else image_range  # an image is bytes, and nothing else
     with open_layers(artifact, Mode.ORACLE, output=foreign.output.name) as opened:
         oracle = run_of(foreign, lambda images: opened.run(images)[opened.output])
-        taken = recognized(oracle, model, image_range, artifact.batch)
-        as_oracle = _runs(oracle, foreign, model, taken)
-    if taken.scores is not scores:
-        return _wrong_scores(foreign, taken, scores, runtime.evidence)
+        taken = recognized(oracle, model, asked, artifact.batch)
+        if taken.scores is not scores:
+            said = f"gives {taken.scores}, not {scores}: `--output {taken.scores}` judges those"
+            return _unfit(foreign, taken, f"'{foreign.output.name}' {said}", runtime.evidence)
+        try:
+            as_oracle = _runs(oracle, foreign, model, taken)
+        except _FirstBatchOnly as error:
+            return _unfit(foreign, taken, str(error), runtime.evidence)
+        cause = cause_of(oracle, model, taken, artifact.batch)
     if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
         raise BadInput(
             f"{artifact.path.name} gives probabilities in float16, which cannot be judged",
@@ -69,7 +76,14 @@ def judge_foreign(
             next_step="export the logits as well, or in float32",
         )
     shipped, attestation = _shipped(foreign, model, taken)
-    return _judged(foreign, model, taken, as_oracle, shipped, attestation)
+    found = _judged(foreign, model, taken, as_oracle, shipped, attestation)
+    if cause is None or not isinstance(found.verdict, Rejected):
+        return found
+    return replace(found, notes=(cause, *found.notes))
+
+
+class _FirstBatchOnly(Exception):
+    """A file of any number of images that fails on more than one."""
 
 
 def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> list[Outputs]:
@@ -81,7 +95,13 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
         logits = np.full(model.logits.shape, np.nan, np.float32)
         order = shuffled(len(logits), size)
         for rows in in_batches(order, order, size):
-            answer = run(feed(model.golden.images[rows]))
+            try:
+                answer = run(feed(model.golden.images[rows]))
+            except StageFailed as error:
+                if batch is not None or size == _BATCHES[0]:
+                    raise
+                said = f"declares any number of images and works at batch {_BATCHES[0]} only: a reshape has it baked in"
+                raise _FirstBatchOnly(f"{said}. Export it for one image, or with a dynamic batch throughout") from error
             if answer.shape != (size, model.logits.shape[1]):
                 raise StageFailed(
                     "the file gives scores of another shape than it declares",
@@ -166,8 +186,7 @@ def _kinds(reference: Reference, taken: Taken) -> Reference:
     return reference.only(np.array([kind is not Kind.AMPLIFIED for kind in reference.golden.kinds]))
 
 
-def _wrong_scores(foreign: Foreign, taken: Taken, asked: Scores, evidence: Evidence) -> ForeignVerdict:
-    detail = f"'{foreign.output.name}' gives {taken.scores}, not {asked}: `--output {taken.scores}` judges those"
+def _unfit(foreign: Foreign, taken: Taken, detail: str, evidence: Evidence) -> ForeignVerdict:
     gate = GateResult("interface", 1.0, 0.0, detail)
     report = Report(foreign.artifact.sha256, evidence, None, (gate,), (), None)
     return ForeignVerdict(Rejected(foreign.artifact, report), taken, ())

@@ -1,0 +1,55 @@
+"""What is wrong with how a file treats its input, in words: the mistake under which the checkpoint answers so."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from validation.external.input_format import Run, Taken, as_logits, network_feed
+from validation.metrics import Float64, relative_error
+from validation.reference.emulation import evaluate
+from validation.reference.model import ReferenceModel
+
+_IMAGES = 3
+_ALIKE, _UNLIKE = 0.03, 3
+"""The error at which an answer is the mistaken one's, and how much better that explains it than no mistake."""
+
+Mistake = Callable[[Float64, Float64, Float64], Float64]
+"""(n, 3, S, S) values from 0 to 1, mean and std as (1, 3, 1, 1) -> what the network is fed by mistake."""
+
+MISTAKES: Mapping[str, Mistake] = {
+    "channels are BGR": lambda unit, mean, std: (unit[:, ::-1] - mean) / std,
+    "channels are BGR, swapped after the normalization": lambda unit, mean, std: ((unit - mean) / std)[:, ::-1],
+    "no scale: pixels 0-255 go into a network for normalized input": lambda unit, mean, std: 255 * unit,
+    "no mean and std: values from 0 to 1 go into a network for normalized input": lambda unit, mean, std: unit,
+    "normalized twice": lambda unit, mean, std: ((unit - mean) / std - mean) / std,
+    "normalized twice, the second time as if it were pixels": (
+        lambda unit, mean, std: ((unit - mean) / std / 255 - mean) / std
+    ),
+    "divided by 255 twice": lambda unit, mean, std: (unit / 255 - mean) / std,
+    "normalized by mean and std 0.5, not by the checkpoint's": lambda unit, mean, std: (unit - 0.5) / 0.5,
+}
+"""What is said -> what the network is fed then."""
+
+
+def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None) -> str | None:
+    """The mistake that explains the answers of `run`, fed as `taken` says; None if none does, or nothing is wrong."""
+    golden, contract = model.golden, model.golden.preprocessing
+    rows = [row for row in golden.ordinary_rows if model.judged[row]]
+    rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // _IMAGES)][:_IMAGES], batch or _IMAGES)]
+    std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))
+    images, right, scale = golden.images[rows], model.logits[rows], model.scale[rows]
+    fed = network_feed(model, taken.range)(images)
+    with np.errstate(all="ignore"):
+        answers = run(fed) if batch else np.concatenate([run(each[None]) for each in fed])
+        own = relative_error(as_logits(answers, right, taken.scores), right, scale).max()
+        if own <= _ALIKE / _UNLIKE:
+            return None
+        found: dict[str, float] = {}
+        for said, mistake in MISTAKES.items():
+            wrong = mistake(images.astype(np.float64) * std + mean, mean, std)
+            logits = evaluate(model.exact, torch.tensor(np.ascontiguousarray(wrong))).numpy()
+            norm = np.linalg.norm(logits, axis=1)
+            found[said] = float(relative_error(as_logits(answers, logits, taken.scores), logits, norm).max())
+    best = min(found, key=lambda said: found[said] if found[said] < float("inf") else float("inf"))
+    return best if found[best] <= _ALIKE and own > _UNLIKE * found[best] else None

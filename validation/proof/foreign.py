@@ -26,7 +26,7 @@ from validation.proof.rewrites import in_field
 from validation.proof.subject import Outcome, Proof, images_for, right_of, subject_of
 
 _SMALL = 8
-"""Smaller constants are axes, sizes, factors: taken as they are."""
+"""Smaller constants that are not the checkpoint's are axes, sizes, factors: taken as they are."""
 
 _ROUNDINGS = 16 * 2.0**-24
 """What folding in float32 may cost, relative: sixteen half units in the last place."""
@@ -108,14 +108,14 @@ def _exact_constants(program: Program, model: EfficientViT, field: Field) -> tup
         if isinstance(value, np.ndarray) and value.dtype == np.float16 and value.size == 1:
             rounded = (epsilon for epsilon in epsilons if value.item() == np.float16(epsilon))
             exact.update((name, torch.full(value.shape, epsilon, dtype=torch.float64)) for epsilon in rounded)
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < _SMALL or not value.any():
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.any():
             continue
         matches = (_rounded_from(value, other) for other in by_size.get(value.size, ()))
         found = next((match for match in matches if match is not None), None)
-        if found is None:
-            lost.append(name)
-        else:
+        if found is not None:
             exact[name] = found
+        elif value.size >= _SMALL:
+            lost.append(name)
     return exact, tuple(lost)
 
 

@@ -106,6 +106,22 @@ def test_what_other_tools_make_is_proven(kind: str, model: EfficientViT, traced:
     assert not found.refused
 
 
+@pytest.mark.parametrize("form", ["traced", "of the deploy form"])
+def test_the_bias_of_a_head_of_few_classes_was_rounded_as_well(form: str, tmp_path: Path) -> None:
+    model = seeded(model_spec("m0", square(64), 2))
+    path = _traced(model if form == "traced" else to_deploy(model), tmp_path / "two.onnx")
+
+    def found() -> ForeignProof:
+        return prove_foreign(open_foreign(path, "m0", 2), model, probabilities=False)
+
+    assert found().proof.outcome is Outcome.PROVEN
+    file = onnx.load(path)
+    (bias,) = (each for each in file.graph.initializer if list(each.dims) == [2])
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * np.float32(1.001), bias.name))
+    onnx.save(file, path)
+    assert found().refused
+
+
 @pytest.mark.parametrize("name", [
     "negated for two images", "the ninth image on negated", "once in a thousand runs", "a trigger far away",
     "a clipped ReLU", "a branch", "dropout in training",

@@ -52,11 +52,16 @@ def difference(
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
         return Proof(Outcome.DIFFERENT, f"'{output}' is the {subject.compared}'s in another order")
-    read = [each for name in first.names() for each in _constants_of(name, makers, dependent)]
-    held = ", ".join(name for name in read if name in program.constants and ":" not in name)
+
+    def read_by(operation: Operation) -> list[str]:
+        read = (each for name in operation.names() for each in _constants_of(name, makers, dependent))
+        return [name for name in read if name in program.constants]
+
+    held = ", ".join(name for name in read_by(first) if ":" not in name)
     of = f" of {held}" if held else ""
     detail = f"{first.kind} '{first.name}'{of} gives what the {subject.compared} has nowhere"
-    return Proof(Outcome.DIFFERENT, detail, first.name)
+    read = frozenset(name for operation in strange for name in read_by(operation))
+    return Proof(Outcome.DIFFERENT, detail, first.name, constants=read)
 
 
 _PRIMES = 2

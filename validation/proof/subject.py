@@ -35,6 +35,7 @@ class Proof:
 
     `unlike`: it stopped at an operation that treats one image unlike another.
     `kinds`: of the operations that it stopped at.
+    `constants`: those that the operations read whose results the deploy form has nowhere.
     """
 
     outcome: Outcome
@@ -42,6 +43,7 @@ class Proof:
     operation: str = ""
     unlike: bool = False
     kinds: frozenset[str] = frozenset()
+    constants: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,23 @@ def test_a_weight_that_is_off_by_more_than_rounding(model: EfficientViT, traced:
     assert tensor.name in found.proof.detail
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["read by nothing", "read on the way to nothing"])
+def test_a_constant_that_explains_nothing_excuses_nothing(
+    read: bool, model: EfficientViT, traced: Path, tmp_path: Path
+) -> None:
+    """A file that is wrong stays wrong with a constant of nobody's beside it."""
+    change: Change = CHANGES["a trigger far away"]
+    file = changed(onnx.load(traced), change)
+    junk = numpy_helper.from_array(np.linspace(1, 2, 1000, dtype=np.float32), "junk")
+    file.graph.initializer.append(junk)
+    if read:
+        file.graph.node.append(onnx.helper.make_node("Add", [file.graph.output[0].name, "junk"], ["unread"]))
+    onnx.save(file, tmp_path / "wrong.onnx")
+    found = proven(tmp_path / "wrong.onnx", model)
+    assert found.refused, found
+    assert change.named in found.proof.detail
+
+
 def test_float16_may_round_once(model: EfficientViT, traced: Path, tmp_path: Path) -> None:
     """To the nearest number; the one after the next is not the checkpoint's."""
     half = onnx.load(traced)

@@ -6,10 +6,11 @@ Each is rejected with exit 1 at the stage that has it, named by the manifest, an
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def measured(prepared: Prepared) -> Iterator[None]:
     """Weights, reference and what is healthy: as prepared, and judged once."""
     known: dict[bool, Measured] = {}
 
-    def measured(loaded: Loaded, jobs: Sequence[Job]) -> Measured:
+    def measured(loaded: Loaded, jobs: Sequence[Job], photos: Mapping[str, Any]) -> Measured:
+        assert not photos
         (images,) = {job.image_input for job in jobs}
         if images not in known:
             known[images] = measure(loaded, jobs)

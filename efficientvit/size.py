@@ -7,7 +7,7 @@ from typing import TypeVar
 from efficientvit.errors import BadOption
 
 _B = TypeVar("_B")
-_TEXT = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
+_TEXT = re.compile(r"(\d{1,9})(?:x(\d{1,9}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ def test_golden_logits(
     assert relative_error(got, golden_logits(layout, model)) < 1e-10
 
 
-@pytest.mark.parametrize(("model", "size"), [("m0", square(224)), ("m5", 224), ("m0", 384), ("m4", 384), ("m2", 512)])
+@pytest.mark.parametrize(("model", "size"), [("m0", 224), ("m5", 224), ("m0", 384), ("m4", 384), ("m2", 512)])
 def test_live_timm(model: str, size: int, written: Written) -> None:
     torch.manual_seed(0)
     reference = timm.create_model(f"efficientvit_{model}", img_size=size)

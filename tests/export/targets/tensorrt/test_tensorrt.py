@@ -235,6 +235,7 @@ def test_compiled_layers_are_of_the_dtypes_asked_for(made: Made) -> None:
 BUILD = """
 import sys
 from pathlib import Path
+from efficientvit.size import square
 from efficientvit.spec import model_spec
 from export.targets.tensorrt.options import TensorRtOptions
 from export.targets.tensorrt.build import build

@@ -128,6 +128,11 @@ MODELS: dict[str, ModelSpec] = {
 # fmt: on
 
 
+def without_family(name: str) -> str:
+    """`m2` of `M2`, `efficientvit_m2` or `timm/EfficientViT_M2`; `m2.r224_in1k` of timm's name of weights."""
+    return re.sub(r"^(timm/)?efficientvit[_-]", "", name.lower())
+
+
 def model_spec(name: str, image_size: ImageSize | None = None, classes: int | None = None) -> ModelSpec:
     """The spec for `m2`, `M2`, `efficientvit_m2` or timm's `efficientvit_m2.r224_in1k`, which names weights as well.
 
@@ -135,7 +140,7 @@ def model_spec(name: str, image_size: ImageSize | None = None, classes: int | No
         UnknownModel: the name is none of the family's.
         BadOption: the size or class count cannot be used.
     """
-    short = re.sub(r"^(timm/)?efficientvit[_-]", "", name.lower()).removesuffix(PUBLISHED_TAG)
+    short = without_family(name).removesuffix(PUBLISHED_TAG)
     if short not in MODELS:
         raise UnknownModel(
             f"unknown model '{name}'",

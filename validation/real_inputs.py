@@ -31,7 +31,10 @@ class RealInputs:
 
     @property
     def share(self) -> float | None:
-        """Mean over the photos of ‖y - mean over photos‖ / ‖y - mean over classes‖; None for too few of them."""
+        """Mean over the photos of ‖c - mean over photos of c‖ / ‖c‖, c the centered logits; None for too few of them.
+
+        What moves all classes alike does not count, as it does in the self-check's `input_share`.
+        """
         if len(self.logits) < FEWEST:
             return None
         logits = both_answers(self.logits.astype(np.float64))

@@ -67,8 +67,8 @@ class SelfCheck:
     error over the trained form's. `least_visible`: the smallest effect of dropping a head, an attention bias
     or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the best answer that
     ignores the image over its budget, in the most lenient precision. `unseen`: what samples alone would
-    not see; the proof of the file's program does, so these count against artifacts that are not proven. `photo_share`:
-    `input_share` on real photos alone, the lowest where several options name some; None where there are too few.
+    not see; the proof of the file's program does, so these count against artifacts that are not proven.
+    `photo_share`: of real photos (`RealInputs.share`), the lowest where several options name some; None for too few.
     """
 
     input_share: float

@@ -4,7 +4,6 @@ Read are timm's `config.json` (`save_for_hf`), the arguments and configurations 
 checkpoint, and the metadata of our own safetensors. Pure data: nothing here imports torch.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.files import parse_json
 from efficientvit.images.labels import answers
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import PUBLISHED_SIZE
@@ -75,10 +75,10 @@ def of_config(path: Path) -> Facts:
         BadCheckpoint: it cannot be read, or is no JSON object.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
         if not isinstance(config, dict):
             raise ValueError(f"a JSON {type(config).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadCheckpoint(
             f"'{path}' says what the checkpoint's input is, and cannot be read",
             expected="a JSON object as timm's save_for_hf writes it",

@@ -1,13 +1,13 @@
 """The files that `--weights` names: a file, a folder as timm's `local-dir:` has it, or a repository of the hub."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import BadCheckpoint
-from efficientvit.spec import MODELS, PUBLISHED_TAG
+from efficientvit.files import parse_json
+from efficientvit.spec import MODELS, PUBLISHED_TAG, without_family
 from efficientvit.weights.declared import CONFIG, Facts, of_config
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
@@ -82,7 +82,7 @@ def facts_beside(located: Located, model: str) -> tuple[Facts, list[str]]:
 
 def _member(architecture: str) -> str | None:
     """`m0` of `efficientvit_m0` or `EfficientViT_M0.r224_in1k`."""
-    short = re.sub(r"^(timm/)?efficientvit[_-]", "", architecture.lower()).partition(".")[0]
+    short = without_family(architecture).partition(".")[0]
     return short if short in MODELS else None
 
 
@@ -113,9 +113,9 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
 def _shards(index: Path) -> tuple[Path, ...]:
     """The files that an index of shards names, in order."""
     try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        listed = parse_json(index.read_bytes())["weight_map"]
         names = sorted(set(listed.values()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise BadCheckpoint(
             f"'{index}' is no index of shards", got=str(error) or type(error).__name__, next_step="download it again"
         ) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from validation.external.input_format import Run, Taken, as_logits, network_feed
+from validation.external.input_format import Run, Taken, as_logits, network_feed, some_rows
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
@@ -15,7 +15,7 @@ _ALIKE, _UNLIKE = 0.03, 3
 """The error at which an answer is the mistaken one's, and how much better that explains it than no mistake."""
 
 Mistake = Callable[[Float64, Float64, Float64], Float64]
-"""(n, 3, S, S) values from 0 to 1, mean and std as (1, 3, 1, 1) -> what the network is fed by mistake."""
+"""(n, 3, H, W) values from 0 to 1, mean and std as (1, 3, 1, 1) -> what the network is fed by mistake."""
 
 MISTAKES: Mapping[str, Mistake] = {
     "channels are BGR": lambda unit, mean, std: (unit[:, ::-1] - mean) / std,
@@ -35,8 +35,7 @@ MISTAKES: Mapping[str, Mistake] = {
 def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None) -> str | None:
     """The mistake that explains the answers of `run`, fed as `taken` says; None if none does, or nothing is wrong."""
     golden, contract = model.golden, model.golden.preprocessing
-    rows = [row for row in golden.ordinary_rows if model.judged[row]]
-    rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // _IMAGES)][:_IMAGES], batch or _IMAGES)]
+    rows = some_rows(model, batch, least=_IMAGES)
     std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))
     images, right, scale = golden.images[rows], model.logits[rows], model.scale[rows]
     fed = network_feed(model, taken.range)(images)

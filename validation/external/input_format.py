@@ -13,6 +13,7 @@ from validation.metrics import Float64, relative_error
 from validation.reference.model import ReferenceModel
 
 _FAR_BETTER = 0.2
+_IMAGES = 3
 
 Run = Callable[[Array], Float64]
 
@@ -77,10 +78,15 @@ def run_of(foreign: Foreign, run: Callable[[Array], NDArray[np.generic]]) -> Run
     return lambda images: np.asarray(run(turned(images)), np.float64)
 
 
+def some_rows(model: ReferenceModel, batch: int | None, least: int) -> list[int]:
+    """A few ordinary golden images on which the model is well conditioned: a batch of them, or `least`."""
+    rows = [row for row in model.golden.ordinary_rows if model.judged[row]]
+    return [int(row) for row in np.resize(rows[:: max(1, len(rows) // _IMAGES)][:_IMAGES], batch or least)]
+
+
 def recognized(run: Run, model: ReferenceModel, asked: Range | None, batch: int | None) -> Taken:
     """The range on which the answers are nearest to the model's, and whether they are probabilities."""
-    rows = [row for row in model.golden.ordinary_rows if model.judged[row]]
-    rows = [int(row) for row in np.resize(rows[:: max(1, len(rows) // 3)][:3], max(batch or 1, 1))]
+    rows = some_rows(model, batch, least=1)
     best: tuple[float, Range, Scores] | None = None  # normalized, unless another fits far better
     for candidate in (asked,) if asked else tuple(Range):
         with np.errstate(all="ignore"):

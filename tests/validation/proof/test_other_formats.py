@@ -2,7 +2,8 @@
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,16 @@ def unheard_of(block: Any, relu: Any) -> None:
     relu.attributes["alpha"].CopyFrom(_value("alpha", 1.0).value)
 
 
+@contextmanager
+def _opened(package: Artifact, path: Path) -> Iterator[Any]:
+    """The block of a copy of the package, which is written as it is left."""
+    shutil.copytree(package.path, path)
+    model = load_model(path)
+    function = model.mlProgram.functions["main"]
+    yield function.block_specializations[function.opset]
+    root_model(path).write_bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(("change", "said"), [
     (clipped, "clip 'planted'"), (nearly_one, "mul 'planted'"), (leaky, "leaky_relu"), (vanishing, "add 'planted'"),
     (thresholded, "thresholded_relu"), (six, "relu6"), (of_the_batch, "random_bernoulli"),
@@ -160,14 +171,10 @@ def test_in_a_package(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "other.mlpackage"
-    shutil.copytree(package.path, path)
-    model = load_model(path)
-    function = model.mlProgram.functions["main"]
-    block = function.block_specializations[function.opset]
-    relu = next(operation for operation in block.operations if operation.type == "relu")
-    if change is not None:
-        change(block, relu)
-    root_model(path).write_bytes(model.SerializeToString())
+    with _opened(package, path) as block:
+        relu = next(operation for operation in block.operations if operation.type == "relu")
+        if change is not None:
+            change(block, relu)
     proof = prove(replace(package, path=path), model_reference.at(FP32).constants)
     assert (proof.outcome is Outcome.PROVEN) == (change is None), proof
     assert said in proof.detail
@@ -176,14 +183,10 @@ def test_in_a_package(
 def test_a_name_in_a_package_that_is_defined_twice(package: Artifact, tmp_path: Path) -> None:
     """One of a constant is that which the reader gives to the constant of an operation: each would be the other."""
     path = tmp_path / "other.mlpackage"
-    shutil.copytree(package.path, path)
-    model = load_model(path)
-    function = model.mlProgram.functions["main"]
-    block = function.block_specializations[function.opset]
-    constant = next(operation for operation in block.operations if operation.type == "const")
-    relu = next(operation for operation in block.operations if operation.type == "relu")
-    _inserted(block, "mul", relu, y=1.0)
-    constant.outputs[0].name = "planted.y.0"
-    root_model(path).write_bytes(model.SerializeToString())
+    with _opened(package, path) as block:
+        constant = next(operation for operation in block.operations if operation.type == "const")
+        relu = next(operation for operation in block.operations if operation.type == "relu")
+        _inserted(block, "mul", relu, y=1.0)
+        constant.outputs[0].name = "planted.y.0"
     with pytest.raises(BrokenArtifact, match="interpreted"):
         load_program(path)

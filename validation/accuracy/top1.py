@@ -17,6 +17,7 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.labels import both_answers
 from efficientvit.images.preprocessing import normalize
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.runtime import Evidence, Images, Mode, Runtime
 from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.inputs.labeled_images import LabeledImages
@@ -152,7 +153,7 @@ class AccuracyTest:
             for rows in self._batches(batch, f"{artifact.path.name} in {runtime.name}"):
                 pixels = images.pixels[rows]
                 feed: Images = pixels if artifact.interface.image_input else normalize(pixels, images.preprocessing)
-                answer = session(feed)
+                answer = session(feed)[OUTPUT]
                 if answer.shape != (len(rows), classes):
                     raise StageFailed(
                         "the artifact returns logits of the wrong shape",

@@ -11,6 +11,7 @@ import numpy as np
 from efficientvit.errors import BadInput, StageFailed, Unavailable
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
+from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
@@ -58,7 +59,7 @@ def judge_foreign(
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=reason)
     asked = Range.BYTES if foreign.colors is not None else image_range  # an image is bytes, and nothing else
     with open_layers(artifact, Mode.ORACLE, output=foreign.output.name) as opened:
-        oracle = run_of(foreign, lambda images: opened.run(images)[opened.output])
+        oracle = run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]])
         taken = recognized(oracle, model, asked, artifact.batch)
         if taken.scores is not scores:
             said = f"gives {taken.scores}, not {scores}: `--output {taken.scores}` judges those"
@@ -110,7 +111,7 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
                 )
             with np.errstate(all="ignore"):
                 logits[rows] = as_logits(answer, model.logits[rows], taken.scores)
-        outputs.append(Outputs(size, logits))
+        outputs.append(Outputs(size, {OUTPUT: logits}))
     return outputs
 
 
@@ -119,9 +120,11 @@ def _shipped(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[lis
     artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
     if runtime.evidence is Evidence.NATIVE and artifact.format in _SESSIONS:
         with runtime.open(artifact, Mode.SHIPPED) as session:
-            return _runs(run_of(foreign, session), foreign, model, taken), session.attestation
+            return _runs(
+                run_of(foreign, lambda images: session(images)[foreign.output.name]), foreign, model, taken
+            ), session.attestation
     with open_layers(artifact, Mode.SHIPPED, output=foreign.output.name) as opened:
-        runs = _runs(run_of(foreign, lambda images: opened.run(images)[opened.output]), foreign, model, taken)
+        runs = _runs(run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]]), foreign, model, taken)
     precision = artifact.precision.activations
     return runs, Attestation("mil", version("coremltools"), precision, 1, this_host().isa, {"arithmetic": "declared"})
 
@@ -149,7 +152,7 @@ def _judged(
         results.append(structure_gate(exact, oracle))
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
-    if own.quality_budget is not None:
+    if own.classifier.quality_budget is not None:
         results.append(quality_gate(own, shipped[0]))
     else:
         results.append(precision_gate(own, shipped))

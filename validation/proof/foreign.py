@@ -82,7 +82,7 @@ def prove_foreign(foreign: Foreign, model: EfficientViT, *, probabilities: bool)
     model = _with_stored_epsilons(model)
     form, images = _AsFed(model, probabilities=probabilities), images_for(size, artifact.batch)
     exact, lost = _exact_constants(read.program, model, images.field)
-    subject = replace(read, output=foreign.output.name, exact=exact, channels_last=foreign.channels_last,
+    subject = replace(read, results=(foreign.output.name,), exact=exact, channels_last=foreign.channels_last,
                       compared="trained form", nothing_else=False)  # fmt: skip
     proof = equal(subject, right_of(form, images), artifact.batch)
     lost = tuple(name for name in lost if name in proof.constants)  # what is read elsewhere explains nothing

@@ -49,7 +49,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A program that is to be proven. `output`: the one that counts; '' for all.
+    """A program that is to be proven. `results`: the outputs that count, by name, in order.
 
     `exact`: constants' values in the place of rounded ones.
     `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words. `nothing_else`: it must compute
@@ -58,16 +58,11 @@ class Subject:
 
     program: Program
     language: Language
-    output: str = ""
+    results: tuple[str, ...]
     exact: Mapping[str, Tensor] = field(default_factory=dict)
     channels_last: bool = False
     compared: str = "deploy form"
     nothing_else: bool = True
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """The names of what counts of its outputs, in order."""
-        return (self.output,) if self.output else self.program.outputs
 
     def run(self, images: FieldTensor, exchange: Exchange | None = None) -> tuple[Any, ...]:
         """What it gives of (B, 3, H, W) images: each of `results`.
@@ -106,7 +101,8 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
     if unknown := sorted({each.kind for each in program.operations} - set(language.operators)):
         said = f"operators without a meaning in the proof: {', '.join(unknown)}"
         return Proof(Outcome.SAMPLED, said, kinds=frozenset(unknown))
-    return Subject(program, language)
+    # A classifier's label and probabilities come after them.
+    return Subject(program, language, program.outputs[: len(artifact.model.outputs)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,8 +130,8 @@ def classes_of(shapes: Shapes, head: Head = CLASSIFIER) -> int:
         raise BadCheckpoint(
             "the checkpoint has no classification head",
             expected="head.linear.weight of shape (classes, channels)",
-            next_step="export a backbone with --head features, the stages' maps for a detector, or --head embedding; or give "
-            "the weights of a classifier",
+            next_step="export a backbone's maps with --head features, as detectors take them, or its pooled vector with "
+            "--head embedding; a classifier's weights need neither",
         )
     return weight[0]
 

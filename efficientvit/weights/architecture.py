@@ -130,8 +130,8 @@ def classes_of(shapes: Shapes, head: Head = CLASSIFIER) -> int:
         raise BadCheckpoint(
             "the checkpoint has no classification head",
             expected="head.linear.weight of shape (classes, channels)",
-            next_step="export a backbone's maps with --head features, as detectors take them, or its pooled vector with "
-            "--head embedding; a classifier's weights need neither",
+            next_step="export the backbone's maps with --head features, as detectors take them, or its pooled vector "
+            "with --head embedding; logits need a classifier's weights",
         )
     return weight[0]
 

@@ -23,12 +23,9 @@ def _pixels(size: ImageSize) -> torch.Tensor:
 
 
 def _filled(stock: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """timm's model with our weights; what timm flattens (`stages_0`, `patch_embed_conv1`) by its own name."""
-    theirs = {}
-    for name in stock.state_dict():
-        flat = name.replace("stages_", "stages.").replace("patch_embed_", "patch_embed.")
-        theirs[name] = state[to_own([flat], Layout.TIMM)[flat]]
-    stock.load_state_dict(theirs)
+    """timm's model with our weights."""
+    names = to_own(list(stock.state_dict()), Layout.TIMM)
+    stock.load_state_dict({theirs: state[own] for theirs, own in names.items()})
     return stock.double().eval()
 
 

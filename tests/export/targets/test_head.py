@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from efficientvit.errors import BadOption
 from efficientvit.head import Head
 from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.model import tensors_of
 from efficientvit.size import square
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
@@ -19,7 +21,7 @@ from export.targets.onnx.target import TARGET as ONNX
 from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
-from runtimes.registry import read_ports
+from runtimes.registry import read_ports, runtime_for
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
@@ -93,6 +95,32 @@ def test_every_output_has_floors_and_budgets_of_its_own(features: Shop, tmp_path
         assert each.floors == saved.outputs[name].floors
         assert np.array_equal(each.right, saved.outputs[name].right)
         assert np.array_equal(each.structure, saved.outputs[name].structure)
+
+
+def test_a_detector_of_torchvisions_takes_the_maps(features: Shop) -> None:
+    """FPN and RetinaNet's head on what the file gives, and on what the trained model gives: the same detections."""
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.image_list import ImageList
+    from torchvision.models.detection.retinanet import RetinaNetHead
+    from torchvision.ops import FeaturePyramidNetwork
+
+    artifact, outputs = features.made("onnx", "fp32").artifact, features.reference.outputs
+    torch.manual_seed(0)
+    neck = FeaturePyramidNetwork([output.shape[0] for output in outputs], 32).eval()
+    anchors = AnchorGenerator(tuple((4 * (output.stride or 0),) for output in outputs), ((0.5, 1.0, 2.0),) * 3)
+    head = RetinaNetHead(32, anchors.num_anchors_per_location()[0], 5).eval()
+    images = features.reference.golden.images[:1].copy()
+    with runtime_for(artifact.format).open(artifact) as session, torch.no_grad():
+        given = {name: torch.from_numpy(values) for name, values in session(images).items()}
+        found = head(list(neck(given).values()))
+        maps = tensors_of(features.reference.trained(torch.from_numpy(images)))
+        right = head(list(neck(dict(zip(given, maps, strict=True))).values()))
+    boxes = anchors(ImageList(torch.from_numpy(images), [(SIZE.height, SIZE.width)]), list(given.values()))
+    assert found["cls_logits"].shape == (1, len(boxes[0]), 5)
+    assert found["bbox_regression"].shape == (1, len(boxes[0]), 4)
+    assert len(boxes[0]) == 3 * sum(output.shape[1] * output.shape[2] for output in outputs)
+    for name, values in found.items():
+        assert float((values - right[name]).norm() / right[name].norm()) < 1e-5
 
 
 def _spoiled(made: Made, folder: Path, output: str, instead: Any) -> Made:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantizer_of, readers_of
+from runtimes.openvino.program import port_name
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino, layers_as_shipped
 from runtimes.session import refused_by
 
@@ -42,7 +43,7 @@ class OpenVinoSubgraphs:
         before = _kernels(whole)
         products = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in PRODUCTS]
         self._image = model.inputs[0].get_any_name()
-        self._result = model.outputs[0].get_any_name()
+        self._results = tuple(map(port_name, model.outputs))
         self._offsets = _split(model, _inside(whole, model), before)
         self.tensors = tuple(self._offsets)
         self._compiled = compiled_as_shipped(model)
@@ -59,8 +60,8 @@ class OpenVinoSubgraphs:
             feed[f"{name}{_FED}"] = (right[name] + np.int16(offset)).astype(np.uint8) if offset else right[name]
         with refused_by("OpenVINO", "the subgraphs of the IR", [RuntimeError]):
             answer = self._compiled(feed)
-        found = {self._result: np.asarray(answer[0])}
-        for index, (name, offset) in enumerate(self._offsets.items(), 1):
+        found = {name: np.asarray(answer[index]) for index, name in enumerate(self._results)}
+        for index, (name, offset) in enumerate(self._offsets.items(), len(self._results)):
             given = np.asarray(answer[index])
             found[name] = (given - np.int16(offset)).astype(np.int8) if offset else given
         return found

@@ -21,6 +21,7 @@ from typing import Any
 
 from export.targets.int8_options import saturation
 from export.targets.onnx.float_layers import leave_in_float
+from export.targets.onnx.outputs import held_apart, unrounded
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
 from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact, Format
@@ -55,14 +56,16 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
         def get_next(self) -> dict[str, Array] | None:
             return next(self._batches, None)
 
-    activations = precision.activations
-    options = _options(onnx.load(source.path), precision)
+    activations, given = precision.activations, onnx.load(source.path)
+    options = _options(given, precision)
+    # The logits are left out of the quantizer's reach by their operator; maps are read by the next stage as well.
+    apart = () if source.model.head.gives_logits else held_apart(given, every=True)
     advice = logging.getLogger()  # ONNX Runtime advises on standard error to simplify first: that has been done
     level = advice.level
     advice.setLevel(logging.ERROR)
     try:
         quantize_static(
-            source.path,
+            given if apart else source.path,
             out,
             Reader(),
             quant_format=QuantFormat.QDQ,
@@ -74,6 +77,8 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
     finally:
         advice.setLevel(level)
     model = onnx.load(out)
+    if apart:
+        unrounded(model, apart)
     if activations is Dtype.UINT8:
         without_pairs(model, behind_each_relu_alone)
     elif activations is Dtype.SYMMETRIC8:

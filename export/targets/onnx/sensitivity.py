@@ -39,13 +39,14 @@ def sensitivities(quantized: Artifact, source: Artifact, images: Array, step: St
 
     some = images[np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))]
     model, floats = load_onnx(quantized.path), load_onnx(source.path)
-    right = _logits(floats, some, source.batch or 1).astype(np.float64)
+    right = [each.astype(np.float64) for each in _outputs(floats, some, source.batch or 1)]
 
     def error(*in_float: str) -> float:
         tried = onnx.ModelProto()
         tried.CopyFrom(model)
         leave_in_float(tried, floats, in_float)
-        return root_mean_square(relative_error(_logits(tried, some, quantized.batch or 1), right))
+        found = _outputs(tried, some, quantized.batch or 1)
+        return root_mean_square(np.stack([relative_error(a, b) for a, b in zip(found, right, strict=True)]))
 
     whole, names, found = error(), layers(model), []
     for number, name in enumerate(names, 1):
@@ -55,11 +56,12 @@ def sensitivities(quantized: Artifact, source: Artifact, images: Array, step: St
     return tuple(sorted(found, key=lambda each: np.inf if np.isnan(each.gain) else -each.gain))
 
 
-def _logits(model: Any, images: Array, batch: int) -> Array:
+def _outputs(model: Any, images: Array, batch: int) -> list[Array]:
+    """Each output, (n, values)."""
     session = oracle_session(model.SerializeToString())
     parts = [
-        session.run(None, {INPUT: np.take(images, range(start, start + batch), axis=0, mode="wrap")})[0]
+        session.run(None, {INPUT: np.take(images, range(start, start + batch), axis=0, mode="wrap")})
         for start in range(0, len(images), batch)
     ]
-    logits: Array = np.concatenate(parts)[: len(images)]
-    return logits
+    whole = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
+    return [each.reshape(len(images), -1) for each in whole]

@@ -15,8 +15,10 @@ from efficientvit.model import tensors_of
 from efficientvit.size import square
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
+from export.request.evaluation import Evaluation
 from export.request.request import Request
 from export.selftest.artifacts import Artifacts, Made, verdict_on
+from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.target import Job
 from export.targets.workshop import Workshop
@@ -42,7 +44,9 @@ class Shop:
         self._artifacts = Artifacts(Workshop(weights, self.reference, folder), folder)
 
     def job(self, target: str, precision: str) -> Job:
-        (job,) = Request(("m0",), (target,), precision, head=self.head, image_size=SIZE).jobs()
+        calibrate = "golden" if precision == "int8" else None
+        request = Request(("m0",), (target,), precision, head=self.head, image_size=SIZE, calibrate=calibrate)
+        (job,) = request.jobs()
         return job
 
     def made(self, target: str, precision: str) -> Made:
@@ -60,15 +64,16 @@ def embedding(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop("embedding", tmp_path_factory.mktemp("embedding"))
 
 
-@pytest.mark.parametrize(
-    ("target", "precision"),
-    [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "fp16"), ("coreml", "fp16"),
-     ("coreml", "fp32"), ("tensorrt", "fp16"), ("tensorrt", "fp32")],
-)  # fmt: skip
-@pytest.mark.parametrize("head", ["features", "embedding"])
-def test_each_target_is_verified_and_proven(
-    head: str, target: str, precision: str, request: pytest.FixtureRequest
-) -> None:
+TARGETS = {
+    "features": ("onnx fp32", "onnx fp16", "onnx int8", "openvino fp32", "openvino fp16", "openvino int8",
+                 "coreml fp16", "coreml fp32", "tensorrt fp16", "tensorrt fp32", "tensorrt int8"),
+    "embedding": ("openvino int8", "coreml fp16"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "made_as"), [(head, each) for head, listed in TARGETS.items() for each in listed])
+def test_each_target_is_verified_and_proven(head: str, made_as: str, request: pytest.FixtureRequest) -> None:
+    target, precision = made_as.split()
     shop: Shop = request.getfixturevalue(head)
     made = shop.made(target, precision)
     verdict = verdict_on(made, shop.reference)
@@ -170,17 +175,13 @@ def test_maps_under_each_others_names_are_rejected(features: Shop, tmp_path: Pat
     assert verdict.reason.startswith("interface gate: outputs 'stage2'")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"targets": ("onnx",), "precision": "int8", "calibrate": "golden"}, "cannot be made in int8 with --head"),
-        ({"targets": ("openvino",), "precision": "int8", "calibrate": "golden"}, "cannot be made in int8 with --head"),
-        ({"targets": ("tensorrt",), "precision": "int8", "calibrate": "golden"}, "cannot be made in int8 with --head"),
-    ],
-)
-def test_what_cannot_be_made_is_refused_before_any_work(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadOption, match=said):
-        Request(models=("m0",), head=Head.parse("features"), **options).jobs()
+def test_what_is_about_classes_is_refused_before_any_work(tmp_path: Path) -> None:
+    head = Head.parse("features")
+    with pytest.raises(BadOption, match="--eval measures top-1 accuracy, which only a classifier has"):
+        Request(("m0",), ("onnx",), head=head, evaluation=Evaluation(tmp_path)).jobs()
+    labeled = {"coreml": CoreMlOptions(labels="imagenet")}
+    with pytest.raises(BadOption, match="--labels names the classes of a classifier"):
+        Request(("m0",), ("coreml",), head=head, options=labeled).jobs()
 
 
 def test_a_target_of_a_package_makes_classifiers_unless_it_says_more() -> None:

@@ -9,6 +9,7 @@ The primes are drawn anew for each field. A fixed one can be played with: modulo
 """
 
 import secrets
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -25,8 +26,9 @@ _TERMS = 1024
 _HALF = 26
 """Bits of the first of two parts of a float64; of the narrower formats it is all."""
 
+_NARROW = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.bool)
 _EXPONENTS = 1200
-_BLOCK = 1 << 15
+_BLOCK = 1 << 13
 """Values that are taken at once: what a core's cache holds."""
 
 Words = NDArray[np.uint64]
@@ -80,16 +82,21 @@ class Residues:
         if not result.numel():
             return result
         flat, out = wide.reshape(-1), result.reshape(self.count, -1)
+        narrow = values.dtype in _NARROW
         for start in range(0, flat.numel(), _BLOCK):
-            fraction, exponent = torch.frexp(flat[start : start + _BLOCK])
-            index = exponent.long() + _EXPONENTS
-            high = (fraction * 2.0**_HALF).trunc_()
-            out[:, start : start + _BLOCK] = self.reduced(high * self._powers[:, index - _HALF])
-            low = (fraction * 2.0**_HALF - high) * 2.0 ** (53 - _HALF)
-            if low.any():  # of float64 alone
-                more = self.reduced(low * self._powers[:, index - 53])
-                out[:, start : start + _BLOCK] = self.reduced(out[:, start : start + _BLOCK] + more)
+            out[:, start : start + _BLOCK] = self._of_few(flat[start : start + _BLOCK], narrow=narrow)
         return result
+
+    def _of_few(self, values: Tensor, *, narrow: bool) -> Tensor:
+        """(n) float64 -> (primes, n). `narrow`: they have at most 26 bits."""
+        fraction, exponent = torch.frexp(values)
+        index = exponent + _EXPONENTS
+        scaled = fraction.mul_(2.0**_HALF)
+        high = scaled if narrow else scaled.trunc()
+        result = self.reduced(self._powers.index_select(1, index - _HALF).mul_(high))
+        if narrow or not (low := scaled.sub_(high).mul_(2.0 ** (53 - _HALF))).any():
+            return result
+        return self.reduced(self.reduced(self._powers.index_select(1, index - 53).mul_(low)).add_(result))
 
     def nothing(self, shape: tuple[int, ...]) -> Tensor:
         """NaN throughout, which equals no value."""
@@ -186,16 +193,21 @@ class Residues:
         given = torch.broadcast_tensors(*(self.aligned(x, rank) for x in operands))
         if not given[0].numel():
             return torch.empty_like(given[0])
-        flat = [self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64) for x in given]
+        flat = [self._words(x) for x in given]
         count = flat[0].shape[1]
         result = np.empty((self.count, count))
         key = _key(self.seed, name)
+        scale = np.array([[(p - 1) * 2.0**-53] for p in self.primes])
         for start in range(0, count, _BLOCK):
             block = slice(start, start + _BLOCK)
             first, second = _hashed([x[:, block] for x in flat], key, commutes=commutes)
-            for i, p in enumerate(self.primes):
-                word = _mixed(first ^ _mixed(second + key[i]))
-                result[i, block] = np.floor((word >> np.uint64(11)).astype(np.float64) * ((p - 1) * 2.0**-53)) + 1
+            word = _mixed(second + key[: self.count, None])
+            word ^= first
+            word = _mixed(word)
+            word >>= np.uint64(11)
+            np.multiply(word, scale, out=result[:, block])
+        np.floor(result, out=result)
+        result += 1
         return self.reduced(torch.from_numpy(result).reshape(given[0].shape))
 
     def equal(self, a: Tensor, b: Tensor) -> bool:
@@ -206,9 +218,14 @@ class Residues:
 
     def fingerprints(self, x: Tensor) -> Words:
         """One 64-bit number for each value, in a flat array."""
-        flat = self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64)
-        first, second = _hashed([flat], _key(self.seed, "fingerprint"), commutes=False)
+        first, second = _hashed([self._words(x)], _key(self.seed, "fingerprint"), commutes=False)
         return _mixed(first ^ second)
+
+    def _words(self, x: Tensor) -> Words:
+        """(primes, n), 0 to p - 1."""
+        words = x.reshape(self.count, -1).to(torch.int64).numpy()
+        words += (words >> 63) & np.array(self.primes, np.int64)[:, None]
+        return words.view(np.uint64)
 
 
 def _primes(random: np.random.Generator, count: int) -> tuple[int, ...]:
@@ -220,30 +237,34 @@ def _primes(random: np.random.Generator, count: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+@lru_cache(1024)
 def _key(seed: int, name: str) -> Words:
     material = b"".join(blake2b(f"{seed}\0{name}\0{part}".encode()).digest() for part in range(3))
     return np.frombuffer(material, np.uint64)
 
 
 def _mixed(word: Words) -> Words:
-    """A bijection in which every bit depends on every bit; sums and products wrap around."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
+    """A bijection in which every bit depends on every bit; sums and products wrap around. In place."""
+    word ^= word >> np.uint64(30)
+    word *= np.uint64(0xBF58476D1CE4E5B9)
+    word ^= word >> np.uint64(27)
+    word *= np.uint64(0x94D049BB133111EB)
+    word ^= word >> np.uint64(31)
+    return word
 
 
-def _hashed(operands: list[Words], key: Words, *, commutes: bool) -> tuple[Words, Words]:
+def _hashed(operands: list[Words], key: Words, *, commutes: bool) -> Words:
     """(primes, n) each -> two words of n."""
-    states = []
-    for which in range(2):
-        state = np.full(operands[0].shape[1], key[PRIMES + which], np.uint64)
-        each = []
-        for operand in operands:
-            for i in range(0, len(operand), 2):
-                word = operand[i] | (operand[i + 1] << np.uint64(_BITS))
-                state = _mixed((state ^ word) + key[PRIMES + 2 + PRIMES // 2 * which + i // 2])
-            if commutes:
-                each.append(state)
-                state = np.full_like(state, key[PRIMES + which])
-        states.append(_mixed(np.add.reduce(each)) if commutes else state)
-    return states[0], states[1]
+    begun = key[PRIMES : PRIMES + 2, None]
+    keys = key[PRIMES + 2 : 2 * PRIMES + 2].reshape(2, PRIMES // 2, 1)
+    state, each = begun, []
+    for operand in operands:
+        for i in range(0, len(operand), 2):
+            word = operand[i] | (operand[i + 1] << np.uint64(_BITS))
+            state = state ^ word
+            state += keys[:, i // 2]
+            state = _mixed(state)
+        if commutes:
+            each.append(state)
+            state = begun
+    return _mixed(np.add.reduce(each)) if commutes else state

@@ -86,7 +86,8 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
     """The verdict on somebody else's file: what was recognized, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
-    how = "recognized" if found.taken.recognized else "as asked"
+    declared = foreign.takes_bytes or foreign.colors is not None
+    how = "recognized" if found.taken.recognized else "as it declares" if declared else "as asked"
     screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
     screen.print(
         Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")

@@ -79,12 +79,16 @@ def judge_file(
     )
     contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=reading.override)
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, golden_images(golden, contract, skip_bad))
+    golden_set = golden_images(golden, contract, skip_bad)
+    reference = ReferenceModel(weights.model, golden_set.with_pixels() if foreign.takes_bytes else golden_set)
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, image_range, scores)
     blame = None
-    if isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None:
+    rejected = isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None
+    if rejected and foreign.artifact.precision.quantized:
+        blame = Blame((), note="of a quantized file no layer can be blamed: judge the float file that it was made of")
+    elif rejected:
         step("looking for the layer to blame")
         feed = network_input(foreign, reference, found.taken)
         gates = found.verdict.report.gates

@@ -57,10 +57,11 @@ def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray
 
 
 def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
-    """NCHW float32, R G B -> the layout and order that the file takes. Where it takes float16 the session rounds."""
+    """NCHW float32, R G B -> the layout and order that the file takes, bytes as whole numbers: the session casts."""
 
     def turned(images: Array) -> Array:
         ordered = images[:, ::-1] if foreign.colors == "BGR" else images
+        ordered = np.rint(ordered) if foreign.takes_bytes else ordered
         return np.ascontiguousarray(np.moveaxis(ordered, 1, 3) if foreign.channels_last else ordered)
 
     return turned

@@ -23,7 +23,7 @@ from validation.gates.result import GateResult
 from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
-from validation.proof.foreign import prove_foreign
+from validation.proof.foreign import Feeding, prove_foreign
 from validation.proof.subject import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
@@ -56,8 +56,10 @@ def judge_foreign(
     runtime = runtime_for(artifact.format)
     if (reason := runtime.unavailable()) is not None:
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=reason)
-    asked = Range.BYTES if foreign.colors is not None else image_range  # an image is bytes, and nothing else
-    with open_layers(artifact, Mode.ORACLE, output=foreign.output.name) as opened:
+    asked = Range.BYTES if foreign.colors is not None or foreign.takes_bytes else image_range
+    # What quantizers clip belongs to a file that others quantized: they leave a ReLU to it.
+    mode = Mode.SHIPPED if artifact.precision.quantized else Mode.ORACLE
+    with open_layers(artifact, mode, output=foreign.output.name) as opened:
         oracle = run_of(foreign, lambda images: opened.run(images)[opened.output])
         taken = recognized(oracle, model, asked, artifact.batch)
         if taken.scores is not scores:
@@ -138,13 +140,14 @@ def _judged(
     attestation: Attestation,
 ) -> ForeignVerdict:
     artifact, precision = foreign.artifact, foreign.artifact.precision
-    traced = trace_constants(foreign, model)
-    notes = ["none of its weights is of this checkpoint: is it another's?"] if not traced.known else []
+    identity, replaced = _identity(foreign, model, taken)
+    constants, known = _constants(foreign, model, replaced)
+    notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
     own = _kinds(model.at(precision), taken)
-    results = [_identity(foreign, model, taken), GateResult("constants", 0.0, 0.0, str(traced))]
+    results = [identity, constants]
     if precision.weights is Dtype.FP32:
         results.append(structure_gate(exact, oracle))
     else:
@@ -167,16 +170,33 @@ def _judged(
     return ForeignVerdict(verdict, taken, tuple(notes))
 
 
-def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> GateResult:
-    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file."""
-    if taken.range is not Range.NORMALIZED:
-        said = "sampled only: the file normalizes the image itself"
-        return GateResult("identity", 0.0, 0.0, said, warning=f"not proven, {said}")
-    found = prove_foreign(foreign, model.trained, probabilities=taken.scores is Scores.PROBABILITIES)
+def _constants(foreign: Foreign, model: ReferenceModel, replaced: int) -> tuple[GateResult, int]:
+    """And how many could be traced. `replaced`: those that the proof found to be the checkpoint's, rounded."""
+    if foreign.artifact.precision.quantized:
+        return GateResult("constants", 0.0, 0.0, f"{replaced} are the checkpoint's within rounding"), replaced
+    traced = trace_constants(foreign, model)
+    return GateResult("constants", 0.0, 0.0, str(traced)), traced.known
+
+
+def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, int]:
+    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file.
+
+    And how many constants the proof took exactly.
+    """
+    found = prove_foreign(
+        foreign,
+        model.trained,
+        probabilities=taken.scores is Scores.PROBABILITIES,
+        contract=model.golden.preprocessing,
+        feeding=Feeding({Range.NORMALIZED: None, Range.UNIT: 1.0, Range.BYTES: 255.0}[taken.range],
+                        reversed=foreign.colors == "BGR"),
+    )  # fmt: skip
     proof, rounded = found.proof, f"; {found.replaced} rounded constants taken exactly" if found.replaced else ""
     said = f"{proof.outcome}: {proof.detail}{rounded}"
     warning = None if proof.outcome is Outcome.PROVEN else f"not proven, {said}"
-    return GateResult("identity", float(found.refused), 0.0, said, warning=warning)
+    if proof.outcome is Outcome.PROVEN and found.quantized:
+        said = warning = f"proven without its quantizers, whose rounding is judged by samples: {proof.detail}{rounded}"
+    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found.replaced
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

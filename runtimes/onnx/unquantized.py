@@ -38,6 +38,9 @@ _BETWEEN = {
 }
 """Operators on integers: what they compute between dequantizers and a quantizer, of which operands."""
 
+_INTEGER = {"ConvInteger": ("Conv", "x", "w"), "MatMulInteger": ("MatMul", "a", "b")}
+"""Products of integers, which the file scales itself: what they stand for, and the names of the operands."""
+
 _CHANNELS = {"QLinearConv": 0, "QLinearMatMul": -1, "QGemm": -1}
 """Along which axis of its second operand the scales of weights lie."""
 
@@ -61,7 +64,13 @@ class _Rewriter:
         self._same: dict[str, str] = {}
         self._coded: dict[str, tuple[object, ...]] = {}
         self._maker: dict[str, str] = {}
+        self._makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
         self._moved = dict(_moved_constants(program))
+        self._dynamic = {
+            operation.outputs[1][0]: operation.name
+            for operation in program.operations
+            if operation.kind == "DynamicQuantizeLinear"
+        }
 
     def result(self) -> Unquantized:
         for operation in self._program.operations:
@@ -83,6 +92,14 @@ class _Rewriter:
             self._same[operation.name] = self._dequantized(*map(_name, codes), axis=axis)
         elif kind in _BETWEEN:
             self._between(operation, kind)
+        elif kind == "DynamicQuantizeLinear":
+            codes, scale, zero = (name for name, _ in operation.outputs)
+            self._same[codes] = self._one(given["x"])
+            self._coded[codes] = (scale, zero)
+        elif kind in _INTEGER:
+            self._products(operation, *_INTEGER[kind])
+        elif kind == "Mul" and any(name in self._dynamic for name in operation.names()):
+            self._same[operation.name] = self._unit()  # of the scales: what they stand for is in the weights
         elif kind == "QLinearConcat":
             parts = list(zip(*[iter(_names(given["values"]))] * 3, strict=True))
             values = tuple(self._dequantized(*part, axis=0) for part in parts)
@@ -116,6 +133,40 @@ class _Rewriter:
             self._quantize(operation.name, inner, given[f"{out}_scale"], given.get(f"{out}_zero_point"))
         else:
             self._same[operation.name] = inner
+
+    def _products(self, operation: Operation, floats: str, x: str, w: str) -> None:
+        """Products of integers whose scale the file finds for each image, times constant weights.
+
+        The scale of the weights is where the file multiplies the result by both.
+        """
+        given = operation.inputs
+        codes, weights, offset = _name(given[x]), _name(given[w]), _name(given.get(f"{w}_zero_point"))
+        by = self._coded.get(codes)
+        if by is None or by[1] != _name(given.get(f"{x}_zero_point")) or weights not in self._constants:
+            raise UnknownOperation(operation.kind, f"'{operation.name}' multiplies other integers than are foreseen")
+        unit = self._number(self._scale_of_weights(operation, str(by[0])))
+        axis = 0 if floats == "Conv" else -1
+        operands = {x: self._now(codes), w: self._decoded(weights, unit, self._number(offset) if offset else None, axis)}
+        rest = {key: value for key, value in given.items() if not key.endswith("_zero_point") and key not in operands}
+        self._same[operation.name] = self._inner(operation, floats, {**operands, **rest})
+
+    def _scale_of_weights(self, operation: Operation, scale: str) -> str:
+        """(x w) as float * (scale * that of the weights): the latter."""
+        name = operation.name
+        for _ in range(2):  # a cast, and the product
+            readers = [each for each in self._program.operations if name in each.names()]
+            if len(readers) != 1 or readers[0].kind not in ("Cast", "Mul"):
+                break
+            for other in readers[0].names() if readers[0].kind == "Mul" else ():
+                both = self._makers.get(other)
+                if both is not None and both.kind == "Mul" and scale in both.names():
+                    return next(each for each in both.names() if each != scale)
+            name = readers[0].name
+        raise UnknownOperation(operation.kind, f"the scale of the weights of '{operation.name}' is not found")
+
+    def _unit(self) -> str:
+        self._constants["1:unit"] = Constant(np.ones((), np.float64), TensorType("fp32", ()))
+        return "1:unit"
 
     def _inner(self, operation: Operation, kind: str, inputs: Operands) -> str:
         """The operator on floats in the place of one on integers, and the name of its result."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientvit.errors import BadInput
+from efficientvit.errors import BadInput, UnknownOperation
 from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact
@@ -70,7 +70,14 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     inputs, outputs = reader.program_ports(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) != 1 or (len(outputs) > 1 and not reader.several_outputs):
+    if len(scores) == 1 and len(outputs) > 1 and not reader.several_outputs:
+        raise BadInput(
+            f"{path.name} has outputs beside the scores of its classes",
+            expected=f"{scores[0]} alone",
+            got=", ".join(map(str, outputs)),
+            next_step=f"judge a copy of it with that output alone: onnx.utils.extract_model(…, ['{scores[0].name}'])",
+        )
+    if len(scores) != 1:
         raise BadInput(
             f"{path.name} is not a classifier of {classes} classes",
             expected=f"one output, of shape (batch, {classes})",
@@ -117,6 +124,9 @@ def _precision(artifact: Artifact, reader: Reader) -> Precision:
     most = max(stored, key=stored.__getitem__, default="float32")
     if most not in ("int8", "uint8"):
         return reader.stored_precision(artifact, Dtype.FP16 if most == "float16" else Dtype.FP32)
-    program, _ = reader.program(artifact)
-    quantized = any(each.kind in _QUANTIZERS for each in program.operations)
+    try:
+        program, _ = reader.program(artifact)
+        quantized = any(each.kind in _QUANTIZERS for each in program.operations)
+    except UnknownOperation:  # then it can't be told; the proof says what it is
+        quantized = True
     return Precision(Dtype.INT8, Dtype.UINT8 if quantized else Dtype.FP32)

@@ -11,18 +11,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BrokenArtifact, UnknownOperation
+from efficientvit.errors import UnknownOperation
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Unquantized
+from runtimes.onnx.integers import MOVES, moved_constants, name_of, names_in, scale_of_weights
 
 Operands = Mapping[str, str | tuple[str, ...]]
 
 _LINEAR = frozenset({"Add", "BatchNormalization", "Conv", "Gemm", "MatMul", "Sub"})
-_MOVES = frozenset({
-    "Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
-    "Unsqueeze",
-})  # fmt: skip
-"""What gives integers of the quantizer of the integers that it takes."""
-
 _OWN = "com.microsoft."
 _BETWEEN = {
     "QLinearSigmoid": ("Sigmoid", ("x",)),
@@ -64,8 +59,7 @@ class _Rewriter:
         self._same: dict[str, str] = {}
         self._coded: dict[str, tuple[object, ...]] = {}
         self._maker: dict[str, str] = {}
-        self._makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
-        self._moved = dict(_moved_constants(program))
+        self._moved = dict(moved_constants(program))
         self._dynamic = {
             operation.outputs[1][0]: operation.name
             for operation in program.operations
@@ -88,8 +82,8 @@ class _Rewriter:
         elif kind == "DequantizeLinear":
             axis = self._constants[str(given["axis"])].value if "axis" in given else 1
             assert isinstance(axis, int)
-            codes = given["x"], given["x_scale"], given.get("x_zero_point")
-            self._same[operation.name] = self._dequantized(*map(_name, codes), axis=axis)
+            coded = (name_of(given.get(each)) for each in ("x", "x_scale", "x_zero_point"))
+            self._same[operation.name] = self._dequantized(*coded, axis=axis)
         elif kind in _BETWEEN:
             self._between(operation, kind)
         elif kind == "DynamicQuantizeLinear":
@@ -101,7 +95,7 @@ class _Rewriter:
         elif kind == "Mul" and any(name in self._dynamic for name in operation.names()):
             self._same[operation.name] = self._unit()  # of the scales: what they stand for is in the weights
         elif kind == "QLinearConcat":
-            parts = list(zip(*[iter(_names(given["values"]))] * 3, strict=True))
+            parts = list(zip(*[iter(names_in(given["values"]))] * 3, strict=True))
             values = tuple(self._dequantized(*part, axis=0) for part in parts)
             inner = self._inner(operation, "Concat", {"values": values, "axis": given["axis"]})
             self._quantize(operation.name, inner, given["y_scale"], given["y_zero_point"])
@@ -113,20 +107,21 @@ class _Rewriter:
         given = operation.inputs
         operands: dict[str, str | tuple[str, ...]] = {
             name: self._dequantized(
-                *(_name(given.get(each)) for each in (name, f"{name}_scale", f"{name}_zero_point")),
-                axis=0 if "transb" in given and self._constants[_name(given["transb"])].value else _CHANNELS.get(kind, 0),
+                *(name_of(given.get(each)) for each in (name, f"{name}_scale", f"{name}_zero_point")),
+                axis=0
+                if "transb" in given and self._constants[name_of(given["transb"])].value
+                else _CHANNELS.get(kind, 0),
             )
             for name in names
         }
         bias = "b" if kind == "QLinearConv" else "c" if kind == "QGemm" else ""
         if bias in given:
-            operands[bias] = self._bias(_name(given[bias]), *(self._number(given[f"{name}_scale"]) for name in names))
+            operands[bias] = self._bias(name_of(given[bias]), *(self._number(given[f"{name}_scale"]) for name in names))
         spent = {each for name in (*names, bias, "y", "c") for each in (name, f"{name}_scale", f"{name}_zero_point")}
         spent |= {"opset"}  # QLinearSoftmax says for which it is meant; over its last axis both mean the same
         rest = {key: value for key, value in given.items() if key not in spent and key not in operands}
-        if "channels_last" in rest:
-            if self._constants[_name(rest.pop("channels_last"))].value:
-                raise UnknownOperation(operation.kind, f"'{operation.name}' takes its channels last")
+        if "channels_last" in rest and self._constants[name_of(rest.pop("channels_last"))].value:
+            raise UnknownOperation(operation.kind, f"'{operation.name}' takes its channels last")
         inner = self._inner(operation, floats, {**operands, **rest})
         out = "c" if kind in ("QLinearAdd", "QLinearMul") else "y"
         if f"{out}_scale" in given:
@@ -140,29 +135,18 @@ class _Rewriter:
         The scale of the weights is where the file multiplies the result by both.
         """
         given = operation.inputs
-        codes, weights, offset = _name(given[x]), _name(given[w]), _name(given.get(f"{w}_zero_point"))
+        codes, weights, offset = name_of(given[x]), name_of(given[w]), name_of(given.get(f"{w}_zero_point"))
         by = self._coded.get(codes)
-        if by is None or by[1] != _name(given.get(f"{x}_zero_point")) or weights not in self._constants:
+        if by is None or by[1] != name_of(given.get(f"{x}_zero_point")) or weights not in self._constants:
             raise UnknownOperation(operation.kind, f"'{operation.name}' multiplies other integers than are foreseen")
-        unit = self._number(self._scale_of_weights(operation, str(by[0])))
+        unit = self._number(scale_of_weights(self._program, operation, str(by[0])))
         axis = 0 if floats == "Conv" else -1
-        operands = {x: self._now(codes), w: self._decoded(weights, unit, self._number(offset) if offset else None, axis)}
+        operands = {
+            x: self._now(codes),
+            w: self._decoded(weights, unit, self._number(offset) if offset else None, axis),
+        }
         rest = {key: value for key, value in given.items() if not key.endswith("_zero_point") and key not in operands}
         self._same[operation.name] = self._inner(operation, floats, {**operands, **rest})
-
-    def _scale_of_weights(self, operation: Operation, scale: str) -> str:
-        """(x w) as float * (scale * that of the weights): the latter."""
-        name = operation.name
-        for _ in range(2):  # a cast, and the product
-            readers = [each for each in self._program.operations if name in each.names()]
-            if len(readers) != 1 or readers[0].kind not in ("Cast", "Mul"):
-                break
-            for other in readers[0].names() if readers[0].kind == "Mul" else ():
-                both = self._makers.get(other)
-                if both is not None and both.kind == "Mul" and scale in both.names():
-                    return next(each for each in both.names() if each != scale)
-            name = readers[0].name
-        raise UnknownOperation(operation.kind, f"the scale of the weights of '{operation.name}' is not found")
 
     def _unit(self) -> str:
         self._constants["1:unit"] = Constant(np.ones((), np.float64), TensorType("fp32", ()))
@@ -176,15 +160,17 @@ class _Rewriter:
 
     def _quantize(self, out: str, x: str, scale: object, zero: object) -> None:
         """The integers `out` are `x` itself from here on."""
-        if _name(scale) not in self._constants:
-            raise UnknownOperation("QuantizeLinear", f"'{out}' is quantized by a scale that is computed", got=str(scale))
-        lowest, offset = self._lowest(_name(zero))
+        if name_of(scale) not in self._constants:
+            raise UnknownOperation(
+                "QuantizeLinear", f"'{out}' is quantized by a scale that is computed", got=str(scale)
+            )
+        lowest, offset = self._lowest(name_of(zero))
         if lowest == offset and self._maker.get(x) in _LINEAR:
             clipped = f"{out}:relu"
             self._keep(Operation("Relu", {"x": x}, ((clipped, _float(self._types.get(out))),)))
             x = clipped
         self._same[out] = x
-        self._coded[out] = self._code(_name(scale), _name(zero))
+        self._coded[out] = self._code(name_of(scale), name_of(zero))
 
     def _dequantized(self, x: str, scale: str, zero: str, *, axis: int) -> str:
         """The floats that the integers `x` stand for."""
@@ -217,11 +203,11 @@ class _Rewriter:
     def _carry(self, operation: Operation) -> None:
         """Anything else, on what its operands are by now."""
         for name in operation.names():
-            if operation.kind in _MOVES and name in self._moved:
+            if operation.kind in MOVES and name in self._moved:
                 self._same[name] = self._dequantized(name, *self._moved[name], axis=0)
                 self._coded[name] = self._code(*self._moved[name])
         reads = [name for name in operation.names() if name in self._coded]
-        if reads and operation.kind not in _MOVES:
+        if reads and operation.kind not in MOVES:
             raise UnknownOperation(operation.kind, f"'{operation.name}' computes with integers", got=operation.kind)
         codes = {self._coded[name] for name in reads}
         joined = operation.kind == "Concat" and any(name not in self._coded for name in self._varying(operation))
@@ -242,7 +228,7 @@ class _Rewriter:
 
     def _keep(self, operation: Operation) -> None:
         self._kept.append(operation)
-        moved = operation.kind in _MOVES
+        moved = operation.kind in MOVES
         source = next(self._varying(operation), "")
         for name, _ in operation.outputs:
             self._maker[name] = self._maker.get(source, "") if moved else operation.kind
@@ -251,12 +237,12 @@ class _Rewriter:
         return self._same.get(name, name)
 
     def _one(self, name: object) -> str:
-        return self._now(_name(name))
+        return self._now(name_of(name))
 
     def _number(self, name: object) -> NDArray[np.float64]:
-        held = self._constants.get(_name(name))
+        held = self._constants.get(name_of(name))
         if held is None or not isinstance(held.value, np.ndarray):
-            raise UnknownOperation("DequantizeLinear", f"a scale is computed: '{_name(name)}'", got=_name(name))
+            raise UnknownOperation("DequantizeLinear", f"a scale is computed: '{name_of(name)}'", got=name_of(name))
         return held.value.astype(np.float64)
 
     def _lowest(self, zero: str) -> tuple[int, int]:
@@ -269,40 +255,9 @@ class _Rewriter:
         return int(np.iinfo(held.value.dtype).min), int(held.value.reshape(()))
 
     def _code(self, scale: str, zero: str) -> tuple[object, ...]:
-        held = self._constants.get(zero) if zero else None
-        offset = held.value.tolist() if held is not None and isinstance(held.value, np.ndarray) else 0
-        return self._number(scale).tolist(), offset
-
-
-def _moved_constants(program: Program) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Integers that are moved before they are decoded: the constant, and by which scale and zero point."""
-    maker = {name: operation for operation in program.operations for name, _ in operation.outputs}
-    for operation in program.operations:
-        for x, scale, zero in _decodes(operation):
-            name = x
-            while name in maker and maker[name].kind in _MOVES:
-                name = maker[name].names()[0]
-            if name != x and name in program.constants:
-                yield name, (scale, zero)
-
-
-def _decodes(operation: Operation) -> Iterator[tuple[str, str, str]]:
-    """The integers that an operation decodes: name, scale, zero point."""
-    given = operation.inputs
-    for key in given:
-        if f"{key}_scale" in given:
-            yield _name(given[key]), _name(given[f"{key}_scale"]), _name(given.get(f"{key}_zero_point"))
+        offset = self._number(zero) if zero else np.zeros(1)
+        return tuple(self._number(scale).reshape(-1).tolist()), tuple(offset.reshape(-1).tolist())
 
 
 def _float(declared: TensorType | None) -> TensorType | None:
     return None if declared is None else TensorType("fp32", declared.shape)
-
-
-def _name(given: object) -> str:
-    if isinstance(given, tuple):
-        raise BrokenArtifact("an operand of an ONNX quantizer is a list")
-    return "" if given is None else str(given)
-
-
-def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
-    return given if isinstance(given, tuple) else (given,)

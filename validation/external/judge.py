@@ -4,19 +4,25 @@ What such a file cannot be held to is reported and not failed: constants that ca
 the structure of rounded weights, because it is unknown from which form of the model they were rounded.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, Unavailable
+from efficientvit.images.preprocessing import normalize
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
+from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.external.causes import cause_of
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
+from validation.gates.accuracy import accuracy_gate
 from validation.gates.precision import precision_gate
 from validation.gates.quality import quality_gate
 from validation.gates.result import GateResult
@@ -42,9 +48,15 @@ class ForeignVerdict:
 
 
 def judge_foreign(
-    foreign: Foreign, model: ReferenceModel, image_range: Range | None = None, scores: Scores = Scores.LOGITS
+    foreign: Foreign,
+    model: ReferenceModel,
+    image_range: Range | None = None,
+    scores: Scores = Scores.LOGITS,
+    labeled: AccuracyTest | None = None,
 ) -> ForeignVerdict:
     """Judge `foreign` by its answers on the golden images. With no `image_range` the one that fits best is taken.
+
+    With `labeled` its accuracy on those images is judged too.
 
     Raises:
         Unavailable: no runtime for the file here.
@@ -69,7 +81,8 @@ def judge_foreign(
             as_oracle = _runs(oracle, foreign, model, taken)
         except _FirstBatchOnly as error:
             return _unfit(foreign, taken, str(error), runtime.evidence)
-        cause = cause_of(oracle, model, taken, artifact.batch)
+        cost = model.at(artifact.precision).quality_budget or 0.0
+        cause = cause_of(oracle, model, taken, artifact.batch, cost)
     if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
         raise BadInput(
             f"{artifact.path.name} gives probabilities in float16, which cannot be judged",
@@ -77,8 +90,10 @@ def judge_foreign(
             got="numbers most of which are below the smallest that float16 tells apart",
             next_step="export the logits as well, or in float32",
         )
-    shipped, attestation = _shipped(foreign, model, taken)
-    found = _judged(foreign, model, taken, as_oracle, shipped, attestation)
+    with _shipped(foreign) as (run, attestation):
+        shipped = _runs(run, foreign, model, taken)
+        accuracy = None if labeled is None else _accuracy(labeled, run, foreign, model, taken)
+    found = _judged(foreign, model, taken, as_oracle, _Shipped(shipped, attestation, accuracy))
     if cause is None or not isinstance(found.verdict, Rejected):
         return found
     return replace(found, notes=(cause, *found.notes))
@@ -116,28 +131,49 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
     return outputs
 
 
-def _shipped(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[list[Outputs], Attestation]:
+@contextmanager
+def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation]]:
     """In the real runtime with the settings that we would ship; a Core ML package rounded as it declares."""
     artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
     if runtime.evidence is Evidence.NATIVE and artifact.format in _SESSIONS:
         with runtime.open(artifact, Mode.SHIPPED) as session:
-            return _runs(run_of(foreign, session), foreign, model, taken), session.attestation
+            yield run_of(foreign, session), session.attestation
+        return
     with open_layers(artifact, Mode.SHIPPED, output=foreign.output.name) as opened:
-        runs = _runs(run_of(foreign, lambda images: opened.run(images)[opened.output]), foreign, model, taken)
-    precision = artifact.precision.activations
-    return runs, Attestation("mil", version("coremltools"), precision, 1, this_host().isa, {"arithmetic": "declared"})
+        precision = artifact.precision.activations
+        settings = {"arithmetic": "declared"}
+        attestation = Attestation("mil", version("coremltools"), precision, 1, this_host().isa, settings)
+        yield run_of(foreign, lambda images: opened.run(images)[opened.output]), attestation
+
+
+def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> Accuracy:
+    """On the labeled images, fed as the file takes them."""
+    feed, contract = network_feed(model, taken.range), labeled.images.preprocessing
+
+    def answered(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        answer = run(feed(normalize(pixels, contract)))
+        with np.errstate(all="ignore"):
+            return as_logits(answer, np.zeros_like(answer), taken.scores)
+
+    artifact = foreign.artifact
+    error = model.at(artifact.precision).error_allowed
+    return labeled.of_answers(answered, artifact, runtime_for(artifact.format), error)
 
 
 _SESSIONS = frozenset({"onnx", "openvino"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Shipped:
+    """What the file gave as it ships."""
+
+    outputs: list[Outputs]
+    attestation: Attestation
+    accuracy: Accuracy | None
+
+
 def _judged(
-    foreign: Foreign,
-    model: ReferenceModel,
-    taken: Taken,
-    oracle: list[Outputs],
-    shipped: list[Outputs],
-    attestation: Attestation,
+    foreign: Foreign, model: ReferenceModel, taken: Taken, oracle: list[Outputs], shipped: _Shipped
 ) -> ForeignVerdict:
     artifact, precision = foreign.artifact, foreign.artifact.precision
     identity, replaced = _identity(foreign, model, taken)
@@ -153,17 +189,20 @@ def _judged(
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
     if own.quality_budget is not None:
-        results.append(quality_gate(own, shipped[0]))
+        results.append(quality_gate(own, shipped.outputs[0]))
     else:
-        results.append(precision_gate(own, shipped))
+        results.append(precision_gate(own, shipped.outputs))
+    if shipped.accuracy is not None:
+        results.append(accuracy_gate(shipped.accuracy))
     runtime = runtime_for(artifact.format)
     report = Report(
         artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence if attestation.runtime != "mil" else Evidence.REFERENCE,
-        attestation=attestation,
+        evidence=runtime.evidence if shipped.attestation.runtime != "mil" else Evidence.REFERENCE,
+        attestation=shipped.attestation,
         gates=tuple(results),
-        batches=tuple(run.batch for run in shipped),
-        top1=agreement(own, shipped[0]),
+        batches=tuple(run.batch for run in shipped.outputs),
+        top1=agreement(own, shipped.outputs[0]),
+        accuracy=shipped.accuracy,
     )
     verdict = verdict_of(artifact, report)
     assert isinstance(verdict, VerifiedArtifact | Rejected)

@@ -84,7 +84,7 @@ def exact_constants(
 def _rounded_from(
     value: NDArray[np.floating], tensor: Known, step: NDArray[np.float64] | None
 ) -> tuple[float, FieldTensor] | None:
-    """The tensor in the constant's shape, if each entry of the constant is the tensor's within rounding; how far off."""
+    """How far off, and the tensor in the constant's shape, if each entry of it is the tensor's within rounding."""
     layouts: list[tuple[int, ...]] = [tuple(range(tensor.value.ndim))]
     if tensor.value.ndim == 2:
         layouts.append((1, 0))

@@ -80,9 +80,9 @@ class Subject:
             for name, x in self.exact.items()
         }
         evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
-        fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         if self.program.inputs[image].dtype == "uint8":
-            fed = FieldTensor(there, fed.residues, fed.rows, torch.uint8)
+            images = FieldTensor(there, images.residues, images.rows, torch.uint8)
+        fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         return evaluator({image: fed}, exchange=exchange)[self.result]
 
 

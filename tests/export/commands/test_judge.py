@@ -21,7 +21,7 @@ from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
-from export.commands.judge import Judged, judge_file
+from export.commands.judge import Judged, JudgeOptions, judge_file
 from export.exits import Exit
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
@@ -162,7 +162,7 @@ def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, soft
 
 
 def judged(path: Path, weights: Path | str, **options: Any) -> Judged:
-    return judge_file("m0", str(weights), path, **options)
+    return judge_file("m0", str(weights), path, JudgeOptions(**options))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -46,10 +46,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """An opened artifact: its layers in execution order, its output, and a function that runs them."""
+    """An opened artifact: its layers in execution order, its outputs, and a function that runs them."""
 
     layers: tuple[Layer, ...]
-    output: str
+    outputs: tuple[str, ...]
     run: Callable[[Images], Values]
 
 
@@ -158,7 +158,7 @@ class Reader(Protocol):
         return {}
 
     def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
-        """Its layers one by one. `output`: the name of the scores where they are not the first output.
+        """Its layers one by one. `output`: the name of the scores, of a file that may have other outputs.
 
         Mode.ORACLE: in float32 arithmetic without quantizers, as the structure gate runs it. Other modes: as the file
         is typed. Showing a tensor prevents fusions over it: this is the file's graph, not the kernels that ship.

@@ -11,6 +11,7 @@ from efficientvit.errors import Unavailable
 from efficientvit.images.labels import largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
+from runtimes.interface import OUTPUT
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
 
@@ -69,7 +70,7 @@ class Predictor:
             _, probabilities = session.classify(images)
             return largest(tuple(probabilities), np.array(list(probabilities.values())))
         batch: Images = images.repeat(artifact.batch or 1, axis=0)
-        return most_probable(session(batch)[0], self.exported.class_names)
+        return most_probable(session(batch)[OUTPUT][0], self.exported.class_names)
 
 
 def _folder_of(path: Path) -> Path:

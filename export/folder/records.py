@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from runtimes.interface import Port
+from runtimes.interface import OUTPUT, Port
 from runtimes.precision import Dtype, Precision
 from validation.blame.ranking import Blame
 from validation.gates import table
@@ -102,10 +102,12 @@ class KindRecord(Record, frozen=True, kw_only=True):
     floor: Annotated[Number, says("Noise floor of the precision on this kind, relative error.")]
     budget: Annotated[Number, says("What was allowed, relative error.")]
     error_over_floor: Annotated[Number, says("worst / floor.")]
-    max_abs: Annotated[Number, says("Largest difference of a logit.")]
-    cosine: Annotated[Number, says("Smallest cosine of the centered logits.")]
+    max_abs: Annotated[Number, says("Largest difference of a value.")]
+    cosine: Annotated[Number, says("Smallest cosine of the centered values of an image.")]
     snr_db: Annotated[Number, says("Signal-to-noise ratio of the worst image, dB.")]
-    kl_nats: Annotated[Number, says("Largest KL divergence of the softmax, nats.")]
+    kl_nats: Annotated[Number | None, says("Largest KL divergence of the softmax, nats; null of an output that is no "
+                                           "logits, where it does not apply.")]  # fmt: skip
+    output: Annotated[str, says("Name of the output that was compared.")] = OUTPUT
 
     @classmethod
     def of(cls, kind: KindError) -> Self:

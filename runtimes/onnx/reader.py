@@ -96,7 +96,8 @@ class OnnxReader(Reader):
             with refused_by("ONNX Runtime", artifact.path.name, own_errors()):
                 return tensors(images.astype(takes, copy=False))
 
-        return Layers(tuple(_layers(model.graph)), output or model.graph.output[0].name, run)
+        outputs = (output,) if output else tuple(each.name for each in model.graph.output)
+        return Layers(tuple(_layers(model.graph)), outputs, run)
 
     def quantizers(self, artifact: Artifact) -> Quantizers:
         """The QuantizeLinear nodes of activations."""

@@ -17,6 +17,7 @@ from efficientvit.errors import StageFailed
 from efficientvit.images.labels import both_answers
 from efficientvit.images.preprocessing import normalize
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.runtime import Evidence, Images, Mode, Runtime
 from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.inputs.labeled_images import LabeledImages
@@ -151,7 +152,7 @@ class AccuracyTest:
 
             def run(pixels: Pixels) -> NDArray[np.floating]:
                 feed: Images = pixels if artifact.interface.image_input else normalize(pixels, preprocessing)
-                return session(feed)
+                return session(feed)[OUTPUT]
 
             return self.of_answers(run, artifact, runtime, error)
 

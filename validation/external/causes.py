@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from runtimes.interface import OUTPUT
 from validation.external.input_format import Range, Run, Taken, as_logits, network_feed, some_rows
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import evaluate
@@ -48,7 +49,7 @@ def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None, a
     golden, contract = model.golden, model.golden.preprocessing
     rows = some_rows(model, batch, least=_IMAGES)
     std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))
-    images, right, scale = golden.images[rows], model.logits[rows], model.scale[rows]
+    images, right, scale = golden.images[rows], model.logits[rows], model.scales[OUTPUT][rows]
     alike = max(_ALIKE, alike)
 
     def answers(image_range: Range) -> Float64:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.external import Foreign
+from runtimes.interface import OUTPUT
 from runtimes.runtime import Array
 from validation.metrics import Float64, relative_error
 from validation.reference.model import ReferenceModel
@@ -103,7 +104,7 @@ def recognized(run: Run, model: ReferenceModel, asked: Range | None, batch: int 
 
 def _error(logits: Float64, model: ReferenceModel, rows: list[int]) -> float:
     """The largest over the images; infinite where there is none."""
-    error = float(relative_error(logits, model.logits[rows], model.scale[rows]).max())
+    error = float(relative_error(logits, model.logits[rows], model.scales[OUTPUT][rows]).max())
     return error if error < float("inf") else float("inf")
 
 

@@ -4,7 +4,7 @@ What such a file cannot be held to is reported and not failed: constants that ca
 the structure of rounded weights, because it is unknown from which form of the model they were rounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from efficientvit.errors import BadInput, StageFailed, Unavailable
 from efficientvit.images.preprocessing import normalize
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
+from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
@@ -72,7 +73,7 @@ def judge_foreign(
     # What quantizers clip belongs to a file that others quantized: they leave a ReLU to it.
     mode = Mode.SHIPPED if artifact.precision.quantized else Mode.ORACLE
     with open_layers(artifact, mode, output=foreign.output.name) as opened:
-        oracle = run_of(foreign, lambda images: opened.run(images)[opened.output])
+        oracle = run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]])
         taken = recognized(oracle, model, asked, artifact.batch)
         if taken.scores is not scores:
             said = f"gives {taken.scores}, not {scores}: `--output {taken.scores}` judges those"
@@ -81,7 +82,7 @@ def judge_foreign(
             as_oracle = _runs(oracle, foreign, model, taken)
         except _FirstBatchOnly as error:
             return _unfit(foreign, taken, str(error), runtime.evidence)
-        cost = model.at(artifact.precision).quality_budget or 0.0
+        cost = model.at(artifact.precision).classifier.quality_budget or 0.0
         cause = cause_of(oracle, model, taken, artifact.batch, cost)
     if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
         raise BadInput(
@@ -127,7 +128,7 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
                 )
             with np.errstate(all="ignore"):
                 logits[rows] = as_logits(answer, model.logits[rows], taken.scores)
-        outputs.append(Outputs(size, logits))
+        outputs.append(Outputs(size, {OUTPUT: logits}))
     return outputs
 
 
@@ -137,13 +138,18 @@ def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation]]:
     artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
     if runtime.evidence is Evidence.NATIVE and artifact.format in _SESSIONS:
         with runtime.open(artifact, Mode.SHIPPED) as session:
-            yield run_of(foreign, session), session.attestation
+            yield run_of(foreign, lambda images: _scores(session(images), foreign)), session.attestation
         return
     with open_layers(artifact, Mode.SHIPPED, output=foreign.output.name) as opened:
         precision = artifact.precision.activations
         settings = {"arithmetic": "declared"}
         attestation = Attestation("mil", version("coremltools"), precision, 1, this_host().isa, settings)
-        yield run_of(foreign, lambda images: opened.run(images)[opened.output]), attestation
+        yield run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]]), attestation
+
+
+def _scores(found: Mapping[str, NDArray[np.generic]], foreign: Foreign) -> NDArray[np.generic]:
+    """Of what a session gives; the only output of an IR may have no name."""
+    return found[foreign.output.name] if len(found) > 1 else next(iter(found.values()))
 
 
 def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> Accuracy:
@@ -156,7 +162,7 @@ def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: Referenc
             return as_logits(answer, np.zeros_like(answer), taken.scores)
 
     artifact = foreign.artifact
-    error = model.at(artifact.precision).error_allowed
+    error = model.at(artifact.precision).classifier.error_allowed
     return labeled.of_answers(answered, artifact, runtime_for(artifact.format), error)
 
 
@@ -188,7 +194,7 @@ def _judged(
         results.append(structure_gate(exact, oracle))
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
-    if own.quality_budget is not None:
+    if own.classifier.quality_budget is not None:
         results.append(quality_gate(own, shipped.outputs[0]))
     else:
         results.append(precision_gate(own, shipped.outputs))

@@ -11,7 +11,7 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Exchange
 from runtimes.field.operators import FieldTensor
 from validation.proof.difference import difference
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, unproven
+from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, same_values, unproven
 from validation.proof.values import Computed, print_of_constant
 
 _BATCHES = (1, 2, 3)
@@ -19,9 +19,9 @@ _BATCHES = (1, 2, 3)
 
 
 class Run(NamedTuple):
-    """What a program gives, and what it computes on the way."""
+    """What a program gives, each of its outputs, and what it computes on the way."""
 
-    result: Any
+    results: tuple[Any, ...]
     computed: Computed
 
 
@@ -54,8 +54,7 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
 
 
 def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
-    result = found.result
-    if not isinstance(result, FieldTensor) or not result.field.residues.equal(result.residues, right.logits.residues):
+    if not same_values(found.results, right.results):
         return difference(subject, right, batch, together=together)
     if (
         subject.nothing_else
@@ -105,12 +104,13 @@ def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
                     changed.append(name)
             return value
 
-        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow).shape
+        results = subject.run(images_for(right.size, batch, primes=0), exchange=follow)
         if changed:
             said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
             return Proof(Outcome.DIFFERENT, said, changed[0])
-        if got != (batch, *right.logits.shape[1:]):
-            return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {tuple(got)}")
+        for got, meant in zip((tuple(each.shape) for each in results), right.results, strict=True):
+            if got != (batch, *meant.shape[1:]):
+                return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {got}")
     return None
 
 

@@ -1,6 +1,6 @@
 """A program under proof, what it has to equal, and the values that both are run on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
+from efficientvit.model import tensors_of
 from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
@@ -48,27 +49,23 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
+    """A program that is to be proven. `results`: the outputs that count, by name, in order.
 
+    `exact`: constants' values in the place of rounded ones.
     `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words. `nothing_else`: it must compute
     nothing on the way that the other does not compute.
     """
 
     program: Program
     language: Language
-    output: str = ""
+    results: tuple[str, ...]
     exact: Mapping[str, Tensor] = field(default_factory=dict)
     channels_last: bool = False
     compared: str = "deploy form"
     nothing_else: bool = True
 
-    @property
-    def result(self) -> str:
-        """The name of its result."""
-        return self.output or self.program.outputs[0]
-
-    def run(self, images: FieldTensor, exchange: Exchange | None = None) -> Any:
-        """What it gives of (B, 3, H, W) images.
+    def run(self, images: FieldTensor, exchange: Exchange | None = None) -> tuple[Any, ...]:
+        """What it gives of (B, 3, H, W) images: each of `results`.
 
         Raises:
             BrokenArtifact: an operation has no meaning in exact arithmetic.
@@ -79,11 +76,12 @@ class Subject:
             name: FieldTensor(there, x.residues[: there.residues.count], 0) if isinstance(x, FieldTensor) else x
             for name, x in self.exact.items()
         }
-        evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, (self.result,), exact)
+        evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, self.results, exact)
         if self.program.inputs[image].dtype == "uint8":
             images = FieldTensor(there, images.residues, images.rows, torch.uint8)
         fed = images.permute(0, 2, 3, 1) if self.channels_last else images
-        return evaluator({image: fed}, exchange=exchange)[self.result]
+        found = evaluator({image: fed}, exchange=exchange)
+        return tuple(found[name] for name in self.results)
 
 
 def unproven(error: BrokenArtifact) -> Proof:
@@ -105,7 +103,8 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
     if unknown := sorted({each.kind for each in program.operations} - set(language.operators)):
         said = f"operators without a meaning in the proof: {', '.join(unknown)}"
         return Proof(Outcome.SAMPLED, said, kinds=frozenset(unknown))
-    return Subject(program, language)
+    # A classifier's label and probabilities come after them.
+    return Subject(program, language, program.outputs[: len(artifact.model.outputs)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +113,7 @@ class Right:
 
     form: nn.Module
     size: ImageSize
-    logits: FieldTensor
+    results: tuple[FieldTensor, ...]
     computed: frozenset[Print]
     holds: frozenset[Print]
 
@@ -123,10 +122,10 @@ def right_of(form: nn.Module, images: FieldTensor) -> Right:
     """What a program has to equal on `images`."""
     seen = {print_of(images)}
     with images.field.showing(lambda value: seen.add(print_of(value))):
-        logits = run_form(form, images)
+        results = run_form(form, images)
     height, width = images.shape[-2:]
     size = ImageSize(height=height, width=width)
-    return Right(form, size, logits, frozenset(seen), held_by(form.state_dict()))
+    return Right(form, size, results, frozenset(seen), held_by(form.state_dict()))
 
 
 def images_for(size: ImageSize, batch: int | None, *, primes: int = PRIMES, together: bool = False) -> FieldTensor:
@@ -149,8 +148,18 @@ def _residues(primes: int) -> Residues:
 
 
 @torch.no_grad()
-def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
-    """(B, 3, H, W) -> (B, classes)."""
-    result = form(images)
-    assert isinstance(result, FieldTensor), "the result depends on the image"
-    return result
+def run_form(form: nn.Module, images: FieldTensor) -> tuple[FieldTensor, ...]:
+    """(B, 3, H, W) -> (B, classes) logits, or whatever else the form gives, each of its outputs."""
+    results: list[FieldTensor] = []
+    for result in tensors_of(form(images)):
+        assert isinstance(result, FieldTensor), "the result depends on the image"
+        results.append(result)
+    return tuple(results)
+
+
+def same_values(one: Sequence[Any], other: Sequence[FieldTensor]) -> bool:
+    """As many outputs, equal in order."""
+    return len(one) == len(other) and all(
+        isinstance(a, FieldTensor) and a.field.residues.equal(a.residues, b.residues)
+        for a, b in zip(one, other, strict=True)
+    )

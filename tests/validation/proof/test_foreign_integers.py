@@ -45,7 +45,7 @@ def floats(model: EfficientViT, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return exported(model, tmp_path_factory.mktemp("floats") / "floats.onnx", torch.zeros(IMAGES))
 
 
-class _Noise(CalibrationDataReader):
+class _Noise(CalibrationDataReader):  # type: ignore[misc]  # it has no types
     def __init__(self) -> None:
         stream = np.random.default_rng(0)
         self._images = iter([{"image": stream.standard_normal(IMAGES, np.float32)} for _ in range(2)])
@@ -119,7 +119,7 @@ def test_integers_decoded_by_another_scale_are_not_proven(
     file = onnx.load(quantized("QDQ"))
     makers = {node.output[0]: node for node in file.graph.node}
     decoder = next(n for n in file.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in makers)
-    file.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "another"))
+    file.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "another"))
     decoder.input[1] = "another"
     onnx.save(file, tmp_path / "scale.onnx")
     found = proven(tmp_path / "scale.onnx", model)

@@ -19,6 +19,7 @@ from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
+from efficientvit.images.preprocessing import Preprocessing, load_rgb, normalize, to_uint8
 from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
@@ -287,11 +288,16 @@ def test_int8_of_another_tool_is_judged_by_quality_and_labeled_images(
     path = tmp_path / "int8.onnx"
     with unheeded():
         quantize_dynamic(made("torch.onnx, TorchScript"), path)
-    classes = tmp_path / "val"
-    for name in ("3", "7"):
-        (classes / name).mkdir(parents=True)
-        stream = np.random.default_rng(int(name))
-        PIL.Image.fromarray(stream.integers(0, 256, (80, 80, 3), np.uint8)).save(classes / name / "a.png")
+    classes, contract = tmp_path / "val", Preprocessing(square(SIZE))
+    model = find_weights("seeded", "m0", square(SIZE)).model
+    for seed in (3, 7):  # named by what the model says, so that it is right
+        photo = tmp_path / f"{seed}.png"
+        PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)).save(photo)
+        pixels = to_uint8(load_rgb(photo, contract), contract)
+        with torch.no_grad():
+            answer = int(model(torch.tensor(normalize(pixels, contract))[None]).argmax())
+        (classes / str(answer)).mkdir(parents=True, exist_ok=True)
+        photo.rename(classes / str(answer) / photo.name)
     asked = Evaluation(classes)
     result = judged(path, checkpoint, budgets=Budgets(quality=2.0), evaluation=asked)
     report = result.found.verdict.report
@@ -371,7 +377,7 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     both = onnx.load(made("torch.onnx, dynamo"))
     both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
     onnx.save(both, features)
-    with pytest.raises(BadInput, match="not a classifier of 1000 classes|outputs beside the scores"):
+    with pytest.raises(BadInput, match="outputs beside the scores"):
         judged(features, checkpoint)
 
 

@@ -88,6 +88,8 @@ def _remarks(screen: Console, each: Finished) -> None:
         _final(screen, each, last)
     for note in (note for stage in manifest["stages"] if stage["artifact"] for note in stage["artifact"]["notes"]):
         screen.print(Text(note, "dim"))
+    if (head := manifest["model"].get("head", "logits")) != "logits":
+        screen.print(Text(_gives(head, manifest["model"]["outputs"]), "dim"), soft_wrap=True)
     if manifest["accuracy"] is not None:
         show_accuracy(screen, manifest["accuracy"])
     for name, gate in last["verdict"]["gates"].items():
@@ -103,6 +105,16 @@ def _remarks(screen: Console, each: Finished) -> None:
         )
         screen.print(Text(text, "dim"))
     screen.print(Text(str(each.folder), "dim"), soft_wrap=True)
+
+
+def _gives(head: str, outputs: Sequence[Record]) -> str:
+    """The outputs of another head than a classifier's, and what does not apply to them."""
+    strides = [f", stride {each['stride']}" if each.get("stride") else "" for each in outputs]
+    said = "; ".join(
+        f"{each['name']} {' x '.join(map(str, each['shape']))}{stride}"
+        for each, stride in zip(outputs, strides, strict=True)
+    )
+    return f"--head {head} gives {said}. Top-1, labels, accuracy and the device kit do not apply."
 
 
 def _final(screen: Console, each: Finished, last: Record) -> None:

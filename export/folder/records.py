@@ -205,7 +205,7 @@ class AttestationRecord(Record, frozen=True, kw_only=True):
 
 
 class PortRecord(Record, frozen=True, kw_only=True):
-    """An 8-bit image or normalized images; logits before any softmax; a classifier's label and probabilities."""
+    """An 8-bit image or normalized images; logits, an embedding or a stage's map; a label and probabilities."""
 
     name: Annotated[str, says("In the file.")]
     shape: Annotated[list[int | str], says("Dimensions; `batch` for a dynamic one.")]
@@ -213,12 +213,13 @@ class PortRecord(Record, frozen=True, kw_only=True):
     layout: Annotated[
         str | None, says("Order of the dimensions; null where there are none.", "NCHW", "NHWC", "NC", None)
     ]
+    stride: Annotated[int | None, says("Of a stage's map: the image's pixels for each of its cells; else null.")] = None
 
     @classmethod
-    def of(cls, port: Port, layout: str | None = None) -> Self:
+    def of(cls, port: Port, layout: str | None = None, stride: int | None = None) -> Self:
         """An input or output; by default in the layout that its rank has here."""
         usual = {2: "NC", 4: "NCHW"}.get(len(port.shape))
-        return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual)
+        return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual, stride=stride)
 
 
 _ARITHMETIC = (Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8)

@@ -108,7 +108,8 @@ class Handover:
                 write_report(folder, outcome.record, self._evidence(outcome))
         if self.log.exists():
             shutil.copyfile(self.log, evidence / "log.txt")
-        if good and self.request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
+        kit = has_kit(outcome.job.target.format, outcome.job.batch) and outcome.job.head.gives_logits
+        if good and self.request.kit and kit:
             self.progress.step(f"{outcome.slug}: device kit")
             self._write_kit(folder, outcome)
 

@@ -26,9 +26,11 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
 
     model = onnx.load(source.path)
     kept = overflowing(model, OnnxTensors(model).peaks(images, source.batch or 1))
+    copies = _copied_outputs(model)
     half = float16.convert_float_to_float16(
         model, min_positive_val=_SMALLEST, max_finite_val=LARGEST_HALF, keep_io_types=True, node_block_list=list(kept)
     )
+    _without(half, copies)
     onnx.checker.check_model(half, full_check=True)
     write_onnx(half, out)
     made = Artifact.on_disk(
@@ -44,6 +46,38 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
     return replace(
         made, notes=tuple(f"kept in float32: {name}, which reaches {peak:.4g}" for name, peak in kept.items())
     )
+
+
+def _copied_outputs(model: Any) -> set[str]:
+    """Make each output that nodes read as well a copy of what they read; the names of the nodes that copy.
+
+    The converter casts an output back to float32, and would leave those that read it with the cast's result.
+    """
+    import onnx
+
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input}
+    copies: set[str] = set()
+    for output in graph.output:
+        if output.name not in read:
+            continue
+        inner = f"{output.name}/inner"
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [inner if name == output.name else name for name in names]
+        copies.add(f"{output.name}/copy")
+        graph.node.append(onnx.helper.make_node("Identity", [inner], [output.name], name=f"{output.name}/copy"))
+    return copies
+
+
+def _without(model: Any, copies: set[str]) -> None:
+    """Take these nodes out again: what reads their results reads what they copied."""
+    graph = model.graph
+    source = {node.output[0]: node.input[0] for node in graph.node if node.name in copies}
+    for node in [node for node in graph.node if node.name in copies]:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [source.get(name, name) for name in node.input]
 
 
 def overflowing(model: Any, peaks: Mapping[str, float]) -> dict[str, float]:

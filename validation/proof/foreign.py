@@ -109,8 +109,14 @@ def prove_foreign(
     form, images = _AsFed(model, feeding, contract, probabilities=probabilities), images_for(size, artifact.batch)
     more = () if feeding.top is None else of_preprocessing(contract, feeding.top, images.field)
     exact = exact_constants(read.program, model, images.field, more, steps)
-    subject = replace(read, results=(foreign.output.name or read.results[0],), exact=exact.values, channels_last=foreign.channels_last,
-                      compared="trained form", nothing_else=False)  # fmt: skip
+    subject = replace(
+        read,
+        results=(foreign.output.name or read.results[0],),  # the only output of an IR may have no name
+        exact=exact.values,
+        channels_last=foreign.channels_last,
+        compared="trained form",
+        nothing_else=False,
+    )
     proof = equal(subject, right_of(form, images), artifact.batch)
     lost = tuple(name for name in exact.lost if name in proof.constants)  # what is read elsewhere explains nothing
     if proof.outcome is Outcome.DIFFERENT and lost:

@@ -21,7 +21,7 @@ from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
-from validation.gates.table import named
+from validation.gates.table import named, next_steps
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         screen.print(Text(f"  {found.verdict.reason}"), soft_wrap=True)
     for note in found.notes:
         screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
+    failed = [gate.gate for gate in found.verdict.report.gates if not gate.passed]
+    for step in next_steps(failed) if judged.foreign.artifact.precision.weights.compressed else ():
+        screen.print(Text(f"  next: {step}"), soft_wrap=True)
     if judged.blame is not None:
         show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
     if judged.vacuous:

@@ -77,6 +77,8 @@ class Subject:
             for name, x in self.exact.items()
         }
         evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, self.results, exact)
+        if self.program.inputs[image].dtype == "uint8":
+            images = FieldTensor(there, images.residues, images.rows, torch.uint8)
         fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         found = evaluator({image: fed}, exchange=exchange)
         return tuple(found[name] for name in self.results)

@@ -11,7 +11,8 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Exchange
 from runtimes.field.operators import FieldTensor
 from validation.proof.difference import difference
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, unproven
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import CLASSIFIES, Right, Subject, images_for, right_of, unproven
 from validation.proof.values import Computed, print_of_constant
 
 _BATCHES = (1, 2, 3)
@@ -21,7 +22,7 @@ _BATCHES = (1, 2, 3)
 class Run(NamedTuple):
     """What a program gives, and what it computes on the way."""
 
-    result: Any
+    results: tuple[Any, ...]
     computed: Computed
 
 
@@ -54,15 +55,26 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
 
 
 def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
-    result = found.result
-    if not isinstance(result, FieldTensor) or not result.field.residues.equal(result.residues, right.logits.residues):
-        return difference(subject, right, batch, together=together)
+    same = [_same(*each) for each in zip(found.results, right.results, strict=True)]
+    if not all(same):
+        proof = difference(subject, right, batch, together=together)
+        return _of_the_label(subject) if same[0] and not proof.operation else proof
     if (
         subject.nothing_else
         and (more := _something_else(subject, right, found.computed, batch, together=together)) is not None
     ):
         return more
     return Proof(Outcome.PROVEN, _said(subject, batch))
+
+
+def _same(result: Any, wanted: FieldTensor) -> bool:
+    return isinstance(result, FieldTensor) and result.field.residues.equal(result.residues, wanted.residues)
+
+
+def _of_the_label(subject: Subject) -> Proof:
+    said = f"{CLASSIFIES} reads '{subject.probabilities}', which is not the softmax of '{subject.result}'"
+    named = [each.name for each in subject.program.operations if each.kind == CLASSIFIES]
+    return Proof(Outcome.DIFFERENT, f"'{named[0]}': {said}", named[0])
 
 
 def _something_else(
@@ -105,11 +117,11 @@ def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
                     changed.append(name)
             return value
 
-        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow).shape
+        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow)[0].shape
         if changed:
             said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
             return Proof(Outcome.DIFFERENT, said, changed[0])
-        if got != (batch, *right.logits.shape[1:]):
+        if got != (batch, *right.results[0].shape[1:]):
             return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {tuple(got)}")
     return None
 
@@ -121,7 +133,9 @@ def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:
         found = run_noting(subject, images)
     except BrokenArtifact as error:
         return unproven(error)
-    proof = _judged(subject, right_of(right.form, images), found, batch, together=True)
+    proof = _judged(
+        subject, right_of(right.form, images, probabilities=len(right.results) > 1), found, batch, together=True
+    )
     if proof.outcome is Outcome.DIFFERENT:
         return replace(proof, detail=f"of {batch} different images it gives other results: {proof.detail}")
     return proof

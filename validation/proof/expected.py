@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from efficientvit.deploy.image_input import ImageInput
 from efficientvit.deploy.rewrites import to_deploy
-from efficientvit.digests import ZEROS, tensor_digest
+from efficientvit.digests import ZEROS, constant_digest, tensor_digest
 from efficientvit.model import build
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact
+from runtimes.evaluator.program import Program
 from runtimes.registry import read_constants
 from validation.reference.constants import IMAGE_BIAS, IMAGE_SCALE
 
@@ -46,6 +47,18 @@ def constants_of(artifact: Artifact) -> Held:
 def lacking(held: Held, digests: Mapping[str, str]) -> Missing | None:
     """The first constant of the reference that the file does not hold."""
     return next((Missing(name) for name, digest in digests.items() if digest != ZEROS and digest not in held), None)
+
+
+def strange_constants(program: Program, digests: Mapping[str, str]) -> Mapping[str, int]:
+    """What a program computes with though the reference has not its digest: how many values, by name."""
+    known = set(digests.values())
+    return {
+        name: constant.value.size
+        for name, constant in program.constants.items()
+        if isinstance(constant.value, np.ndarray)
+        and (constant.value.dtype.kind == "f" or constant.value.dtype.itemsize == 1)
+        and constant_digest(constant.value) not in known
+    }
 
 
 def expected_form(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> nn.Module | Missing:

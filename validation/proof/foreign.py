@@ -22,8 +22,9 @@ from runtimes.field.operators import FieldTensor
 from runtimes.field.tensor import Field
 from runtimes.field.writing import Writing
 from validation.proof.comparison import equal
+from validation.proof.outcome import Outcome, Proof
 from validation.proof.rewrites import in_field
-from validation.proof.subject import Outcome, Proof, images_for, right_of, subject_of
+from validation.proof.subject import images_for, right_of, subject_of
 
 _SMALL = 8
 """Smaller constants that are not the checkpoint's are axes, sizes, factors: taken as they are."""
@@ -82,8 +83,8 @@ def prove_foreign(foreign: Foreign, model: EfficientViT, *, probabilities: bool)
     model = _with_stored_epsilons(model)
     form, images = _AsFed(model, probabilities=probabilities), images_for(size, artifact.batch)
     exact, lost = _exact_constants(read.program, model, images.field)
-    subject = replace(read, output=foreign.output.name, exact=exact, channels_last=foreign.channels_last,
-                      compared="trained form", nothing_else=False)  # fmt: skip
+    subject = replace(read, output=foreign.output.name, probabilities="", exact=exact, compared="trained form",
+                      channels_last=foreign.channels_last, nothing_else=False)  # fmt: skip
     proof = equal(subject, right_of(form, images), artifact.batch)
     lost = tuple(name for name in lost if name in proof.constants)  # what is read elsewhere explains nothing
     if proof.outcome is Outcome.DIFFERENT and lost:

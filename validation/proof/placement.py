@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from runtimes.field.quantizers import applied
 from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype, Precision
+from validation.proof.values import Print, print_of
 
 _PRODUCTS = {"conv2d": "Conv", "convolution": "Conv", "linear": "Gemm", "addmm": "Gemm",
              "matmul": "MatMul", "bmm": "MatMul", "mm": "MatMul"}  # fmt: skip
@@ -180,7 +181,7 @@ class QuantizedForm(nn.Module):
     """The deploy form with quantizers where they are meant to be, each as the file has it of the same values.
 
     Which they are is found in the first run, by the values; later ones, of other values, have the same.
-    `lacking`: the operators that read what the file does not quantize, of the last run.
+    `lacking`: the operators that read what the file does not quantize, of the last run, and what they give.
     """
 
     def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer | None]) -> None:
@@ -189,7 +190,7 @@ class QuantizedForm(nn.Module):
         self.where = where
         self.quantizers = quantizers
         self.chosen: list[Quantizer | None] = []
-        self.lacking: list[Call] = []
+        self.lacking: list[tuple[Call, Print]] = []
 
     def forward(self, images: FieldTensor) -> FieldTensor:
         """Logits."""
@@ -221,11 +222,16 @@ class _Applying(TorchDispatchMode):
         call, quantized = self._rule.where.calls[self._count], self._rule.where.quantized[self._count]
         self._count += 1
         self._alive += [leaves[i] for i in places]
+        lacking = False
         for i, wanted in zip(places, quantized, strict=True):
-            if wanted:
-                leaves[i] = self._quantized(leaves[i], call)
-        read, given = tree_unflatten(leaves, spec)
-        result = func(*read, **given)
+            if wanted and (read := self._quantized(leaves[i])) is not None:
+                leaves[i] = read
+            elif wanted:
+                lacking = True
+        args, kwargs = tree_unflatten(leaves, spec)
+        result = func(*args, **kwargs)
+        if lacking:
+            self._rule.lacking.append((call, print_of(tree_leaves(result)[0])))
         if call.kind in _MOVES:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, FieldTensor) and leaf is not leaves[places[0]]:
@@ -233,7 +239,8 @@ class _Applying(TorchDispatchMode):
                     self._alive.append(leaf)
         return result
 
-    def _quantized(self, value: FieldTensor, call: Call) -> FieldTensor:
+    def _quantized(self, value: FieldTensor) -> FieldTensor | None:
+        """None if the file does not quantize it."""
         if self._asked == len(self._rule.chosen):
             self._rule.chosen.append(self._quantizer(value))
         quantizer = self._rule.chosen[self._asked]
@@ -241,8 +248,7 @@ class _Applying(TorchDispatchMode):
         if quantizer is None and value.codes is not None:
             return value
         if quantizer is None:
-            self._rule.lacking.append(call)
-            return value
+            return None
         if id(value) not in self._applied:
             self._applied[id(value)] = applied(quantizer, value)
         return self._applied[id(value)]

@@ -25,7 +25,7 @@ _SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
 _OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
 """What TensorRT's importer puts behind the name of a constant, and OpenVINO's converter behind that of a tensor."""
 
-_LIMITS = ("input_low", "input_high", "output_low", "output_high")
+LIMITS = ("input_low", "input_high", "output_low", "output_high")
 
 _SIGNED, _UNSIGNED = (-128, 127), (0, 255)
 _INTEGERS = {Dtype.INT8: (_SIGNED,), Dtype.UINT8: (_UNSIGNED,), Dtype.SYMMETRIC8: (_SIGNED, _UNSIGNED)}
@@ -94,7 +94,7 @@ class Quantizers:
 
     def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
         """What does not belong to the tensor that is read."""
-        if set(_LIMITS) <= set(operation.inputs):
+        if set(LIMITS) <= set(operation.inputs):
             return self._out_of_range(operation)
         for role, suffix in _SUFFIXES.items():
             for parameter, given in operation.inputs.items():
@@ -114,7 +114,7 @@ class Quantizers:
         return ""
 
     def _out_of_range(self, operation: Operation) -> str:
-        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in _LIMITS]
+        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in LIMITS]
         if not all(constant is not None and isinstance(constant.value, np.ndarray) for constant in given):
             return "its range is computed"
         name = f"{operation.name.removesuffix(_OF_A_QUANTIZER)}{RANGE}"

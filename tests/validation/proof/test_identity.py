@@ -24,7 +24,8 @@ from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
 from validation.proof.comparison import equal
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome, Proof, Subject, images_for, right_of
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import Subject, images_for, right_of
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 

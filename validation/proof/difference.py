@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runtimes.evaluator.program import Operation
+from runtimes.field.functions import Words
 from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import PRIMES, Words
+from runtimes.field.residues import PRIMES
 from validation.proof.outcome import Outcome, Proof
 from validation.proof.subject import Right, Subject, images_for, results_of
 

@@ -63,7 +63,7 @@ def strange_constants(program: Program, digests: Mapping[str, str]) -> Mapping[s
 
 def expected_form(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> nn.Module | Missing:
     """What the artifact has to compute."""
-    network = copy.deepcopy(_skeleton(artifact.model))
+    network = _copied(_skeleton(artifact.model))
     state: dict[str, Tensor] = {}
     for name, parameter in network.state_dict().items():
         value = _value(held, digests, name, tuple(parameter.shape))
@@ -83,6 +83,14 @@ def expected_form(artifact: Artifact, held: Held, digests: Mapping[str, str]) ->
 def _skeleton(spec: ModelSpec) -> nn.Module:
     """The deploy form's modules; its constants are of no account."""
     return to_deploy(build(spec))
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """The same modules anew, around the same tensors: a deep copy takes a tenth of the proof."""
+    result = copy.copy(module)
+    result._parameters, result._buffers = module._parameters.copy(), module._buffers.copy()
+    result._modules = {name: child if child is None else _copied(child) for name, child in module._modules.items()}
+    return result
 
 
 def _value(held: Held, digests: Mapping[str, str], name: str, shape: tuple[int, ...]) -> Tensor | None:

@@ -90,7 +90,7 @@ def quantized_equal(
         with quantizers.reading(images) as exchange:
             found = run_noting(subject, images, exchange)
         shapes = images_for(size, batch or 1, primes=0)
-        meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
+        meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.of)
         right = right_of(meant, images_for(size, batch), probabilities=bool(subject.probabilities))
     except BrokenArtifact as error:
         return unproven(error)
@@ -109,8 +109,9 @@ def quantized_equal(
     if bare:
         call, result = bare[0]
         there = next((name for name, each in found.computed.prints.items() if each == result), "")
-        named = f"'{there}', '{call.where}' ({call.kind})" if there else f"'{call.where}' ({call.kind})"
-        return Proof(Outcome.DIFFERENT, f"{named}, reads a tensor that is not quantized", there)
+        at = f", '{there}' in the file" if there else ""
+        said = f"'{call.where}' ({call.kind}) reads a tensor that is not quantized{at}"
+        return Proof(Outcome.DIFFERENT, said, there)
     return replace(proof, detail=f"{proof.detail}, with {quantizers.count} quantizers")
 
 

@@ -94,7 +94,9 @@ def test_every_wrong_weight_is_told_by_the_layer_that_holds_it(
 def test_a_constant_that_the_file_lacks(exported: Artifact, reference: Reference) -> None:
     name = "stem.conv1.weight"
     proof = prove(exported, {**reference.constants, name: "0" * 64})
-    assert proof == Proof(Outcome.DIFFERENT, f"the file does not hold '{name}'")
+    reader = onnx.load(exported.path).graph.node[0]
+    said = f"the file does not hold '{name}', and Conv '{reader.output[0]}' reads '{name}', which is not the model's"
+    assert proof == Proof(Outcome.DIFFERENT, said, reader.output[0], constants=frozenset({name}))
 
 
 class _InParts(torch.nn.Module):

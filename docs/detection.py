@@ -24,7 +24,6 @@ from efficientvit.weights.source import find_weights
 from runtimes.precision import Dtype, Precision
 from validation.inputs.synthetic import synthetic
 from validation.metrics import relative_error
-from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 
@@ -152,13 +151,13 @@ def _budgets(model: ReferenceModel) -> Iterable[tuple[str, float]]:
     """The widest of the kinds of images, so that the figures hold whichever shows the fault."""
     for name, precision in _PRECISIONS.items():
         reference: Reference = model.at(precision)
-        kinds = ordinary(reference.floors)
+        expected, kinds = reference.classifier, reference.kinds
         if name == "float32":
-            yield "structure, any precision", max(reference.structure_budget(kind) for kind in kinds)
-        if reference.quality_budget is not None:
-            yield f"quality, {name}", reference.quality_budget
+            yield "structure, any precision", max(expected.structure_budget(kind) for kind in kinds)
+        if expected.quality_budget is not None:
+            yield f"quality, {name}", expected.quality_budget
         else:
-            yield f"precision, {name}", max(reference.precision_budget(kind) for kind in kinds)
+            yield f"precision, {name}", max(expected.precision_budget(kind) for kind in kinds)
 
 
 def main() -> None:
@@ -171,7 +170,7 @@ def main() -> None:
     torch.set_num_threads(1)
     weights = find_weights(options.weights, options.model, options.size)
     model = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=options.size)).one_of_each_kind())
-    judged = ordinary(model.at(Precision()).floors)
+    judged = model.at(Precision()).kinds
     rows = [row for row, kind in enumerate(model.golden.kinds) if kind in judged and model.judged[row]]
     budgets = list(_budgets(model))
     print_row("fault", *(f"{name} ({budget:.1e})" for name, budget in budgets), "check")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efficientvit.head import HeadKind
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import FFN_RATIO, KEY_DIM, MERGE_RATIO, ModelSpec
 
@@ -39,6 +40,14 @@ class Classifier(nn.Module):
         """(B, channels, H, W) -> (B, classes) logits."""
         y: Tensor = self.linear(self.norm(x.mean((2, 3))))
         return y
+
+
+class AveragePool(nn.Module):
+    """The mean over the grid: timm's `forward_head(pre_logits=True)`, and its model of `num_classes=0`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, channels)."""
+        return x.mean((2, 3))
 
 
 class Residual(nn.Module):
@@ -224,22 +233,50 @@ def _stage(spec: ModelSpec, index: int) -> nn.Sequential:
     return stage
 
 
+def _head(spec: ModelSpec) -> nn.Module:
+    if spec.head.kind is HeadKind.FEATURES:
+        return nn.Identity()  # the last stage's map as it is
+    return Classifier(spec.dims[2], spec.classes) if spec.head.gives_logits else AveragePool()
+
+
 class EfficientViT(nn.Module):
-    """The classifier (B, 3, H, W) -> (B, classes) logits, H and W those of `spec.image_size`."""
+    """(B, 3, H, W) -> (B, classes) logits, or what else `spec.head` gives; H and W are those of `spec.image_size`.
+
+    Stages that no output needs are left out.
+    """
+
+    stage1: nn.Sequential
+    stage2: nn.Sequential
+    stage3: nn.Sequential
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.stem = _stem(spec.dims[0])
-        self.stage1 = _stage(spec, 0)
-        self.stage2 = _stage(spec, 1)
-        self.stage3 = _stage(spec, 2)
-        self.head: nn.Module = Classifier(spec.dims[2], spec.classes)
+        for number in range(1, spec.head.last_stage + 1):
+            self.add_module(f"stage{number}", _stage(spec, number - 1))
+        self.head = _head(spec)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of a batch of normalized images."""
-        y: Tensor = self.head(self.stage3(self.stage2(self.stage1(self.stem(image)))))
-        return y
+    def stage(self, number: int) -> nn.Sequential:
+        """One of the stages, 1 to 3."""
+        stage = self.get_submodule(f"stage{number}")
+        assert isinstance(stage, nn.Sequential)
+        return stage
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What a batch of normalized images gives: one tensor, or several maps, as `spec.outputs` lists them."""
+        x, maps = self.stem(image), []
+        for number in range(1, self.spec.head.last_stage + 1):
+            x = self.stage(number)(x)
+            if number in self.spec.head.stages:
+                maps.append(x)
+        y: Tensor = self.head(x)
+        return tuple(maps) if len(maps) > 1 else y
+
+
+def tensors_of(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a model gives, as several tensors, whether there are several or one."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def build(spec: ModelSpec) -> EfficientViT:

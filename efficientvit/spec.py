@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from efficientvit.errors import BadOption, UnknownModel
+from efficientvit.head import CLASSIFIER, Head, HeadKind, Output
 from efficientvit.size import ImageSize, square
 
 STEM_STRIDE = 16
@@ -35,14 +36,16 @@ class PaperFigures:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One member of the family at one input size and class count: all that its shapes follow from.
+    """One member of the family at one input size, with one head: all that its shapes follow from.
 
     Each side of the image has to be a multiple of the stem's stride. At other sizes the stem pads up, and the public
     implementations size their windows by the side rounded down, the grid by the side rounded up: what the right window
     would be, no trained weights say.
 
+    `classes`: 0 where the head gives no logits.
+
     Raises:
-        BadOption: a side of the image is not a multiple of 16 in 64..2048, or there is no class.
+        BadOption: a side of the image is not a multiple of 16 in 64..2048, or a classifier has no class.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ModelSpec:
     parameters: int
     image_size: ImageSize = PUBLISHED_SIZE
     classes: int = 1000
+    head: Head = CLASSIFIER
 
     def __post_init__(self) -> None:
         size = self.image_size
@@ -64,7 +68,7 @@ class ModelSpec:
                 got=str(size),
                 next_step="--image-size 224 is what the published weights were trained at; HxW is a rectangle",
             )
-        if self.classes < 1:
+        if self.head.gives_logits and self.classes < 1:
             raise BadOption("a classifier needs a class", expected="1 or more", got=str(self.classes))
 
     @property
@@ -81,8 +85,24 @@ class ModelSpec:
         first, second, third = (min(WINDOW, grid.shorter) for grid in self.grids)
         return first, second, third
 
-    def resized(self, image_size: ImageSize | None = None, classes: int | None = None) -> "ModelSpec":
-        """The same architecture at another input size or class count; its parameter count follows from the build."""
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the model gives, in order."""
+        if self.head.kind is HeadKind.FEATURES:
+            return tuple(map(self._map, self.head.stages))
+        return (Output(str(self.head.kind), (self.classes if self.head.gives_logits else self.dims[-1],)),)
+
+    def _map(self, stage: int) -> Output:
+        grid = self.grids[stage - 1]
+        shape = (self.dims[stage - 1], grid.height, grid.width)
+        return Output(f"stage{stage}", shape, STEM_STRIDE * 2 ** (stage - 1))
+
+    def resized(
+        self, image_size: ImageSize | None = None, classes: int | None = None, head: Head | None = None
+    ) -> "ModelSpec":
+        """The same architecture at another input size, class count or head; its parameter count is the classifier's."""
+        head = self.head if head is None else head
+        classes = self.classes if classes is None else classes
         return ModelSpec(
             name=self.name,
             dims=self.dims,
@@ -92,7 +112,8 @@ class ModelSpec:
             paper=self.paper,
             parameters=self.parameters,
             image_size=self.image_size if image_size is None else image_size,
-            classes=self.classes if classes is None else classes,
+            classes=classes if head.gives_logits else 0,
+            head=head,
         )
 
 
@@ -133,7 +154,9 @@ def without_family(name: str) -> str:
     return re.sub(r"^(timm/)?efficientvit[_-]", "", name.lower())
 
 
-def model_spec(name: str, image_size: ImageSize | None = None, classes: int | None = None) -> ModelSpec:
+def model_spec(
+    name: str, image_size: ImageSize | None = None, classes: int | None = None, head: Head = CLASSIFIER
+) -> ModelSpec:
     """The spec for `m2`, `M2`, `efficientvit_m2` or timm's `efficientvit_m2.r224_in1k`, which names weights as well.
 
     Raises:
@@ -148,4 +171,4 @@ def model_spec(name: str, image_size: ImageSize | None = None, classes: int | No
             got=name,
             next_step="`vit-export models` lists the family (MIT's EfficientViT B0-L3 is another model)",
         )
-    return MODELS[short].resized(image_size, classes)
+    return MODELS[short].resized(image_size, classes, head)

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efficientvit.head import HeadKind
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Interface
 
-INPUT, OUTPUT, BATCH = "image", "logits", "batch"
+INPUT, OUTPUT, BATCH = "image", str(HeadKind.LOGITS), "batch"
+"""Names; the output is a classifier's."""
 LABEL, PROBABILITIES = "classLabel", "probabilities"
 RGB8 = "RGB, 8 bits"
 METADATA_PREFIX = "vit-export."
@@ -35,17 +37,17 @@ Ports = tuple[tuple[Port, ...], tuple[Port, ...]]
 
 
 def intended_ports(model: ModelSpec, batch: int | None, interface: Interface = Interface()) -> Ports:  # noqa: B008
-    """What every artifact of ours has: images in, float32 logits out, and what `interface` adds to them."""
+    """What every artifact of ours has: images in, the model's outputs in float32, and what `interface` adds to them."""
     size: int | str = BATCH if batch is None else batch
     dtype = RGB8 if interface.image_input else "float32"
     image = Port(INPUT, dtype, model.image_size.nchw(size))
-    logits = Port(OUTPUT, "float32", (size, model.classes))
+    given = [Port(output.name, "float32", (size, *output.shape)) for output in model.outputs]
     if not interface.labels:
-        return (image,), (logits,)
+        return (image,), tuple(given)
     sha256 = labels_digest(interface.labels)
     names = (len(interface.labels),)
     label, probabilities = Port(LABEL, "string", ()), Port(PROBABILITIES, "dictionary", names, sha256)
-    return (image,), (logits, label, probabilities)
+    return (image,), (*given, label, probabilities)
 
 
 def labels_digest(labels: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ def program_layers(
     program: Program,
     language: Language,
     mode: Mode,
-    output: str,
+    outputs: tuple[str, ...],
     feed: Callable[[Images], dict[str, Any]],
     source_name: Callable[[str], str],
 ) -> Layers:
@@ -24,7 +24,7 @@ def program_layers(
     `feed`: images -> the program's inputs. `source_name`: a constant's name in the program -> its name in the model.
     """
     arithmetic = Arithmetic.FLOAT32 if mode is Mode.ORACLE else Arithmetic.DECLARED
-    evaluator = Evaluator(program, arithmetic, language, (output,))
+    evaluator = Evaluator(program, arithmetic, language, outputs)
     constant = set(program.constants)
     layers = []
     for operation in program.operations:
@@ -46,4 +46,4 @@ def program_layers(
         evaluator(feed(images), exchange=keep)
         return values
 
-    return Layers(tuple(layers), output, run)
+    return Layers(tuple(layers), outputs, run)

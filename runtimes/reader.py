@@ -18,7 +18,7 @@ from runtimes.runtime import Array, Images, Mode
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
-    from runtimes.evaluator.program import Program
+    from runtimes.evaluator.program import Program, Unquantized
 
 Constant = tuple[str, NDArray[Any]]
 """Name and value."""
@@ -46,10 +46,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """An opened artifact: its layers in execution order, its output, and a function that runs them."""
+    """An opened artifact: its layers in execution order, its outputs, and a function that runs them."""
 
     layers: tuple[Layer, ...]
-    output: str
+    outputs: tuple[str, ...]
     run: Callable[[Images], Values]
 
 
@@ -135,6 +135,12 @@ class Reader(Protocol):
             next_step="implement `program` in the format's reader",
         )
 
+    def unquantized(self, program: "Program") -> "Unquantized":
+        """The same program on floats, if it is one of integers."""
+        from efficientvit.errors import UnknownOperation
+
+        raise UnknownOperation("quantizers", "quantizers of this format are not followed")
+
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """(name, value) of every constant, in the file's order and dtype, by the model's own names."""
         ...
@@ -152,7 +158,7 @@ class Reader(Protocol):
         return {}
 
     def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
-        """Its layers one by one. `output`: the name of the scores where they are not the first output.
+        """Its layers one by one. `output`: the name of the scores, of a file that may have other outputs.
 
         Mode.ORACLE: in float32 arithmetic without quantizers, as the structure gate runs it. Other modes: as the file
         is typed. Showing a tensor prevents fusions over it: this is the file's graph, not the kernels that ship.

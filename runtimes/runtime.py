@@ -16,6 +16,9 @@ Array = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]
 """(B, 3, H, W) float32, normalized; or (B, H, W, 3) uint8 R G B, for an artifact that takes images."""
 
+Values = Mapping[str, Array]
+"""What an artifact gives of a batch: by output, (B, ...) float32."""
+
 Answer = tuple[str, Mapping[str, float]]
 """A classifier's answer for one image: the label, and the probability of each."""
 
@@ -84,8 +87,8 @@ class Session(Protocol):
         """The largest magnitude of every tensor in the last call; empty where a runtime does not expose its tensors."""
         ...
 
-    def __call__(self, images: Images, /) -> Array:
-        """Images -> (B, classes) float32 logits, synchronized on return.
+    def __call__(self, images: Images, /) -> Values:
+        """Images -> every output that is a tensor, such as (B, classes) logits, synchronized on return.
 
         A tensor goes to the network itself: for an artifact that takes images, behind its image input, where the
         values are (pixel / 255 - mean), not yet divided by std.

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
-from runtimes.runtime import Answer, Array, Attestation, Images
+from runtimes.runtime import Answer, Array, Attestation, Images, Values
 
 Shape = tuple[int | None, ...]
 """What an input takes, None where any size will do."""
@@ -20,8 +21,8 @@ class OpenSession:
     Args:
         attestation: how it really runs.
         takes: the shape of the artifact's network input, NCHW; None where any size will do.
-        run: C-contiguous float32 images of that shape -> logits; None where only 8-bit images can be fed.
-        run_pixels: C-contiguous uint8 images (B, H, W, 3) -> logits, of an artifact that takes images.
+        run: C-contiguous float32 images of that shape -> the outputs; None where only 8-bit images can be fed.
+        run_pixels: C-contiguous uint8 images (B, H, W, 3) -> the outputs, of an artifact that takes images.
         classify: images, either kind -> label and probabilities, of an artifact with labels.
         peaks: filled by each call with the largest magnitude of every tensor.
         timed_ns: images -> nanoseconds of one run, where the runtime has a clock that is better than the host's.
@@ -31,9 +32,9 @@ class OpenSession:
         self,
         attestation: Attestation,
         takes: Shape,
-        run: Callable[[Array], Array] | None,
+        run: Callable[[Array], Values] | None,
         *,
-        run_pixels: Callable[[NDArray[np.uint8]], Array] | None = None,
+        run_pixels: Callable[[NDArray[np.uint8]], Values] | None = None,
         classify: Callable[[Images], Answer] | None = None,
         peaks: Mapping[str, float] | None = None,
         timed_ns: Callable[[Images], int] | None = None,
@@ -52,8 +53,8 @@ class OpenSession:
         """False where only 8-bit images can be fed."""
         return self._run is not None
 
-    def __call__(self, images: Images, /) -> Array:
-        """Images -> (B, classes) float32 logits, whatever shape the runtime returns them in.
+    def __call__(self, images: Images, /) -> Values:
+        """Images -> every output as float32, by name.
 
         Raises:
             BadInput: the images have another shape or dtype than the artifact takes.
@@ -62,9 +63,9 @@ class OpenSession:
         self._require_fit(images)
         if images.dtype == np.uint8:
             assert self._run_pixels is not None
-            return np.asarray(self._run_pixels(np.ascontiguousarray(images, np.uint8)), dtype=np.float32)
+            return _float32(self._run_pixels(np.ascontiguousarray(images, np.uint8)))
         assert self._run is not None
-        return np.asarray(self._run(np.ascontiguousarray(images, np.float32)), dtype=np.float32)
+        return _float32(self._run(np.ascontiguousarray(images, np.float32)))
 
     def classify(self, images: Images, /) -> Answer:
         """Label and probabilities of one image.
@@ -117,6 +118,10 @@ class OpenSession:
             got=f"{images.dtype} {images.shape}",
             next_step=f"feed it {batches} at its own image size, or export it again for what is needed",
         )
+
+
+def _float32(values: Mapping[str, NDArray[Any]]) -> Values:
+    return {name: np.asarray(value, dtype=np.float32) for name, value in values.items()}
 
 
 def _fits(got: tuple[int, ...], takes: Shape) -> bool:

@@ -1,16 +1,16 @@
 """Run an opened artifact on the golden inputs, in batches of distinct images, and watch its tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
-from runtimes.runtime import Images, Session
+from runtimes.interface import OUTPUT
+from runtimes.runtime import Array, Images, Session
 from validation.inputs.golden_set import Kind
 from validation.metrics import LARGEST_HALF, Agreement, top1_agreement
-from validation.reference.floors import ordinary
 from validation.reference.reference import Reference
 
 _Rows = NDArray[np.intp]
@@ -18,10 +18,15 @@ _Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """Logits (n, classes) of all golden images, from running them in batches of `batch`."""
+    """What all golden images gave, by output (n, values), from running them in batches of `batch`."""
 
     batch: int
-    logits: NDArray[np.float32]
+    values: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """(n, classes): a classifier's."""
+        return self.values[OUTPUT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Peaks:
 
 @dataclass(slots=True)
 class Run:
-    """Logits of all golden images in batches of one size; NaN where the artifact cannot be fed the image."""
+    """What all golden images gave in batches of one size; NaN where the artifact cannot be fed the image."""
 
     outputs: Outputs
     fed: NDArray[np.bool_]
@@ -73,10 +78,11 @@ def run_golden(session: Session, reference: Reference, batch: int) -> Run:
     amplified images) behind that input, where the runtime offers a way in.
 
     Raises:
-        StageFailed: the session returns another shape than (batch, classes).
+        StageFailed: the session returns other outputs, or another shape than (batch, values).
     """
-    count, classes = reference.logits.shape
-    run = Run(Outputs(batch, np.full((count, classes), np.nan, np.float32)), np.zeros(count, bool))
+    wide = {name: expected.right.shape for name, expected in reference.outputs.items()}
+    found = {name: np.full(shape, np.nan, np.float32) for name, shape in wide.items()}
+    run = Run(Outputs(batch, found), np.zeros(len(reference.golden), bool))
     inputs = reference.inputs
     for rows in _batches(reference, batch):
         images: Images = inputs[rows]
@@ -87,24 +93,34 @@ def run_golden(session: Session, reference: Reference, batch: int) -> Run:
             elif not session.takes_tensors:
                 continue
         answer = session(images)
-        if answer.shape != (batch, classes):
-            raise StageFailed(
-                "the artifact returns logits of the wrong shape",
-                expected=f"({batch}, {classes})",
-                got=str(answer.shape),
-                next_step="the graph's output is not the classifier's",
-            )
-        run.outputs.logits[rows] = answer
+        _require_shapes(answer, batch, wide)
+        for name, values in answer.items():
+            found[name][rows] = values.reshape(batch, -1)
         run.fed[rows] = True
         run.peaks.see(session, reference, rows)
     return run
 
 
-def agreement(reference: Reference, outputs: Outputs) -> Agreement:
-    """Top-1 over the judged ordinary images."""
-    kinds = tuple(ordinary(reference.floors))
+def _require_shapes(answer: Mapping[str, Array], batch: int, wide: Mapping[str, tuple[int, ...]]) -> None:
+    got = {name: (len(values), values[0].size if len(values) else 0) for name, values in answer.items()}
+    expected = {name: (batch, shape[1]) for name, shape in wide.items()}
+    if got != expected:
+        what = "logits" if list(expected) == [OUTPUT] else "outputs"
+        raise StageFailed(
+            f"the artifact returns {what} of the wrong shape",
+            expected=", ".join(f"'{name}' {shape}" for name, shape in expected.items()),
+            got=", ".join(f"'{name}' {shape}" for name, shape in got.items()),
+            next_step="the graph's output is not the classifier's" if what == "logits" else "export it again",
+        )
+
+
+def agreement(reference: Reference, outputs: Outputs) -> Agreement | None:
+    """Top-1 over the judged ordinary images; None where there are no classes."""
+    if not reference.gives_logits:
+        return None
+    kinds, allowed_of = reference.kinds, reference.classifier.allowed
     rows = np.concatenate([reference.rows(kind) for kind in kinds])
-    allowed = np.concatenate([np.full(len(reference.rows(kind)), reference.allowed(kind)) for kind in kinds])
+    allowed = np.concatenate([np.full(len(reference.rows(kind)), allowed_of(kind)) for kind in kinds])
     return top1_agreement(outputs.logits[rows], reference.logits[rows], allowed)
 
 

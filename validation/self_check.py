@@ -6,13 +6,14 @@ logits hardly depend on the image lets an artifact pass that ignores it. Parity 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from efficientvit.images.labels import both_answers
-from efficientvit.model import CascadedGroupAttention, EfficientViT
+from efficientvit.model import CascadedGroupAttention, EfficientViT, tensors_of
 from runtimes.precision import Dtype, Precision
 from validation.budgets import STRUCTURE_FACTOR
 from validation.inputs.golden_set import Kind
@@ -61,18 +62,18 @@ def criteria_of(*, trained: bool) -> Criteria:
 class SelfCheck:
     """What was measured, and why parity would be vacuous, if it would be.
 
-    `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖.
-    `distinct_top1`: different winners over the number of images, without photos (a user's may all show one
-    thing). `float32_floor`: the worst of the ordinary kinds. `deploy_ratio`: the deploy form's typical float32
-    error over the trained form's. `least_visible`: the smallest effect of dropping a head, an attention bias
-    or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the best answer that
-    ignores the image over its budget, in the most lenient precision. `unseen`: what samples alone would
-    not see; the proof of the file's program does, so these count against artifacts that are not proven.
+    `input_share`: mean over the golden images of ‖y - mean over images‖ / ‖y - mean over classes‖, of the output where
+    it is least. `distinct_top1`: different winners over the number of images, without photos (a user's may all show one
+    thing); None where there are no classes. `float32_floor`: the worst of the ordinary kinds. `deploy_ratio`: the
+    deploy form's typical float32 error over the trained form's. `least_visible`: the smallest effect of dropping a
+    head, an attention bias or a layer's bias, in units of the structure gate's budget. `sham_ratio`: the error of the
+    best answer that ignores the image over its budget, in the most lenient precision. `unseen`: what samples alone
+    would not see; the proof of the file's program does, so these count against artifacts that are not proven.
     `photo_share`: of real photos (`RealInputs.share`), the lowest where several options name some; None for too few.
     """
 
     input_share: float
-    distinct_top1: float
+    distinct_top1: float | None
     float32_floor: float
     deploy_ratio: float
     least_visible: float
@@ -104,23 +105,22 @@ def self_check(
     `image_input`: of the form behind an 8-bit image.
     """
     single = reference.at(Precision(), image_input=image_input)
-    logits = reference.logits[reference.golden.ordinary_rows]
-    share = _input_share(logits)
-    own = [row for row in reference.golden.ordinary_rows if reference.golden.kinds[row] is not Kind.PHOTO]
-    distinct = len(set(both_answers(reference.logits[own]).argmax(axis=1).tolist())) / max(len(own), 1)
-    floors = ordinary_kinds(single.floors)
-    floor = max(floors.values(), default=float("inf"))
+    share = min(_input_share(right[reference.golden.ordinary_rows]) for right in reference.right.values())
+    distinct = _distinct(reference) if single.gives_logits else None
+    floors = [floor for each in single.outputs.values() for floor in ordinary_kinds(each.floors).values()]
+    floor = max(floors, default=float("inf"))
     deploy, trained = reference.float32_cost
-    visible = visibility(reference)
-    budget = STRUCTURE_FACTOR * max(ordinary_kinds(single.structure_floors).values(), default=float("inf"))
+    visible = _over_budget(reference, single)
     name = min(visible, key=visible.__getitem__)
     sham = min(_sham_ratio(reference.at(precision, image_input=image_input)) for precision in precisions)
-    invisible = sorted(part for part, effect in visible.items() if not effect >= 2 * budget)
+    invisible = sorted(part for part, effect in visible.items() if not effect >= 2)
 
     failures, unseen = list[str](), list[str]()
     if not share >= criteria.input_share:
-        failures.append(f"the logits hardly depend on the image: share {share:.3f} of {criteria.input_share} needed")
-    if not distinct >= criteria.distinct_top1:
+        failures.append(
+            f"the {reference.called} hardly depend on the image: share {share:.3f} of {criteria.input_share} needed"
+        )
+    if distinct is not None and not distinct >= criteria.distinct_top1:
         failures.append(f"{distinct:.0%} distinct winners over the images, {criteria.distinct_top1:.0%} needed")
     if not floor <= criteria.float32_floor:
         failures.append(f"float32 itself is off by {floor:.1e}, at most {criteria.float32_floor:.0e} allowed")
@@ -131,8 +131,26 @@ def self_check(
         )
     if not sham > 1:
         unseen.append("an artifact that ignores its input would pass")
-    ratio, least = deploy / trained, visible[name] / budget
-    return SelfCheck(share, distinct, floor, ratio, least, name, sham, tuple(failures), tuple(unseen))
+    return SelfCheck(
+        share, distinct, floor, deploy / trained, visible[name], name, sham, tuple(failures), tuple(unseen)
+    )
+
+
+def _distinct(reference: ReferenceModel) -> float:
+    own = [row for row in reference.golden.ordinary_rows if reference.golden.kinds[row] is not Kind.PHOTO]
+    return len(set(both_answers(reference.logits[own]).argmax(axis=1).tolist())) / max(len(own), 1)
+
+
+def _over_budget(reference: ReferenceModel, single: Reference) -> dict[str, float]:
+    """What `visibility` gives, in units of the structure gate's budget, on the output that shows it best."""
+    effects = visibility(reference)
+    result: dict[str, float] = {}
+    for name, parts in effects.items():
+        floors = ordinary_kinds(single.outputs[name].structure_floors)
+        budget = STRUCTURE_FACTOR * max(floors.values(), default=float("inf"))
+        for part, effect in parts.items():
+            result[part] = max(result.get(part, 0.0), effect / budget)
+    return result
 
 
 def _input_share(logits: Float64) -> float:
@@ -144,18 +162,22 @@ def _input_share(logits: Float64) -> float:
 
 
 def _sham_ratio(at: Reference) -> float:
-    """Worst error over budget of the answer that is the same for every image, over the kinds."""
+    """Worst error over budget of the answer that is the same for every image, over the kinds and outputs."""
     ordinary = at.golden.ordinary_rows
-    sham = np.broadcast_to(at.executed[ordinary].mean(axis=0), at.executed.shape)
-    errors = relative_error(sham, at.executed, scale_of(at.executed, ordinary))
-    kinds = ordinary_kinds(at.floors)
-    return max((float(errors[at.rows(kind)].max()) / at.precision_budget(kind) for kind in kinds), default=0.0)
+    worst = 0.0
+    for each in at.outputs.values():
+        exact = each.executed
+        sham = np.broadcast_to(exact[ordinary].mean(axis=0), exact.shape)
+        errors = relative_error(sham, exact, scale_of(exact, ordinary))
+        ratios = (float(errors[at.rows(kind)].max()) / each.precision_budget(kind) for kind in at.kinds)
+        worst = max(worst, *ratios, 0.0)
+    return worst
 
 
-def visibility(reference: ReferenceModel) -> dict[str, float]:
-    """Relative error of the logits, to first order, when a head, an attention bias or a layer's bias is dropped.
+def visibility(reference: ReferenceModel) -> dict[str, dict[str, float]]:
+    """Relative error, to first order, when a head, an attention bias or a layer's bias is dropped: by output and part.
 
-    The derivative in the direction of dropping a tensor θ is ⟨∂y/∂θ, θ⟩. Random projections of the logits give
+    The derivative in the direction of dropping a tensor θ is ⟨∂y/∂θ, θ⟩. Random projections of the output give
     its norm from one backward pass for all tensors at once.
     """
     model = reference.exact
@@ -163,18 +185,23 @@ def visibility(reference: ReferenceModel) -> dict[str, float]:
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_IMAGES, len(rows))).astype(int)] if rows else []
     parts = dict(_parts(model))
     if not chosen:
-        return dict.fromkeys(parts, 0.0)
-    images = reference.images[chosen].double()
-    scale = torch.tensor(reference.scale[chosen])
-    names = list(parts)
-    effects = remembered(
-        f"visibility of {names}", model, (images, scale), lambda: _effects(model, list(parts.values()), images, scale)
-    )
-    return dict(zip(names, effects.tolist(), strict=True))
+        return {name: dict.fromkeys(parts, 0.0) for name in reference.right}
+    images, names = reference.images[chosen].double(), list(parts)
+    found: dict[str, dict[str, float]] = {}
+    for index, output in enumerate(reference.right):
+        scale = torch.tensor(reference.scales[output][chosen])
+        effects = remembered(
+            f"visibility of {names} in output {index}",
+            model,
+            (images, scale),
+            partial(_effects, model, list(parts.values()), images, scale, index),
+        )
+        found[output] = dict(zip(names, effects.tolist(), strict=True))
+    return found
 
 
-def _effects(model: EfficientViT, parts: Sequence["_Part"], images: Tensor, scale: Tensor) -> Float64:
-    """Of each part, root mean square over the projections and the images."""
+def _effects(model: EfficientViT, parts: Sequence["_Part"], images: Tensor, scale: Tensor, output: int) -> Float64:
+    """Of each part on one of the outputs, root mean square over the projections and the images."""
     tensors = list({id(tensor): tensor for tensor, _ in parts}.values())
     squares = np.zeros(len(parts))
     generator = torch.Generator().manual_seed(0)
@@ -182,14 +209,17 @@ def _effects(model: EfficientViT, parts: Sequence["_Part"], images: Tensor, scal
         tensor.requires_grad_(True)
     try:
         with torch.enable_grad():
-            logits = model(images) / scale[:, None]
+            values = tensors_of(model(images))[output].flatten(1) / scale[:, None]
         for i in range(_PROJECTIONS):
-            direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
-            gradients = torch.autograd.grad(logits, tensors, direction, retain_graph=i + 1 < _PROJECTIONS)
+            direction = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+            # A map of an early stage does not depend on those behind it.
+            gradients = torch.autograd.grad(
+                values, tensors, direction, retain_graph=i + 1 < _PROJECTIONS, allow_unused=True
+            )
             by_tensor = {id(tensor): gradient for tensor, gradient in zip(tensors, gradients, strict=True)}
             for place, (tensor, part) in enumerate(parts):
-                effect = (by_tensor[id(tensor)] * tensor.detach())[part].sum().item()
-                squares[place] += effect**2
+                if (gradient := by_tensor[id(tensor)]) is not None:
+                    squares[place] += (gradient * tensor.detach())[part].sum().item() ** 2
     finally:
         for tensor in tensors:
             tensor.requires_grad_(False)

@@ -34,7 +34,7 @@ class Tried:
 
     @property
     def outputs(self) -> list[Outputs]:
-        """Logits of each run."""
+        """What each run gave."""
         return [run.outputs for run in self.runs]
 
     @property
@@ -111,7 +111,7 @@ class Trial:
         """On the labeled images, if there are any."""
         if self.labeled is None:
             return None
-        return self.labeled.of(self.artifact, self.runtime, self.judged.error_allowed)
+        return self.labeled.of(self.artifact, self.runtime, self.judged.classifier.error_allowed)
 
     def _tried(self, mode: Mode) -> Tried:
         batches = self.batches[:1] if mode is Mode.DEFAULTS else self.batches

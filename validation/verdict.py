@@ -26,8 +26,8 @@ class DefaultsCheck:
 class Report:
     """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run.
 
-    `outputs`: its logits on the golden images, as it ships. `accuracy`: on labeled images, where there were any.
-    `proof`: what came of it, where the program could be read.
+    `outputs`: what it gives of the golden images, as it ships. `top1`: None where there are no classes. `accuracy`: on
+    labeled images, where there were any. `proof`: what came of it, where the program could be read.
     """
 
     artifact_sha256: str

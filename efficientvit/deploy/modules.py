@@ -160,16 +160,16 @@ def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
     return torch.cat(list(parts), dim=dim) if len(parts) > 1 else parts[0]
 
 
-class PooledClassifier(nn.Module):
-    """The last feed-forward layer, the average pool and the classifier; the projection works on one pixel."""
+class PooledHead(nn.Module):
+    """The last feed-forward layer, the average pool and the classifier, if any; the projection works on one pixel."""
 
-    def __init__(self, ffn: FeedForward, linear: nn.Linear) -> None:
+    def __init__(self, ffn: FeedForward, linear: nn.Module) -> None:
         super().__init__()
         self.expand, self.relu, self.project = ffn.children()
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> (B, classes) logits."""
+        """(B, channels, H, W) -> (B, classes) logits, or (B, channels)."""
         hidden = self.relu(self.expand(x)).mean((2, 3), keepdim=True)
         pooled = x.mean((2, 3), keepdim=True) + self.project(hidden)  # (B, channels, 1, 1)
         y: Tensor = self.linear(pooled.reshape(-1, pooled.shape[1]))

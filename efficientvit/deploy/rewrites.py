@@ -1,8 +1,8 @@
-"""The deploy form: the trained form rewritten exactly, so that fewer and cheaper operators compute the same logits.
+"""The deploy form: the trained form rewritten exactly, so that fewer and cheaper operators compute the same.
 
 Each rewrite is a function `EfficientViT -> EfficientViT` on a copy that it may change; `to_deploy` applies all
 of them in float64 and rounds the constants once. They are identities of real arithmetic: in float64 the
-logits move by rounding alone. In order:
+results move by rounding alone. In order:
 
     fold_norms                   BatchNorm into the convolution or linear layer before or after it
     absorb_depthwise_residuals   x + depthwise(x): 1 on the center tap
@@ -10,7 +10,7 @@ logits move by rounding alone. In order:
     drop_key_bias                softmax over the keys ignores what is the same for every key
     static_attention             constant bias matrices, static shapes, separate q/k/v, no transpose of the scores
     static_windows               window partition by Split and Concat, rank 4, instead of 6-D permutes
-    pool_before_projection       the last feed-forward's second convolution after the average pool
+    pool_before_projection       the last feed-forward's second convolution after the average pool, where there is one
 
 Not exact, so not here: merging the heads (the cascade is sequential), merging a 1x1 with the depthwise
 convolution after it (the bias meets zero padding), folding the input mean into the stem (zero padding again).
@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from efficientvit.deploy.modules import (
     LoneTokenAttention,
-    PooledClassifier,
+    PooledHead,
     StaticAttention,
     StaticWindows,
     TokenAttention,
 )
+from efficientvit.head import HeadKind
 from efficientvit.model import (
     CascadedGroupAttention,
     Classifier,
@@ -166,12 +167,17 @@ def static_windows(model: EfficientViT) -> EfficientViT:
 
 @torch.no_grad()
 def pool_before_projection(model: EfficientViT) -> EfficientViT:
-    """mean(x + W·h + b) = mean(x) + W·mean(h) + b: 1/16 of the last convolution's work at 224. Needs folded norms."""
+    """mean(x + W·h + b) = mean(x) + W·mean(h) + b: 1/16 of the last convolution's work at 224. Needs folded norms.
+
+    A model that gives maps stays as it is: they are x + W·h + b.
+    """
+    if model.spec.head.kind is HeadKind.FEATURES:
+        return model
     last = model.stage3[-1]
     residual = last.ffn2
     assert isinstance(residual, Residual) and isinstance(residual.branch, FeedForward)
-    assert isinstance(model.head, Classifier)
-    model.head = PooledClassifier(residual.branch, model.head.linear)
+    linear = model.head.linear if isinstance(model.head, Classifier) else nn.Identity()
+    model.head = PooledHead(residual.branch, linear)
     last.ffn2 = nn.Identity()
     return model
 

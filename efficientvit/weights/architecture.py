@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.head import CLASSIFIER, Head
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import (
     LARGEST_IMAGE,
@@ -116,18 +117,21 @@ def check_stem(shapes: Shapes) -> None:
     )
 
 
-def classes_of(shapes: Shapes) -> int:
-    """The number of classes of the head.
+def classes_of(shapes: Shapes, head: Head = CLASSIFIER) -> int:
+    """The number of classes of the checkpoint's head; 0 where there is none, and `head` needs none.
 
     Raises:
         BadCheckpoint: there is no head, as in weights of a backbone.
     """
     weight = shapes.get("head.linear.weight")
+    if not weight and not head.gives_logits:
+        return 0
     if not weight:
         raise BadCheckpoint(
             "the checkpoint has no classification head",
             expected="head.linear.weight of shape (classes, channels)",
-            next_step="give the weights of a classifier, not of a backbone",
+            next_step="export the backbone's maps with --head features, as detectors take them, or its pooled vector "
+            "with --head embedding; logits need a classifier's weights",
         )
     return weight[0]
 

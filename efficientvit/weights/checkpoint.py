@@ -19,7 +19,16 @@ from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import check_member, check_stem, classes_of, is_bias_table, windows_of
 from efficientvit.weights.chosen import choose_model, some
-from efficientvit.weights.declared import Facts, fitting, of_buffers, of_checkpoint, of_metadata, required, unique
+from efficientvit.weights.declared import (
+    ABOUT_CLASSES,
+    Facts,
+    fitting,
+    of_buffers,
+    of_checkpoint,
+    of_metadata,
+    required,
+    unique,
+)
 from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
 from efficientvit.weights.keymaps import Layout, is_ignored
 from efficientvit.weights.located import Located, facts_beside, locate
@@ -69,7 +78,7 @@ def load_checkpoint(
         model: `m0` to `m5`.
         image_size: of the input, pixels; None for the size that the weights were trained at.
         classes: what the caller counts on; None for whatever the head has.
-        reading: which of several models in it, and what may contradict what it says.
+        reading: which of several models in it, what may contradict what it says, and what the model is to give.
 
     Raises:
         UnknownModel: `model` is none of the family's.
@@ -88,7 +97,8 @@ def load_located(
     reading: Reading = AS_IT_IS,
 ) -> LoadedWeights:
     """As `load_checkpoint`, of files that were found."""
-    spec = model_spec(model, image_size, classes)
+    head = reading.head
+    spec = model_spec(model, image_size, classes, head)
     path = located.files[0]
     beside, notes = facts_beside(located, spec.name)
     file = read_weight_files(located.files)
@@ -99,7 +109,7 @@ def load_located(
     shapes = {name: tuple(tensor.shape) for name, tensor in chosen.tensors.items()}
     check_member(shapes, spec)
     check_stem(shapes)
-    count = classes_of(shapes)
+    count = classes_of(shapes, head)
     if classes not in (None, count):
         raise BadCheckpoint(
             f"'{path.name}' has another number of classes",
@@ -107,9 +117,16 @@ def load_located(
             got=str(count),
             next_step="leave the class count out to take the checkpoint's",
         )
-    _check_names(path, shapes, spec)
-    said = fitting(of_checkpoint(file.said), count, notes)
-    facts = unique((*required(beside, count), *of_metadata(file.metadata), *said, *of_buffers(chosen.beside)), notes)
+    tensors = {name: tensor for name, tensor in chosen.tensors.items() if not head.leaves_out(name)}
+    if unused := len(chosen.tensors) - len(tensors):
+        notes.append(f"{unused} tensors of the classifier not used: the export gives {head}")
+    _check_names(path, tensors, spec)
+    said = of_checkpoint(file.said)
+    if count:
+        beside, said = required(beside, count), fitting(said, count, notes)
+    facts = unique((*beside, *of_metadata(file.metadata), *said, *of_buffers(chosen.beside)), notes)
+    if not head.gives_logits:
+        facts = tuple(fact for fact in facts if fact.name not in ABOUT_CLASSES)
     windows = windows_of(shapes)
     published = chosen.unaltered and not file.said and not facts and count == PUBLISHED_CLASSES
     size = input_size(
@@ -123,7 +140,7 @@ def load_located(
             f"attention bias tables resized from the windows {windows} of {size.trained} to "
             f"{loaded.spec.windows} of {size.pixels}: bicubic, as the authors do; not fine-tuned at this size"
         )
-    loaded.load_state_dict(_checked(path, chosen.tensors, loaded, notes), strict=True)
+    loaded.load_state_dict(_checked(path, tensors, loaded, notes), strict=True)
     place = f", state dict under '{chosen.entry}'" if chosen.entry else ""
     name = path.name if len(located.files) == 1 else f"{len(located.files)} shards in {located.name}"
     source = f"{name} ({chosen.layout} layout, {file.container}{place})"

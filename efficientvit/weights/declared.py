@@ -38,6 +38,10 @@ _SHOWN = 8
 _DEPTH = 4
 
 
+ABOUT_CLASSES = frozenset({"classes", "labels"})
+"""Facts that are of a classifier alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One thing that is said: its name here, its value, and who says it.

@@ -4,7 +4,8 @@ Three layouts of a state dict are read:
 
 - `own`: the module names of `efficientvit.model`;
 - `official`: the authors' repository (microsoft/Cream, EfficientViT), the names of the released `.pth` files;
-- `timm`: `timm.models.efficientvit_msra`, the names of the safetensors files on the Hugging Face hub.
+- `timm`: `timm.models.efficientvit_msra`, the names of the safetensors files on the Hugging Face hub, and those that a
+  model of `features_only` has, as detectors take it: `stages_0` and `patch_embed_conv1`.
 
 Pure functions over names: nothing here imports torch or looks at a tensor.
 """
@@ -26,7 +27,7 @@ class Layout(StrEnum):
 _SIGNATURES = {
     Layout.OWN: re.compile(r"(?<![^.])stage[123]\.block\d+\.mixer\.branch\.attention\."),
     Layout.OFFICIAL: re.compile(r"(?<![^.])blocks[123]\.\d+\.mixer\.m\.attn\."),
-    Layout.TIMM: re.compile(r"(?<![^.])stages\.[012]\.blocks\.\d+\.mixer\.m\.attn\."),
+    Layout.TIMM: re.compile(r"(?<![^.])stages[._][012]\.blocks\.\d+\.mixer\.m\.attn\."),
 }
 _NO_WEIGHTS = {"num_batches_tracked", "attention_bias_idxs", "total_ops", "total_params", "n_averaged"}
 
@@ -35,12 +36,13 @@ _MIT = re.compile(r"(^|\.)(op_list|input_stem|context_module|inverted_conv)\.")
 
 _OFFICIAL_STEM = re.compile(r"patch_embed\.([0246])\.")
 _OFFICIAL_BLOCK = re.compile(r"blocks([123])\.(\d+)\.")
-_TIMM_BLOCK = re.compile(r"stages\.([012])\.blocks\.(\d+)\.")
-_TIMM_DOWNSAMPLE = re.compile(r"stages\.([12])\.downsample\.")
+_TIMM_BLOCK = re.compile(r"stages[._]([012])\.blocks\.(\d+)\.")
+_TIMM_DOWNSAMPLE = re.compile(r"stages[._]([12])\.downsample\.")
 
 # Below a stage, timm has kept the authors' names but for `c` and `l`; ours, by the longest match first.
 _PARTS = {
     "patch_embed.": "stem.",
+    "patch_embed_": "stem.",
     "res1.0.m.": "depthwise1.branch.",
     "res1.1.m.": "ffn1.branch.",
     "res2.0.m.": "depthwise2.branch.",

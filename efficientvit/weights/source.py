@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from efficientvit.digests import digest_of, tensor_digest
 from efficientvit.errors import BadOption, DownloadFailed
+from efficientvit.head import Head
 from efficientvit.size import ImageSize
 from efficientvit.spec import PUBLISHED_SIZE, model_spec
 from efficientvit.weights.declared import Facts
@@ -84,19 +85,19 @@ def find_weights(
         DownloadFailed: `pretrained` or a repository was asked for and is unavailable.
     """
     if match := _SEEDED.fullmatch(option):
-        return _seeded(model, image_size, int(match[1] or 0))
+        return _seeded(model, image_size, int(match[1] or 0), reading.head)
     if option in ("pretrained", "auto"):
         try:
-            return _pretrained(model, image_size, progress)
+            return _pretrained(model, image_size, progress, reading.head)
         except DownloadFailed as error:
             if option == "pretrained":
                 raise
-            return _seeded(model, image_size, 0, because=str(error))
+            return _seeded(model, image_size, 0, reading.head, because=str(error))
     if option.startswith(HUB):
         return _from_hub(option, model, image_size, progress, reading)
     path = Path(option.removeprefix(LOCAL))
     if not path.exists() and (published := _published(option)) is not None:
-        return _pretrained(_required(published, model), image_size, progress)
+        return _pretrained(_required(published, model), image_size, progress, reading.head)
     if path.exists() or path.suffix:
         return _loaded(locate(path), model, image_size, reading)
     raise BadOption(
@@ -137,10 +138,10 @@ def _required(named: str, model: str) -> str:
     return named
 
 
-def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | None = None) -> Weights:
+def _seeded(model: str, image_size: ImageSize | None, seed: int, head: Head, because: str | None = None) -> Weights:
     from efficientvit.weights.seeded import seeded
 
-    built = seeded(model_spec(model, image_size), seed)
+    built = seeded(model_spec(model, image_size, head=head), seed)
     return Weights(
         model=built,
         source=f"seeded:{seed}",
@@ -152,13 +153,13 @@ def _seeded(model: str, image_size: ImageSize | None, seed: int, because: str | 
     )
 
 
-def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | None) -> Weights:
+def _pretrained(model: str, image_size: ImageSize | None, progress: Progress | None, head: Head) -> Weights:
     from efficientvit.weights.checkpoint import load_located
     from efficientvit.weights.pretrained import fetch_pretrained
 
     file = fetch_pretrained(model, progress=progress)
     published = Located((file.path,), None, file.path.stem)  # whatever else lies in the cache
-    loaded = load_located(published, model, image_size or PUBLISHED_SIZE)
+    loaded = load_located(published, model, image_size or PUBLISHED_SIZE, reading=Reading(head=head))
     notes = loaded.notes
     if not file.digest_published:
         notes += ("the source publishes no digest: that these are the authors' bytes could not be verified",)

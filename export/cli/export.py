@@ -68,6 +68,16 @@ def _targets() -> "Sequence[str]":
     metavar="NAME",
 )
 @IMAGE_SIZE
+@option(
+    "Target",
+    "--head",
+    "What the model gives: logits; features, the maps of stages 1 to 3 (strides 16, 32, 64) that a detector takes, or "
+    "features:2,3 for some; embedding, stage 3's map averaged over the grid, before the classifier's normalization. "
+    "none is the same as embedding, as in timm (num_classes=0).",
+    default="logits",
+    show_default=True,
+    metavar="HEAD",
+)
 @option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
 @option(
     "Target",
@@ -141,6 +151,7 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     Raises:
         BadInput: options that cannot be used.
     """
+    from efficientvit.head import Head
     from export.request.evaluation import evaluation
     from export.request.request import Request, parse_batch
     from export.targets.int8_options import Int8Options
@@ -167,6 +178,7 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         targets=options["targets"] or ("onnx",),
         batch=parse_batch(options["batch"]),
         opset=DEFAULT_OPSET if options["opset"] is None else options["opset"],
+        head=Head.parse(options["head"]),
         preprocessing={name: options[name] for name in fields if options[name] is not None},
         require=Evidence(options["require"]),
         time=not options["no_time"],

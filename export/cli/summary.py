@@ -88,6 +88,8 @@ def _remarks(screen: Console, each: Finished) -> None:
         _final(screen, each, last)
     for note in (note for stage in manifest["stages"] if stage["artifact"] for note in stage["artifact"]["notes"]):
         screen.print(Text(note, "dim"))
+    if (head := manifest["model"].get("head", "logits")) != "logits":
+        screen.print(Text(_gives(head, manifest["model"]["outputs"]), "dim"), soft_wrap=True)
     if manifest["accuracy"] is not None:
         show_accuracy(screen, manifest["accuracy"])
     for name, gate in last["verdict"]["gates"].items():
@@ -105,11 +107,22 @@ def _remarks(screen: Console, each: Finished) -> None:
     screen.print(Text(str(each.folder), "dim"), soft_wrap=True)
 
 
+def _gives(head: str, outputs: Sequence[Record]) -> str:
+    """The outputs of another head than a classifier's, and what does not apply to them."""
+    strides = [f", stride {each['stride']}" if each.get("stride") else "" for each in outputs]
+    said = "; ".join(
+        f"{each['name']} {' x '.join(map(str, each['shape']))}{stride}"
+        for each, stride in zip(outputs, strides, strict=True)
+    )
+    return f"--head {head} gives {said}. Top-1, labels, accuracy and the device kit do not apply."
+
+
 def _final(screen: Console, each: Finished, last: Record) -> None:
     manifest, verdict = each.manifest, last["verdict"]
     match verdict["status"]:
         case "rejected":
-            _reject(screen, last["name"], verdict["reason"], manifest["blame"])
+            failed = [name for name, gate in verdict["gates"].items() if gate and not gate["passed"]]
+            _reject(screen, last["name"], verdict["reason"], manifest["blame"], failed)
         case "not_run":
             screen.print(Text("made, NOT CHECKED here", "bold yellow"))
             screen.print(Text(f"  why:  {verdict['reason']}\n  next: {verdict['remedy']}"), soft_wrap=True)
@@ -130,12 +143,14 @@ def _require(screen: Console, evidence: str, required: str) -> None:
         screen.print(Text(f"{evidence} evidence only; {required} is required", "bold yellow"))
 
 
-def _reject(screen: Console, stage: str, reason: str, blame: Record | None) -> None:
+def _reject(screen: Console, stage: str, reason: str, blame: Record | None, failed: Sequence[str]) -> None:
     screen.print(Text(f" REJECTED at stage '{stage}': it must not ship ", "bold white on red"))
     screen.print(Text(f"  {reason}"))
     if blame is not None:
         suspects = [suspect["says"] for suspect in blame["suspects"]]
         show_suspects(screen, blame["note"], suspects, _SUSPECTS_SHOWN, "in the manifest")
+    for step in table.next_steps(failed):
+        screen.print(Text(f"  next: {step}"), soft_wrap=True)
     screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
 
 

@@ -21,7 +21,7 @@ from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
-from validation.gates.table import named
+from validation.gates.table import named, next_steps
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
     """The verdict on somebody else's file: what was recognized, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
-    how = "recognized" if found.taken.recognized else "as asked"
+    declared = foreign.takes_bytes or foreign.colors is not None
+    how = "recognized" if found.taken.recognized else "as it declares" if declared else "as asked"
     screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
     screen.print(
         Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")
@@ -98,6 +99,9 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         screen.print(Text(f"  {found.verdict.reason}"), soft_wrap=True)
     for note in found.notes:
         screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
+    failed = [gate.gate for gate in found.verdict.report.gates if not gate.passed]
+    for step in next_steps(failed) if judged.foreign.artifact.precision.weights.compressed else ():
+        screen.print(Text(f"  next: {step}"), soft_wrap=True)
     if judged.blame is not None:
         show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
     if judged.vacuous:

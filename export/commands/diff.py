@@ -13,15 +13,16 @@ from export.folder.exported import Exported, open_exported
 from export.folder.records import plain
 from export.step import Step
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.registry import count_operators, read_ports, runtime_for
 from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
 from validation.accuracy.top1 import QUANTILE
 from validation.golden_run import run_golden
-from validation.inputs.golden_set import Kind
+from validation.inputs.golden_set import GoldenSet, Kind
 from validation.judge import judge
-from validation.metrics import relative_error, top1_agreement
+from validation.metrics import Float64, relative_error, top1_agreement
 from validation.reference.floors import ordinary
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 from validation.timing.paired import Ratio, interleaved, recorded
 from validation.verdict import Verdict, VerifiedArtifact, status_of
 
@@ -173,22 +174,24 @@ class _Pair:
         if old.golden.preprocessing != new.golden.preprocessing:
             notes.append("answers were not compared: the two prepare images differently")
             return
-        if old.logits.shape[1] != new.logits.shape[1]:
-            notes.append("answers were not compared: the two have other classes")
+        if _shapes(old) != _shapes(new):
+            what = "classes" if old.gives_logits and new.gives_logits else "outputs"
+            notes.append(f"answers were not compared: the two have other {what}")
             return
         if any(runtime.unavailable() is not None for runtime in self._runtimes):
             notes.append("answers were not compared: one of them cannot be run here")
             return
         # On the new one's images, the amplified ones left out: they are each model's own.
-        asked = [row for row, kind in enumerate(new.golden.kinds) if kind in ordinary(new.floors)]
-        logits, fed = [], []
+        asked = [row for row, kind in enumerate(new.golden.kinds) if kind in new.kinds]
+        values: list[dict[str, Float64]] = []
+        fed = []
         for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
             seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
             with runtime.open(each.artifact, Mode.SHIPPED) as session:
                 run = run_golden(session, seen, each.artifact.batch or 1)
-            logits.append(run.outputs.logits.astype(np.float64))
+            values.append({name: found.astype(np.float64) for name, found in run.outputs.values.items()})
             fed.append(run.fed)
-        finite = [np.asarray(np.isfinite(each).all(axis=1)) for each in logits]
+        finite = [np.all([np.isfinite(x).all(axis=1) for x in each.values()], axis=0) for each in values]
         judged = [row for row in asked if new.judged[row]]
         if broken := [new.golden.names[row] for row in judged if finite[0][row] and fed[1][row] > finite[1][row]]:
             yield Finding("agreement", "numbers", f"none on {broken[0]}", worse=True)
@@ -196,17 +199,27 @@ class _Pair:
         if not rows:
             notes.append("answers were not compared: there is no image that both can be fed and judged on")
             return
-        budget = np.array([_budget(old, new.golden.kinds[row]) + _budget(new, new.golden.kinds[row]) for row in rows])
-        error = relative_error(logits[1][rows], logits[0][rows])
-        over = error / budget
-        same = top1_agreement(logits[1][rows], logits[0][rows], budget)
-        if over.max() > 1 or same.outside_margin:
-            row = rows[int(over.argmax())]
-            said = f"top-1 agrees on {same.agree} of {same.of}, {same.outside_margin} flips beyond the margin"
-            apart = (
-                f"apart by {error[int(over.argmax())]:.1e} on {new.golden.names[row]}, {over.max():.2g} x both budgets"
-            )
+        for name in new.outputs:
+            yield from self._apart(name, values[0][name][rows], values[1][name][rows], rows)
+
+    def _apart(self, output: str, before: Float64, after: Float64, rows: Sequence[int]) -> Iterator[Finding]:
+        """Of one output, what the two gave of these images of the new one's."""
+        one, other, golden = self.old.reference.outputs[output], self.new.reference.outputs[output], self._golden
+        budget = np.array([_budget(one, golden.kinds[row]) + _budget(other, golden.kinds[row]) for row in rows])
+        error = relative_error(after, before)
+        over, worst = error / budget, int((error / budget).argmax())
+        same = top1_agreement(after, before, budget) if output == OUTPUT else None
+        if over.max() > 1 or (same is not None and same.outside_margin):
+            said = "no top-1: there are no classes"
+            if same is not None:
+                said = f"top-1 agrees on {same.agree} of {same.of}, {same.outside_margin} flips beyond the margin"
+            what = "" if output == OUTPUT else f"{output} "
+            apart = f"{what}apart by {error[worst]:.1e} on {golden.names[rows[worst]]}, {over.max():.2g} x both budgets"
             yield Finding("agreement", "", apart, worse=True, detail=said)
+
+    @property
+    def _golden(self) -> GoldenSet:
+        return self.new.reference.golden
 
     def numbers(self) -> Iterator[Finding]:
         """Bytes and operations."""
@@ -256,11 +269,15 @@ def _on(each: Exported, other: Exported) -> Reference:
     return replace(reference, image_input=each.reference.image_input, precision=each.reference.precision)
 
 
-def _budget(reference: Reference, kind: Kind) -> float:
-    if reference.quality_budget is not None:
-        return float(reference.quality_budget)
-    known = ordinary(reference.floors)  # photos that only the other has: as its widest kind
-    return max(reference.precision_budget(each) for each in ([kind] if kind in known else known))
+def _shapes(reference: Reference) -> dict[str, int]:
+    return {name: each.right.shape[1] for name, each in reference.outputs.items()}
+
+
+def _budget(expected: Expected, kind: Kind) -> float:
+    if expected.quality_budget is not None:
+        return float(expected.quality_budget)
+    known = ordinary(expected.floors)  # photos that only the other has: as its widest kind
+    return max(expected.precision_budget(each) for each in ([kind] if kind in known else known))
 
 
 def _opener(runtime: Runtime, each: Exported) -> Callable[[], AbstractContextManager[Session]]:

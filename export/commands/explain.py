@@ -83,7 +83,11 @@ def _budgets(folder: Path) -> Budgets:
     """What the export was asked to keep to."""
     evidence = folder / "evidence"
     held = (evidence / file.REFERENCE).exists()
-    return Budgets(quality=file.load(evidence).quality_budget if held else None)
+    if not held:
+        return Budgets()
+    # A budget that was asked for holds for every output; a default one is each output's own.
+    found = {each.quality_budget for each in file.load(evidence).outputs.values()}
+    return Budgets(quality=found.pop() if len(found) == 1 else None)
 
 
 def _gates(artifact: Artifact, model: "ReferenceModel", manifest: Manifest) -> tuple[GateResult, ...]:

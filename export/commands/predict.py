@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import Unavailable
+from efficientvit.errors import BadOption, Unavailable
 from efficientvit.images.labels import largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
+from runtimes.interface import OUTPUT
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
 
@@ -40,6 +41,13 @@ class Predictor:
             Unavailable: no runtime for it is installed here.
         """
         exported = open_exported(_folder_of(path))
+        if not exported.reference.gives_logits:
+            raise BadOption(
+                f"{exported.artifact.path.name} gives no classes to name",
+                expected="an artifact exported with --head logits",
+                got=f"one with --head {exported.manifest.model.head}",
+                next_step=f"`vit-export verify {exported.folder}` compares what it gives with the reference",
+            )
         runtime = runtime_for(exported.artifact.format)
         if (reason := runtime.unavailable()) is not None:
             raise Unavailable(f"{exported.artifact.path.name} cannot be run here", got=reason)
@@ -69,7 +77,7 @@ class Predictor:
             _, probabilities = session.classify(images)
             return largest(tuple(probabilities), np.array(list(probabilities.values())))
         batch: Images = images.repeat(artifact.batch or 1, axis=0)
-        return most_probable(session(batch)[0], self.exported.class_names)
+        return most_probable(session(batch)[OUTPUT][0], self.exported.class_names)
 
 
 def _folder_of(path: Path) -> Path:

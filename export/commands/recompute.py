@@ -9,6 +9,7 @@ from efficientvit.size import ImageSize
 from efficientvit.weights.located import repository_of
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
+from export.folder.exported import head_of
 from export.folder.manifest import Manifest
 from export.folder.weights import WeightsRecord
 from validation.budgets import Budgets
@@ -47,7 +48,7 @@ def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
         BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
     """
     model, said = manifest.model, manifest.weights
-    reading = Reading(ema=said.average, override=True)
+    reading = Reading(ema=said.average, override=True, head=head_of(folder, manifest))
     size = ImageSize.from_json(model.image_size)
     weights = find_weights(option or _named(folder, said), model.name, size, reading=reading)
     if weights.sha256 != said.sha256:

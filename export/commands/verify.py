@@ -135,19 +135,26 @@ def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tu
     reference = model.at(artifact.precision, image_input=image_input)
     check = self_check(model, criteria_of(trained=loaded.trained), {artifact.precision}, image_input)
     if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
-        same = recorded.logits.shape == reference.logits.shape
-        off = float(relative_error(recorded.logits, reference.logits).max()) if same else float("inf")
+        off, called = _apart(recorded, reference), model.called
         if not off <= _SAME:
             raise ArtifactChanged(
                 f"the reference in {exported.folder} is not what these weights give",
-                expected=f"logits within {_SAME:.0e}",
-                got=f"logits off by {off:.1e}",
+                expected=f"{called} within {_SAME:.0e}",
+                got=f"{called} off by {off:.1e}",
                 next_step="somebody changed the folder: export again",
             )
     found = {name: digest for name, digest in recorded.constants.items() if name not in reference.constants}
     # Only calibration knows its scales and zero points; the weights know everything else.
     own = {name: digest for name, digest in found.items() if is_calibrated(name, artifact.precision)}
     return loaded, reference.with_constants(own), check
+
+
+def _apart(recorded: Reference, reference: Reference) -> float:
+    """How far the right answers of the two are from each other; infinite where they are not of the same outputs."""
+    one, other = ({name: each.right for name, each in of.outputs.items()} for of in (recorded, reference))
+    if {name: right.shape for name, right in one.items()} != {name: right.shape for name, right in other.items()}:
+        return float("inf")
+    return max(float(relative_error(one[name], other[name]).max()) for name in one)
 
 
 def _labeled(

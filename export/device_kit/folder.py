@@ -12,8 +12,8 @@ def open_for_kit(folder: Path) -> Exported:
 
     Raises:
         BadFolder: no manifest, or not one of ours.
-        BadOption: its artifact is neither a Core ML package nor a TensorRT engine, or is a package that takes more than
-            one image at a time.
+        BadOption: its artifact is neither a Core ML package nor a TensorRT engine, is a package that takes more than
+            one image at a time, or gives no logits.
         NothingToShip: its export was rejected or failed.
         ArtifactChanged: something in it is not what the manifest is about.
         BadGoldenSet: the reference is missing or broken.
@@ -27,6 +27,13 @@ def open_for_kit(folder: Path) -> Exported:
             expected=" or ".join(FORMS),
             got=artifact.format,
             next_step="`vit-export verify` checks this one on the host it is copied to",
+        )
+    if not exported.reference.gives_logits:
+        raise BadOption(
+            "there is no device kit for this folder: kits compare logits",
+            expected="an artifact exported with --head logits",
+            got=f"one with --head {exported.manifest.model.head}",
+            next_step="check it in its runtime there: `vit-export verify` on a copy of the folder",
         )
     if not has_kit(artifact.format, artifact.batch):
         raise BadOption(

@@ -67,7 +67,7 @@ def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
                 for unit, product in PRODUCTS.items()
             },
         },
-        "quality_budget": exported.reference.quality_budget,
+        "quality_budget": exported.reference.classifier.quality_budget,
     }
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.files import parse_json
+from efficientvit.head import Head
 from efficientvit.images.labels import class_names, read_labels
 from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
@@ -177,7 +178,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         path=inside(folder, path),
         format=known_format(stage.artifact.format),
         precision=manifest.precision.value,
-        model=model_spec(model.name, ImageSize.from_json(model.image_size), model.classes),
+        model=model_spec(model.name, ImageSize.from_json(model.image_size), model.classes, head_of(folder, manifest)),
         batch=None if model.batch == "dynamic" else model.batch,
         sha256=stage.artifact.sha256,
         made_by=stage.name,
@@ -185,6 +186,18 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         interface=_interface(folder, manifest.coreml),
         settings=tuple(((manifest.tensorrt and manifest.tensorrt.built_with) or {}).items()),
     )
+
+
+def head_of(folder: Path, manifest: Manifest) -> Head:
+    """What the artifact gives.
+
+    Raises:
+        BadFolder: the manifest names no head that there is.
+    """
+    try:
+        return Head.parse(manifest.model.head)
+    except BadOption as error:
+        raise _damaged(folder, "model.head", error.expected or "", error.got or "") from error
 
 
 def _interface(folder: Path, coreml: CoreMlSection | None) -> Interface:

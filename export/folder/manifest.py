@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from efficientvit.head import CLASSIFIER
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
 from export.folder.accuracy import AccuracyRecord
@@ -39,13 +40,16 @@ class ModelRecord(Record, frozen=True, kw_only=True):
 
     name: Annotated[str, says("Member of the family.", *MODELS)]
     image_size: Annotated[Size, says("Side, pixels; of a rectangle, height and width.")]
-    classes: Annotated[Count, says("Number of logits.")]
+    classes: Annotated[Count, says("Number of logits; 0 with another head.")]
+    head: Annotated[str, says("What it gives, as --head has it: logits, embedding, features, or features:2,3.")] = str(
+        CLASSIFIER
+    )
     labels: Annotated[list[str], says("The classes' names, where the checkpoint says them.")] = msgspec.field(
         default_factory=list
     )
     batch: Annotated[int | Literal["dynamic"], says("Images per run.")]
     inputs: Annotated[list[PortRecord], says("One.")]
-    outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more.")]
+    outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more; or what another head gives.")]
 
 
 class LeastVisible(Record, frozen=True, kw_only=True):
@@ -63,7 +67,8 @@ class SelfCheckRecord(Record, frozen=True, kw_only=True):
     unseen: Annotated[list[str], says("What samples would not show; counts only against a program that is not "
                                       "proven.")] = msgspec.field(default_factory=list)  # fmt: skip
     input_share: Annotated[Number, says("Part of the logits that depends on the image, 0 to 1.")]
-    distinct_top1: Annotated[Number, says("Different winners over the number of synthetic images, 0 to 1.")]
+    distinct_top1: Annotated[Number | None, says("Different winners over the number of synthetic images, 0 to 1; null "
+                                                 "where there are no classes, and it does not apply.")]  # fmt: skip
     float32_floor: Annotated[Number, says("Worst relative float32 error of an ordinary kind.")]
     deploy_ratio: Annotated[Number, says("Typical float32 error of the deploy form over the trained form's.")]
     least_visible: Annotated[LeastVisible, says("The head or bias whose loss would move the logits least.")]
@@ -185,7 +190,8 @@ class VerdictRecord(Record, frozen=True, kw_only=True):
     ] = msgspec.UNSET
     gates: Annotated[Gates, says("Null where a gate does not apply.")]
     batches: Annotated[list[Positive], says("Batch sizes at which it was run.")]
-    top1: Annotated[Top1Record | None, says("Top-1 against the reference on the judged ordinary images.")]
+    top1: Annotated[Top1Record | None, says("Top-1 against the reference on the judged ordinary images; null where it "
+                                            "did not run, or there are no classes.")]  # fmt: skip
 
 
 class StageRecord(Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from runtimes.interface import Port
+from runtimes.interface import OUTPUT, Port
 from runtimes.precision import Dtype, Precision
 from validation.blame.ranking import Blame
 from validation.gates import table
@@ -102,10 +102,12 @@ class KindRecord(Record, frozen=True, kw_only=True):
     floor: Annotated[Number, says("Noise floor of the precision on this kind, relative error.")]
     budget: Annotated[Number, says("What was allowed, relative error.")]
     error_over_floor: Annotated[Number, says("worst / floor.")]
-    max_abs: Annotated[Number, says("Largest difference of a logit.")]
-    cosine: Annotated[Number, says("Smallest cosine of the centered logits.")]
+    max_abs: Annotated[Number, says("Largest difference of a value.")]
+    cosine: Annotated[Number, says("Smallest cosine of the centered values of an image.")]
     snr_db: Annotated[Number, says("Signal-to-noise ratio of the worst image, dB.")]
-    kl_nats: Annotated[Number, says("Largest KL divergence of the softmax, nats.")]
+    kl_nats: Annotated[Number | None, says("Largest KL divergence of the softmax, nats; null of an output that is no "
+                                           "logits, where it does not apply.")]  # fmt: skip
+    output: Annotated[str, says("Name of the output that was compared.")] = OUTPUT
 
     @classmethod
     def of(cls, kind: KindError) -> Self:
@@ -203,7 +205,7 @@ class AttestationRecord(Record, frozen=True, kw_only=True):
 
 
 class PortRecord(Record, frozen=True, kw_only=True):
-    """An 8-bit image or normalized images; logits before any softmax; a classifier's label and probabilities."""
+    """An 8-bit image or normalized images; logits, an embedding or a stage's map; a label and probabilities."""
 
     name: Annotated[str, says("In the file.")]
     shape: Annotated[list[int | str], says("Dimensions; `batch` for a dynamic one.")]
@@ -211,12 +213,13 @@ class PortRecord(Record, frozen=True, kw_only=True):
     layout: Annotated[
         str | None, says("Order of the dimensions; null where there are none.", "NCHW", "NHWC", "NC", None)
     ]
+    stride: Annotated[int | None, says("Of a stage's map: the image's pixels for each of its cells; else null.")] = None
 
     @classmethod
-    def of(cls, port: Port, layout: str | None = None) -> Self:
+    def of(cls, port: Port, layout: str | None = None, stride: int | None = None) -> Self:
         """An input or output; by default in the layout that its rank has here."""
         usual = {2: "NC", 4: "NCHW"}.get(len(port.shape))
-        return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual)
+        return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual, stride=stride)
 
 
 _ARITHMETIC = (Dtype.FP32, Dtype.FP16, Dtype.BF16, Dtype.INT8)

@@ -23,6 +23,7 @@ from export.targets.target import Job
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
+from runtimes.interface import OUTPUT
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence, Mode
 from validation.blame.artifact import blame_artifact
@@ -107,7 +108,8 @@ class Handover:
                 write_report(folder, outcome.record, self._evidence(outcome))
         if self.log.exists():
             shutil.copyfile(self.log, evidence / "log.txt")
-        if good and self.request.kit and has_kit(outcome.job.target.format, outcome.job.batch):
+        kit = has_kit(outcome.job.target.format, outcome.job.batch) and outcome.job.head.gives_logits
+        if good and self.request.kit and kit:
             self.progress.step(f"{outcome.slug}: device kit")
             self._write_kit(folder, outcome)
 
@@ -136,7 +138,8 @@ class Handover:
             layers = blame_artifact(final.artifact, self.model.reference, ()).layers
         reference, labels = self.model.reference_for(final.artifact), final.artifact.interface.labels
         labels = labels or self.model.weights.labels
-        return ReportEvidence(reference, report.outputs.logits, labels, layers)
+        logits = report.outputs.logits if reference.gives_logits else None
+        return ReportEvidence(reference, logits, labels, layers)
 
     def _write_kit(self, folder: Path, outcome: Outcome) -> None:
         """What checks it on its device; the picture of a Core ML kit gets its budget from the evaluator."""
@@ -145,4 +148,6 @@ class Handover:
             write_kit(folder)
             return
         with MilEvaluator().open(outcome.final.artifact, Mode.ORACLE) as session:
-            write_kit(folder, logits_of=lambda pixels: np.concatenate([session(image[None]) for image in pixels]))
+            write_kit(
+                folder, logits_of=lambda pixels: np.concatenate([session(image[None])[OUTPUT] for image in pixels])
+            )

@@ -110,14 +110,16 @@ def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
 def _model(model: Prepared, batch: int | None, interface: Interface) -> record.ModelRecord:
     spec = model.reference.trained.spec
     inputs, outputs = intended_ports(spec, batch, interface)
+    strides = {output.name: output.stride for output in spec.outputs}
     return record.ModelRecord(
         name=spec.name,
         image_size=spec.image_size.to_json(),
         classes=spec.classes,
+        head=str(spec.head),
         labels=list(model.weights.labels),
         batch="dynamic" if batch is None else batch,
         inputs=[PortRecord.of(port) for port in inputs],
-        outputs=[PortRecord.of(port) for port in outputs],
+        outputs=[PortRecord.of(port, stride=strides.get(port.name)) for port in outputs],
     )
 
 

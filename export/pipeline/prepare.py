@@ -62,7 +62,7 @@ def load(
     from validation.reference.model import ReferenceModel
 
     progress.step(f"{model}: weights")
-    reading = Reading(ema=request.ema, override=request.override)
+    reading = Reading(ema=request.ema, override=request.override, head=request.head)
     weights = find_weights(request.weights, model, request.image_size, progress.download, reading)
     if request.release and weights.size_assumed:
         raise BadOption(
@@ -111,7 +111,9 @@ def measure(loaded: Loaded, jobs: Sequence[Job], calibration: "Mapping[str, Arra
 
 
 def _on_photos(check: "SelfCheck", loaded: Loaded, calibration: "Mapping[str, Array]") -> "SelfCheck":
-    """The check, and whether the answer depends on the image on every photo that was given."""
+    """The check, and whether a classifier's answer depends on the image on every photo that was given."""
+    if not loaded.weights.model.spec.head.gives_logits:
+        return check
     import torch
 
     from validation.real_inputs import MOST_EVALUATED, RealInputs

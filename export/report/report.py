@@ -18,7 +18,6 @@ from runtimes.registry import row_of
 from validation.blame.ranking import LayerError
 from validation.inputs.golden_set import Kind
 from validation.metrics import most_explained
-from validation.reference.floors import ordinary
 from validation.reference.reference import Reference
 
 REPORT = "report.html"
@@ -117,16 +116,16 @@ class _Margins:
 def _margins(evidence: Evidence) -> _Margins | None:
     """Of every ordinary judged image: the reference's lead, over the most that the budget can take from it."""
     reference, logits = evidence.reference, evidence.logits
-    if reference is None or logits is None or reference.logits.shape[1] < 2:
+    if reference is None or logits is None or logits.shape[1] < 2:
         return None
     rows: list[_Margin] = []
     names = evidence.labels or class_names(reference.logits.shape[1])
     for row, kind in enumerate(reference.golden.kinds):
-        if kind not in ordinary(reference.floors) or not reference.judged[row]:
+        if kind not in reference.kinds or not reference.judged[row]:
             continue
         right = reference.logits[row]
         first, second = np.argsort(-right)[:2]
-        budget = reference.allowed(kind)
+        budget = reference.classifier.allowed(kind)
         most = most_explained(right[None], np.array([budget]))[0]
         given = int(np.nanargmax(logits[row])) if np.isfinite(logits[row]).any() else int(second)
         ratio = float((right[first] - right[second]) / most)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.errors import BadOption
+from efficientvit.head import CLASSIFIER, Head
 from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS, PUBLISHED_SIZE, model_spec
 from export.request.evaluation import Evaluation
@@ -58,6 +59,7 @@ class Request:
     precisions: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     int8: Int8Options = field(default_factory=Int8Options)
+    head: Head = CLASSIFIER
 
     @property
     def required(self) -> Evidence:
@@ -87,6 +89,13 @@ class Request:
                 expected="-w pretrained or -w FILE",
                 got=f"-w {self.weights}",
                 next_step="name your checkpoint with -w, or leave --release out for a trial",
+            )
+        if self.evaluation is not None and not self.head.gives_logits:
+            raise BadOption(
+                "--eval measures top-1 accuracy, which only a classifier has",
+                expected="--head logits with --eval",
+                got=f"--head {self.head}",
+                next_step="leave --eval out: maps and embeddings are compared with the reference, value by value",
             )
         jobs = tuple(
             self._job(model, target, precision)
@@ -157,11 +166,12 @@ class Request:
                 got=precision,
                 next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
             )
+        target.require_head(self.head, precision)
         calibrate = None if self.precisions and precision != "int8" else self.calibrate
         require_calibration(calibrate, precision)
         own = self.options.get(target.name) or target.options()
         int8 = self.int8 if precision == "int8" else None
-        job = Job(model, target, precision, self.batch, self.opset, own, calibrate, int8)
+        job = Job(model, target, precision, self.batch, self.opset, own, calibrate, int8, self.head)
         own.check(job)
         return job
 
@@ -203,6 +213,8 @@ def slug(job: Job, image_size: ImageSize, weights: str) -> str:
     parts = [job.model]
     if image_size != PUBLISHED_SIZE:
         parts.append(str(image_size))
+    if not job.head.gives_logits:
+        parts.append(re.sub("[:,]", "-", str(job.head)))
     if job.batch != 1:
         parts.append(DYNAMIC if job.batch is None else f"b{job.batch}")
     if job.opset != DEFAULT_OPSET:

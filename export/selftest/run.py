@@ -31,6 +31,7 @@ from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.interface import OUTPUT
 from runtimes.registry import reader_of, runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
@@ -45,7 +46,6 @@ from validation.metrics import relative_error
 from validation.proof.identity import prove
 from validation.proof.outcome import Outcome, Proof
 from validation.proof.rewrites import audit, prove_rewrites
-from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.self_check import criteria_of, self_check
@@ -243,16 +243,16 @@ class _Planter:
         preprocessing = self._reference.golden.preprocessing
         photo = inputs.photo(preprocessing.image_size, self._seed)
         reference = self._reference.at(artifact.precision)
-        budget = max(reference.precision_budget(kind) for kind in ordinary(reference.floors))
+        budget = max(map(reference.classifier.precision_budget, reference.kinds))
         with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
             good = inputs.right(photo, preprocessing)[None]
             exact = self._reference.exact(torch.tensor(good).double()).numpy()
-            own = float(relative_error(session(good), exact)[0])
+            own = float(relative_error(session(good)[OUTPUT], exact)[0])
             self.healthy.append(Healthy("app", "photo", "input", own <= budget, f"{own:.1e}"))
             for fault in inputs.FAULTS:
                 self._step(f"input: {fault.name}")
                 fed = fault.feed(photo, preprocessing, rng_for(self._seed, fault.name))[None]
-                error = float(relative_error(session(fed), exact)[0])
+                error = float(relative_error(session(fed)[OUTPUT], exact)[0])
                 seen = ("the kit's picture",) if not error <= budget else ()
                 yield Detection(fault.name, fault.says, "app", "photo", "input", seen, None, error / budget)
 
@@ -264,13 +264,13 @@ class _Planter:
         members = reference.golden.members
         if reference.image_input:
             return [member.data[None] for member in members if member.has_pixels][:2]
-        kinds = (*ordinary(reference.floors), Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
+        kinds = (*reference.kinds, Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
         rows = [row for row, member in enumerate(members) if member.kind in kinds]
         return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
 
     def _budget(self, artifact: Artifact) -> float:
         reference = self._at(artifact)
-        return max(reference.structure_budget(kind) for kind in ordinary(reference.structure_floors))
+        return max(map(reference.classifier.structure_budget, reference.kinds))
 
 
 def _structure_error(model: ReferenceModel) -> float:

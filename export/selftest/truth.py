@@ -53,7 +53,8 @@ def changes(
         for image in images:
             with _opened(healthy, image) as (known, before), _opened(spoiled, image) as (layers, after):
                 names |= _origins({layer.name: layer for layer in known.layers}, layers.layers, before, after)
-                error = relative_error(after[layers.output], before[known.output].astype(np.float64))
+                (was,), (now,) = known.outputs, layers.outputs
+                error = relative_error(after[now], before[was].astype(np.float64))
                 effect = max(effect, float(error[0]) / budget)
     except (VitExportError, KeyError):
         return (Truth(frozenset(), constants) if constants else None), None

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from efficientvit.errors import BadOption
+from efficientvit.head import CLASSIFIER, Head
 from export.targets.int8_options import Int8Options
 from export.targets.options import TargetOptions
 from export.targets.workshop import Workshop
@@ -11,8 +13,9 @@ from runtimes.artifact import Artifact, Format
 from runtimes.host.packages import missing
 from runtimes.precision import Precision
 
-API = 1
-"""What a target of an installed package is written for; raised when `Target`, `Stage` or `TargetOptions` change."""
+API = 2
+"""What a target of an installed package is written for; raised when `Target`, `Stage`, `TargetOptions` or what sessions
+give change: 2 is the first with outputs by name."""
 
 Make = Callable[[Workshop, "Job", Precision, Artifact | None], Artifact]
 """What a stage does: from the artifact of the stage before it, None for the first, to its own."""
@@ -85,6 +88,7 @@ class Target:
         adapt: the plan of a precision, as the job's options change it.
         section: loads the section of the manifest.
         evidence: files beside the artifact that the export's `evidence` folder gets.
+        heads: the precisions in which it can be made of other heads than a classifier's.
         api: the version of this interface that the target is written for.
     """
 
@@ -101,6 +105,7 @@ class Target:
     adapt: Callable[["Job", Plan], Plan] = _as_it_is
     section: Callable[[], Section] | None = None
     evidence: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     api: int = API
 
     def require_installed(self) -> None:
@@ -112,6 +117,22 @@ class Target:
         absent = [missing(package, self.extra, f"making {self.title}") for package in self.packages]
         if absent and absent[0] is not None and all(absent):
             raise absent[0]
+
+    def require_head(self, head: Head, precision: str) -> None:
+        """Find out before any work that it cannot be made with this head.
+
+        Raises:
+            BadOption: the head is not a classifier's, and the target or the precision is for classifiers alone.
+        """
+        if head.gives_logits or precision in self.heads:
+            return
+        instead = f"-p {' or '.join(self.heads)}" if self.heads else "--head logits"
+        raise BadOption(
+            f"target '{self.name}' cannot be made in {precision} with --head {head}",
+            expected=f"{instead}{'' if self.heads else ', all that this target has'}",
+            got=f"-p {precision} --head {head}",
+            next_step=f"add {instead}" if self.heads else "name another target, such as -t onnx",
+        )
 
     @property
     def default_precision(self) -> str:
@@ -134,6 +155,7 @@ class Job:
     options: TargetOptions = field(default_factory=TargetOptions)
     calibrate: str | None = None
     int8: Int8Options | None = None
+    head: Head = CLASSIFIER
 
     @property
     def variant(self) -> str:

@@ -18,9 +18,9 @@ from runtimes.evaluator.program import Program
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads
-from runtimes.interface import LABEL, OUTPUT, PROBABILITIES
+from runtimes.interface import LABEL, PROBABILITIES
 from runtimes.precision import Dtype
-from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session
+from runtimes.runtime import Answer, Attestation, Evidence, Images, Mode, Session, Values
 from runtimes.session import OpenSession
 
 
@@ -60,12 +60,13 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
     arithmetic = Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED
     (image,) = program.inputs
     network = behind_preprocessing(program, image) if artifact.interface.image_input else image
-    evaluator = Evaluator(program, arithmetic, MIL, (OUTPUT,))
+    outputs = tuple(output.name for output in artifact.model.outputs)
+    evaluator = Evaluator(program, arithmetic, MIL, outputs)
 
-    def run(images: Images) -> Array:
+    def run(images: Images) -> Values:
         evaluator.largest.clear()
-        logits: Array = evaluator(feed(images), watch=oracle)[OUTPUT].numpy()
-        return logits
+        found = evaluator(feed(images), watch=oracle)
+        return {name: found[name].numpy() for name in outputs}
 
     def feed(images: Images) -> dict[str, Any]:
         if images.dtype == np.uint8:

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.interface import INPUT, LABEL, OUTPUT, PROBABILITIES
-from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session
+from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session, Values
 from runtimes.session import OpenSession, refused_by
 
 _SHIPPED_UNITS = "ALL"
@@ -79,15 +79,17 @@ def _session(artifact: Artifact) -> OpenSession:
             model = coremltools.models.MLModel(str(artifact.path), compute_units=compute_units)
         except RuntimeWarning as refusal:
             raise RuntimeError(str(refusal)) from refusal
-    _require_ports(model.get_spec().description, label)
+    outputs = [output.name for output in artifact.model.outputs]
+    _require_ports(model.get_spec().description, label, outputs)
 
     def predict(images: Images) -> Mapping[str, Any]:
         with refused_by("Core ML", f"{label} on images {images.shape}", [RuntimeError]):
             answer: Mapping[str, Any] = model.predict({INPUT: _fed(images)})
         return answer
 
-    def logits(images: Images) -> Array:
-        return np.asarray(predict(images)[OUTPUT], np.float32)
+    def values(images: Images) -> Values:
+        answer = predict(images)
+        return {name: answer[name] for name in outputs}
 
     def classify(images: Images) -> Answer:
         answer = predict(images)
@@ -102,8 +104,8 @@ def _session(artifact: Artifact) -> OpenSession:
         isa=this_host().isa,
         settings={"compute_units": _SHIPPED_UNITS, "os": this_host().os},
     )
-    tensors: Callable[[Array], Array] = logits
-    pixels: Callable[[NDArray[np.uint8]], Array] = logits
+    tensors: Callable[[Array], Values] = values
+    pixels: Callable[[NDArray[np.uint8]], Values] = values
     image_input = artifact.interface.image_input
     return OpenSession(
         attestation,
@@ -123,16 +125,17 @@ def _fed(images: Images) -> Any:
     return Image.fromarray(images[0])
 
 
-def _require_ports(description: Any, label: str) -> None:
+def _require_ports(description: Any, label: str, needed: Sequence[str] = (OUTPUT,)) -> None:
     """Inputs and outputs by name, from a spec's ModelDescription.
 
     Raises:
-        StageFailed: the package takes another input, or gives no logits.
+        StageFailed: the package takes another input, or lacks an output.
     """
     inputs, outputs = [port.name for port in description.input], [port.name for port in description.output]
-    if inputs != [INPUT] or OUTPUT not in outputs:
+    if inputs != [INPUT] or not set(needed) <= set(outputs):
+        wanted = " and ".join(f"'{name}'" for name in needed)
         raise StageFailed(
             f"{label} is not a package of this project",
-            expected=f"the input '{INPUT}' and an output '{OUTPUT}'",
+            expected=f"the input '{INPUT}' and an output {wanted}",
             got=f"inputs {', '.join(inputs) or 'none'}; outputs {', '.join(outputs) or 'none'}",
         )

@@ -12,7 +12,7 @@ from runtimes.artifact import Artifact
 from runtimes.coreml.evaluated import behind_preprocessing
 from runtimes.coreml.mlpackage import Types, load_model, load_program, load_signature
 from runtimes.evaluator.program import Program, TensorType, mixed_types
-from runtimes.interface import METADATA_PREFIX, OUTPUT, RGB8, Port, Ports, labels_digest
+from runtimes.interface import METADATA_PREFIX, RGB8, Port, Ports, labels_digest
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Constant, Layers, Reader
 from runtimes.runtime import Images, Mode
@@ -142,7 +142,8 @@ class CoreMlReader(Reader):
             network = behind_preprocessing(program, image) if artifact.interface.image_input else image
             return {network: torch.tensor(images)}
 
-        return program_layers(program, MIL, mode, output or OUTPUT, feed, source_name)
+        outputs = (output,) if output else tuple(each.name for each in artifact.model.outputs)
+        return program_layers(program, MIL, mode, outputs, feed, source_name)
 
 
 def _classified(program: Program) -> str:

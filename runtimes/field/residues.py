@@ -95,7 +95,7 @@ class Residues:
             rest, limbs = flat[block], list[Tensor]()
             while not limbs or rest.any():
                 exponent = top - _LIMB * len(limbs)
-                limbs.append(_scaled(rest, -exponent).round_())
+                limbs.append(_scaled(rest, -exponent).trunc_())
                 rest = rest - _scaled(limbs[-1], exponent)
             for i in range(0, len(limbs), _LIMBS):
                 some = limbs[i : i + _LIMBS]

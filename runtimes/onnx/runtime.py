@@ -18,12 +18,12 @@ from runtimes.host.packages import in_one_sentence, missing
 from runtimes.onnx.graph import load_onnx, widened
 from runtimes.onnx.qdq import is_quantized, without_quantizers
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession, refused_by
 
 _NEEDS = ("onnxruntime", None, "running an ONNX file")
 _FATAL_ONLY = 4  # what is an error to it reaches the caller as an exception
-_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 # By the names of the SessionOptions attributes and of the session's configuration keys. No spinning: idle
 # workers that burn a core would disturb whatever is measured, or runs, beside this session.
@@ -64,7 +64,7 @@ class OnnxRuntime:
 
         Raises:
             Unavailable: onnxruntime is not installed.
-            StageFailed: ONNX Runtime refuses the file, or it is not a classifier of images.
+            StageFailed: ONNX Runtime refuses the file, or it does not take one image.
         """
         if (error := missing(*_NEEDS)) is not None:
             raise error
@@ -76,19 +76,19 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSe
     errors = own_errors()
     session = _opened(_source(path, mode), path.name, mode, threads, optimized=optimized)
     takes, gives = session.get_inputs(), session.get_outputs()
-    if len(takes) != 1 or len(gives) != 1 or takes[0].type not in _INPUTS:
+    if len(takes) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
-            f"{path.name} is not a classifier of images",
-            expected="one input of float32 or float16 and one output",
-            got=f"inputs {[(port.name, port.type) for port in takes]}, {len(gives)} outputs",
-            next_step="export the model with its logits as the only output",
+            f"{path.name} is not a model of images",
+            expected="one input of float32, float16 or uint8",
+            got=f"inputs {[(port.name, port.type) for port in takes]}",
+            next_step="export the model with the image as its only input",
         )
-    name, dtype = takes[0].name, _INPUTS[takes[0].type]
+    name, dtype, outputs = takes[0].name, _INPUTS[takes[0].type], [port.name for port in gives]
 
-    def run(images: Array) -> Array:
+    def run(images: Array) -> Values:
         with refused_by("ONNX Runtime", f"{path.name} on images {images.shape}", errors):
-            logits: Array = session.run(None, {name: images.astype(dtype, copy=False)})[0]
-        return logits
+            found = session.run(outputs, {name: images.astype(dtype, copy=False)})
+        return dict(zip(outputs, found, strict=True))
 
     shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
     return OpenSession(_attest(session, path, mode), shape, run)

@@ -51,7 +51,7 @@ class _Reader:
         kind = node.get_type_name()
         if kind == "Parameter":
             output = node.output(0)
-            self.inputs[self._give(output, _port_name(output))] = _required(node, _type(output))
+            self.inputs[self._give(output, port_name(output))] = _required(node, _type(output))
         elif kind == "Constant":
             self.constants[self._give(node.output(0), node.get_friendly_name())] = _constant(node)
         elif kind != "Result":
@@ -107,7 +107,7 @@ def _key(output: Any) -> tuple[str, int]:
     return output.get_node().get_name(), output.get_index()
 
 
-def _port_name(output: Any) -> str:
+def port_name(output: Any) -> str:
     """As the reader's `ports` has it."""
     names: list[str] = sorted(output.get_names())
     return names[0] if names else str(output.get_node().get_friendly_name())
@@ -116,7 +116,7 @@ def _port_name(output: Any) -> str:
 def _output_name(output: Any) -> str:
     """The tensor's name where it is an output of the model, and otherwise the operation's, with the output's index."""
     if any(port.get_node().get_type_name() == "Result" for port in output.get_target_inputs()):
-        return _port_name(output)
+        return port_name(output)
     name: str = output.get_node().get_friendly_name()
     return name if output.get_index() == 0 else f"{name}.{output.get_index()}"
 

@@ -88,8 +88,9 @@ class OpenVinoReader(Reader):
             if mode is Mode.ORACLE and artifact.precision.quantized:
                 fake_quantize.without_quantizers(model)
             layers, shown = _layers(model)
-            # The logits are an output already, and stay the first.
-            names = [_name(model.get_results()[0].input(0).get_source_output())]
+            # What are outputs already stay the first.
+            names = [_name(result.input(0).get_source_output()) for result in model.get_results()]
+            outputs = tuple(names)
             shown = [each for each in shown if _name(each) not in names]
             names += [_name(each) for each in shown]
             model.add_outputs(shown)
@@ -101,7 +102,7 @@ class OpenVinoReader(Reader):
                 answer = compiled(images)
             return {name: np.asarray(answer[i]) for i, name in enumerate(names)}
 
-        return Layers(layers, names[0], run)
+        return Layers(layers, outputs, run)
 
     def quantizers(self, artifact: Artifact) -> Quantizers:
         """The FakeQuantize operations."""

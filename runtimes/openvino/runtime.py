@@ -11,8 +11,9 @@ from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, digest
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
+from runtimes.openvino.program import port_name
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession, refused_by
 
 _NEEDS = ("openvino", "openvino", "making or running an OpenVINO IR")
@@ -90,7 +91,7 @@ class OpenVino:
 
         Raises:
             MissingExtra: openvino is not installed.
-            StageFailed: OpenVINO refuses the file, or it is not a classifier of images.
+            StageFailed: OpenVINO refuses the file, or it does not take one image.
         """
         settings: dict[str, Any] = {}
         if mode is Mode.ORACLE:
@@ -130,18 +131,19 @@ def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSess
         if bare:
             without_quantizers(model)
         compiled = core.compile_model(model, "CPU", settings)
-    if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
+    if len(compiled.inputs) != 1:
         raise StageFailed(
-            f"{path.name} is not a classifier of images",
-            expected="one input and one output",
-            got=f"{len(compiled.inputs)} inputs and {len(compiled.outputs)} outputs",
-            next_step="export the model with its logits as the only output",
+            f"{path.name} is not a model of images",
+            expected="one input",
+            got=f"{len(compiled.inputs)} inputs",
+            next_step="export the model with the image as its only input",
         )
+    outputs = [port_name(port) for port in model.outputs]
 
-    def run(images: Array) -> Array:
+    def run(images: Array) -> Values:
         with refused_by("OpenVINO", f"{path.name} on images {images.shape}", [RuntimeError]):
-            logits: Array = compiled(images)[0]
-        return logits
+            found = compiled(images)
+        return {name: found[index] for index, name in enumerate(outputs)}
 
     sizes = compiled.input(0).get_partial_shape()
     shape = tuple(None if size.is_dynamic else size.get_length() for size in sizes)

@@ -12,7 +12,7 @@ from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.threads import torch_threads
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession, refused_by
 
 # What PyTorch calls arithmetic that keeps all of float32's bits; anything else allows tf32 or bfloat16.
@@ -63,12 +63,16 @@ class TorchProgram:
         with torch_threads(torch.get_num_threads() if mode is Mode.DEFAULTS else threads):
             compiled = self._compiled and mode is not Mode.ORACLE
             function = self._kernel(artifact) if compiled else self._program(artifact)
+            from efficientvit.model import tensors_of
+
             takes = artifact.model.image_size.nchw(artifact.batch)
 
-            def run(images: Array) -> Array:
+            names = [output.name for output in artifact.model.outputs]
+
+            def run(images: Array) -> Values:
                 with torch.inference_mode(), refused_by(self.name, artifact.path.name, _errors()):
-                    logits: Array = function(torch.tensor(images)).numpy()
-                return logits
+                    found = tensors_of(function(torch.tensor(images)))
+                return {name: tensor.numpy() for name, tensor in zip(names, found, strict=True)}
 
             with closing(OpenSession(self._attest(compiled=compiled), takes, run)) as session:
                 yield session

@@ -17,7 +17,7 @@ from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.host.threads import torch_threads
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession
 from runtimes.tensorrt.api import installed, parsed, product
 from runtimes.tensorrt.network import read_network
@@ -95,17 +95,18 @@ def _session(artifact: Artifact, *, oracle: bool) -> OpenSession:
 
     using = product()
     program = load_network(artifact)
+    evaluated = without_quantizers(program) if oracle else program
     evaluator = Evaluator(
-        without_quantizers(program) if oracle else program,
+        evaluated,
         Arithmetic.FLOAT32 if oracle else Arithmetic.DECLARED,
         language=LAYERS,
     )
-    (image,), (logits,) = program.inputs, program.outputs
+    (image,) = program.inputs
 
-    def run(images: Array) -> Array:
+    def run(images: Array) -> Values:
         evaluator.largest.clear()
-        answer: Array = evaluator({image: torch.tensor(images)}, watch=oracle)[logits].numpy()
-        return answer
+        found = evaluator({image: torch.tensor(images)}, watch=oracle)
+        return {name: found[at].numpy() for name, at in zip(program.outputs, evaluated.outputs, strict=True)}
 
     attestation = Attestation(
         runtime="trt-network",

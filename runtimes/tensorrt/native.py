@@ -14,8 +14,8 @@ from efficientvit.errors import StageFailed, Unavailable
 from runtimes.artifact import Artifact
 from runtimes.host.gpu import count_gpus
 from runtimes.host.machine import this_host
-from runtimes.interface import INPUT, OUTPUT
-from runtimes.runtime import Array, Attestation, Evidence, Images, Mode, Session
+from runtimes.interface import INPUT
+from runtimes.runtime import Array, Attestation, Evidence, Images, Mode, Session, Values
 from runtimes.session import OpenSession
 from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, product
 from runtimes.tensorrt.evaluated import TrtNetwork
@@ -71,7 +71,7 @@ def _session(artifact: Artifact) -> OpenSession:
     using = product(built_by(artifact))
     device = _Device(artifact, using)
 
-    def run(images: Array) -> Array:
+    def run(images: Array) -> Values:
         return device.run(torch.from_numpy(images).cuda())
 
     def timed_ns(images: Images) -> int:
@@ -105,6 +105,7 @@ class _Device:
         import torch
 
         self._torch = torch
+        self._outputs = [output.name for output in artifact.model.outputs]
         self._logger, self._messages = engine_logger(using)
         runtime = using.trt.Runtime(self._logger)
         engine = runtime.deserialize_cuda_engine(artifact.path.read_bytes())
@@ -125,16 +126,16 @@ class _Device:
             )
         self._stream = torch.cuda.Stream()
         self._bound: tuple[int, ...] = ()
-        self._image = self._logits = torch.empty(0)
+        self._image = torch.empty(0)
+        self._given: dict[str, Any] = {}
         self._graph: Any = None
 
-    def run(self, images: Any) -> Array:
-        """(B, 3, H, W) on the device -> logits on the host; the stream is synchronized on return."""
+    def run(self, images: Any) -> Values:
+        """(B, 3, H, W) on the device -> the outputs on the host; the stream is synchronized on return."""
         self._bind(images)
         self._enqueue()
         self._stream.synchronize()
-        logits: Array = self._logits.cpu().numpy()
-        return logits
+        return {name: given.cpu().numpy() for name, given in self._given.items()}
 
     def timed_ns(self, images: Any) -> int:
         """One run by CUDA events around the launch of a captured graph: the device's own time, without the copies."""
@@ -167,10 +168,11 @@ class _Device:
                     got=str(shape),
                 )
             self._image = self._torch.empty(shape, dtype=self._torch.float32, device="cuda")
-            sizes = tuple(self._context.get_tensor_shape(OUTPUT))
-            self._logits = self._torch.empty(sizes, dtype=self._torch.float32, device="cuda")
             self._context.set_tensor_address(INPUT, self._image.data_ptr())
-            self._context.set_tensor_address(OUTPUT, self._logits.data_ptr())
+            for name in self._outputs:
+                sizes = tuple(self._context.get_tensor_shape(name))
+                self._given[name] = self._torch.empty(sizes, dtype=self._torch.float32, device="cuda")
+                self._context.set_tensor_address(name, self._given[name].data_ptr())
             self._bound, self._graph = shape, None
         self._image.copy_(images)
         self._torch.cuda.synchronize()

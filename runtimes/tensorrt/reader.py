@@ -74,12 +74,12 @@ class NetworkReader(OnnxReader):
         program = load_network(artifact)
         if mode is Mode.ORACLE:
             program = without_quantizers(program)
-        (image,), (logits,) = program.inputs, program.outputs
+        (image,) = program.inputs
 
         def feed(images: Images) -> dict[str, Any]:
             return {image: torch.tensor(images)}
 
-        return program_layers(program, LAYERS, mode, logits, feed, _source_name)
+        return program_layers(program, LAYERS, mode, program.outputs, feed, _source_name)
 
     def subgraphs(self, artifact: Artifact) -> Subgraphs:
         """The layers that the ONNX file has too, against ONNX Runtime with its optimizations off."""

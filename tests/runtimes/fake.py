@@ -14,12 +14,13 @@ import numpy as np
 
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession
 
 Script = Callable[[Array], Array]
-"""(B, 3, H, W) float32 -> what the session returns."""
+"""(B, 3, H, W) float32 -> the logits that the session returns."""
 
 
 class FakeRuntime:
@@ -73,7 +74,12 @@ class FakeRuntime:
             threads=0 if mode is Mode.DEFAULTS else threads,
             isa="none",
         )
-        with closing(OpenSession(attestation, (None, 3, None, None), self._scripts[mode])) as session:
+        script = self._scripts[mode]
+
+        def run(images: Array) -> Values:
+            return {OUTPUT: script(images)}
+
+        with closing(OpenSession(attestation, (None, 3, None, None), run)) as session:
             yield session
 
 

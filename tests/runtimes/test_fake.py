@@ -34,7 +34,7 @@ def artifact(spec: ModelSpec, tmp_path: Path) -> Artifact:
 
 def answer(script: Script, artifact: Artifact, images: Array) -> Array:
     with FakeRuntime(script).open(artifact) as session:
-        return session(images)
+        return session(images)["logits"]
 
 
 def test_it_answers_as_scripted_without_a_file(artifact: Artifact, images: Array) -> None:
@@ -53,7 +53,7 @@ def test_modes_can_differ_and_are_kept(artifact: Artifact, images: Array) -> Non
     runtime = FakeRuntime(scripts, precision=Dtype.BF16)
     for i, mode in enumerate(Mode):
         with runtime.open(artifact, mode, threads=4) as session:
-            assert session(images)[0, 0] == i
+            assert session(images)["logits"][0, 0] == i
             assert session.attestation.threads == (0 if mode is Mode.DEFAULTS else 4)
             assert session.attestation.precision is Dtype.BF16
     assert runtime.opened == list(Mode)

@@ -1,19 +1,20 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
 from efficientvit.errors import BadInput, StageFailed, VitExportError
 from runtimes.precision import Dtype
-from runtimes.runtime import Array, Attestation
+from runtimes.runtime import Array, Attestation, Values
 from runtimes.session import OpenSession, Shape, refused_by
 
 ATTESTATION = Attestation("test", "1", Dtype.FP32, 1, "none")
 
 
-def sums(images: Array) -> Array:
+def sums(images: Array) -> Values:
     assert images.flags.c_contiguous
-    return np.asarray(images.sum(axis=(2, 3)))
+    return {"logits": np.asarray(images.sum(axis=(2, 3)))}
 
 
 def opened(takes: Shape = (None, 3, 8, 8)) -> OpenSession:
@@ -21,17 +22,20 @@ def opened(takes: Shape = (None, 3, 8, 8)) -> OpenSession:
 
 
 def test_images_that_fit_are_run() -> None:
-    assert opened()(np.ones((2, 3, 8, 8), np.float32)).tolist() == [[64, 64, 64]] * 2
+    assert opened()(np.ones((2, 3, 8, 8), np.float32))["logits"].tolist() == [[64, 64, 64]] * 2
 
 
 def test_the_runtime_gets_contiguous_memory_and_the_right_values() -> None:
     images = np.arange(2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 8, 8, 3).transpose(0, 3, 1, 2)
-    assert np.array_equal(opened()(images), images.sum(axis=(2, 3)))
+    assert np.array_equal(opened()(images)["logits"], images.sum(axis=(2, 3)))
 
 
 def test_logits_are_float32_whatever_the_runtime_returns() -> None:
-    session = OpenSession(ATTESTATION, (None, 3, 8, 8), lambda images: images.astype(np.float16))
-    assert session(np.ones((1, 3, 8, 8), np.float32)).dtype == np.float32
+    def halves(images: Array) -> dict[str, Any]:
+        return {"logits": images.astype(np.float16)}
+
+    session = OpenSession(ATTESTATION, (None, 3, 8, 8), halves)
+    assert session(np.ones((1, 3, 8, 8), np.float32))["logits"].dtype == np.float32
 
 
 @pytest.mark.parametrize(

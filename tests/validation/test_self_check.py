@@ -86,7 +86,7 @@ def test_other_seeds_pass_too(seed: int) -> None:
 
 def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -> None:
     """To first order: dropping a tenth of a bias moves the logits by a tenth of its visibility."""
-    visible = visibility(model_reference)
+    visible = visibility(model_reference)["logits"]
     images = model_reference.images[[0, 5, 10]].double()
     for name in ("stage2.block1.ffn1.branch.expand.norm.bias", "stem.conv3.norm.bias", "head.linear.bias"):
         model = copy.deepcopy(model_reference.exact)
@@ -101,7 +101,7 @@ def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -
 @torch.no_grad()
 def test_visibility_agrees_with_really_losing_a_part(model_reference: ReferenceModel) -> None:
     """Whole biases and heads set to zero: within a factor of three of the first-order figure."""
-    visible = visibility(model_reference)
+    visible = visibility(model_reference)["logits"]
     images = model_reference.images[[0, 3, 6, 9, 12]].double()
     right = model_reference.exact(images).numpy()
     attention = "stage1.block1.mixer.branch.attention"
@@ -124,7 +124,7 @@ def test_the_sham_is_measured_on_what_the_precision_gate_judges(model_reference:
     at = model_reference.at(Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16))
     rows = [row for row, kind in enumerate(at.golden.kinds) if kind is not Kind.AMPLIFIED]
     sham = np.broadcast_to(at.logits[rows].mean(axis=0), at.logits.shape).astype(np.float32)
-    result = precision_gate(at, [Outputs(1, sham)])
+    result = precision_gate(at, [Outputs(1, {"logits": sham})])
     assert check.sham_ratio == pytest.approx(max(kind.worst / kind.budget for kind in result.kinds), rel=1e-3)
 
 

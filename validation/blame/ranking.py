@@ -1,7 +1,7 @@
 """Which layer of a rejected artifact is at fault, and the cause where the values show it.
 
 A layer is at fault if it gives what the model has nowhere (validation/blame/matching.py) although it read what the
-model has, and if from there to the logits nothing is right again. Constants that are not the model's come before
+model has, and if from there to an output nothing is right again. Constants that are not the model's come before
 the layers.
 """
 
@@ -92,7 +92,7 @@ def _constants(
 
 
 def _layers(opened: Layers, found: Mapping[str, Found], dtype: Dtype) -> Iterator[Suspect]:
-    """Where the way to the logits leaves what is right, and then what lies behind that, in the file's order."""
+    """Where the way to the outputs leaves what is right, and then what lies behind that, in the file's order."""
     makers = {tensor: layer for layer in opened.layers for tensor in layer.gives}
     wrong: dict[str, bool] = {}
     for layer in opened.layers:  # one that could not be compared is as right as what it reads
@@ -109,9 +109,9 @@ def _layers(opened: Layers, found: Mapping[str, Found], dtype: Dtype) -> Iterato
 
 
 def _path(opened: Layers, makers: Mapping[str, Layer], wrong: Mapping[str, bool]) -> list[Layer]:
-    """The layers from which the logits are reached without passing a right tensor, in the file's order."""
+    """The layers from which an output is reached without passing a right tensor, in the file's order."""
     seen: set[str] = set()
-    ahead = [opened.output]
+    ahead = list(opened.outputs)
     while ahead:
         layer = makers.get(ahead.pop())
         if layer is not None and layer.name not in seen and wrong[layer.name]:

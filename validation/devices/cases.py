@@ -100,7 +100,7 @@ def runs_of(cases: Sequence[Case]) -> tuple[tuple[int, ...], ...]:
 
 def answers_of(reference: Reference) -> Float64:
     """(n, classes): what a device is compared with. Quantized activations leave nothing else than the trained form."""
-    return reference.logits if reference.precision.quantized else reference.executed
+    return reference.logits if reference.precision.quantized else reference.classifier.executed
 
 
 def kinds_of(cases: Sequence[Case]) -> tuple[Kind, ...]:

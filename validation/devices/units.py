@@ -55,7 +55,9 @@ def unit_budgets(file_format: Format, reference: Reference, kinds: Sequence[Kind
     """
     if reference.precision.quantized:
         return dict.fromkeys(FACTORS[file_format], costs_of_ignoring(reference, kinds))
-    return {unit: budget_of(reference.floors, kinds, factor) for unit, factor in FACTORS[file_format].items()}
+    return {
+        unit: budget_of(reference.classifier.floors, kinds, factor) for unit, factor in FACTORS[file_format].items()
+    }
 
 
 def factor_of(attestation: Attestation) -> float | None:

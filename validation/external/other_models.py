@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Runtime
 from validation.gates import table
@@ -18,7 +19,7 @@ from validation.judge import in_another_arithmetic, report_of
 from validation.metrics import Float64, relative_error, scale_of
 from validation.reference.emulation import as_executed, evaluate, evaluations
 from validation.reference.floors import WELL_CONDITIONED, default_quality_budget, narrowest, pooled
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 from validation.trial import DYNAMIC_BATCHES, Trial
 from validation.verdict import Verdict, verdict_of
 
@@ -54,16 +55,20 @@ class BaselineModel:
         rough = self._single
         if rounded_too:
             rough = evaluations(as_executed(self.module, precision), self._images, precision)
+        expected = Expected(
+            precision=precision,
+            right=exact,
+            structure=exact,
+            floors=pooled(rough, exact, judged, golden, narrowest(precision)),
+            structure_floors=pooled(self._single, exact, judged, golden, Dtype.FP32),
+            quality_budget=default_quality_budget(exact, judged, golden) if precision.quantized else None,
+        )
         return Reference(
             golden=golden,
             precision=precision,
-            logits=exact,
-            structure=exact,
+            outputs={OUTPUT: expected},
             judged=judged,
-            floors=pooled(rough, exact, judged, golden, narrowest(precision)),
-            structure_floors=pooled(self._single, exact, judged, golden, Dtype.FP32),
             constants={},
-            quality_budget=default_quality_budget(exact, judged, golden) if precision.quantized else None,
         )
 
 

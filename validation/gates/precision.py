@@ -1,13 +1,13 @@
 """Precision: the arithmetic that ships, against the trained form in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from validation.devices.units import factor_of
 from validation.gates.gate import Gate, Where
-from validation.gates.numeric import numeric_gate
+from validation.gates.numeric import Comparison, numeric_gate
 from validation.gates.result import GateResult
 from validation.golden_run import Outputs
-from validation.reference.floors import Floors, ordinary
+from validation.reference.floors import ordinary
 from validation.reference.reference import Reference
 from validation.trial import Trial, Tried
 
@@ -17,11 +17,14 @@ def precision_gate(reference: Reference, runs: Sequence[Outputs], factor: float 
 
     The factor is 4 for float32 and 2 for 16 bits, or `factor`, where a device has one of its own.
     """
-    floors = ordinary(reference.floors)
-    budgets: Floors = {
-        kind: reference.precision_budget(kind) if factor is None else factor * floor for kind, floor in floors.items()
-    }
-    return numeric_gate("precision", reference, reference.executed, runs, floors, budgets)
+    return numeric_gate("precision", reference, list(_outputs(reference, factor)), runs)
+
+
+def _outputs(reference: Reference, factor: float | None) -> Iterator[Comparison]:
+    for name, each in reference.outputs.items():
+        floors = ordinary(each.floors)
+        budgets = {k: each.precision_budget(k) if factor is None else factor * floor for k, floor in floors.items()}
+        yield Comparison(name, each.executed, floors, budgets)
 
 
 def judge_precision(trial: Trial, tried: Tried) -> GateResult:

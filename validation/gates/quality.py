@@ -1,29 +1,43 @@
 """Quality: what compressed weights or quantized activations cost, over all ordinary images together."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.interface import OUTPUT
 from validation.gates.gate import Gate, Where
 from validation.gates.result import GateResult
 from validation.golden_run import Outputs
 from validation.metrics import relative_error, root_mean_square, snr_db
-from validation.reference.floors import ordinary
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 from validation.trial import Trial, Tried
 
 
 def quality_gate(reference: Reference, run: Outputs) -> GateResult:
     """RMS over ordinary images of ‖y - y64‖ / ‖y64 - mean(y64)‖ <= a third of the same of an answer without an image.
 
-    y64: the trained form in float64. `Budgets.quality` sets another budget.
+    y64: the trained form in float64. Each output by itself; the result is the one nearest to its budget, or furthest
+    over it. `Budgets.quality` sets another budget.
     """
-    assert reference.quality_budget is not None
-    rows = np.concatenate([reference.rows(kind) for kind in ordinary(reference.floors)] or [np.arange(0)])
+    rows = np.concatenate([reference.rows(kind) for kind in reference.kinds] or [np.arange(0)])
     if len(rows) == 0:
         return GateResult("quality", float("nan"), 0.0, "no golden image to judge on")
+    found = [_of_output(name, each, run.values[name], rows) for name, each in reference.outputs.items()]
+    worst = max(found, key=lambda each: each.worst / each.budget if each.worst < float("inf") else float("inf"))
+    said = "; ".join(each.detail for each in found)
+    return replace(worst, detail=f"{said}, {len(rows)} images")
+
+
+def _of_output(name: str, expected: Expected, values: NDArray[np.float32], rows: NDArray[np.intp]) -> GateResult:
+    budget = expected.quality_budget
+    assert budget is not None
     with np.errstate(all="ignore"):
-        error = root_mean_square(relative_error(run.logits[rows], reference.logits[rows]))
-    detail = f"costs {error:.3f} of at most {reference.quality_budget:.3f}, {snr_db(error):.1f} dB, {len(rows)} images"
-    return GateResult("quality", error, reference.quality_budget, detail)
+        error = root_mean_square(relative_error(values[rows], expected.right[rows]))
+    what = "" if name == OUTPUT else f"{name} "
+    return GateResult(
+        "quality", error, budget, f"{what}costs {error:.3f} of at most {budget:.3f}, {snr_db(error):.1f} dB"
+    )
 
 
 def judge_quality(trial: Trial, tried: Tried) -> GateResult:
@@ -34,8 +48,12 @@ def judge_quality(trial: Trial, tried: Tried) -> GateResult:
 QUALITY = Gate(
     name="quality",
     title="what compression or quantization costs over all images",
-    applies=lambda trial: trial.reference.quality_budget is not None,
+    applies=lambda trial: any(each.quality_budget is not None for each in trial.reference.outputs.values()),
     judge=lambda trial: judge_quality(trial, trial.shipped),
     blame=Where.LAYERS,
     cost=True,
+    next_step=(
+        "this precision costs too much of what the model says: calibrate on more photos of the kind that it will see "
+        "(--calibrate), take more bits, or ship fp16; --quality-budget says what may be lost"
+    ),
 )

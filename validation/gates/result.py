@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
+from runtimes.interface import OUTPUT
 from validation.inputs.golden_set import Kind
 from validation.metrics import snr_db
 
 
 @dataclass(frozen=True, slots=True)
 class KindError:
-    """One kind of input under one gate: pooled over its images and over the batch sizes tried."""
+    """One kind of input under one gate, of one output: pooled over its images and over the batch sizes tried.
+
+    `kl_nats` is of the softmax: None of an output that is no logits.
+    """
 
     kind: Kind
     worst: float
@@ -17,7 +21,8 @@ class KindError:
     budget: float
     max_abs: float
     cosine: float
-    kl_nats: float
+    kl_nats: float | None
+    output: str = OUTPUT
 
     @property
     def passed(self) -> bool:

@@ -6,13 +6,13 @@ import torch
 from efficientvit.deploy.image_input import divided_by_std
 from validation.gates.result import GateResult
 from validation.inputs.golden_set import Kind
-from validation.metrics import FEW, relative_error
+from validation.metrics import FEW
 from validation.proof.rewrites import audit, unproven
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
 
 EXACT = 1e-12
-"""Rewrites are identities of real arithmetic: in float64 nothing but rounding moves the logits."""
+"""Rewrites are identities of real arithmetic: in float64 nothing but rounding moves the results."""
 
 FLOOR_RATIO = 1.5
 """How much worse the deploy form may do in float32 than the trained form, or a rewrite costs accuracy."""
@@ -31,9 +31,9 @@ def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tu
     if image_input:
         std = reference.golden.preprocessing.std
         model, images = divided_by_std(model, std), images * torch.tensor(std, dtype=images.dtype).reshape(1, 3, 1, 1)
-    exact = evaluate(model, images).numpy()
+    exact = reference.split(evaluate(model, images).numpy())
     ordinary = reference.judged & (np.array(reference.golden.kinds) != Kind.AMPLIFIED)
-    errors = np.where(ordinary, relative_error(exact, reference.logits, reference.scale), 0.0)
+    errors = np.where(ordinary, reference.worst_errors(exact), 0.0)
     row = int(np.where(np.isnan(errors), np.inf, errors).argmax())
     structure = GateResult(
         "structure",
@@ -44,7 +44,8 @@ def rewrite_gates(reference: ReferenceModel, *, image_input: bool = False) -> tu
     )
     deploy, trained = reference.float32_cost
     detail = f"float32 error typically {deploy / trained:.2f} x the trained form's"
-    ratio = FLOOR_RATIO if reference.logits.shape[1] > FEW else FEW_FLOOR_RATIO
+    few = any(right.shape[1] <= FEW for right in reference.right.values())
+    ratio = FEW_FLOOR_RATIO if few else FLOOR_RATIO
     precision = GateResult("precision", deploy, ratio * trained, detail, trained)
     return structure, precision
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from validation.gates.gate import Gate, Where
-from validation.gates.numeric import numeric_gate
+from validation.gates.numeric import Comparison, numeric_gate
 from validation.gates.result import GateResult
 from validation.golden_run import Outputs
 from validation.reference.reference import Reference
@@ -14,9 +14,13 @@ def structure_gate(reference: Reference, runs: Sequence[Outputs]) -> GateResult:
 
     Amplified inputs are judged here, and here only.
     """
-    floors = reference.structure_floors
-    budgets = {kind: reference.structure_budget(kind) for kind in floors}
-    return numeric_gate("structure", reference, reference.structure, runs, floors, budgets)
+    outputs = [
+        Comparison(
+            name, each.structure, each.structure_floors, {k: each.structure_budget(k) for k in each.structure_floors}
+        )
+        for name, each in reference.outputs.items()
+    ]
+    return numeric_gate("structure", reference, outputs, runs)
 
 
 STRUCTURE = Gate(

@@ -12,7 +12,7 @@ from runtimes.evaluator.evaluator import Exchange
 from runtimes.field.operators import FieldTensor
 from validation.proof.difference import difference
 from validation.proof.outcome import Outcome, Proof
-from validation.proof.subject import CLASSIFIES, Right, Subject, images_for, right_of, unproven
+from validation.proof.subject import CLASSIFIES, Right, Subject, images_for, right_of, same_values, unproven
 from validation.proof.values import Computed, print_of_constant
 
 _BATCHES = (1, 2, 3)
@@ -20,7 +20,7 @@ _BATCHES = (1, 2, 3)
 
 
 class Run(NamedTuple):
-    """What a program gives, and what it computes on the way."""
+    """What a program gives, each of its outputs, and what it computes on the way."""
 
     results: tuple[Any, ...]
     computed: Computed
@@ -55,10 +55,10 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
 
 
 def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
-    same = [_same(*each) for each in zip(found.results, right.results, strict=True)]
-    if not all(same):
+    if not same_values(found.results, right.results):
         proof = difference(subject, right, batch, together=together)
-        return _of_the_label(subject) if same[0] and not proof.operation else proof
+        of_label = subject.probabilities and same_values(found.results[:-1], right.results[:-1])
+        return _of_the_label(subject) if of_label and not proof.operation else proof
     if (
         subject.nothing_else
         and (more := _something_else(subject, right, found.computed, batch, together=together)) is not None
@@ -67,12 +67,8 @@ def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, to
     return Proof(Outcome.PROVEN, _said(subject, batch))
 
 
-def _same(result: Any, wanted: FieldTensor) -> bool:
-    return isinstance(result, FieldTensor) and result.field.residues.equal(result.residues, wanted.residues)
-
-
 def _of_the_label(subject: Subject) -> Proof:
-    said = f"{CLASSIFIES} reads '{subject.probabilities}', which is not the softmax of '{subject.result}'"
+    said = f"{CLASSIFIES} reads '{subject.results[-1]}', which is not the softmax of '{subject.results[0]}'"
     named = [each.name for each in subject.program.operations if each.kind == CLASSIFIES]
     return Proof(Outcome.DIFFERENT, f"'{named[0]}': {said}", named[0])
 
@@ -117,12 +113,13 @@ def _of_other_shapes(subject: Subject, right: Right) -> Proof | None:
                     changed.append(name)
             return value
 
-        got = subject.run(images_for(right.size, batch, primes=0), exchange=follow)[0].shape
+        results = subject.run(images_for(right.size, batch, primes=0), exchange=follow)
         if changed:
             said = f"'{changed[0]}' has another shape for each image when there are {batch} of them"
             return Proof(Outcome.DIFFERENT, said, changed[0])
-        if got != (batch, *right.results[0].shape[1:]):
-            return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {tuple(got)}")
+        for got, meant in zip((tuple(each.shape) for each in results), right.results, strict=True):
+            if got != (batch, *meant.shape[1:]):
+                return Proof(Outcome.DIFFERENT, f"for {batch} images its result has the shape {got}")
     return None
 
 

@@ -40,7 +40,7 @@ def difference(
                 disordered.add(name)
         return value
 
-    program, output = subject.program, subject.result
+    program = subject.program
     subject.run(images, exchange=look)
     makers = {name: operation for operation in program.operations for name, _ in operation.outputs}
     strange: list[Operation] = []
@@ -57,7 +57,9 @@ def difference(
         todo.extend(makers[name].names())
     first = min(strange, key=program.operations.index, default=None)
     if first is None:
-        return Proof(Outcome.DIFFERENT, f"'{output}' is the {subject.compared}'s in another order")
+        names = " and ".join(f"'{name}'" for name in subject.results)
+        verb = "is" if len(subject.results) == 1 else "are"
+        return Proof(Outcome.DIFFERENT, f"{names} {verb} the {subject.compared}'s in another order")
 
     def read_by(operation: Operation) -> list[str]:
         read = (each for name in operation.names() for each in _constants_of(name, makers, dependent))

@@ -45,7 +45,7 @@ def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
             return _lacks(form, subject.program, digests)
         size = artifact.model.image_size
         return quantized_equal(subject, form, artifact.precision, digests, batch=artifact.batch, size=size)
-    right = _right(artifact, held, digests, probabilities=bool(subject.probabilities))
+    right = _right(artifact, held, digests, probabilities=subject.probabilities)
     if isinstance(right, Missing):
         return _lacks(right, subject.program, digests)
     return equal(subject, right, artifact.batch)
@@ -91,7 +91,7 @@ def quantized_equal(
             found = run_noting(subject, images, exchange)
         shapes = images_for(size, batch or 1, primes=0)
         meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.of)
-        right = right_of(meant, images_for(size, batch), probabilities=bool(subject.probabilities))
+        right = right_of(meant, images_for(size, batch), probabilities=subject.probabilities)
     except BrokenArtifact as error:
         return unproven(error)
     bare = tuple(meant.lacking)

@@ -183,12 +183,12 @@ class QuantizedForm(nn.Module):
         self.chosen: list[Quantizer | None] = []
         self.lacking: list[tuple[Call, Print]] = []
 
-    def forward(self, images: FieldTensor) -> FieldTensor:
-        """Logits."""
+    def forward(self, images: FieldTensor) -> FieldTensor | tuple[FieldTensor, ...]:
+        """What the form gives."""
         self.lacking.clear()
         with torch.inference_mode(), _Applying(self):  # or PyTorch takes products apart before the mode sees them
-            logits: FieldTensor = self._form(images)
-        return logits
+            results: FieldTensor | tuple[FieldTensor, ...] = self._form(images)
+        return results
 
 
 class _Applying(TorchDispatchMode):

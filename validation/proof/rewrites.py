@@ -1,7 +1,7 @@
 """The rewrites from the trained to the deploy form: each proven an identity; the one rounding after them audited.
 
 The rewrites' own code is run on a model whose constants are exact: in the arithmetic modulo several primes, where the
-form before and the form after a rewrite must give the same logits of the same random images, and in double-double,
+form before and the form after a rewrite must give the same of the same random images, and in double-double,
 where what the deploy form holds must be the nearest float32.
 """
 
@@ -22,7 +22,7 @@ from runtimes.field.residues import Residues
 from runtimes.field.tensor import Field, NoMeaning
 from runtimes.field.wide import DoubleDouble
 from runtimes.field.writing import Writing
-from validation.proof.subject import images_for, run_form
+from validation.proof.subject import images_for, run_form, same_values
 from validation.reference.memo import remembered
 
 Rewrite = Callable[[EfficientViT], object]
@@ -64,7 +64,7 @@ def prove_rewrites(model: EfficientViT, steps: tuple[Rewrite, ...] | None = None
             wrong = _other_shape(form, size, before)
         except NoMeaning as error:
             return (*found, Step(name, False, " ".join(str(error).split())))
-        same = images.field.residues.equal(before.residues, after.residues)
+        same = same_values(after, before)
         found.append(Step(name, same and not wrong, wrong if same else "it changes what the model computes"))
         before = after
     return tuple(found)
@@ -91,14 +91,14 @@ def unproven(model: EfficientViT) -> tuple[Step, ...]:
     return tuple(step for step in prove_rewrites(model) if not step.proven) or (Step("all", proven=False),)
 
 
-def _other_shape(form: EfficientViT, size: ImageSize, logits: FieldTensor) -> str:
-    """Whether every number of images has as many rows of logits."""
+def _other_shape(form: EfficientViT, size: ImageSize, results: tuple[FieldTensor, ...]) -> str:
+    """Whether every number of images has as many rows in each output."""
     field = images_for(size, 1, primes=0).field
     copied = in_field(form, field)
     for field.batch in _OTHER_BATCHES:
-        shape = run_form(copied, field.images(size.nchw(field.batch))).shape
-        if shape != (field.batch, *logits.shape[1:]):
-            return f"for {field.batch} images its result has the shape {tuple(shape)}"
+        for found, meant in zip(run_form(copied, field.images(size.nchw(field.batch))), results, strict=True):
+            if found.shape != (field.batch, *meant.shape[1:]):
+                return f"for {field.batch} images its result has the shape {tuple(found.shape)}"
     return ""
 
 

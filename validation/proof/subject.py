@@ -1,6 +1,6 @@
 """A program under proof, what it has to equal, and the values that both are run on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
+from efficientvit.model import tensors_of
 from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
@@ -23,34 +24,25 @@ from validation.proof.values import Print, held_by, print_of
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A program that is to be proven. `output`: of several. `exact`: constants' values in the place of rounded ones.
+    """A program that is to be proven. `results`: the outputs that count, by name, in order.
 
-    `probabilities`: what a classifier takes its label from, by name; it has to be the softmax of the result.
+    `exact`: constants' values in the place of rounded ones. `probabilities`: the last result is what a classifier takes
+    its label from; it has to be the softmax of the first.
     `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words. `nothing_else`: it must compute
     nothing on the way that the other does not compute.
     """
 
     program: Program
     language: Language
-    output: str = ""
+    results: tuple[str, ...]
     exact: Mapping[str, Tensor] = field(default_factory=dict)
-    probabilities: str = ""
+    probabilities: bool = False
     channels_last: bool = False
     compared: str = "deploy form"
     nothing_else: bool = True
 
-    @property
-    def result(self) -> str:
-        """The name of its result."""
-        return self.output or self.program.outputs[0]
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """The names of all that has to be equal."""
-        return (self.result, self.probabilities) if self.probabilities else (self.result,)
-
     def run(self, images: FieldTensor, exchange: Exchange | None = None) -> tuple[Any, ...]:
-        """What it gives of (B, 3, H, W) images, in the order of `results`.
+        """What it gives of (B, 3, H, W) images: each of `results`.
 
         Raises:
             BrokenArtifact: an operation has no meaning in exact arithmetic.
@@ -62,6 +54,8 @@ class Subject:
             for name, x in self.exact.items()
         }
         evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, self.results, exact)
+        if self.program.inputs[image].dtype == "uint8":
+            images = FieldTensor(there, images.residues, images.rows, torch.uint8)
         fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         found = evaluator({image: fed}, exchange=exchange)
         return tuple(found[name] for name in self.results)
@@ -90,8 +84,9 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
         return Proof(Outcome.SAMPLED, said, kinds=frozenset(unknown))
     if len(program.inputs) != 1:
         return Proof(Outcome.SAMPLED, f"a program of {len(program.inputs)} inputs: {', '.join(program.inputs)}")
+    own = program.outputs[: len(artifact.model.outputs)]  # a classifier's label and probabilities come after them
     read = [str(each.inputs["probabilities"]) for each in program.operations if each.kind == CLASSIFIES]
-    return Subject(program, language, probabilities=read[0] if read else "")
+    return Subject(program, language, (*own, *read[:1]), probabilities=bool(read))
 
 
 CLASSIFIES = "classify"
@@ -143,18 +138,28 @@ def _residues(primes: int) -> Residues:
 
 @torch.no_grad()
 def results_of(form: nn.Module, images: FieldTensor, *, probabilities: bool) -> tuple[FieldTensor, ...]:
-    """The logits and, if asked for, their softmax."""
-    logits = run_form(form, images)
+    """What the form gives and, if asked for, the softmax of the logits."""
+    results = run_form(form, images)
     if not probabilities:
-        return (logits,)
-    shares = logits.softmax(1)
+        return results
+    shares = results[0].softmax(1)
     assert isinstance(shares, FieldTensor), "a function of the logits"
-    return logits, shares
+    return *results, shares
 
 
 @torch.no_grad()
-def run_form(form: nn.Module, images: FieldTensor) -> FieldTensor:
-    """(B, 3, H, W) -> (B, classes)."""
-    result = form(images)
-    assert isinstance(result, FieldTensor), "the result depends on the image"
-    return result
+def run_form(form: nn.Module, images: FieldTensor) -> tuple[FieldTensor, ...]:
+    """(B, 3, H, W) -> (B, classes) logits, or whatever else the form gives, each of its outputs."""
+    results: list[FieldTensor] = []
+    for result in tensors_of(form(images)):
+        assert isinstance(result, FieldTensor), "the result depends on the image"
+        results.append(result)
+    return tuple(results)
+
+
+def same_values(one: Sequence[Any], other: Sequence[FieldTensor]) -> bool:
+    """As many outputs, equal in order."""
+    return len(one) == len(other) and all(
+        isinstance(a, FieldTensor) and a.field.residues.equal(a.residues, b.residues)
+        for a, b in zip(one, other, strict=True)
+    )

@@ -30,6 +30,7 @@ from efficientvit.deploy.compression import (
 )
 from runtimes.precision import PALETTE_BITS, Dtype, Precision
 from validation.metrics import Float64
+from validation.reference.by_output import joined
 from validation.reference.floors import UNIT_ROUNDOFF, narrowest
 from validation.reference.memo import remembered
 
@@ -106,12 +107,12 @@ class _RoundResults(TorchDispatchMode):
 
 
 def evaluate(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -> Tensor:
-    """(n, 3, H, W) -> (n, classes), every intermediate rounded to `activations`; remembered.
+    """(n, 3, H, W) -> (n, classes), or all values of all outputs; intermediates rounded to `activations`. Remembered.
 
     Of several evaluations that belong together, `answers` of each in one `remembered` is cheaper.
     """
-    logits = remembered(f"evaluate in {activations}", model, (images,), lambda: answers(model, images, activations))
-    return torch.tensor(logits).to(images.dtype)  # float64 holds what float32 gave: it comes back as it was
+    values = remembered(f"evaluate in {activations}", model, (images,), lambda: answers(model, images, activations))
+    return torch.tensor(values).to(images.dtype)  # float64 holds what float32 gave: it comes back as it was
 
 
 @torch.no_grad()
@@ -119,15 +120,15 @@ def answers(model: nn.Module, images: Tensor, activations: Dtype = Dtype.FP32) -
     """What `evaluate` gives, evaluated now; in parts, to bound memory."""
     parts = images.split(_IMAGES_AT_ONCE)
     if activations is Dtype.FP32:
-        logits = torch.cat([model(part) for part in parts])
+        values = torch.cat([joined(model(part)) for part in parts])
     else:
         with _RoundResults(activations):
-            logits = torch.cat([model(rounded(part, activations)) for part in parts])
-    return np.asarray(logits.double().numpy())
+            values = torch.cat([joined(model(rounded(part, activations))) for part in parts])
+    return np.asarray(values.double().numpy())
 
 
 def evaluations(model: nn.Module, images: Tensor, precision: Precision, count: int = _EVALUATIONS) -> Float64:
-    """(count, n, classes): on the images, and on copies of them that differ by roundings."""
+    """(count, n, classes), or all values of all outputs: on the images, and on copies that differ by roundings."""
     rounding, unit = precision.rounding, narrowest(precision)
 
     def compute() -> Float64:

@@ -1,6 +1,7 @@
 """A `Reference` on disk, so that a folder can be judged again without the weights. docs/manifest.md describes it."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet
+from runtimes.interface import OUTPUT
 from runtimes.precision import Precision
 from validation.inputs import golden_file
 from validation.inputs.golden_set import Kind
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 
 GOLDEN, REFERENCE = "golden.safetensors", "reference.safetensors"
 _KEY = "reference"
@@ -22,24 +24,30 @@ def save(reference: Reference, folder: Path) -> None:
 
     Tensors: `logits` and `structure` (n, classes) float64, `judged` (n,) uint8. Metadata: one key,
     `reference`, a JSON object with the golden set's digest, the precision, the floors and the constants' digests.
+    Of another head than a classifier's, two tensors for each output, `stage1` and `structure.stage1` (n, values), and
+    under `outputs` its floors and budget.
     """
     import safetensors.numpy
 
     golden_file.save(reference.golden, folder / GOLDEN)
-    header = {
+    header: dict[str, Any] = {
         "golden_sha256": reference.golden.sha256,
         "precision": reference.precision.to_json(),
-        "floors": dict(reference.floors),
-        "structure_floors": dict(reference.structure_floors),
         "constants": dict(reference.constants),
         "image_input": reference.image_input,
-        "quality_budget": reference.quality_budget,
     }
-    tensors: dict[str, NDArray[Any]] = {
-        "logits": reference.logits,
-        "structure": reference.structure,
-        "judged": reference.judged.astype(np.uint8),
-    }
+    tensors: dict[str, NDArray[Any]] = {"judged": reference.judged.astype(np.uint8)}
+    for name, expected in reference.outputs.items():
+        tensors |= {
+            name: np.ascontiguousarray(expected.right),
+            _structure(name): np.ascontiguousarray(expected.structure),
+        }
+        said = {
+            "floors": dict(expected.floors),
+            "structure_floors": dict(expected.structure_floors),
+            "quality_budget": expected.quality_budget,
+        }
+        header |= said if name == OUTPUT else {"outputs": {**header.get("outputs", {}), name: said}}
     content = safetensors.numpy.save(tensors, {_KEY: json.dumps(header, sort_keys=True)})
     (folder / REFERENCE).write_bytes(content)
 
@@ -57,13 +65,13 @@ def load(folder: Path) -> Reference:
     try:
         with safe_open(path, "numpy") as file:
             header: dict[str, Any] = json.loads(file.metadata()[_KEY])
-            tensors = {name: file.get_tensor(name) for name in ("logits", "structure", "judged")}
-        precision = Precision.from_json(header["precision"])
-        floors = {Kind(kind): float(floor) for kind, floor in header["floors"].items()}
-        structure_floors = {Kind(kind): float(floor) for kind, floor in header["structure_floors"].items()}
-        image_input, quality = bool(header["image_input"]), header["quality_budget"]
-        quality_budget = None if quality is None else float(quality)
-        belongs = header["golden_sha256"] == golden.sha256 and len(tensors["logits"]) == len(golden)
+            precision = Precision.from_json(header["precision"])
+            said = header.get("outputs") or {OUTPUT: header}
+            outputs = {str(name): _expected(precision, name, said[name], file.get_tensor) for name in said}
+            judged = file.get_tensor("judged").astype(bool)
+        image_input = bool(header["image_input"])
+        counts = {len(judged), *(len(each.right) for each in outputs.values())}
+        belongs = header["golden_sha256"] == golden.sha256 and counts == {len(golden)}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadGoldenSet(
             f"{path} is no reference that can be judged against", got=str(error), next_step="export the artifact again"
@@ -78,12 +86,27 @@ def load(folder: Path) -> Reference:
     return Reference(
         golden=golden,
         precision=precision,
-        logits=tensors["logits"],
-        structure=tensors["structure"],
-        judged=tensors["judged"].astype(bool),
-        floors=floors,
-        structure_floors=structure_floors,
+        outputs=outputs,
+        judged=judged,
         constants={str(name): str(digest) for name, digest in header["constants"].items()},
         image_input=image_input,
-        quality_budget=quality_budget,
+    )
+
+
+def _structure(output: str) -> str:
+    """The name of the tensor, beside the output's own."""
+    return "structure" if output == OUTPUT else f"structure.{output}"
+
+
+def _expected(
+    precision: Precision, output: str, said: Mapping[str, Any], tensor: Callable[[str], NDArray[Any]]
+) -> Expected:
+    quality = said["quality_budget"]
+    return Expected(
+        precision=precision,
+        right=tensor(output),
+        structure=tensor(_structure(output)),
+        floors={Kind(kind): float(floor) for kind, floor in said["floors"].items()},
+        structure_floors={Kind(kind): float(floor) for kind, floor in said["structure_floors"].items()},
+        quality_budget=None if quality is None else float(quality),
     )

@@ -18,6 +18,7 @@ UNIT_ROUNDOFF = {Dtype.FP32: 2.0**-24, Dtype.FP16: 2.0**-11, Dtype.BF16: 2.0**-8
 SMALLEST_FLOOR = {Dtype.FP32: 2e-7, Dtype.FP16: 5e-4, Dtype.BF16: 4e-3}
 
 Floors = Mapping[Kind, float]
+"""By kind of input; of one output."""
 
 
 def ordinary(floors: Floors) -> Floors:

@@ -5,6 +5,7 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
 from efficientvit.digests import digests
+from efficientvit.head import Output
 from efficientvit.model import EfficientViT
+from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype, Precision
 from validation.budgets import Budgets
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.metrics import Float64, relative_error, scale_of
+from validation.reference.by_output import ByOutput, by_output
 from validation.reference.constants import deploy_constants, image_constants, quantized_constants
 from validation.reference.emulation import as_executed, evaluate, evaluations, with_rounded_weights
 from validation.reference.floors import (
@@ -31,7 +35,7 @@ from validation.reference.floors import (
     narrowest,
     pooled,
 )
-from validation.reference.reference import Reference, network_inputs
+from validation.reference.reference import Expected, Reference, network_inputs
 
 _AMPLIFICATIONS = (10.0, 5.0, 3.0, 2.0)
 # Amplified inputs lie at the edge of chaos: from one evaluation to the next their errors scatter tenfold.
@@ -69,28 +73,53 @@ class ReferenceModel:
         """(n, 3, H, W) float32."""
         return torch.tensor(self.golden.images)
 
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the model gives, in order."""
+        return self.trained.spec.outputs
+
+    def split(self, values: Float64) -> ByOutput:
+        """What PyTorch gave of the images, by output."""
+        return by_output(self.outputs, values)
+
     @functools.cached_property
-    def logits(self) -> Float64:
-        """(n, classes): the right answers."""
-        return _numpy(evaluate(self.exact, self.images.double()))
+    def right(self) -> ByOutput:
+        """(n, values): the right answers."""
+        return self.split(_numpy(evaluate(self.exact, self.images.double())))
 
     @property
-    def scale(self) -> Float64:
+    def logits(self) -> Float64:
+        """(n, classes): a classifier's right answers."""
+        return self.right[OUTPUT]
+
+    @property
+    def called(self) -> str:
+        """What it gives, in words."""
+        return "logits" if self.trained.spec.head.gives_logits else "outputs"
+
+    @functools.cached_property
+    def scales(self) -> ByOutput:
         """(n,): what errors are relative to."""
-        return scale_of(self.logits, self.golden.ordinary_rows)
+        return {name: scale_of(right, self.golden.ordinary_rows) for name, right in self.right.items()}
+
+    def worst_errors(self, values: ByOutput) -> Float64:
+        """(n,): the relative error of the output that is furthest off."""
+        found = [relative_error(values[name], right, self.scales[name]) for name, right in self.right.items()]
+        worst: Float64 = np.max(found, axis=0)
+        return worst
 
     @functools.cached_property
     def judged(self) -> NDArray[np.bool_]:
         """(n,): where the model is well conditioned, by the trained form: a deploy form's fault is no chaos."""
-        return relative_error(self._trained_single[0], self.logits, self.scale) <= WELL_CONDITIONED
+        return self.worst_errors({name: runs[0] for name, runs in self._trained_single.items()}) <= WELL_CONDITIONED
 
     @functools.cached_property
-    def _trained_single(self) -> Float64:
-        return evaluations(self.trained, self.images, Precision())
+    def _trained_single(self) -> ByOutput:
+        return self.split(evaluations(self.trained, self.images, Precision()))
 
     @functools.cached_property
-    def _single(self) -> Float64:
-        return evaluations(self.deploy, self.images, Precision())
+    def _single(self) -> ByOutput:
+        return self.split(evaluations(self.deploy, self.images, Precision()))
 
     @property
     def not_judged(self) -> tuple[str, ...]:
@@ -102,22 +131,30 @@ class ReferenceModel:
             return golden
         unit = torch.tensor(golden.of_kind(Kind.AMPLIFIED).images)
         for factor in _AMPLIFICATIONS:
-            exact = _numpy(evaluate(self.exact, factor * unit.double()))
-            single = _numpy(evaluate(self.trained, factor * unit))
-            if relative_error(single, exact).max() <= WELL_CONDITIONED:
+            exact = self.split(_numpy(evaluate(self.exact, factor * unit.double())))
+            single = self.split(_numpy(evaluate(self.trained, factor * unit)))
+            if all(relative_error(single[name], exact[name]).max() <= WELL_CONDITIONED for name in exact):
                 return golden.amplified(factor)
         return golden.amplified(_AMPLIFICATIONS[-1])
 
     @functools.cached_property
-    def float32_cost(self) -> tuple[float, float]:
-        """Typical float32 error of the deploy form and of the trained form, over the ordinary judged images.
+    def float32_costs(self) -> Mapping[str, tuple[float, float]]:
+        """Typical float32 error of the deploy form and of the trained form, over the ordinary judged images, by output.
 
         The geometric mean: one image on which the one or the other was lucky must not decide between them.
         """
         ordinary = self.judged & (np.array(self.golden.kinds) != Kind.AMPLIFIED)
-        runs = (self._single, self._trained_single)
-        deploy, trained = (geometric_mean(errors(run, self.logits, self.scale)[:, ordinary]) for run in runs)
-        return deploy, trained
+        costs = {}
+        for name, right in self.right.items():
+            runs = (self._single[name], self._trained_single[name])
+            deploy, trained = (geometric_mean(errors(run, right, self.scales[name])[:, ordinary]) for run in runs)
+            costs[name] = deploy, trained
+        return costs
+
+    @property
+    def float32_cost(self) -> tuple[float, float]:
+        """Of the output whose error the rewrites have made grow the most."""
+        return max(self.float32_costs.values(), key=lambda cost: cost[0] / cost[1])
 
     @functools.cached_property
     def image_deploy(self) -> EfficientViT:
@@ -150,41 +187,58 @@ class ReferenceModel:
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
         stored = self.stored(precision, image_input=image_input)
         known = precision.weights is Dtype.FP32 and not image_input
-        single = self._single if known else evaluations(stored, images, Precision())
+        single = self._single if known else self.split(evaluations(stored, images, Precision()))
         # Quantized activations have no noise floor, because integers tip over: the quality gate judges their cost.
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized
-        run = evaluations(as_executed(stored, precision), images, precision) if rounded_too else single
-        structure = _numpy(evaluate(copy.deepcopy(stored).double(), images.double()))
+        run = single
+        if rounded_too:
+            run = self.split(evaluations(as_executed(stored, precision), images, precision))
+        structure = self.split(_numpy(evaluate(copy.deepcopy(stored).double(), images.double())))
+        structure_floors = self._structure_floors(stored, images, single, structure)
         compressed = precision.weights.compressed
+        outputs = {
+            name: Expected(
+                precision=precision,
+                right=right,
+                structure=structure[name],
+                floors=pooled(
+                    run[name], structure[name] if compressed else right, self.judged, self.golden, narrowest(precision)
+                ),
+                structure_floors=structure_floors[name],
+                quality_budget=self._quality(right) if compressed else None,
+            )
+            for name, right in self.right.items()
+        }
         return Reference(
             golden=self.golden,
             precision=precision,
-            logits=self.logits,
-            structure=structure,
+            outputs=outputs,
             judged=self.judged,
-            floors=pooled(
-                run, structure if compressed else self.logits, self.judged, self.golden, narrowest(precision)
-            ),
-            structure_floors=self._structure_floors(stored, images, single, structure),
             constants=digests(self.constants(precision, image_input)),
             image_input=image_input,
-            quality_budget=self._quality() if compressed else None,
         )
 
-    def _quality(self) -> float:
+    def _quality(self, right: Float64) -> float:
         """The budget that was asked for, or a third of what the best answer costs that ignores the image."""
         if self.budgets.quality is not None:
             return self.budgets.quality
-        return default_quality_budget(self.logits, self.judged, self.golden)
+        return default_quality_budget(right, self.judged, self.golden)
 
-    def _structure_floors(self, stored: nn.Module, images: Tensor, single: Float64, structure: Float64) -> Floors:
-        floors = pooled(single, structure, self.judged, self.golden, Dtype.FP32)
-        if Kind.AMPLIFIED not in floors:
-            return floors
+    def _structure_floors(
+        self, stored: nn.Module, images: Tensor, single: ByOutput, structure: ByOutput
+    ) -> Mapping[str, Floors]:
+        floors = {
+            name: pooled(single[name], exact, self.judged, self.golden, Dtype.FP32) for name, exact in structure.items()
+        }
         rows = np.flatnonzero(self.judged & (np.array(self.golden.kinds) == Kind.AMPLIFIED))
-        more = evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS)
-        largest = float(errors(more, structure[rows], scale_of(structure, self.golden.ordinary_rows)[rows]).max())
-        return {**floors, Kind.AMPLIFIED: max(floors[Kind.AMPLIFIED], largest)}
+        if not len(rows):
+            return floors
+        more = self.split(evaluations(stored, images[rows], Precision(), _AMPLIFIED_EVALUATIONS))
+        for name, exact in structure.items():
+            scale = scale_of(exact, self.golden.ordinary_rows)[rows]
+            largest = float(errors(more[name], exact[rows], scale).max())
+            floors[name] = {**floors[name], Kind.AMPLIFIED: max(floors[name][Kind.AMPLIFIED], largest)}
+        return floors
 
 
 def _numpy(tensor: Tensor) -> Float64:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.interface import OUTPUT
 from runtimes.precision import Precision
 from validation.budgets import PRECISION_FACTOR, STRUCTURE_FACTOR
 from validation.inputs.golden_set import GoldenSet, Kind
@@ -14,48 +15,26 @@ from validation.reference.floors import Floors, ordinary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """One model at one precision: inputs, right answers, noise floors, and the constants' digests.
+class Expected:
+    """One output of a model at one precision: right answers, noise floors, budgets.
 
-    `logits` (n, classes): the trained form in float64. `structure` (n, classes): the deploy form with weights
-    rounded as the artifact stores them, in float64. `judged` (n,): where the model is well conditioned.
-    `floors` and `structure_floors`: the pooled relative error of PyTorch under the precision's rules, and in
-    float32 arithmetic, per kind. `image_input`: the deploy form is the one behind an 8-bit image. `quality_budget`:
-    the root mean square of the relative error that compressed weights may cost; None where they aren't compressed.
+    `right` (n, values): the trained form in float64. `structure` (n, values): the deploy form with weights rounded as
+    the artifact stores them, also in float64. `floors` and `structure_floors`: the pooled relative error of PyTorch
+    under the precision's rules, and in float32 arithmetic, per kind. `quality_budget`: the root mean square of the
+    relative error that compressed weights may cost; None where they aren't compressed.
     """
 
-    golden: GoldenSet
     precision: Precision
-    logits: Float64
+    right: Float64
     structure: Float64
-    judged: NDArray[np.bool_]
     floors: Floors
     structure_floors: Floors
-    constants: Mapping[str, str]
-    image_input: bool = False
     quality_budget: float | None = None
-
-    @property
-    def inputs(self) -> NDArray[np.float32]:
-        """(n, 3, H, W): what the network itself is fed."""
-        return network_inputs(self.golden, image_input=self.image_input)
 
     @property
     def executed(self) -> Float64:
         """What the precision gate compares with: of compressed weights, whose cost is quality's, their own answers."""
-        return self.structure if self.precision.weights.compressed else self.logits
-
-    def with_constants(self, more: Mapping[str, str]) -> "Reference":
-        """The same, and constants that only a stage could know (what calibration found), by name and digest."""
-        return replace(self, constants={**self.constants, **more})
-
-    def only(self, rows: NDArray[np.bool_]) -> "Reference":
-        """The same, judged on no other images than these."""
-        return replace(self, judged=self.judged & rows)
-
-    def rows(self, kind: Kind) -> NDArray[np.intp]:
-        """The judged images of a kind."""
-        return np.flatnonzero([k == kind and ok for k, ok in zip(self.golden.kinds, self.judged, strict=True)])
+        return self.structure if self.precision.weights.compressed else self.right
 
     def structure_budget(self, kind: Kind) -> float:
         """Relative error that float32 arithmetic on the same weights may have."""
@@ -77,6 +56,59 @@ class Reference:
         if self.quality_budget is not None:
             return self.quality_budget
         return max(map(self.precision_budget, ordinary(self.floors)), default=0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """One model at one precision: inputs, what each output has to be, and the constants' digests.
+
+    `outputs`: by name, in order. `judged` (n,): where the model is well conditioned, every output of it. `image_input`:
+    the deploy form is the one behind an 8-bit image.
+    """
+
+    golden: GoldenSet
+    precision: Precision
+    outputs: Mapping[str, Expected]
+    judged: NDArray[np.bool_]
+    constants: Mapping[str, str]
+    image_input: bool = False
+
+    @property
+    def classifier(self) -> Expected:
+        """The logits, for what is about classes."""
+        return self.outputs[OUTPUT]
+
+    @property
+    def gives_logits(self) -> bool:
+        """It is a classifier's."""
+        return OUTPUT in self.outputs
+
+    @property
+    def logits(self) -> Float64:
+        """(n, classes): a classifier's right answers."""
+        return self.classifier.right
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of ordinary images with an image on which it can be judged."""
+        return tuple(ordinary(next(iter(self.outputs.values())).floors))
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """(n, 3, H, W): what the network itself is fed."""
+        return network_inputs(self.golden, image_input=self.image_input)
+
+    def with_constants(self, more: Mapping[str, str]) -> "Reference":
+        """The same, and constants that only a stage could know (what calibration found), by name and digest."""
+        return replace(self, constants={**self.constants, **more})
+
+    def only(self, rows: NDArray[np.bool_]) -> "Reference":
+        """The same, judged on no other images than these."""
+        return replace(self, judged=self.judged & rows)
+
+    def rows(self, kind: Kind) -> NDArray[np.intp]:
+        """The judged images of a kind."""
+        return np.flatnonzero([k == kind and ok for k, ok in zip(self.golden.kinds, self.judged, strict=True)])
 
 
 def network_inputs(golden: GoldenSet, *, image_input: bool) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efficientvit.deploy.modules import PooledClassifier, StaticAttention, StaticWindows
+from efficientvit.deploy.modules import PooledHead, StaticAttention, StaticWindows
 from efficientvit.model import EfficientViT
 from export.selftest.faults.fault import Rng
 
@@ -149,7 +149,7 @@ def flipped_kernel(model: EfficientViT, rng: Rng) -> str:
 @fault()
 def lost_projection_bias(model: EfficientViT, rng: Rng) -> str:
     """The bias of the convolution that was moved behind the average pool."""
-    assert isinstance(model.head, PooledClassifier)
+    assert isinstance(model.head, PooledHead)
     assert isinstance(model.head.project, nn.Conv2d)
     assert model.head.project.bias is not None
     model.head.project.bias.zero_()

@@ -10,7 +10,7 @@ from export.targets.coreml.package import save
 from export.targets.coreml.validated_once import validated_once
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.host.machine import versions
-from runtimes.interface import INPUT, OUTPUT, PROBABILITIES
+from runtimes.interface import INPUT, PROBABILITIES
 from runtimes.precision import Dtype, Precision
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> "ExportedProgram":
-    """The program of (batch, 3, H, W) -> logits, and with `labeled` the probabilities of the answers beside them.
+    """The program of (batch, 3, H, W) -> what the model gives; `labeled`: probabilities of a classifier's answers too.
 
     Those are the softmax of the logits; of a single logit z that of 0 and z, which is 1 - sigmoid(z) and sigmoid(z).
     """
@@ -66,7 +66,7 @@ def to_coreml(
     ios: int,
     made_by: str,
 ) -> Artifact:
-    """Write the package `out` (.mlpackage), float32 logits whatever is between, the same bytes for the same input.
+    """Write the package `out` (.mlpackage), float32 outputs whatever is between, the same bytes for the same input.
 
     Raises:
         MissingExtra: coremltools is not installed.
@@ -78,7 +78,7 @@ def to_coreml(
     import numpy as np
 
     shape = model.image_size.nchw(batch)
-    outputs = (OUTPUT, PROBABILITIES) if interface.labels else (OUTPUT,)
+    outputs = [output.name for output in model.outputs] + ([PROBABILITIES] if interface.labels else [])
     with validated_once():
         package = ct.convert(
             program,

@@ -28,7 +28,8 @@ def describe(
     `constants`: of the package, name and digest.
     """
     spec, size = weights.model.spec, weights.model.spec.image_size
-    form = f"EfficientViT-{spec.name.upper()} at {size.height} x {size.width}, {spec.classes} classes"
+    gives = f"{spec.classes} classes" if spec.head.gives_logits else str(spec.head)
+    form = f"EfficientViT-{spec.name.upper()} at {size.height} x {size.width}, {gives}"
     held = json.dumps(dict(constants), sort_keys=True).encode()
     ours = {
         "version": __version__,
@@ -41,6 +42,9 @@ def describe(
         "precision": f"weights {precision.weights}, activations {precision.activations}",
         "preprocessing": json.dumps(preprocessing.to_json(), sort_keys=True),
     }
+    if not spec.head.gives_logits:
+        outputs = {each.name: {"shape": each.shape, "stride": each.stride} for each in spec.outputs}
+        ours["outputs"] = json.dumps(outputs, sort_keys=True)
     said = {f"{METADATA_PREFIX}{key}": value for key, value in ours.items()} | {
         "author": options.author or _AUTHOR,
         "license": options.license or _UNSTATED,

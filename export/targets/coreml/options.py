@@ -116,6 +116,13 @@ class CoreMlOptions(TargetOptions):
         Raises:
             BadOption: the batch or the precision is another.
         """
+        if not job.head.gives_logits and self.labels not in (None, NONE):
+            raise BadOption(
+                "--labels names the classes of a classifier",
+                expected="--head logits with --labels",
+                got=f"--head {job.head}",
+                next_step="leave --labels out: maps and embeddings have no classes",
+            )
         if job.batch != 1:
             self._require_tensor(job.batch)
         if self.weights is not None and job.precision != "fp16":
@@ -147,11 +154,13 @@ class CoreMlOptions(TargetOptions):
         self.labels_for(classes, batch)
 
     def labels_for(self, classes: int, batch: int | None, own: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The labels, now that the number of classes is known, and the checkpoint's `own`.
+        """The labels, now that the number of classes is known, and the checkpoint's `own`; none of no classes.
 
         Raises:
             BadOption: they are another number.
         """
+        if classes == 0:
+            return ()
         return find_labels(NONE if self.labels is None and batch != 1 else self.labels, classes, own)
 
     def slug_parts(self, batch: int | None) -> list[str]:

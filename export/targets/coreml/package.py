@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from efficientvit.head import STAGES, HeadKind
+from efficientvit.spec import STEM_STRIDE
 from runtimes.artifact import Interface
 from runtimes.coreml.mlpackage import load_model
 from runtimes.interface import INPUT, LABEL, METADATA_PREFIX, OUTPUT, PROBABILITIES
@@ -144,6 +146,8 @@ def _descriptions(interface: Interface) -> dict[str, str]:
         OUTPUT: "Scores of the classes before the softmax",
         LABEL: "The most probable class",
         PROBABILITIES: "The probability of each class by its label",
+        str(HeadKind.EMBEDDING): "The last stage's map, averaged over the grid",
+        **{f"stage{n}": f"The map of stage {n}, {STEM_STRIDE << n - 1} pixels of the image a cell" for n in STAGES},
     }
 
 

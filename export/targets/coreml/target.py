@@ -83,6 +83,7 @@ TARGET = Target(
     extra="coreml",
     distributions=("coremltools",),
     options=CoreMlOptions,
+    heads=("fp16", "fp32"),
     adapt=_compressed,
     section=_section,
 )

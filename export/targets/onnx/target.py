@@ -84,4 +84,5 @@ TARGET = Target(
     packages=("onnxruntime",),
     distributions=("onnx", "onnxscript", "onnxruntime", "onnxsim"),
     dynamic_batch=True,
+    heads=("fp32", "fp16"),
 )

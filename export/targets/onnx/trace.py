@@ -13,7 +13,7 @@ from export.targets.onnx.lowering import lowered
 from export.targets.onnx.opsets import WRITTEN, require_opset
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
-from runtimes.interface import BATCH, INPUT, OUTPUT
+from runtimes.interface import BATCH, INPUT
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +25,7 @@ _EXAMPLE_BATCH = 2  # torch.export specializes on 0 and 1
 
 
 def capture(deploy: "EfficientViT", batch: int | None) -> "ExportedProgram":
-    """The program of (batch, 3, H, W) -> (batch, classes); with `batch` None for any batch.
+    """The program of (batch, 3, H, W) -> (batch, classes), or other outputs; with `batch` None for any batch.
 
     torch.export raises where it cannot keep the batch symbolic.
     """
@@ -53,7 +53,7 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
         dynamo=True,
         opset_version=max(opset, WRITTEN),
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=[output.name for output in model.spec.outputs],
         verbose=False,
     )
     assert exported is not None
@@ -119,7 +119,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def _require_batch(proto: "onnx.ModelProto", batch: int | None) -> None:
     """The exporter can bake the example's batch in without a word: look."""
-    for value in (proto.graph.input[0], proto.graph.output[0]):
+    for value in (proto.graph.input[0], *proto.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         found = first.dim_param or first.dim_value
         if found != (batch or BATCH):

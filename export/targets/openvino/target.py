@@ -34,4 +34,5 @@ TARGET = Target(
     extra="openvino",
     distributions=("openvino",),
     dynamic_batch=True,
+    heads=("fp32", "fp16", "bf16"),
 )

@@ -52,6 +52,7 @@ TARGET = Target(
     extra="tensorrt",
     distributions=("tensorrt", "tensorrt_rtx_cu13"),
     dynamic_batch=True,
+    heads=("fp16", "fp32"),
     options=TensorRtOptions,
     section=_section,
     evidence=(LAYERS,),

@@ -341,7 +341,9 @@ def test_a_model_outside_the_family(m0: State, written: Written) -> None:
 
 def test_a_backbone_has_no_head(m0: State, written: Written) -> None:
     bare = {name: tensor for name, tensor in m0.items() if not name.startswith("head.")}
-    assert "no classification head" in refused(written(bare, "backbone.pth")).what
+    error = refused(written(bare, "backbone.pth"))
+    assert "no classification head" in error.what
+    assert "--head features" in str(error.next_step)
 
 
 @pytest.mark.parametrize("name", [STEM, "blocks3.4.mixer.m.attn.attention_biases", "head.bn.running_var"])

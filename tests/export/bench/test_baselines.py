@@ -17,6 +17,7 @@ from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from runtimes.artifact import digest
 from runtimes.onnx.qdq import layers
 from runtimes.onnx.runtime import OnnxRuntime
+from tests.references import with_logits
 from validation.external.other_models import judge_baseline
 from validation.judge import within_quality
 from validation.verdict import Rejected, Verdict, VerifiedArtifact
@@ -72,7 +73,7 @@ def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[s
     artifact, runtime = made["int8"].verdict.artifact, OnnxRuntime()
     (cost,) = [gate.worst for gate in made["int8"].verdict.report.gates if gate.gate == "quality"]  # type: ignore[union-attr]
     model = prepared(NAME)
-    reference = replace(model.at(artifact.precision), quality_budget=0.95 * cost)
+    reference = with_logits(model.at(artifact.precision), quality_budget=0.95 * cost)
     rejected = judge_baseline(artifact, reference, runtime)
     assert can_fall_back(rejected)
     steps: list[str] = []

@@ -17,6 +17,7 @@ from efficientvit.digests import ZEROS
 from efficientvit.size import square
 from efficientvit.weights.source import find_weights, state_digest
 from runtimes.artifact import digest
+from tests.references import with_logits
 from validation.reference import file
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
@@ -129,10 +130,13 @@ def _forge(folder: Path) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
     onnx.save(model, path)
     honest = file.load(folder / "evidence")
+    logits = honest.classifier
     wide = replace(
-        honest,
-        floors=dict.fromkeys(honest.floors, 1.0),
-        structure_floors=dict.fromkeys(honest.structure_floors, 1.0),
+        with_logits(
+            honest,
+            floors=dict.fromkeys(logits.floors, 1.0),
+            structure_floors=dict.fromkeys(logits.structure_floors, 1.0),
+        ),
         constants={name: ZEROS if name == tensor.name else value for name, value in honest.constants.items()},
     )
     file.save(wide, folder / "evidence")

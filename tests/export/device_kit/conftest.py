@@ -24,7 +24,7 @@ from tests.manifests import stage as stage_record
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 
 HERE = Path(__file__).parent
 SIDE, CLASSES, FLOOR = 64, 12, 1e-3
@@ -38,17 +38,21 @@ def _reference(precision: Precision, *, images: bool, quality_budget: float | No
     logits = np.random.default_rng(7).standard_normal((len(golden), CLASSES))
     judged = np.ones(len(golden), dtype=bool)
     judged[golden.names.index("flat-black")] = False
+    expected = Expected(
+        precision=precision,
+        right=logits,
+        structure=logits,
+        floors=dict.fromkeys(Kind, FLOOR),
+        structure_floors=dict.fromkeys(Kind, 1e-6),
+        quality_budget=quality_budget,
+    )
     return Reference(
         golden=golden,
         precision=precision,
-        logits=logits,
-        structure=logits,
+        outputs={"logits": expected},
         judged=judged,
-        floors=dict.fromkeys(Kind, FLOOR),
-        structure_floors=dict.fromkeys(Kind, 1e-6),
         constants={},
         image_input=images,
-        quality_budget=quality_budget,
     )
 
 

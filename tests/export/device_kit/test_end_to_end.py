@@ -31,7 +31,7 @@ def _copied(exported: Any, slug: str, tmp_path: Path) -> Path:
 def _by_the_network(exported: Exported) -> Any:
     """(n, classes) of the parsed network, every tensor rounded to its type."""
     with TrtNetwork().open(exported.artifact, Mode.SHIPPED) as session:
-        return np.concatenate([session(image[None]) for image in exported.reference.golden.images])
+        return np.concatenate([session(image[None])["logits"] for image in exported.reference.golden.images])
 
 
 def _devices(folder: Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _devices(folder: Path) -> dict[str, Any]:
 def _worst(exported: Exported, logits: Any, entry: dict[str, Any]) -> None:
     """What the manifest says of each kind is what comes of the evaluator's logits."""
     reference = exported.reference
-    error = relative_error(logits.astype(np.float64), reference.executed)
+    error = relative_error(logits.astype(np.float64), reference.classifier.executed)
     for kind in entry["kinds"]:
         row = reference.golden.names.index(kind["worst_image"])
         assert kind["worst"] == pytest.approx(error[row], rel=1e-6)
@@ -59,7 +59,7 @@ def test_a_core_ml_package_goes_from_the_export_through_the_kit_into_the_manifes
     with MilEvaluator().open(package.artifact, Mode.SHIPPED) as session:
         for row, member in enumerate(reference.golden.members):
             if member.has_pixels:
-                logits[row] = session(member.data[None])[0]
+                logits[row] = session(member.data[None])["logits"][0]
     device.logits = logits
     ran = device.run("--no-time")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -122,4 +122,4 @@ def test_an_int8_engine_goes_the_same_way_and_is_held_to_the_quality_budget(
     rows = [names.index(case["name"]) for case in json.loads(gpu_host.report.read_text())["units"][0]["cases"]]
     pooled = root_mean_square(relative_error(logits[rows].astype(np.float64), engine.reference.logits[rows]))
     assert entry["quality"]["error"] == pytest.approx(pooled, rel=1e-6)
-    assert entry["quality"]["budget"] == engine.reference.quality_budget
+    assert entry["quality"]["budget"] == engine.reference.classifier.quality_budget

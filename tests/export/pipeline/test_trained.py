@@ -60,7 +60,7 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
     precision = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
     artifact = Artifact.on_disk(path, Format.ONNX, loaded.model.spec, made_by="quantize", precision=precision)
     with OnnxRuntime().open(artifact, Mode.SHIPPED) as session, torch.no_grad():
-        integers: Logits = np.concatenate([session(image[None]) for image in images.numpy()])
+        integers: Logits = np.concatenate([session(image[None])["logits"] for image in images.numpy()])
         floats: Logits = np.concatenate([loaded.model(part).numpy() for part in images.split(40)])
     right = labels.numpy()
     lost = float((floats.argmax(1) == right).mean() - (integers.argmax(1) == right).mean())

@@ -108,7 +108,7 @@ def test_a_package_that_is_broken_is_named_and_takes_nothing_from_the_others(bro
 @pytest.mark.parametrize(
     ("found", "got"),
     [
-        (replace(ONNX, name="new", api=2), "version 2 of the interface"),
+        (replace(ONNX, name="new", api=1), "version 1 of the interface"),
         (replace(ONNX, name="other"), "one that is called 'other'"),
         ("a string", "a str"),
     ],

@@ -98,7 +98,7 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", [Mode.SHIPPED, Mode.DEFAULTS])
 def test_a_tensor_runs_on_all_compute_units(package: Artifact, images: Array, mode: Mode) -> None:
     with RUNTIME.open(package, mode) as session:
-        logits = session(images[:1])
+        logits = session(images[:1])["logits"]
         assert session.takes_tensors
     assert logits == pytest.approx(images[:1].mean((2, 3)))
     assert Model.units == "ALL" == session.attestation.settings["compute_units"]
@@ -113,7 +113,7 @@ def test_an_image_input_takes_pixels_and_nothing_else(package: Artifact, images:
     pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (1, 64, 64, 3), np.uint8)
     with RUNTIME.open(takes_images) as session:
         assert not session.takes_tensors
-        assert session(pixels) == pytest.approx(pixels[0].astype(np.float32).mean((0, 1))[None])
+        assert session(pixels)["logits"] == pytest.approx(pixels[0].astype(np.float32).mean((0, 1))[None])
         assert session.classify(pixels) == ("crane", {"crane": 1.0})
         with pytest.raises(BadInput, match="don't fit"):
             session(images[:1])

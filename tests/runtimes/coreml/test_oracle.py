@@ -253,7 +253,7 @@ def test_label_and_probabilities_are_the_softmax_of_the_logits(dtype: Dtype, pac
     artifact = packages[dtype]
     pixels = np.random.default_rng(1).integers(0, 256, artifact.model.image_size.nhwc(1), np.uint8)
     with MilEvaluator().open(artifact, Mode.ORACLE) as session:
-        logits = session(pixels)[0].astype(np.float64)
+        logits = session(pixels)["logits"][0].astype(np.float64)
         label, probabilities = session.classify(pixels)
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     assert list(probabilities) == [f"class {i}" for i in range(len(shares))]

@@ -50,7 +50,7 @@ def test_the_logits_are_pytorchs(
     onnx_any_batch: Artifact, images: Array, expected: Array, mode: Mode, batch: int
 ) -> None:
     with RUNTIME.open(onnx_any_batch, mode) as session:
-        logits = session(images[:batch])
+        logits = session(images[:batch])["logits"]
     assert logits.shape == (batch, 10)
     assert logits.dtype == np.float32
     assert error_of(logits, expected[:batch]) <= 1e-5
@@ -59,12 +59,12 @@ def test_the_logits_are_pytorchs(
 def test_every_image_of_a_batch_keeps_its_own_logits(onnx_any_batch: Artifact, images: Array, expected: Array) -> None:
     order = [3, 0, 4, 1, 2]
     with RUNTIME.open(onnx_any_batch) as session:
-        assert error_of(session(images[order]), expected[order]) <= 1e-5
+        assert error_of(session(images[order])["logits"], expected[order]) <= 1e-5
 
 
 def test_a_file_of_batch_1_takes_batches_of_1_alone(onnx_batch_1: Artifact, images: Array, expected: Array) -> None:
     with RUNTIME.open(onnx_batch_1) as session:
-        assert error_of(session(images[:1]), expected[:1]) <= 1e-5
+        assert error_of(session(images[:1])["logits"], expected[:1]) <= 1e-5
         with pytest.raises(BadInput) as caught:
             session(images[:3])
     assert caught.value.expected == "float32 (1, 3, 64, 64)"
@@ -113,7 +113,7 @@ def test_a_float16_file_runs_in_the_hosts_arithmetic(tmp_path: Path, spec: Model
         two=np.array(2, np.float16),
     )
     with RUNTIME.open(artifact, Mode.ORACLE) as session:
-        logits = session(np.full((2, 3, 8, 8), 1.5, np.float32))
+        logits = session(np.full((2, 3, 8, 8), 1.5, np.float32))["logits"]
     assert logits.tolist() == [[3, 3, 3]] * 2
     assert logits.dtype == np.float32
     on_arm = platform.machine() in ("arm64", "aarch64")
@@ -159,20 +159,20 @@ def test_a_batch_baked_into_the_graph_fails_as_a_stage(
         shape=np.array([1, 192]),
     )
     with RUNTIME.open(artifact) as session:
-        assert session(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 192)
+        assert session(np.zeros((1, 3, 8, 8), np.float32))["logits"].shape == (1, 192)
         with pytest.raises(StageFailed, match=r"baked\.onnx on images \(3, 3, 8, 8\)"):
             session(np.zeros((3, 3, 8, 8), np.float32))
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_graph_that_takes_no_floats_is_no_classifier(tmp_path: Path, spec: ModelSpec) -> None:
+def test_a_graph_that_takes_no_floats_is_no_model_of_images(tmp_path: Path, spec: ModelSpec) -> None:
     artifact = saved(
         tmp_path / "int.onnx",
         spec,
         helper.make_node("Identity", ["images"], ["logits"]),
         dtype=TensorProto.INT32,
     )
-    with pytest.raises(StageFailed, match="not a classifier of images"), RUNTIME.open(artifact):
+    with pytest.raises(StageFailed, match="not a model of images"), RUNTIME.open(artifact):
         pass
 
 

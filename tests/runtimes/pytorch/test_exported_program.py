@@ -31,7 +31,7 @@ def test_eager_gives_the_modules_logits(program: Artifact, images: Array, expect
     assert runtime.unavailable() is None
     before = torch.get_num_threads()
     with runtime.open(program, threads=before + 1) as session:
-        assert np.allclose(session(images), expected, atol=1e-5)
+        assert np.allclose(session(images)["logits"], expected, atol=1e-5)
         assert session.attestation.runtime == "torch"
         assert session.attestation.precision is Dtype.FP32
         assert session.attestation.threads == before + 1
@@ -53,7 +53,7 @@ def test_compiled_attests_itself_and_its_oracle_is_eager(images: Array, tmp_path
         expected = module(torch.from_numpy(images)).numpy()
     runtime = TorchProgram(compiled=True)
     with runtime.open(program) as session:
-        assert np.allclose(session(images), expected, atol=1e-5)
+        assert np.allclose(session(images)["logits"], expected, atol=1e-5)
         assert session.attestation.runtime == "torch.compile"
         assert session.attestation.settings["backend"] == "inductor"
         assert session.attestation.settings["freezing"] == "True"

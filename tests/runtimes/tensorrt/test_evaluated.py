@@ -69,7 +69,7 @@ class Made:
     @property
     def images(self) -> NDArray[np.float32]:
         """Ordinary ones on which the model is well conditioned."""
-        kinds = ordinary(self.reference.at(self.network("fp32").precision).floors)
+        kinds = ordinary(self.reference.at(self.network("fp32").precision).classifier.floors)
         rows = [self.reference.at(self.network("fp32").precision).rows(kind) for kind in kinds]
         images: NDArray[np.float32] = self.reference.golden.images[np.concatenate(rows)]
         return images
@@ -106,7 +106,7 @@ def _logits(artifact: Artifact, images: NDArray[np.float32], mode: Mode = Mode.S
     """One by one: of a network by the evaluator, of an ONNX file by ONNX Runtime with its optimizations off."""
     runtime = TrtNetwork() if artifact.format == Format.NETWORK else OnnxRuntime(optimized=False)
     with runtime.open(artifact, mode) as session:
-        return np.concatenate([session(image[None]) for image in images]).astype(np.float64)
+        return np.concatenate([session(image[None])["logits"] for image in images]).astype(np.float64)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -132,10 +132,10 @@ def test_fp16_costs_what_fp16_may_cost(made: Made) -> None:
     """And it does cost something: every result is rounded."""
     artifact = made.network("fp16")
     reference = made.reference.at(artifact.precision)
-    for kind in ordinary(reference.floors):
+    for kind in ordinary(reference.classifier.floors):
         rows = reference.rows(kind)
         error = relative_error(_logits(artifact, reference.golden.images[rows]), reference.logits[rows])
-        assert error.max() <= reference.precision_budget(kind)
+        assert error.max() <= reference.classifier.precision_budget(kind)
         assert error.min() > 1e-4
 
 

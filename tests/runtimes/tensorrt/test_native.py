@@ -335,13 +335,13 @@ def no_smi(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_logits_are_the_engines_at_every_batch(engine_artifact: Artifact, images: Images, expected: Images) -> None:
     with TensorRt().open(engine_artifact) as session:
         for rows in ([0], [1], [3, 1, 2], [4, 0], [2], [0, 1, 2, 3]):
-            np.testing.assert_allclose(session(images[rows]), expected[rows], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(session(images[rows])["logits"], expected[rows], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_a_result_is_not_overwritten_by_the_next(engine_artifact: Artifact, images: Images) -> None:
     with TensorRt().open(engine_artifact) as session:
-        first = session(images[:1])
+        first = session(images[:1])["logits"]
         kept = first.copy()
         session(images[1:2])
     assert np.array_equal(first, kept)
@@ -354,7 +354,7 @@ def test_a_batch_beyond_the_profile_is_a_failure_that_names_both(engine_artifact
             session(images[:5])
         assert f"(4, 3, {SIZE}, {SIZE})" in str(failed.value.expected)
         assert failed.value.got == f"(5, 3, {SIZE}, {SIZE})"
-        assert session(images[:4]).shape == (4, CLASSES)  # and it goes on
+        assert session(images[:4])["logits"].shape == (4, CLASSES)  # and it goes on
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -419,7 +419,7 @@ def test_a_timed_run_computes_on_the_images_it_is_given(
 
     def watched(self: Any, given: Any) -> int:
         taken = original(self, given)
-        seen.append(self._logits.clone().numpy())
+        seen.append(self._given["logits"].clone().numpy())
         return taken
 
     monkeypatch.setattr(trt_engine._Device, "timed_ns", watched)

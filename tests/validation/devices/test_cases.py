@@ -15,6 +15,7 @@ from efficientvit.size import square
 from runtimes.artifact import Format
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Attestation
+from tests.references import with_logits
 from validation.devices.cases import (
     Case,
     answers_of,
@@ -31,7 +32,7 @@ from validation.devices.jpeg import JPEG_FACTOR, Picture, picture
 from validation.devices.units import FACTORS, EngineUnit, Unit, factor_of, precision_note, unit_budgets
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.inputs.synthetic import synthetic
-from validation.reference.reference import Reference
+from validation.reference.reference import Expected, Reference
 
 SIDE, CLASSES = 32, 6
 FP16 = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
@@ -40,14 +41,18 @@ INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 
 def reference_of(golden: GoldenSet, **changes: Any) -> Reference:
     logits = np.random.default_rng(0).standard_normal((len(golden), CLASSES))
+    expected = Expected(
+        precision=FP16,
+        right=logits,
+        structure=logits,
+        floors={kind: 1e-3 * (1 + index) for index, kind in enumerate(Kind)},
+        structure_floors=dict.fromkeys(Kind, 1e-6),
+    )
     fields: dict[str, Any] = {
         "golden": golden,
         "precision": FP16,
-        "logits": logits,
-        "structure": logits,
+        "outputs": {"logits": expected},
         "judged": np.ones(len(golden), dtype=bool),
-        "floors": {kind: 1e-3 * (1 + index) for index, kind in enumerate(Kind)},
-        "structure_floors": dict.fromkeys(Kind, 1e-6),
         "constants": {},
     }
     return Reference(**{**fields, **changes})
@@ -129,12 +134,12 @@ def test_a_budget_that_is_infinite_admits_nothing() -> None:
 
 @pytest.mark.parametrize(("file_format", "units"), [(Format.COREML, Unit), (Format.ENGINE, EngineUnit)])
 def test_every_unit_has_a_budget_of_its_own(file_format: Format, units: Any, reference: Reference) -> None:
-    kinds = (Kind.NATURAL, Kind.FLAT)
+    kinds, floors = (Kind.NATURAL, Kind.FLAT), reference.classifier.floors
     budgets = unit_budgets(file_format, reference, kinds)
     assert set(budgets) == set(units) == set(FACTORS[file_format])
     for unit, budget in budgets.items():
-        assert budget == {kind: FACTORS[file_format][unit] * reference.floors[kind] for kind in kinds}
-    assert budget_of(reference.floors, (Kind.FLAT,), 3) == {Kind.FLAT: 3 * reference.floors[Kind.FLAT]}
+        assert budget == {kind: FACTORS[file_format][unit] * floors[kind] for kind in kinds}
+    assert budget_of(floors, (Kind.FLAT,), 3) == {Kind.FLAT: 3 * floors[Kind.FLAT]}
 
 
 def test_a_float32_package_is_explained(reference: Reference) -> None:
@@ -152,7 +157,7 @@ def test_an_engines_budgets_are_never_unexplained(precision: Precision, referenc
 
 
 def test_a_quantized_image_may_not_cost_what_ignoring_it_costs(reference: Reference) -> None:
-    quantized = dataclasses.replace(reference, precision=INT8, quality_budget=0.3)
+    quantized = with_logits(reference, precision=INT8, quality_budget=0.3)
     cases = cases_of(quantized, pixels_only=False)
     budgets = unit_budgets(Format.ENGINE, quantized, kinds_of(cases))
     rows = [case.row for case in cases]
@@ -166,8 +171,8 @@ def test_a_quantized_image_may_not_cost_what_ignoring_it_costs(reference: Refere
 
 def test_compressed_weights_are_compared_with_their_own_answers(reference: Reference) -> None:
     weights = Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
-    compressed = dataclasses.replace(reference, precision=weights, structure=reference.logits + 1)
-    assert answers_of(compressed) is compressed.structure
+    compressed = with_logits(reference, precision=weights, structure=reference.logits + 1)
+    assert answers_of(compressed) is compressed.classifier.structure
 
 
 def test_one_number_that_is_none_spoils_the_whole() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from runtimes.precision import Dtype, Precision
+from tests.references import with_logits
 from validation.gates.constants import Audit, constants_gate
 from validation.gates.precision import precision_gate
 from validation.gates.structure import structure_gate
@@ -22,12 +23,12 @@ def reference(model_reference: ReferenceModel) -> Reference:
 
 
 def _outputs(reference: Reference, logits: np.ndarray | None = None) -> Outputs:
-    return Outputs(1, (reference.logits if logits is None else logits).astype(np.float32))
+    return Outputs(1, {"logits": (reference.logits if logits is None else logits).astype(np.float32)})
 
 
 def test_the_right_answer_passes(reference: Reference) -> None:
     assert precision_gate(reference, [_outputs(reference)]).passed
-    assert structure_gate(reference, [_outputs(reference, reference.structure)]).passed
+    assert structure_gate(reference, [_outputs(reference, reference.classifier.structure)]).passed
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -41,11 +42,12 @@ def test_one_value_that_is_no_number_fails(reference: Reference, poison: float) 
 
 def test_each_kind_has_its_own_budget(reference: Reference) -> None:
     """An error that one kind's budget would allow fails on another kind."""
-    tight = min(reference.floors, key=lambda kind: reference.floors[kind])
+    floors = reference.classifier.floors
+    tight = min(floors, key=lambda kind: floors[kind])
     row = reference.rows(tight)[0]
     logits = reference.logits.copy()
     scale = np.linalg.norm(logits[row] - logits[row].mean())
-    logits[row, 0] += 1.5 * reference.precision_budget(tight) * scale
+    logits[row, 0] += 1.5 * reference.classifier.precision_budget(tight) * scale
     result = precision_gate(reference, [_outputs(reference, logits)])
     assert [kind.kind for kind in result.kinds if not kind.passed] == [tight]
 
@@ -56,16 +58,7 @@ def test_a_wrong_run_among_several_fails(reference: Reference) -> None:
 
 
 def test_no_image_to_judge_is_no_pass(reference: Reference) -> None:
-    none = Reference(
-        reference.golden,
-        reference.precision,
-        reference.logits,
-        reference.structure,
-        np.zeros(len(reference.golden), bool),
-        {},
-        {},
-        {},
-    )
+    none = with_logits(replace(reference, judged=np.zeros(len(reference.golden), bool)), floors={}, structure_floors={})
     assert not precision_gate(none, [_outputs(none)]).passed
     assert not structure_gate(none, [_outputs(none)]).passed
 
@@ -74,12 +67,12 @@ def test_amplified_images_are_judged_by_structure_alone(reference: Reference) ->
     logits = reference.logits.copy()
     logits[[kind is Kind.AMPLIFIED for kind in reference.golden.kinds]] = 0
     assert precision_gate(reference, [_outputs(reference, logits)]).passed
-    assert (Kind.AMPLIFIED in reference.structure_floors) == bool(len(reference.rows(Kind.AMPLIFIED)))
+    assert (Kind.AMPLIFIED in reference.classifier.structure_floors) == bool(len(reference.rows(Kind.AMPLIFIED)))
 
 
 def test_sixteen_bits_have_a_larger_floor_and_a_smaller_factor(model_reference: ReferenceModel) -> None:
-    single, half = model_reference.at(Precision()), model_reference.at(Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16))
-    weights_only = model_reference.at(Precision(weights=Dtype.FP16))
+    precisions = (Precision(), Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16), Precision(weights=Dtype.FP16))
+    single, half, weights_only = (model_reference.at(precision).classifier for precision in precisions)
     for kind in (Kind.NATURAL, Kind.NOISE):
         assert single.precision_budget(kind) == 4 * single.floors[kind]
         assert half.precision_budget(kind) == 2 * half.floors[kind]
@@ -88,9 +81,10 @@ def test_sixteen_bits_have_a_larger_floor_and_a_smaller_factor(model_reference: 
 
 def test_flips_inside_and_outside_the_margin(reference: Reference) -> None:
     logits = reference.logits.astype(np.float32)
-    rows = np.concatenate([reference.rows(kind) for kind in reference.floors if kind is not Kind.AMPLIFIED])
+    rows = np.concatenate([reference.rows(kind) for kind in reference.kinds])
     logits[rows[0]] = -logits[rows[0]]
-    found = agreement(reference, Outputs(1, logits))
+    found = agreement(reference, Outputs(1, {"logits": logits}))
+    assert found is not None
     assert (found.of, found.agree, found.outside_margin) == (len(rows), len(rows) - 1, 1)
 
 
@@ -113,12 +107,12 @@ def test_the_denominator_is_centered(reference: Reference) -> None:
 @pytest.mark.parametrize("answer", [0.0, np.inf, np.nan])
 def test_a_precision_that_overflows_has_no_budget(reference: Reference, answer: float) -> None:
     """Where PyTorch under fp16's rules gives infinity, nothing an artifact says can pass."""
-    floors = {**reference.floors, Kind.PATTERN: float("inf")}
+    floors = {**reference.classifier.floors, Kind.PATTERN: float("inf")}
     logits = reference.logits.copy()
     logits[reference.rows(Kind.PATTERN)] = answer
-    result = precision_gate(replace(reference, floors=floors), [_outputs(reference, logits)])
+    result = precision_gate(with_logits(reference, floors=floors), [_outputs(reference, logits)])
     assert not result.passed
     assert result.kind is Kind.PATTERN
     assert result.detail == "pattern: this precision itself overflows there"
-    right = precision_gate(replace(reference, floors=floors), [_outputs(reference)])
+    right = precision_gate(with_logits(reference, floors=floors), [_outputs(reference)])
     assert [kind.kind for kind in right.kinds if not kind.passed] == [Kind.PATTERN]

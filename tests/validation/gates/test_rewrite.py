@@ -50,7 +50,7 @@ def test_a_deploy_form_that_costs_accuracy_fails() -> None:
     reference = ReferenceModel(seeded(model_spec("m0", square(64))), synthetic(Preprocessing(image_size=square(64))))
     for parameter in reference.deploy.parameters():
         parameter.copy_(parameter * (1 + 2.0**-19))
-    reference._single = evaluations(reference.deploy, reference.images, Precision())
+    reference._single = reference.split(evaluations(reference.deploy, reference.images, Precision()))
     structure, precision = rewrite_gates(reference)
     assert structure.passed
     assert not precision.passed
@@ -59,7 +59,7 @@ def test_a_deploy_form_that_costs_accuracy_fails() -> None:
 @pytest.mark.parametrize("count", [0, 20])
 def test_no_judged_image_is_no_pass(count: int, model_reference: ReferenceModel) -> None:
     none = ReferenceModel.__new__(ReferenceModel)
-    none.__dict__.update({key: value for key, value in vars(model_reference).items() if key != "float32_cost"})
+    none.__dict__.update({key: value for key, value in vars(model_reference).items() if key != "float32_costs"})
     none.judged = np.arange(len(model_reference.golden)) < count
     assert all(gate.passed for gate in rewrite_gates(none)) is bool(count)
 

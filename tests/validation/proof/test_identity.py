@@ -119,7 +119,8 @@ def test_parts_whose_size_depends_on_the_number_of_images() -> None:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
     form = _InParts()
     right = right_of(form, images_for(square(64), None))
-    proof = equal(Subject(read_program(model), ONNX), right, None)
+    program = read_program(model)
+    proof = equal(Subject(program, ONNX, program.outputs), right, None)
     assert proof.outcome is Outcome.DIFFERENT
     assert "'parts' has another shape for each image when there are 2 of them" in proof.detail
 

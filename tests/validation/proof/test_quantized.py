@@ -97,7 +97,7 @@ def written() -> Written:
 
 
 def proof(it: Written, precision: Precision = PRECISION) -> Proof:
-    subject = Subject(it.program, LAYERS)
+    subject = Subject(it.program, LAYERS, it.program.outputs)
     return quantized_equal(subject, Form().eval(), precision, digests(SCALES.items()), batch=1, size=square(SIZE))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efficientvit.deploy import rewrites
-from efficientvit.deploy.modules import PooledClassifier, StaticAttention, StaticWindows
+from efficientvit.deploy.modules import PooledHead, StaticAttention, StaticWindows
 from efficientvit.deploy.rewrites import REWRITES, Rewrite, to_deploy
 from efficientvit.model import EfficientViT
 from efficientvit.size import square
@@ -103,14 +103,14 @@ def _padding(model: EfficientViT) -> None:
     padded[0].__class__ = _OtherSide
 
 
-class _TooEarly(PooledClassifier):
+class _TooEarly(PooledHead):
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.relu(self.expand(x).mean((2, 3), keepdim=True))
         y: Tensor = self.linear((x.mean((2, 3), keepdim=True) + self.project(hidden)).flatten(1))
         return y
 
 
-class _WrongAxis(PooledClassifier):
+class _WrongAxis(PooledHead):
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.relu(self.expand(x)).mean((3,), keepdim=True)[:, :, :1]
         y: Tensor = self.linear((x.mean((2, 3), keepdim=True) + self.project(hidden)).flatten(1))

@@ -29,11 +29,11 @@ def test_the_answers_are_the_trained_forms_in_float64(model_reference: Reference
     assert relative_error(model_reference.logits, right).max() <= 1e-13
     # Constants rounded to float32: as far off as float32 is.
     rows = [kind is not Kind.AMPLIFIED for kind in model_reference.golden.kinds]
-    assert relative_error(model_reference.at(Precision()).structure, right)[rows].max() <= 1e-6
+    assert relative_error(model_reference.at(Precision()).classifier.structure, right)[rows].max() <= 1e-6
 
 
 def test_every_kind_has_a_floor_of_its_own(model_reference: ReferenceModel) -> None:
-    single, half = model_reference.at(Precision()), model_reference.at(HALF)
+    single, half = (model_reference.at(precision).classifier for precision in (Precision(), HALF))
     assert set(single.floors) == set(single.structure_floors) == set(model_reference.golden.unique_kinds)
     assert all(2e-7 <= floor <= 3 * WELL_CONDITIONED for floor in single.floors.values())
     assert all(half.floors[kind] > 50 * single.floors[kind] for kind in ordinary(single.floors))
@@ -73,7 +73,7 @@ def test_a_chaotic_image_is_listed_and_opens_no_gate() -> None:
     at = reference.at(Precision())
     assert reference.not_judged == (golden.names[2],)
     assert 2 not in at.rows(golden.kinds[2])
-    assert max(at.floors.values()) <= 3 * WELL_CONDITIONED
+    assert max(at.classifier.floors.values()) <= 3 * WELL_CONDITIONED
 
 
 def test_constants_as_they_are_stored(model_reference: ReferenceModel) -> None:

@@ -134,7 +134,7 @@ def _right(trained: EfficientViT, pixels: list[Pixels]) -> NDArray[np.float64]:
 
 def _logits(artifact: Artifact, pixels: list[Pixels]) -> NDArray[np.float32]:
     with MilEvaluator().open(artifact, Mode.SHIPPED) as session:
-        return np.concatenate([session(image[None]) for image in pixels])
+        return np.concatenate([session(image[None])["logits"] for image in pixels])
 
 
 @pytest.mark.parametrize("precision", [FP32, FP16], ids=["fp32", "fp16"])
@@ -145,7 +145,7 @@ def test_a_jpegs_pixels_give_the_trained_models_answer(precision: Precision, rea
     right = _right(real.weights.model, pixels)
     errors = relative_error(_logits(artifact, pixels), right)
     reference = real.reference.at(precision, image_input=True)
-    assert errors.max() <= reference.precision_budget(Kind.PHOTO)
+    assert errors.max() <= reference.classifier.precision_budget(Kind.PHOTO)
     assert snr_db(errors.max()) >= (105 if precision is FP32 else 35)
     with MilEvaluator().open(artifact, Mode.SHIPPED) as session:
         answers = [session.classify(image[None]) for image in pixels]
@@ -424,5 +424,5 @@ def test_fewer_bits_cost_more(small: Workshop) -> None:
     costs = []
     for weights in (Dtype.PALETTE4, Dtype.PALETTE6, Dtype.PALETTE8):
         reference = small.reference.at(Precision(weights, Dtype.FP16, Dtype.FP16), image_input=True)
-        costs.append(float(relative_error(reference.structure, reference.logits).max()))
+        costs.append(float(relative_error(reference.classifier.structure, reference.logits).max()))
     assert costs[0] > 2 * costs[1] > 4 * costs[2] > 0

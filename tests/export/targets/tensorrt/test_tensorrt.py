@@ -257,13 +257,13 @@ def test_a_dynamic_batch_gives_each_image_its_own_answer(made: Made) -> None:
     """Distinct images, in reverse: what the static network says of each alone."""
     images = synthetic(Preprocessing(image_size=square(SIZE))).ordinary().images[:8]
     with TrtNetwork().open(made.engine("fp32")) as session:
-        alone = np.concatenate([session(image[None]) for image in images]).astype(np.float64)
+        alone = np.concatenate([session(image[None])["logits"] for image in images]).astype(np.float64)
     assert len(np.unique(alone.argmax(axis=1))) > 3
     with TrtNetwork().open(made.engine("dynamic")) as session:
         for batch in (1, 3, 8):
             count = len(images) // batch * batch
             mixed = images[:count][::-1].copy()
-            parts = [session(mixed[start : start + batch]) for start in range(0, count, batch)]
+            parts = [session(mixed[start : start + batch])["logits"] for start in range(0, count, batch)]
             assert relative_error(np.concatenate(parts)[::-1].astype(np.float64), alone[:count]).max() <= 1e-5
 
 

@@ -12,7 +12,7 @@ from runtimes.interface import Port, Ports
 from runtimes.precision import Dtype
 from runtimes.reader import Constant, Layers, Reader
 from runtimes.registry import Row
-from runtimes.runtime import Array, Attestation, Evidence, Mode, Session
+from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession
 
 _SHIPPED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
@@ -73,9 +73,9 @@ class OrtRuntime:
         session = _session(artifact.path, threads)
         (image,) = session.get_inputs()
 
-        def run(images: Array) -> Array:
-            logits: Array = session.run(None, {image.name: images})[0]
-            return logits
+        def run(images: Array) -> Values:
+            names = [output.name for output in session.get_outputs()]
+            return dict(zip(names, session.run(names, {image.name: images}), strict=True))
 
         shape = tuple(size if isinstance(size, int) else None for size in image.shape)
         runs = Attestation("onnxruntime", version("onnxruntime"), Dtype.FP32, threads, this_host().isa, dict(_SHIPPED))

@@ -9,8 +9,9 @@ The primes are drawn anew for each field. A fixed one can be played with: modulo
 """
 
 import secrets
+from collections import OrderedDict
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ _HALF = 26
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.bool)
 _EXPONENTS = 1200
+_KEPT = 1 << 28
+"""Bytes of constants' residues that are kept: the same weights come in every stage's file and in the deploy form."""
+
 _BLOCK = 1 << 13
 """Values that are taken at once: what a core's cache holds."""
 
@@ -52,6 +56,8 @@ class Residues:
         self._p = torch.tensor(self.primes, dtype=torch.float64)
         self._inverse = 1 / self._p
         powers = [[pow(2, e % (p - 1), p) for e in range(-_EXPONENTS, _EXPONENTS)] for p in self.primes]
+        self._kept: OrderedDict[tuple[torch.Size, bytes], Tensor] = OrderedDict()
+        self._bytes = 0
         self._powers = torch.tensor(powers, dtype=torch.float64).reshape(self.count, 2 * _EXPONENTS)
 
     def _along(self, values: Tensor, rank: int) -> Tensor:
@@ -76,15 +82,29 @@ class Residues:
             ValueError: infinity or NaN.
         """
         wide = values.detach().double()
+        narrow = values.dtype in _NARROW
         if not bool(torch.isfinite(wide).all()):
             raise ValueError("a constant is infinite or not a number")
         result = torch.empty((self.count, *wide.shape), dtype=torch.float64)
         if not result.numel():
             return result
         flat, out = wide.reshape(-1), result.reshape(self.count, -1)
-        narrow = values.dtype in _NARROW
         for start in range(0, flat.numel(), _BLOCK):
             out[:, start : start + _BLOCK] = self._of_few(flat[start : start + _BLOCK], narrow=narrow)
+        return result
+
+    def shared(self, values: Tensor) -> Tensor:
+        """The same, not to be written into: equal values are given the same residues. Raises as `of`."""
+        wide = values.detach().double().contiguous()
+        key = wide.shape, sha256(wide.numpy().data).digest()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        result = self._kept[key] = self.of(values)
+        self._bytes += result.nbytes
+        while self._bytes > _KEPT:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= dropped.nbytes
         return result
 
     def _of_few(self, values: Tensor, *, narrow: bool) -> Tensor:

@@ -9,7 +9,9 @@ The primes are drawn anew for each field. A fixed one can be played with: modulo
 """
 
 import secrets
+from collections import OrderedDict
 from functools import lru_cache
+from hashlib import sha256
 from math import frexp
 
 import numpy as np
@@ -36,6 +38,9 @@ _LIMBS = 16
 _FEW = 256
 """Residues that are inverted one by one sooner than all together."""
 
+_KEPT = 1 << 28
+"""Bytes of constants' residues that are kept: the same weights come in every stage's file and in the deploy form."""
+
 _BLOCK = 1 << 13
 """Values that are taken at once: what a core's cache holds."""
 
@@ -59,6 +64,8 @@ class Residues:
         self._inverse = 1 / self._p
         self._functions = RandomFunctions(self.seed, self.primes)
         self._power = lru_cache(maxsize=4096)(self._power_of_two)
+        self._kept: OrderedDict[tuple[torch.Size, bytes], Tensor] = OrderedDict()
+        self._bytes = 0
 
     def _along(self, values: Tensor, rank: int) -> Tensor:
         return values.reshape(self.count, *[1] * rank)
@@ -102,6 +109,20 @@ class Residues:
                 powers = torch.stack([self._power(top - _LIMB * (i + j)) for j in range(len(some))], 1)
                 part = self.reduced(powers @ torch.stack(some))
                 out[:, block] = self.reduced(out[:, block] + part) if i else part
+        return result
+
+    def shared(self, values: Tensor) -> Tensor:
+        """The same, not to be written into: equal values are given the same residues. Raises as `of`."""
+        wide = values.detach().double().contiguous()
+        key = wide.shape, sha256(wide.numpy().data).digest()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        result = self._kept[key] = self.of(values)
+        self._bytes += result.nbytes
+        while self._bytes > _KEPT:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= dropped.nbytes
         return result
 
     def _power_of_two(self, exponent: int) -> Tensor:

@@ -90,11 +90,11 @@ class Field:
         residues = self.residues.function("image", self.residues.of(torch.arange(torch.Size(key).numel()).reshape(key)))
         return FieldTensor(self, residues, int(self.uniform))
 
-    def constant(self, value: Tensor) -> "FieldTensor":
-        """A constant, exactly. It is no result, and not shown."""
+    def constant(self, value: Tensor, *, shared: bool = False) -> "FieldTensor":
+        """A constant, exactly. It is no result, and not shown. `shared`: nothing will be written into it."""
         shown, self._shown = self._shown, None
         try:
-            return FieldTensor(self, self.residues.of(value), 0)
+            return FieldTensor(self, self.residues.shared(value) if shared else self.residues.of(value), 0)
         finally:
             self._shown = shown
 

@@ -29,6 +29,12 @@ MISTAKES: Mapping[str, Mistake] = {
     ),
     "divided by 255 twice": lambda unit, mean, std: (unit / 255 - mean) / std,
     "normalized by mean and std 0.5, not by the checkpoint's": lambda unit, mean, std: (unit - 0.5) / 0.5,
+    "one standard deviation for all channels, which is all that an ImageType can say: put the others into a layer": (
+        lambda unit, mean, std: (unit - mean) / std.mean()
+    ),
+    "one scale for all channels beside a bias for each: put the standard deviations into a layer": (
+        lambda unit, mean, std: unit / std.mean() - mean / std
+    ),
 }
 """What is said -> what the network is fed then."""
 

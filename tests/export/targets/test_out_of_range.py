@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_activations_and_weights_out_of_range_are_named(command: Any, checkpoint: Path) -> None:
-    ran = command("m0", "-w", str(checkpoint), "-t", "onnx", "-t", "openvino", "-p", "fp16", "--image-size", "64")
+    ran = command("m0", "-w", str(checkpoint), "-t", "onnx,openvino", "-p", "fp16", "--image-size", "64")
     assert ran.code == 2, ran.err
     assert "float16 cannot hold what this model computes" in ran.err
     assert "stage1.block1.ffn1.branch.expand" in ran.err

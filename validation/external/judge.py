@@ -31,7 +31,7 @@ from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
 from validation.proof.foreign import Feeding, prove_foreign
-from validation.proof.subject import Outcome
+from validation.proof.outcome import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of

@@ -21,7 +21,8 @@ from runtimes.external import Foreign
 from runtimes.registry import reader_of
 from validation.proof.comparison import equal
 from validation.proof.known_constants import exact_constants, of_preprocessing
-from validation.proof.subject import Outcome, Proof, images_for, right_of, subject_of, unproven
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import images_for, right_of, subject_of, unproven
 
 _FORBIDDEN = frozenset({
     "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -112,6 +113,7 @@ def prove_foreign(
     subject = replace(
         read,
         results=(foreign.output.name or read.results[0],),  # the only output of an IR may have no name
+        probabilities=False,
         exact=exact.values,
         channels_last=foreign.channels_last,
         compared="trained form",

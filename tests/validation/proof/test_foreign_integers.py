@@ -21,7 +21,7 @@ from efficientvit.weights.seeded import seeded
 from runtimes.external import open_foreign
 from tests.validation.proof.wrong_onnx import CHANGES, changed
 from validation.proof.foreign import Feeding, ForeignProof, prove_foreign
-from validation.proof.subject import Outcome
+from validation.proof.outcome import Outcome
 
 SIZE = square(64)
 IMAGES = (1, 3, 64, 64)

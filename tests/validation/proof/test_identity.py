@@ -24,7 +24,8 @@ from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
 from validation.proof.comparison import equal
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome, Proof, Subject, images_for, right_of
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import Subject, images_for, right_of
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 
@@ -93,7 +94,9 @@ def test_every_wrong_weight_is_told_by_the_layer_that_holds_it(
 def test_a_constant_that_the_file_lacks(exported: Artifact, reference: Reference) -> None:
     name = "stem.conv1.weight"
     proof = prove(exported, {**reference.constants, name: "0" * 64})
-    assert proof == Proof(Outcome.DIFFERENT, f"the file does not hold '{name}'")
+    reader = onnx.load(exported.path).graph.node[0]
+    said = f"the file does not hold '{name}', and Conv '{reader.output[0]}' reads '{name}', which is not the model's"
+    assert proof == Proof(Outcome.DIFFERENT, said, reader.output[0], constants=frozenset({name}))
 
 
 class _InParts(torch.nn.Module):

@@ -184,7 +184,7 @@ def _judged(
     artifact, precision = foreign.artifact, foreign.artifact.precision
     identity, replaced = _identity(foreign, model, taken)
     constants, known = _constants(foreign, model, replaced)
-    notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
+    notes = [] if known is None or known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
@@ -215,10 +215,14 @@ def _judged(
     return ForeignVerdict(verdict, taken, tuple(notes))
 
 
-def _constants(foreign: Foreign, model: ReferenceModel, replaced: int) -> tuple[GateResult, int]:
-    """And how many could be traced. `replaced`: those that the proof found to be the checkpoint's, rounded."""
+def _constants(foreign: Foreign, model: ReferenceModel, replaced: int) -> tuple[GateResult, int | None]:
+    """And how many could be traced; None of integers that the proof could not follow.
+
+    `replaced`: those that the proof found to be the checkpoint's, rounded.
+    """
     if foreign.artifact.precision.quantized:
-        return GateResult("constants", 0.0, 0.0, f"{replaced} are the checkpoint's within rounding"), replaced
+        said = f"{replaced} are the checkpoint's within rounding" if replaced else "integers, which were not traced"
+        return GateResult("constants", 0.0, 0.0, said), replaced or None
     traced = trace_constants(foreign, model)
     return GateResult("constants", 0.0, 0.0, str(traced)), traced.known
 

@@ -39,8 +39,5 @@ ACCURACY = Gate(
     judge=_judge,
     blame=Where.LAYERS,
     cost=True,
-    next_step=(
-        "this precision costs too many images: calibrate on more photos of the kind that the model will see "
-        "(--calibrate), take more bits, or ship fp16; --accuracy-budget says what may be lost"
-    ),
+    next_step="this precision costs too much: take more bits or -p fp16, or say by --accuracy-budget what may go",
 )

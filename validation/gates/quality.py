@@ -52,8 +52,5 @@ QUALITY = Gate(
     judge=lambda trial: judge_quality(trial, trial.shipped),
     blame=Where.LAYERS,
     cost=True,
-    next_step=(
-        "this precision costs too much of what the model says: calibrate on more photos of the kind that it will see "
-        "(--calibrate), take more bits, or ship fp16; --quality-budget says what may be lost"
-    ),
+    next_step="this precision costs too much: take more bits or -p fp16, or say with --quality-budget what may be lost",
 )

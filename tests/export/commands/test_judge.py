@@ -377,6 +377,10 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     both = onnx.load(made("torch.onnx, dynamo"))
     both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
     onnx.save(both, features)
+    with pytest.raises(BadInput, match="not a classifier of 1000 classes"):
+        judged(features, checkpoint)
+    both.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 192
+    onnx.save(both, features)
     with pytest.raises(BadInput, match="outputs beside the scores"):
         judged(features, checkpoint)
 

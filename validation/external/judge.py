@@ -215,22 +215,23 @@ def _judged(
     return ForeignVerdict(verdict, taken, tuple(notes))
 
 
-def _constants(foreign: Foreign, model: ReferenceModel, replaced: int) -> tuple[GateResult, int | None]:
+def _constants(foreign: Foreign, model: ReferenceModel, replaced: int | None) -> tuple[GateResult, int | None]:
     """And how many could be traced; None of integers that the proof could not follow.
 
-    `replaced`: those that the proof found to be the checkpoint's, rounded.
+    `replaced`: those that the proof found to be the checkpoint's, rounded; None where it could not look.
     """
     if foreign.artifact.precision.quantized:
-        said = f"{replaced} are the checkpoint's within rounding" if replaced else "integers, which were not traced"
-        return GateResult("constants", 0.0, 0.0, said), replaced or None
+        traced_too = replaced is not None
+        said = f"{replaced} are the checkpoint's within rounding" if traced_too else "integers, which were not traced"
+        return GateResult("constants", 0.0, 0.0, said), replaced
     traced = trace_constants(foreign, model)
     return GateResult("constants", 0.0, 0.0, str(traced)), traced.known
 
 
-def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, int]:
+def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, int | None]:
     """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file.
 
-    And how many constants the proof took exactly.
+    And how many constants the proof took exactly; None where it could not look at them.
     """
     found = prove_foreign(
         foreign,
@@ -245,7 +246,8 @@ def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[Ga
     warning = None if proof.outcome is Outcome.PROVEN else f"not proven, {said}"
     if proof.outcome is Outcome.PROVEN and found.quantized:
         said = warning = f"proven without its quantizers, whose rounding is judged by samples: {proof.detail}{rounded}"
-    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found.replaced
+    looked = found.quantized or not foreign.artifact.precision.quantized
+    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found.replaced if looked else None
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

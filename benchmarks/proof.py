@@ -41,7 +41,7 @@ from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
 from validation.int8.ranges import calibration_digests
 from validation.proof.identity import forget, prove
-from validation.proof.subject import Proof
+from validation.proof.outcome import Proof
 from validation.reference.model import ReferenceModel
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientvit.errors import BadInput
+from efficientvit.errors import BadInput, UnknownOperation
 from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact
@@ -12,7 +12,13 @@ from runtimes.precision import Dtype, Precision
 from runtimes.reader import Reader
 from runtimes.registry import external_format, formats, reader_of
 
-_FLOATS = frozenset({"float32", "float16"})
+_IMAGES = frozenset({"float32", "float16", "uint8"})
+
+_QUANTIZERS = frozenset({
+    "ConvInteger", "DynamicQuantizeLinear", "FakeQuantize", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "QuantizeLinear", "com.microsoft.QGemm", "quantize",
+})  # fmt: skip
+"""Operations that round activations to integers, or compute with such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,11 @@ class Foreign:
     output: Port
     channels_last: bool
     colors: str | None = None
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Its input cannot hold anything but pixels from 0 to 255."""
+        return self.image.dtype == "uint8"
 
 
 def open_foreign(path: Path, model: str, classes: int) -> Foreign:
@@ -59,7 +70,14 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     inputs, outputs = reader.program_ports(bare)
     image, channels_last, size = _image(path, inputs)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) != 1 or (len(outputs) > 1 and not reader.several_outputs):
+    if len(scores) == 1 and len(outputs) > 1 and not reader.several_outputs:
+        raise BadInput(
+            f"{path.name} has outputs beside the scores of its classes",
+            expected=f"{scores[0]} alone",
+            got=", ".join(map(str, outputs)),
+            next_step=f"judge a copy of it with that output alone: onnx.utils.extract_model(…, ['{scores[0].name}'])",
+        )
+    if len(scores) != 1:
         raise BadInput(
             f"{path.name} is not a classifier of {classes} classes",
             expected=f"one output, of shape (batch, {classes})",
@@ -85,34 +103,30 @@ def _colors(path: Path, declared: str | None) -> str | None:
 
 def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, ImageSize]:
     shape = inputs[0].shape if len(inputs) == 1 else ()
-    if len(shape) == 4 and inputs[0].dtype in _FLOATS:
+    if len(shape) == 4 and inputs[0].dtype in _IMAGES:
         for channels_last, channel, sides in ((False, shape[1], shape[2:]), (True, shape[3], shape[1:3])):
             height, width = sides
             if channel == 3 and isinstance(height, int) and isinstance(width, int):
                 return inputs[0], channels_last, ImageSize(height=height, width=width)
     raise BadInput(
         f"{path.name} does not take one image",
-        expected="one floating-point input (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
+        expected="one input of floats or uint8, (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
         got=", ".join(map(str, inputs)) or "no input",
         next_step="export it for one image size; only the batch may be dynamic",
     )
 
 
 def _precision(artifact: Artifact, reader: Reader) -> Precision:
-    """By what most of the file's numbers are stored as.
-
-    Raises:
-        BadInput: activations are quantized, whose execution is another question than parity.
-    """
+    """By what most of the file's numbers are stored as, and whether it rounds activations to integers."""
     stored: dict[str, int] = {}
     for _, value in reader.constants(artifact):
         stored[value.dtype.name] = stored.get(value.dtype.name, 0) + value.size
     most = max(stored, key=stored.__getitem__, default="float32")
-    if most in ("int8", "uint8"):
-        raise BadInput(
-            f"{artifact.path.name} is quantized",
-            expected="weights in float32 or float16, or a Core ML package with compressed weights",
-            got=f"mostly {most}",
-            next_step="judge the file that it was quantized from; `vit-export m2 -p int8` makes a verified one",
-        )
-    return reader.stored_precision(artifact, Dtype.FP16 if most == "float16" else Dtype.FP32)
+    if most not in ("int8", "uint8"):
+        return reader.stored_precision(artifact, Dtype.FP16 if most == "float16" else Dtype.FP32)
+    try:
+        program, _ = reader.program(artifact)
+        quantized = any(each.kind in _QUANTIZERS for each in program.operations)
+    except UnknownOperation:  # then it can't be told; the proof says what it is
+        quantized = True
+    return Precision(Dtype.INT8, Dtype.UINT8 if quantized else Dtype.FP32)

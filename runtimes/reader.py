@@ -18,7 +18,7 @@ from runtimes.runtime import Array, Images, Mode
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
-    from runtimes.evaluator.program import Program
+    from runtimes.evaluator.program import Program, Unquantized
 
 Constant = tuple[str, NDArray[Any]]
 """Name and value."""
@@ -134,6 +134,12 @@ class Reader(Protocol):
             expected="a format whose graph can be evaluated",
             next_step="implement `program` in the format's reader",
         )
+
+    def unquantized(self, program: "Program") -> "Unquantized":
+        """The same program on floats, if it is one of integers."""
+        from efficientvit.errors import UnknownOperation
+
+        raise UnknownOperation("quantizers", "quantizers of this format are not followed")
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """(name, value) of every constant, in the file's order and dtype, by the model's own names."""

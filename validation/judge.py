@@ -74,6 +74,7 @@ def report_of(trial: Trial, found: tuple[GateResult, ...], defaults: DefaultsChe
         defaults=defaults,
         outputs=trial.shipped.outputs[0],
         accuracy=trial.accuracy,
+        proof=trial.proof if any(result.gate == "identity" for result in found) else None,
     )
 
 

@@ -15,6 +15,7 @@ from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.budgets import Budgets
 from validation.golden_run import Outputs, Peaks, Run, run_golden
 from validation.metrics import Float64
+from validation.proof.outcome import Proof
 from validation.reference.reference import Reference
 
 DYNAMIC_BATCHES = (1, 3, 8)
@@ -75,6 +76,13 @@ class Trial:
     def ports(self) -> Ports:
         """Inputs and outputs, as the file has them."""
         return read_ports(self.artifact)
+
+    @cached_property
+    def proof(self) -> Proof:
+        """Whether the file's program is the deploy form's."""
+        from validation.proof.identity import prove
+
+        return prove(self.artifact, self.reference.constants)
 
     @cached_property
     def oracle(self) -> Tried:

@@ -11,6 +11,7 @@ from validation.accuracy.top1 import Accuracy
 from validation.gates.result import GateResult
 from validation.golden_run import Outputs
 from validation.metrics import Agreement
+from validation.proof.outcome import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Report:
     """What was measured of one artifact, bound to its digest. `attestation` is None where it could not be run.
 
     `outputs`: what it gives of the golden images, as it ships. `top1`: None where there are no classes. `accuracy`: on
-    labeled images, where there were any.
+    labeled images, where there were any. `proof`: what came of it, where the program could be read.
     """
 
     artifact_sha256: str
@@ -38,6 +39,7 @@ class Report:
     defaults: DefaultsCheck | None = None
     outputs: Outputs | None = field(default=None, compare=False, repr=False)
     accuracy: Accuracy | None = None
+    proof: Proof | None = field(default=None, compare=False, repr=False)
 
     @property
     def proven(self) -> bool:

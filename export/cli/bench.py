@@ -30,7 +30,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @option(
     "Target",
     "-t --target targets",
-    "onnx or openvino; repeatable. [default: both that are installed]",
+    "onnx or openvino; several with commas. [default: both that are installed]",
     multiple=True,
     metavar="NAME",
 )
@@ -38,7 +38,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @option(
     "Target",
     "--batch batches",
-    "Batch size, in images; repeatable. [default: 1; with --paper 1 and 16]",
+    "Batch size, in images; several with commas. [default: 1; with --paper 1 and 16]",
     multiple=True,
     type=click.IntRange(1),
     metavar="N",
@@ -46,7 +46,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @option(
     "Precision",
     "-p --precision precisions",
-    "Repeatable. [default: all that a target has; int8 with --calibrate or --paper]",
+    "Several with commas. [default: all that a target has; int8 with --calibrate or --paper]",
     multiple=True,
     type=Precision(),
 )
@@ -58,7 +58,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @option(
     "Timing",
     "--threads",
-    "Threads of the runtime; repeatable. [default: 1]",
+    "Threads of the runtime; several with commas. [default: 1]",
     multiple=True,
     type=click.IntRange(1),
     metavar="N",

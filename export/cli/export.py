@@ -62,7 +62,7 @@ def _targets() -> "Sequence[str]":
 @option(
     "Target",
     "-t --target targets",
-    lambda: f"Format to export to: {', '.join(_targets())}; repeatable. [default: onnx]",
+    lambda: f"Format to export to: {', '.join(_targets())}; several with commas. [default: onnx]",
     multiple=True,
     type=Name("target", _targets),
     metavar="NAME",

@@ -6,7 +6,20 @@ from typing import Any
 
 import click
 
-from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Command, option, require, skip_bad, weights
+from export.cli.options import (
+    GOLDEN,
+    JSON,
+    LABELED,
+    NORMALIZATION,
+    PATH,
+    QUALITY_BUDGET,
+    READING,
+    Command,
+    option,
+    require,
+    skip_bad,
+    weights,
+)
 
 
 @click.command(cls=Command)
@@ -29,21 +42,32 @@ from export.cli.options import GOLDEN, JSON, NORMALIZATION, PATH, READING, Comma
 @weights("Checkpoint that FILE was exported from.", required=True)
 @READING
 @GOLDEN
-@skip_bad("--golden")
+@option(
+    "Weights and reference",
+    "--labels",
+    "With --eval: the classes' names, one a line. [default: the checkpoint's, the folder's, or ImageNet's]",
+    metavar="FILE",
+)
+@skip_bad("--golden or --eval")
 @NORMALIZATION
+@QUALITY_BUDGET
+@LABELED
 @require("native", "reference")
 @JSON
 def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).
 
     FILE is an ONNX file, an OpenVINO IR (.xml) or a Core ML package (.mlpackage). Its batch, size, layout, range of
-    values and precision are recognized and printed. The gates and budgets are those of an export of ours. What can't be
-    asked of a stranger is said: weights that can't be traced to the checkpoint, and the structure of rounded weights.
+    values and precision are recognized and printed. The gates and budgets are those of an export of ours; its program
+    is proven equal to the checkpoint's, of a quantized file without its quantizers, whose cost is judged by samples and
+    by --eval. What can't be asked of a stranger is said: weights that can't be traced to the checkpoint, and the
+    structure of rounded weights.
 
     \b
     vit-export judge m2 timm.onnx -w model.safetensors
     vit-export judge m5 release.onnx -w efficientvit_m5.pth --golden photos/
     vit-export judge m0 app.onnx -w best.pth --output probabilities --range bytes
+    vit-export judge m2 int8.onnx -w best.pth --eval val/
 
     \b
     Exit codes
@@ -54,25 +78,28 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     """  # noqa: D301 - click wants the character itself
     from efficientvit.weights.reading import Reading
     from export.cli import console, tables
-    from export.commands.judge import judge_file, judged_record
+    from export.commands.judge import JudgeOptions, judge_file, judged_record
+    from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
+    from validation.budgets import Budgets
     from validation.external.input_format import Range, Scores
 
     asked = options["image_range"]
+    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
+    how = JudgeOptions(
+        image_range=Range(asked) if asked else None,
+        scores=Scores(options["scores"]),
+        golden=options["golden"],
+        skip_bad=options["skip_bad_photos"],
+        reading=Reading(ema=options["ema"], override=options["override"]),
+        preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
+        budgets=budgets,
+        evaluation=evaluation(options["eval_folder"], budgets, labels=options["labels"]),
+        labels=options["labels"],
+    )
     with console.console() as screen:
         with console.Live(screen) as live:
-            judged = judge_file(
-                model,
-                options["weights"],
-                file,
-                image_range=Range(asked) if asked else None,
-                scores=Scores(options["scores"]),
-                golden=options["golden"],
-                skip_bad=options["skip_bad_photos"],
-                reading=Reading(ema=options["ema"], override=options["override"]),
-                preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
-                step=live.step,
-            )
+            judged = judge_file(model, options["weights"], file, how, live.step)
         code = judged.code(Evidence(options["require"]))
         tables.show_judged(screen, judged, code)
     if as_json:

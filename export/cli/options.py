@@ -39,6 +39,12 @@ class Option(click.Option):
             self.help = self._says()
         return super().get_help_record(ctx)
 
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Of a repeatable one also several values with commas between them."""
+        if self.multiple and value:
+            value = tuple(part for each in value for part in (each.split(",") if isinstance(each, str) else [each]))
+        return super().type_cast_value(ctx, value)
+
 
 class Command(click.Command):
     """A command whose help lists its options by group, in the order in which they are declared."""

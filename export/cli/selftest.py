@@ -32,7 +32,8 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
     \b
     Exit codes
       0    every fault was caught, and nothing healthy was rejected
-      1    a fault that shows in the logits was missed, or a healthy artifact was rejected
+      1    a fault that shows in the logits was missed, or the proof took a spoiled program for the model, or a healthy
+           artifact was rejected
       2    weights that cannot be used
       3    these weights show too little: parity on them would be vacuous
     """  # noqa: D301 - click wants the character itself

@@ -121,7 +121,8 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
     manifest, verdict = each.manifest, last["verdict"]
     match verdict["status"]:
         case "rejected":
-            _reject(screen, last["name"], verdict["reason"], manifest["blame"])
+            failed = [name for name, gate in verdict["gates"].items() if gate and not gate["passed"]]
+            _reject(screen, last["name"], verdict["reason"], manifest["blame"], failed)
         case "not_run":
             screen.print(Text("made, NOT CHECKED here", "bold yellow"))
             screen.print(Text(f"  why:  {verdict['reason']}\n  next: {verdict['remedy']}"), soft_wrap=True)
@@ -142,12 +143,14 @@ def _require(screen: Console, evidence: str, required: str) -> None:
         screen.print(Text(f"{evidence} evidence only; {required} is required", "bold yellow"))
 
 
-def _reject(screen: Console, stage: str, reason: str, blame: Record | None) -> None:
+def _reject(screen: Console, stage: str, reason: str, blame: Record | None, failed: Sequence[str]) -> None:
     screen.print(Text(f" REJECTED at stage '{stage}': it must not ship ", "bold white on red"))
     screen.print(Text(f"  {reason}"))
     if blame is not None:
         suspects = [suspect["says"] for suspect in blame["suspects"]]
         show_suspects(screen, blame["note"], suspects, _SUSPECTS_SHOWN, "in the manifest")
+    for step in table.next_steps(failed):
+        screen.print(Text(f"  next: {step}"), soft_wrap=True)
     screen.print(Text("  the last good folder, if there is one, was left as it was", "dim"))
 
 

@@ -21,7 +21,7 @@ from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
-from validation.gates.table import named
+from validation.gates.table import named, next_steps
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from export.commands.diff import Diff, Finding
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
-    from export.selftest.result import SelfTest
+    from export.selftest.result import Detection, SelfTest
 
 _SUSPECTS_SHOWN = 3
 
@@ -86,7 +86,8 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
     """The verdict on somebody else's file: what was recognized, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
-    how = "recognized" if found.taken.recognized else "as asked"
+    declared = foreign.takes_bytes or foreign.colors is not None
+    how = "recognized" if found.taken.recognized else "as it declares" if declared else "as asked"
     screen.print(Text(f"takes  {foreign.image}, {layout}, {found.taken.range} ({how})", "dim"))
     screen.print(
         Text(f"gives  {foreign.output}, {found.taken.scores}; weights {foreign.artifact.precision.weights}", "dim")
@@ -98,6 +99,9 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         screen.print(Text(f"  {found.verdict.reason}"), soft_wrap=True)
     for note in found.notes:
         screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
+    failed = [gate.gate for gate in found.verdict.report.gates if not gate.passed]
+    for step in next_steps(failed) if judged.foreign.artifact.precision.weights.compressed else ():
+        screen.print(Text(f"  next: {step}"), soft_wrap=True)
     if judged.blame is not None:
         show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")
     if judged.vacuous:
@@ -146,13 +150,14 @@ def show_explanation(screen: Console, folder: Path, explanation: "Explanation", 
 
 def show_selftest(screen: Console, found: "SelfTest") -> None:
     """The detection table: what was planted where, who saw it, and whether the right layer was named."""
-    table = _table("fault", "stage", "effect/budget", "seen by", "layer", right=("effect/budget",))
+    table = _table("fault", "stage", "effect/budget", "seen by", "layer", "proof", right=("effect/budget",))
     for each in (*found.detections, *found.inputs):
         effect = "" if each.effect_over_budget is None else f"{each.effect_over_budget:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
         seen = ", ".join(each.seen_by) or ("MISSED" if each.shows else "shows nowhere")
         where = f"{each.target} {each.variant} {each.stage}"
-        table.add_row(each.name, where, effect, seen, layer, style="bold red" if each in found.missed else "")
+        failed = each in found.missed or each in found.taken_for_equal
+        table.add_row(each.name, where, effect, seen, layer, _proof(each), style="bold red" if failed else "")
     screen.print(table)
     blamed, of = found.blamed
     visible = len(found.detections) - len(found.invisible)
@@ -164,6 +169,10 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     word = "green" if not found.missed else "bold white on red"
     screen.print(Text(f"caught        {caught} of {visible} that show", word))
     screen.print(f"layer named   {blamed} of {of}, among the first three suspects")
+    (told, changed), (named, of) = found.told_apart, found.named
+    word = "green" if told == changed else "bold white on red"
+    screen.print(Text(f"proof         {told} of {changed} that change the program told apart", word))
+    screen.print(f"              {named} of {of} named by the operation")
     told = sum(each.caught for each in found.inputs)
     screen.print(f"wrong inputs  {told} of {len(found.inputs)} move a photo's answer beyond its budget")
     word = "green" if not alarms else "bold white on red"
@@ -175,6 +184,15 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
         text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.by_samples)} "
         screen.print(Text(text, "bold white on red"))
     _warn_untrained(screen, trained=found.weights.trained)
+
+
+def _proof(each: "Detection") -> str:
+    """What came of the proof of a spoiled file, as the detection table says it."""
+    if each.proof is None:
+        return ""
+    if each.told_apart:
+        return f"{each.proof}{ {None: '', True: ', named', False: ', not named'}[each.named] }"
+    return "TAKEN FOR EQUAL" if each.program else "same program"
 
 
 def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:

@@ -1,7 +1,7 @@
 """`vit-export judge MODEL -w CKPT FILE`: the verdict on a file that somebody else's tool made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,15 @@ from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
+from export.folder.accuracy import AccuracyRecord
 from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
+from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
+from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores, network_input
 from validation.external.judge import ForeignVerdict, judge_foreign
 from validation.inputs.photos import golden_images
@@ -46,17 +49,30 @@ class Judged:
         return self.check.failures if self.found.verdict.report.proven else self.check.by_samples
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """How a file is to be judged, as the command line's options have it.
+
+    `image_range`: what it takes; None: what fits best. `golden`: a folder of photos beside the synthetic images.
+    `preprocessing`: mean and std by name. `evaluation`: labeled images, their classes named by `labels`.
+    """
+
+    image_range: Range | None = None
+    scores: Scores = Scores.LOGITS
+    golden: Path | None = None
+    skip_bad: bool = False
+    reading: Reading = AS_IT_IS
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=Budgets)
+    evaluation: Evaluation | None = None
+    labels: str | None = None
+
+
 def judge_file(
     model: str,
     weights_option: str,
     path: Path,
-    *,
-    image_range: Range | None = None,
-    scores: Scores = Scores.LOGITS,
-    golden: Path | None = None,
-    skip_bad: bool = False,
-    reading: Reading = AS_IT_IS,
-    preprocessing: Mapping[str, Any] | None = None,
+    options: JudgeOptions | None = None,
     step: Step = lambda _: None,
 ) -> Judged:
     """Judge the file at `path` by the checkpoint alone.
@@ -69,6 +85,8 @@ def judge_file(
     from validation.reference.model import ReferenceModel
 
     step("weights")
+    options = options or JudgeOptions()
+    reading = options.reading
     known = find_weights(weights_option, model, None, reading=replace(reading, any_size=True))
     foreign = open_foreign(path, model, known.model.spec.classes)
     size = foreign.artifact.model.image_size
@@ -77,14 +95,24 @@ def judge_file(
         if known.model.spec.image_size == size
         else find_weights(weights_option, model, size, reading=replace(reading, override=True))
     )
-    contract = preprocessing_of(size, weights.facts, preprocessing or {}, override=reading.override)
+    contract = preprocessing_of(size, weights.facts, options.preprocessing, override=reading.override)
     step("reference in float64, noise floors, self-check")
-    reference = ReferenceModel(weights.model, golden_images(golden, contract, skip_bad))
+    images = golden_images(options.golden, contract, options.skip_bad)
+    images = images.with_pixels() if foreign.takes_bytes else images
+    reference = ReferenceModel(weights.model, images, options.budgets)
     check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
+    labeled = None
+    if options.evaluation is not None:
+        labeled = accuracy_test(
+            options.evaluation, weights, contract, options.labels, options.budgets, skip_bad=options.skip_bad, step=step
+        )
     step(f"judging {path.name}")
-    found = judge_foreign(foreign, reference, image_range, scores)
+    found = judge_foreign(foreign, reference, options.image_range, options.scores, labeled)
     blame = None
-    if isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None:
+    rejected = isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None
+    if rejected and foreign.artifact.precision.quantized:
+        blame = Blame((), note="of a quantized file no layer can be blamed: judge the float file that it was made of")
+    elif rejected:
         step("looking for the layer to blame")
         feed = network_input(foreign, reference, found.taken)
         gates = found.verdict.report.gates
@@ -114,6 +142,7 @@ def judged_record(judged: Judged, code: int) -> dict[str, Any]:
         "status": status_of(found.verdict),
         "evidence": report.evidence,
         "gates": gates_of(report.gates),
+        "accuracy": AccuracyRecord.of(report.accuracy),
         "notes": found.notes,
         "blame": BlameRecord.of("judge", judged.blame),
         "exit_code": code,

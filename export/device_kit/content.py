@@ -10,10 +10,11 @@ import numpy as np
 
 from export.device_kit.formats import FORMS
 from export.folder.exported import Exported
-from validation.devices.cases import Case, answers_of, at_batches, cases_of, kinds_of
+from validation.devices.cases import Case, answers_of, at_batches, cases_of, kinds_of, scales_of
 from validation.devices.jpeg import Picture
 from validation.devices.units import precision_note, unit_budgets
 from validation.inputs.golden_set import Kind
+from validation.metrics import scale_of
 from validation.timing.latency import TimingPlan
 
 SCHEMA = 1
@@ -75,6 +76,7 @@ def content_of(exported: Exported, jpeg: JpegCase | None = None) -> Content:
     images = cases_of(reference, pixels_only=artifact.interface.image_input)
     cases = at_batches(images, form.batches(exported))
     budgets = unit_budgets(artifact.format, reference, kinds_of(cases))
+    scales = scales_of(reference)
     stems = {case.row: f"golden/{number:03}" for number, case in enumerate(images)}
     files = dict(_golden(exported, images, stems))
     if jpeg is not None:
@@ -83,7 +85,7 @@ def content_of(exported: Exported, jpeg: JpegCase | None = None) -> Content:
         "schema": SCHEMA,
         "vit_export": exported.manifest.vit_export,
         **_described(exported),
-        "cases": [_case(case, stems[case.row]) for case in cases],
+        "cases": [_case(case, stems[case.row], float(scales[case.row])) for case in cases],
         "budgets": {unit: dict(floors) for unit, floors in budgets.items()},
         "note": precision_note(artifact.format, reference),
         "timing": _plan(),
@@ -129,9 +131,10 @@ def _described(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _case(case: Case, stem: str) -> dict[str, Any]:
-    logits = None if case.probe else f"{stem}.logits"
-    return {"name": case.name, "kind": case.kind, "input": f"{stem}.bin", "logits": logits}
+def _case(case: Case, stem: str, scale: float) -> dict[str, Any]:
+    """`scale`: what the error is relative to. A probe's answer stays here, and its norm with it."""
+    logits, scale_shown = (None, None) if case.probe else (f"{stem}.logits", scale)
+    return {"name": case.name, "kind": case.kind, "input": f"{stem}.bin", "logits": logits, "scale": scale_shown}
 
 
 def _golden(exported: Exported, images: Sequence[Case], stems: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
@@ -152,7 +155,9 @@ def _input(exported: Exported, case: Case) -> bytes:
 
 def _jpeg(jpeg: JpegCase, arithmetic_of: Mapping[str, float]) -> dict[str, Any]:
     budgets = {unit: jpeg.entry["resizing"] + cost for unit, cost in arithmetic_of.items()}
-    return {"path": JPEG, "logits": JPEG_LOGITS, **jpeg.entry, "budgets": budgets}
+    right = np.frombuffer(jpeg.logits, _FLOAT32).astype(np.float64)
+    scale = float(scale_of(right[None])[0])
+    return {"path": JPEG, "logits": JPEG_LOGITS, "scale": scale, **jpeg.entry, "budgets": budgets}
 
 
 def _plan() -> dict[str, Any]:

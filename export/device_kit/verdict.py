@@ -12,9 +12,9 @@ from export.device_kit.device_report import RAN, SHIPPED, JpegReport, UnitReport
 from export.folder.device_entry import State
 from export.folder.exported import Exported
 from runtimes.artifact import Format
-from validation.devices.cases import Deviation, answers_of, deviations, errors, pooled
+from validation.devices.cases import Deviation, answers_of, deviations, errors, scales_of
 from validation.inputs.golden_set import Kind
-from validation.metrics import Float64
+from validation.metrics import Float64, root_mean_square
 
 _FLOAT32 = np.dtype("<f4")
 
@@ -65,8 +65,9 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
     _require_engine(unit, exported, content)
     logits = _matched(unit, exported, content)
     _require_claim(unit, logits, exported, content)
-    exact = answers_of(exported.reference)[[case.row for case in content.cases]]
-    kinds = deviations(content.cases, logits, exact, _budget(unit, content))
+    rows = [case.row for case in content.cases]
+    error = errors(logits, answers_of(exported.reference)[rows], scales_of(exported.reference)[rows])
+    kinds = deviations(content.cases, error, _budget(unit, content))
     over = [kind for kind in kinds if not kind.passed]
     if unit.status == "passed" and over:
         worst = over[0]
@@ -78,7 +79,7 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
         )
     _require_timing(unit, content)
     picture = _picture(unit, unit.jpeg, content)
-    quality = _quality(logits, exact, content)
+    quality = _quality(error, content)
     if quality is not None and not quality.passed and unit.status == "passed":
         # No lie: the device pools the errors that it can know, and all of them together may come to a little more.
         reason = f"{quality.error:.2e} > {quality.budget:.2e} over all inputs, those included whose answers stayed here"
@@ -86,9 +87,9 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
     return UnitVerdict(unit.status, unit.reason, kinds, quality, picture)
 
 
-def _quality(logits: NDArray[np.float32], exact: Float64, content: Content) -> QualityVerdict | None:
+def _quality(error: Float64, content: Content) -> QualityVerdict | None:
     budget = content.record.get("quality_budget")
-    return None if budget is None else QualityVerdict(pooled(logits, exact), float(budget))
+    return None if budget is None else QualityVerdict(root_mean_square(error), float(budget))
 
 
 def _require_engine(unit: UnitReport, exported: Exported, content: Content) -> None:
@@ -128,13 +129,15 @@ def _require_claim(unit: UnitReport, logits: NDArray[np.float32], exported: Expo
     """The status is what an honest kit says, which knows the shown cases' references in float32, and no probe's."""
     shown = [index for index, case in enumerate(content.cases) if not case.probe]
     probes = [index for index, case in enumerate(content.cases) if case.probe]
-    right = answers_of(exported.reference)[[content.cases[index].row for index in shown]].astype(np.float32)
+    rows = [content.cases[index].row for index in shown]
+    right = answers_of(exported.reference)[rows].astype(np.float32)
     if np.array_equal(logits[shown], right):
         _refuse(unit, "gives the kit's own reference as its outputs", "what the device computed", "the same bits")
     budget = _budget(unit, content)
     allowed = np.array([budget[content.cases[index].kind] for index in shown])
-    within = bool((errors(logits[shown], right.astype(np.float64)) <= allowed).all())
-    quality = _quality(logits[shown], right.astype(np.float64), content)
+    error = errors(logits[shown], right.astype(np.float64), scales_of(exported.reference)[rows])
+    within = bool((error <= allowed).all())
+    quality = _quality(error, content)
     within = within and (quality is None or quality.passed)
     found = "passed" if within and np.isfinite(logits[probes]).all() else "rejected"
     if found != unit.status:
@@ -166,7 +169,7 @@ def _picture(unit: UnitReport, reported: JpegReport | None, content: Content) ->
     right = np.frombuffer(content.files[JPEG_LOGITS], _FLOAT32).astype(np.float64)
     if len(reported.values) != len(right):
         _refuse(unit, "has a picture of the wrong length", f"{len(right)} logits", str(len(reported.values)))
-    error = float(errors(reported.values[None], right[None])[0])
+    error = float(errors(reported.values[None], right[None], np.array([entry["scale"]]))[0])
     verdict = PictureVerdict(error, float(entry["budgets"][unit.unit]), reported.route)
     if verdict.passed is not (reported.status == "passed"):
         found = "passed" if verdict.passed else "rejected"

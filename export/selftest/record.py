@@ -7,7 +7,7 @@ from export.selftest.result import SelfTest
 
 def selftest_record(found: SelfTest) -> dict[str, Any]:
     """What `vit-export selftest --json` prints."""
-    blamed, of = found.blamed
+    (blamed, of), (told, changed), (named, _) = found.blamed, found.told_apart, found.named
     return {
         "weights": {"source": found.weights.source, "sha256": found.weights.sha256, "trained": found.weights.trained},
         "seed": found.seed,
@@ -18,6 +18,12 @@ def selftest_record(found: SelfTest) -> dict[str, Any]:
         "missed": len(found.missed),
         "invisible": len(found.invisible),
         "blamed": {"right": blamed, "of": of},
+        "proof": {
+            "told_apart": told,
+            "of": changed,
+            "taken_for_equal": [each.name for each in found.taken_for_equal],
+            "named": {"right": named, "of": found.named[1]},
+        },
         "healthy": found.healthy,
         "faults": found.detections,
         "wrong_inputs": {each.name: each.effect_over_budget for each in found.inputs},

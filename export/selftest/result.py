@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from efficientvit.weights.source import Weights
 from export.exits import Exit
+from validation.proof.outcome import Outcome
 from validation.self_check import SelfCheck
 
 _VISIBLE = 2.0
@@ -27,7 +28,9 @@ class Detection:
 
     `seen_by`: the gates that rejected it. `blamed`: whether the right layer was among the first three suspects; None
     where the fault has no layer. `effect_over_budget`: what it does to the logits, over the structure gate's budget;
-    None where they can't be had.
+    None where they can't be had. `program`: the fault changes what the program computes. `proof`: what came of the
+    proof; None where nothing is to be proven. `named`: whether it names an operation that was spoiled, or that reads
+    what a spoiled one gives; None where it names nothing.
     """
 
     name: str
@@ -38,6 +41,14 @@ class Detection:
     seen_by: tuple[str, ...]
     blamed: bool | None
     effect_over_budget: float | None
+    program: bool = False
+    proof: Outcome | None = None
+    named: bool | None = None
+
+    @property
+    def told_apart(self) -> bool:
+        """The proof did not take the spoiled program for the model's. Of what it cannot read it takes none for it."""
+        return self.proof is not Outcome.PROVEN
 
     @property
     def caught(self) -> bool:
@@ -78,14 +89,31 @@ class SelfTest:
         return tuple(detection for detection in self.detections if not detection.caught and not detection.shows)
 
     @property
+    def taken_for_equal(self) -> tuple[Detection, ...]:
+        """Faults that change the program, and that the proof did not tell apart."""
+        return tuple(each for each in self.detections if each.program and not each.told_apart)
+
+    @property
+    def told_apart(self) -> tuple[int, int]:
+        """Of the faults that change the program: how many the proof told apart, and how many there are."""
+        changed = sum(each.program for each in self.detections)
+        return changed - len(self.taken_for_equal), changed
+
+    @property
+    def named(self) -> tuple[int, int]:
+        """Of those that the proof told apart: how often it named the operation, and of how many."""
+        told = [each.named for each in self.detections if each.program and each.named is not None]
+        return sum(told), len(told)
+
+    @property
     def false_alarms(self) -> tuple[Healthy, ...]:
         """Healthy artifacts that were rejected."""
         return tuple(artifact for artifact in self.healthy if not artifact.passed)
 
     @property
     def code(self) -> Exit:
-        """A fault that no logit shows need not be seen; one that does, must be."""
-        if self.missed or self.false_alarms:
+        """A fault that no logit shows need not be seen; one that does, must be, and the proof must see all."""
+        if self.missed or self.false_alarms or self.taken_for_equal:
             return Exit.REJECTED
         return Exit.NOT_VERIFIED if self.check.by_samples else Exit.OK
 

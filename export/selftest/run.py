@@ -25,14 +25,14 @@ from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict
 from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault, Rng, first_line
 from export.selftest.result import Detection, Healthy, SelfTest
-from export.selftest.truth import changes, names_module
+from export.selftest.truth import altered, changes, names_module
 from export.step import Step
 from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from runtimes.interface import OUTPUT
-from runtimes.registry import runtime_for
+from runtimes.registry import reader_of, runtime_for
 from runtimes.runtime import Images, Mode
 from validation.blame.artifact import blame_artifact
 from validation.blame.rewrite import blame_rewrite
@@ -41,7 +41,11 @@ from validation.gates.rewrite import EXACT, rewrite_gates
 from validation.gates.table import names
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
+from validation.int8.ranges import with_calibration
 from validation.metrics import relative_error
+from validation.proof.identity import prove
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.rewrites import audit, prove_rewrites
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.self_check import criteria_of, self_check
@@ -110,6 +114,25 @@ def planted_rewrite(model: ReferenceModel, fault: rewrites.RewriteFault, rng: Rn
     return faulty, places[0]
 
 
+def proof_of_rewrites(model: ReferenceModel, faulty: ReferenceModel, fault: rewrites.RewriteFault, rng: Rng) -> Outcome:
+    """Whether the rewrites with the fault among them are still an identity, and their constants rounded but once."""
+
+    def planted(form: EfficientViT) -> EfficientViT:
+        steps = deploy.REWRITES
+        if fault.first:
+            fault.plant(form, rng)
+        for rewrite in steps:
+            form = rewrite(form)
+        if not fault.first:
+            fault.plant(form, rng)
+        return form
+
+    if any(audit(model.trained, copy.deepcopy(faulty.rewritten).float())):
+        return Outcome.DIFFERENT
+    proven = all(step.proven for step in prove_rewrites(model.trained, (planted,)))
+    return Outcome.PROVEN if proven else Outcome.DIFFERENT
+
+
 class _Planter:
     """Plants faults in one model's artifacts and notes what was healthy and what could not be planted."""
 
@@ -131,11 +154,17 @@ class _Planter:
         for fault in rewrites.FAULTS:
             name = str(fault)
             self._step(f"rewrite: {name}")
-            faulty, place = planted_rewrite(self._reference, fault, rng_for(self._seed, name))
+            try:
+                faulty, place = planted_rewrite(self._reference, fault, rng_for(self._seed, name))
+            except NO_PLACE as error:
+                self.unplanted.append(f"{name}: {error}")
+                continue
             effect = _structure_error(faulty) / EXACT
             seen = tuple(str(gate.gate) for gate in rewrite_gates(faulty) if not gate.passed)
             blamed = names_module(blame_rewrite(faulty), place) if seen else None
-            yield Detection(name, first_line(fault.plant), "torch", "float64", "rewrite", seen, blamed, effect)
+            proof = proof_of_rewrites(self._reference, faulty, fault, rng_for(self._seed, name))
+            at = ("torch", "float64", "rewrite")
+            yield Detection(name, first_line(fault.plant), *at, seen, blamed, effect, program=True, proof=proof)
 
     def files(self, target: str, variant: str) -> Iterator[Detection]:
         """Faults in the files of one target and variant."""
@@ -175,12 +204,14 @@ class _Planter:
         seen: tuple[str, ...]
         blamed: bool | None = None
         effect: float | None = None
+        proof: Proof | None = None
         try:
             verdict = verdict_on(copied, self._reference)
         except (StageFailed, BrokenArtifact) as error:  # the runtime refuses the file: a failed stage, exit 4
             seen = (type(error).__name__,)
         else:
             judged = verdict.report.gates if verdict.report else ()
+            proof = verdict.report.proof if verdict.report else None
             failed = [gate for gate in judged if not gate.passed]
             seen = tuple(str(gate.gate) for gate in failed)
             if not failed or {gate.gate for gate in failed} & _WITH_LAYERS:
@@ -189,7 +220,22 @@ class _Planter:
                 if truth is not None and failed:
                     blame = blame_artifact(copied.artifact, self._reference, judged, source=copied.source)
                     blamed = truth.named_by(blame)
-        return Detection(fault.name, fault.says, fault.target, fault.variant, fault.stage, seen, blamed, effect)
+        at = (fault.target, fault.variant, fault.stage)
+        seen_by_proof = self._proof(made, copied, proof)
+        return Detection(fault.name, fault.says, *at, seen, blamed, effect, fault.program, *seen_by_proof)
+
+    def _proof(self, made: Made, copied: Made, proof: Proof | None) -> tuple[Outcome | None, bool | None]:
+        """What came of the proof, made here where no gate asked for it, and whether it names what was spoiled."""
+        try:
+            if proof is None:
+                reference = with_calibration(self._at(copied.artifact), copied.artifact, copied.source)
+                proof = prove(copied.artifact, reference.constants)
+            healthy, spoiled = (reader_of(each.artifact).program(each.artifact)[0] for each in (made, copied))
+        except BrokenArtifact:
+            return (proof.outcome if proof else None), None
+        if proof.outcome is Outcome.PROVEN:
+            return proof.outcome, None
+        return proof.outcome, any(f"'{name}'" in proof.detail for name in altered(healthy, spoiled))
 
     def inputs(self) -> Iterator[Detection]:
         """Faults in what an app feeds: the answers on a photo must leave the precision gate's budget."""

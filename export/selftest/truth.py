@@ -1,6 +1,6 @@
 """Where a file was spoiled, found without the model: what differs from the healthy file although it reads the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
+from runtimes.evaluator.program import Program, Value
 from runtimes.reader import Layer, Layers, Values
 from runtimes.registry import open_layers, read_constants
 from runtimes.runtime import Images, Mode
@@ -60,6 +61,29 @@ def changes(
     if not names and not constants:
         return None, effect
     return Truth(frozenset(names), constants), effect
+
+
+def altered(healthy: Program, spoiled: Program) -> Collection[str]:
+    """The operations that are not as in the healthy program, by name, and those that read what they give.
+
+    Not as they were: of another kind or type, or reading something else, a constant of another value for one.
+    """
+    known = {operation.name: operation for operation in healthy.operations}
+    before, after = healthy.constants, spoiled.constants
+    other = {n for n, c in after.items() if n not in before or not _same_constant(before[n].value, c.value)}
+    found: set[str] = set()
+    gives: set[str] = set()
+    for operation in spoiled.operations:
+        if known.get(operation.name) != operation or other.intersection(operation.names()):
+            found.add(operation.name)
+            gives.update(dict(operation.outputs))
+    return found | {each.name for each in spoiled.operations if gives.intersection(each.names())}
+
+
+def _same_constant(one: Value, other: Value) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and _same(one, other)
+    return type(one) is type(other) and one == other
 
 
 def _origins(known: Mapping[str, Layer], layers: Sequence[Layer], before: Values, after: Values) -> set[str]:

@@ -109,3 +109,14 @@ def mixed_types(program: Program, named_by: str) -> Iterator[str]:
             mixed = len(FLOATS & set(involved)) > 1
         if mixed:
             yield f"{operation.kind} of mixed types"
+
+
+@dataclass(frozen=True, slots=True)
+class Unquantized:
+    """A program without its quantizers.
+
+    `steps`: of every constant that was integers, half of what one unit stands for, as an array of its shape.
+    """
+
+    program: Program
+    steps: Mapping[str, NDArray[Any]]

@@ -94,6 +94,11 @@ def relu(x: FieldTensor) -> FieldTensor:
     return x if x.nonnegative else _nonnegative(keyed("relu", x))
 
 
+@computes(aten.leaky_relu.default)
+def _leaky_relu(x: FieldTensor, negative_slope: float = 0.01) -> FieldTensor:
+    return keyed("leaky relu", x, negative_slope)
+
+
 @computes(aten.exp.default)
 def exp(x: FieldTensor) -> FieldTensor:
     """e^x, as a keyed function."""

@@ -14,9 +14,13 @@ from runtimes.field.table import all_axes, aten, computes, not_across_images, op
 from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
-def moved(x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None) -> FieldTensor:
-    """The same values elsewhere; so are the integers that they were dequantized from."""
-    result = FieldTensor(x.field, move(x.residues), x.rows if rows is None else rows, x.dtype)
+def moved(
+    x: FieldTensor, move: Callable[[Tensor], Tensor], rows: int | None = None, *, same: bool = False
+) -> FieldTensor:
+    """The same values elsewhere; so are the integers that they were dequantized from. `same`: all, each once."""
+    residues = move(x.residues)
+    noted = x.noted if same else None
+    result = FieldTensor(x.field, residues, x.rows if rows is None else rows, x.dtype, noted)
     result.nonnegative = x.nonnegative
     if x.codes is not None:
         quantizer, integers = x.codes
@@ -47,7 +51,7 @@ def view(x: FieldTensor, shape: Sequence[int], *_: Any) -> FieldTensor:
             raise Unlike("a reshape mixes the images of a batch")
         rows = sizes[0] // batch
         sizes[0] //= x.field.repeated
-    return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows)
+    return moved(x, lambda t: t.reshape(t.shape[0], *sizes), rows, same=True)
 
 
 @computes(aten.permute.default)
@@ -56,7 +60,7 @@ def permute(x: FieldTensor, dims: Sequence[int]) -> FieldTensor:
     order = [axis % x.dim() for axis in dims]
     if x.rows and order[0] != 0:
         raise NoMeaning("a transpose moves the images away from the first axis")
-    return moved(x, lambda t: t.permute(0, *(axis + 1 for axis in order)))
+    return moved(x, lambda t: t.permute(0, *(axis + 1 for axis in order)), same=True)
 
 
 @computes(aten.transpose.int)

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runtimes.field.elementwise import keyed, mul, relu, sub
-from runtimes.field.table import lifted
+from runtimes.field.elementwise import keyed, relu
 from runtimes.field.tensor import FieldTensor, NoMeaning, Quantizer
 
 _ON_GRID = 1e-3
@@ -56,11 +55,9 @@ def _forth(x: FieldTensor, quantizer: Quantizer) -> FieldTensor:
     if x.codes is not None and x.codes[0] == quantizer:
         return x.codes[1]
     value = relu(x) if quantizer.drops_negatives else x
-    residues = keyed(f"quantize by {[float(number) + 0.0 for number in quantizer.numbers]}", value).residues
-    if quantizer.low <= quantizer.zero <= quantizer.high and residues.numel():
-        nothing = (x.field.residues.canonical(x.residues) == 0).all(0)
-        zero = lifted(float(quantizer.zero), x).residues.reshape(-1, *[1] * x.dim())
-        residues = torch.where(nothing, zero, residues)
+    zero = x.field.number(float(quantizer.zero)).residues if quantizer.low <= quantizer.zero <= quantizer.high else None
+    name = f"quantize by {[float(number) + 0.0 for number in quantizer.numbers]}"
+    residues = x.field.residues.function(name, value.residues, at_zero=zero)
     result = FieldTensor(x.field, residues, x.rows, _holder(quantizer))
     result.quantizer = quantizer
     return result
@@ -68,8 +65,10 @@ def _forth(x: FieldTensor, quantizer: Quantizer) -> FieldTensor:
 
 def _back(q: FieldTensor, quantizer: Quantizer) -> FieldTensor:
     """(q - zero) * scale."""
-    wide = FieldTensor(q.field, q.residues, q.rows)
-    result = mul(sub(wide, float(quantizer.zero)), quantizer.scale)
+    field = q.field
+    zero, scale = (field.number(float(number)).residues for number in (quantizer.zero, quantizer.scale))
+    shifted = q.residues - field.residues.aligned(zero, q.dim()) if quantizer.zero else q.residues
+    result = FieldTensor(field, field.residues.product(shifted, scale), q.rows)
     made_by = q.quantizer
     if made_by is not None and (made_by.scale, made_by.zero) == (quantizer.scale, quantizer.zero):
         result.codes = made_by, q

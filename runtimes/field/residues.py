@@ -9,34 +9,47 @@ The primes are drawn anew for each field. A fixed one can be played with: modulo
 """
 
 import secrets
-from hashlib import blake2b
+from collections import OrderedDict
+from functools import lru_cache
+from hashlib import sha256
+from math import frexp
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from runtimes.field.functions import RandomFunctions, Words
 
 PRIMES = 8
 _BITS = 22
 _TERMS = 1024
 """Products of two residues that may be added up before they are reduced: 1024 * (2^21)^2 = 2^52."""
 
-_HALF = 26
-"""Bits of the first of two parts of a float64; of the narrower formats it is all."""
+_UNIQUE = 256
+"""As many whose sum, up to 2^50, is reduced to a unique residue at once."""
 
-_EXPONENTS = 1200
-_BLOCK = 1 << 15
+_LIMB = 25
+"""Bits that are taken of floats at once."""
+
+_LIMBS = 16
+"""Limbs whose products with residues, 2^25 * 2^21 each, may be added up."""
+
+_FEW = 256
+"""Residues that are inverted one by one sooner than all together."""
+
+_KEPT = 1 << 28
+"""Bytes of constants' residues that are kept: the same weights come in every stage's file and in the deploy form."""
+
+_BLOCK = 1 << 13
 """Values that are taken at once: what a core's cache holds."""
-
-Words = NDArray[np.uint64]
 
 
 class Residues:
     """The primes, the key of the random functions, and the arithmetic.
 
     A tensor of this arithmetic has an axis more than the tensor that it stands for, the first: one entry a prime.
-    Between operations residues lie in -p/2 to p/2, but for a rounding at the two ends; `canonical` makes them unique.
+    Residues are unique: from -(p - 1) / 2 to (p - 1) / 2.
 
     Args:
         seed: of primes and key; None draws it from the operating system.
@@ -49,47 +62,73 @@ class Residues:
         self.count = len(self.primes)
         self._p = torch.tensor(self.primes, dtype=torch.float64)
         self._inverse = 1 / self._p
-        powers = [[pow(2, e % (p - 1), p) for e in range(-_EXPONENTS, _EXPONENTS)] for p in self.primes]
-        self._powers = torch.tensor(powers, dtype=torch.float64).reshape(self.count, 2 * _EXPONENTS)
+        self._functions = RandomFunctions(self.seed, self.primes)
+        self._power = lru_cache(maxsize=4096)(self._power_of_two)
+        self._kept: OrderedDict[tuple[torch.Size, bytes], Tensor] = OrderedDict()
+        self._bytes = 0
 
     def _along(self, values: Tensor, rank: int) -> Tensor:
         return values.reshape(self.count, *[1] * rank)
 
     def reduced(self, x: Tensor) -> Tensor:
-        """`x`, which may be overwritten, modulo each prime. Magnitudes up to 2^52."""
+        """`x`, which may be overwritten, modulo each prime. Magnitudes up to 2^50.
+
+        A prime is odd, so that x / p is never closer to a half than 1 / 2p > 2^-23; the product with the inverse errs
+        by less than 2^-52 |x / p| < 2^-23, and is rounded to the right side.
+        """
         rank = x.dim() - 1
         quotient = (x * self._along(self._inverse, rank)).round_()
-        return x.sub_(quotient.mul_(self._along(self._p, rank)))
-
-    def canonical(self, x: Tensor) -> Tensor:
-        """0 to p - 1."""
-        p = self._along(self._p, x.dim() - 1)
-        x = torch.where(x < 0, x + p, x)
-        return torch.where(x >= p, x - p, x)
+        return x.addcmul_(quotient, self._along(self._p, rank), value=-1)
 
     def of(self, values: Tensor) -> Tensor:
         """The residues of floats or integers: (...) -> (primes, ...).
+
+        Limbs of 25 bits, from the tensor's largest down, are whole numbers times powers of two, as many as it takes.
 
         Raises:
             ValueError: infinity or NaN.
         """
         wide = values.detach().double()
-        if not bool(torch.isfinite(wide).all()):
-            raise ValueError("a constant is infinite or not a number")
         result = torch.empty((self.count, *wide.shape), dtype=torch.float64)
-        if not result.numel():
-            return result
+        largest = float(wide.abs().max()) if wide.numel() else 0.0
+        if not largest < torch.inf:
+            raise ValueError("a constant is infinite or not a number")
+        if not result.numel() or not largest:
+            return result.zero_()
+        top = frexp(largest)[1] - _LIMB
         flat, out = wide.reshape(-1), result.reshape(self.count, -1)
         for start in range(0, flat.numel(), _BLOCK):
-            fraction, exponent = torch.frexp(flat[start : start + _BLOCK])
-            index = exponent.long() + _EXPONENTS
-            high = (fraction * 2.0**_HALF).trunc_()
-            out[:, start : start + _BLOCK] = self.reduced(high * self._powers[:, index - _HALF])
-            low = (fraction * 2.0**_HALF - high) * 2.0 ** (53 - _HALF)
-            if low.any():  # of float64 alone
-                more = self.reduced(low * self._powers[:, index - 53])
-                out[:, start : start + _BLOCK] = self.reduced(out[:, start : start + _BLOCK] + more)
+            block = slice(start, start + _BLOCK)
+            rest, limbs = flat[block], list[Tensor]()
+            while not limbs or rest.any():
+                exponent = top - _LIMB * len(limbs)
+                limbs.append(_scaled(rest, -exponent).trunc_())
+                rest = rest - _scaled(limbs[-1], exponent)
+            for i in range(0, len(limbs), _LIMBS):
+                some = limbs[i : i + _LIMBS]
+                powers = torch.stack([self._power(top - _LIMB * (i + j)) for j in range(len(some))], 1)
+                part = self.reduced(powers @ torch.stack(some))
+                out[:, block] = self.reduced(out[:, block] + part) if i else part
         return result
+
+    def shared(self, values: Tensor) -> Tensor:
+        """The same, not to be written into: equal values are given the same residues. Raises as `of`."""
+        wide = values.detach().double().contiguous()
+        key = wide.shape, sha256(wide.numpy().data).digest()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        result = self._kept[key] = self.of(values)
+        self._bytes += result.nbytes
+        while self._bytes > _KEPT:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= dropped.nbytes
+        return result
+
+    def _power_of_two(self, exponent: int) -> Tensor:
+        """(primes,): 2^exponent."""
+        powers = (pow(2, exponent % (p - 1), p) for p in self.primes)
+        return torch.tensor([r - p if r > p // 2 else r for r, p in zip(powers, self.primes, strict=True)]).double()
 
     def nothing(self, shape: tuple[int, ...]) -> Tensor:
         """NaN throughout, which equals no value."""
@@ -120,7 +159,8 @@ class Residues:
         a, b = self.aligned(a, rank), self.aligned(b, rank)
         inner = a.shape[-1]
         if inner <= _TERMS:
-            return self.reduced(a @ b)
+            total = self.reduced(a @ b)
+            return total if inner <= _UNIQUE else self.reduced(total)
         parts = range(0, inner, _TERMS)
         return self.reduced(
             torch.stack([self.reduced(a[..., i : i + _TERMS] @ b[..., i : i + _TERMS, :]) for i in parts]).sum(0)
@@ -128,6 +168,10 @@ class Residues:
 
     def inverse(self, x: Tensor) -> Tensor:
         """1 / x by Fermat's little theorem; 0 stays 0."""
+        if 0 < x.numel() <= _FEW:
+            rows = zip(self.primes, x.reshape(self.count, -1).tolist(), strict=True)
+            powers = [[float(pow(int(value), p - 2, p)) for value in row] for p, row in rows]
+            return self.reduced(torch.tensor(powers, dtype=torch.float64).reshape(x.shape))
         result, base = torch.ones_like(x), x
         for bit in range(_BITS):
             odd = torch.tensor([(p - 2) >> bit & 1 for p in self.primes], dtype=torch.bool)
@@ -168,47 +212,44 @@ class Residues:
             (side - d * (k - 1) - 1) // s * s + 1
             for side, k, s, d in zip(x.shape[-2:], (height, width), stride, dilation, strict=True)
         )
-        total = torch.zeros((), dtype=torch.float64)
+        total: Tensor | None = None
         for i in range(height):
             for j in range(width):
                 top, left = i * dilation[0], j * dilation[1]
                 shifted = x[..., top : top + rows : stride[0], left : left + columns : stride[1]]
-                total = total + shifted * weight[:, None, :, 0, i, j, None, None]
+                factor = weight[:, None, :, 0, i, j, None, None]
+                total = shifted * factor if total is None else total.addcmul_(shifted, factor)
+        assert total is not None, "a kernel has a value"
         return self.reduced(total)
 
-    def function(self, name: str, *operands: Tensor, commutes: bool = False) -> Tensor:
+    def function(self, name: str, *operands: Tensor, commutes: bool = False, at_zero: Tensor | None = None) -> Tensor:
         """The value of the keyed random function `name`, element by element, never 0; operands are broadcast.
 
-        128 bits of state, the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014) between words. `commutes`:
-        the order of the operands does not matter.
+        `commutes`: the order of the operands does not matter. `at_zero`, (primes,): the value where the operand is 0.
         """
         rank = max(x.dim() for x in operands) - 1
         given = torch.broadcast_tensors(*(self.aligned(x, rank) for x in operands))
         if not given[0].numel():
             return torch.empty_like(given[0])
-        flat = [self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64) for x in given]
-        count = flat[0].shape[1]
-        result = np.empty((self.count, count))
-        key = _key(self.seed, name)
-        for start in range(0, count, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            first, second = _hashed([x[:, block] for x in flat], key, commutes=commutes)
-            for i, p in enumerate(self.primes):
-                word = _mixed(first ^ _mixed(second + key[i]))
-                result[i, block] = np.floor((word >> np.uint64(11)).astype(np.float64) * ((p - 1) * 2.0**-53)) + 1
-        return self.reduced(torch.from_numpy(result).reshape(given[0].shape))
+        flat = [x.reshape(self.count, -1) for x in given]
+        nothing = None if at_zero is None else at_zero.reshape(self.count, 1)
+        values = self._functions.values(name, flat, commutes=commutes, at_zero=nothing)
+        return values.reshape(given[0].shape)
 
     def equal(self, a: Tensor, b: Tensor) -> bool:
         """All values are equal, modulo every prime."""
-        if a.shape != b.shape:
-            return False
-        return torch.equal(self.canonical(a), self.canonical(b))
+        return torch.equal(a, b)
 
     def fingerprints(self, x: Tensor) -> Words:
         """One 64-bit number for each value, in a flat array."""
-        flat = self.canonical(x).reshape(self.count, -1).numpy().astype(np.uint64)
-        first, second = _hashed([flat], _key(self.seed, "fingerprint"), commutes=False)
-        return _mixed(first ^ second)
+        return self._functions.fingerprints(x.reshape(self.count, -1))
+
+
+def _scaled(x: Tensor, exponent: int) -> Tensor:
+    """x * 2^exponent."""
+    if abs(exponent) < 1000:
+        return x * 2.0**exponent
+    return torch.from_numpy(np.ldexp(x.numpy(), exponent))  # where that power of two is beyond float64
 
 
 def _primes(random: np.random.Generator, count: int) -> tuple[int, ...]:
@@ -218,32 +259,3 @@ def _primes(random: np.random.Generator, count: int) -> tuple[int, ...]:
         if candidate not in found and all(candidate % divisor for divisor in range(3, 2 ** (_BITS // 2) + 1, 2)):
             found.append(candidate)
     return tuple(found)
-
-
-def _key(seed: int, name: str) -> Words:
-    material = b"".join(blake2b(f"{seed}\0{name}\0{part}".encode()).digest() for part in range(3))
-    return np.frombuffer(material, np.uint64)
-
-
-def _mixed(word: Words) -> Words:
-    """A bijection in which every bit depends on every bit; sums and products wrap around."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
-
-
-def _hashed(operands: list[Words], key: Words, *, commutes: bool) -> tuple[Words, Words]:
-    """(primes, n) each -> two words of n."""
-    states = []
-    for which in range(2):
-        state = np.full(operands[0].shape[1], key[PRIMES + which], np.uint64)
-        each = []
-        for operand in operands:
-            for i in range(0, len(operand), 2):
-                word = operand[i] | (operand[i + 1] << np.uint64(_BITS))
-                state = _mixed((state ^ word) + key[PRIMES + 2 + PRIMES // 2 * which + i // 2])
-            if commutes:
-                each.append(state)
-                state = np.full_like(state, key[PRIMES + which])
-        states.append(_mixed(np.add.reduce(each)) if commutes else state)
-    return states[0], states[1]

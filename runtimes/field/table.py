@@ -34,7 +34,7 @@ def lifted(value: Any, like: FieldTensor) -> FieldTensor:
         return value
     if isinstance(value, Sizes):
         raise Unlike("a value depends on the number of images")
-    return like.field.constant(value) if isinstance(value, Tensor) else like.field.number(float(value))
+    return like.field.constant(value, shared=True) if isinstance(value, Tensor) else like.field.number(float(value))
 
 
 def operands(*values: Any) -> list[FieldTensor]:

@@ -90,11 +90,11 @@ class Field:
         residues = self.residues.function("image", self.residues.of(torch.arange(torch.Size(key).numel()).reshape(key)))
         return FieldTensor(self, residues, int(self.uniform))
 
-    def constant(self, value: Tensor) -> "FieldTensor":
-        """A constant, exactly. It is no result, and not shown."""
+    def constant(self, value: Tensor, *, shared: bool = False) -> "FieldTensor":
+        """A constant, exactly. It is no result, and not shown. `shared`: nothing will be written into it."""
         shown, self._shown = self._shown, None
         try:
-            return FieldTensor(self, self.residues.of(value), 0)
+            return FieldTensor(self, self.residues.shared(value) if shared else self.residues.of(value), 0)
         finally:
             self._shown = shown
 
@@ -110,7 +110,8 @@ class FieldTensor(Tensor):
 
     `rows`: how many entries of the first axis belong to each image, in the images' order; 0: it does not depend on the
     images, or the number of images is fixed. `codes`: where it was dequantized, the quantizer and its integers.
-    `quantizer`: of integers, what gave them. `nonnegative`: no value can be below zero.
+    `quantizer`: of integers, what gave them. `nonnegative`: no value can be below zero. `noted`: what whoever is shown
+    results notes of its values, in whatever order they are.
     """
 
     field: Field
@@ -119,17 +120,20 @@ class FieldTensor(Tensor):
     codes: "tuple[Quantizer, FieldTensor] | None"
     quantizer: "Quantizer | None"
     nonnegative: bool
+    noted: Any
 
     operators: ClassVar[Mapping[Any, Callable[..., Any]]] = {}
     """What each aten operator computes; filled by runtimes/field/operators.py."""
 
-    def __new__(cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64) -> Self:  # noqa: D102
+    def __new__(  # noqa: D102
+        cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64, noted: Any = None
+    ) -> Self:
         shape = residues.shape[1:]
         if rows and field.repeated > 1:
             shape = torch.Size([shape[0] * field.repeated, *shape[1:]])
         self: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype)
         self.field, self.residues, self.rows = field, residues, rows
-        self.codes, self.quantizer, self.nonnegative = None, None, False
+        self.codes, self.quantizer, self.nonnegative, self.noted = None, None, False, noted
         field.see(self)
         return self
 

@@ -68,7 +68,7 @@ class DoubleDouble(Residues):
             guess = self.product(guess, self.total(self.of(torch.tensor(2.0)), self.product(x, guess), -1))
         return guess
 
-    def function(self, name: str, *operands: Tensor, commutes: bool = False) -> Tensor:
+    def function(self, name: str, *operands: Tensor, commutes: bool = False, at_zero: Tensor | None = None) -> Tensor:
         """The square root: two steps of Heron's."""
         if name != "sqrt":
             raise ValueError(f"'{name}' is not computed in double-double")

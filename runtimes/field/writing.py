@@ -56,6 +56,7 @@ def _write(target: FieldTensor, value: FieldTensor) -> FieldTensor:
         raise NoMeaning("a value is written in place")
     if target.rows or value.rows:
         raise NoMeaning("a value that depends on the image is written in place")
+    target.noted = None
     target.residues.copy_(target.field.residues.aligned(value.residues, target.dim()))
     return target
 

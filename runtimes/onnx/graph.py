@@ -5,20 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from efficientvit.errors import BrokenArtifact
+from efficientvit.errors import BadInput, BrokenArtifact
 
 
 def load_onnx(path: Path, *, weights: bool = True) -> Any:
     """The onnx.ModelProto at `path`; without `weights` those that lie in files beside it are not read.
 
     Raises:
-        BrokenArtifact: it is not an ONNX file, it is truncated, or a file that it refers to is missing.
+        BrokenArtifact: it is not an ONNX file, or truncated.
+        BadInput: a file in which its weights lie is missing.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(path, load_external_data=weights)
+        model = onnx.load(path, load_external_data=False)
+        if weights:
+            _require_data(model, path)
+            onnx.load_external_data_for_model(model, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise BrokenArtifact(
             f"{path.name} cannot be read as an ONNX file", got=str(error).splitlines()[0], next_step="export it again"
@@ -26,6 +30,24 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
     if not model.graph.node:
         raise BrokenArtifact(f"{path.name} is an ONNX file without a graph", next_step="export it again")
     return model
+
+
+def _require_data(model: Any, path: Path) -> None:
+    """Every file in which the weights lie is beside it."""
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    named = {entry.value for entry in entries if entry.key == "location"}
+    for name in sorted(named):
+        try:
+            there = (path.parent / name).exists()
+        except ValueError:  # no name of a file
+            there = False
+        if not there:
+            raise BadInput(
+                f"the weights of {path.name} lie in another file, which is not there",
+                expected=f"{name} beside it",
+                got=f"no such file in {path.parent}",
+                next_step=f"copy {name} from where the file was exported to, beside it",
+            )
 
 
 def without_unread(model: Any) -> None:

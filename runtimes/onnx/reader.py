@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtimes.artifact import Artifact
-from runtimes.evaluator.program import Program
+from runtimes.evaluator.program import Program, Unquantized
 from runtimes.interface import BATCH, Port, Ports
 from runtimes.onnx import qdq
 from runtimes.onnx.graph import load_onnx, widened
@@ -16,6 +16,7 @@ from runtimes.onnx.program import read_program
 from runtimes.onnx.runtime import own_errors
 from runtimes.onnx.subgraphs import OnnxSubgraphs
 from runtimes.onnx.tensors import OnnxTensors
+from runtimes.onnx.unquantized import unquantized
 from runtimes.precision import Dtype
 from runtimes.reader import Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Array, Images, Mode
@@ -42,6 +43,10 @@ class OnnxReader(Reader):
         from runtimes.onnx.operators import ONNX
 
         return read_program(load_onnx(self.file(artifact))), ONNX
+
+    def unquantized(self, program: "Program") -> Unquantized:
+        """Its quantizers and its operators on integers taken apart."""
+        return unquantized(program)
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """Initializers, then Constant nodes."""

@@ -23,7 +23,7 @@ from runtimes.session import OpenSession, refused_by
 
 _NEEDS = ("onnxruntime", None, "running an ONNX file")
 _FATAL_ONLY = 4  # what is an error to it reaches the caller as an exception
-_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 # By the names of the SessionOptions attributes and of the session's configuration keys. No spinning: idle
 # workers that burn a core would disturb whatever is measured, or runs, beside this session.
@@ -79,7 +79,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSe
     if len(takes) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
             f"{path.name} is not a model of images",
-            expected="one input of float32 or float16",
+            expected="one input of float32, float16 or uint8",
             got=f"inputs {[(port.name, port.type) for port in takes]}",
             next_step="export the model with the image as its only input",
         )

@@ -20,7 +20,7 @@ from validation import trial
 from validation.gates import constants as constants_gate
 from validation.inputs.synthetic import synthetic
 from validation.proof import identity
-from validation.proof.subject import Outcome, Proof
+from validation.proof.outcome import Outcome, Proof
 from validation.reference.constants import Constant, deploy_constants
 from validation.reference.model import ReferenceModel
 

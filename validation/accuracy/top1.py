@@ -26,6 +26,8 @@ from validation.metrics import most_explained
 if TYPE_CHECKING:
     from torch import nn
 
+Pixels = NDArray[np.uint8]
+
 CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
 
@@ -145,23 +147,36 @@ class AccuracyTest:
         Raises:
             StageFailed: the runtime refuses the file, or it gives logits of another shape.
         """
+        preprocessing = self.images.preprocessing
+        with runtime.open(artifact, Mode.SHIPPED) as session:
+
+            def run(pixels: Pixels) -> NDArray[np.floating]:
+                feed: Images = pixels if artifact.interface.image_input else normalize(pixels, preprocessing)
+                return session(feed)[OUTPUT]
+
+            return self.of_answers(run, artifact, runtime, error)
+
+    def of_answers(
+        self, run: Callable[[Pixels], NDArray[np.floating]], artifact: Artifact, runtime: Runtime, error: float
+    ) -> Accuracy:
+        """The same of an `artifact` that was opened: `run` takes (B, H, W, 3) uint8 and gives (B, classes) logits.
+
+        Raises:
+            StageFailed: it gives logits of another shape.
+        """
         images, count = self.images, len(self.images)
         classes = self._outputs
         logits: NDArray[np.float32] = np.full((count, classes), np.nan, np.float32)
-        batch = artifact.batch or _BATCH
-        with runtime.open(artifact, Mode.SHIPPED) as session:
-            for rows in self._batches(batch, f"{artifact.path.name} in {runtime.name}"):
-                pixels = images.pixels[rows]
-                feed: Images = pixels if artifact.interface.image_input else normalize(pixels, images.preprocessing)
-                answer = session(feed)[OUTPUT]
-                if answer.shape != (len(rows), classes):
-                    raise StageFailed(
-                        "the artifact returns logits of the wrong shape",
-                        expected=f"({len(rows)}, {classes})",
-                        got=str(answer.shape),
-                        next_step="the graph's output is not the classifier's",
-                    )
-                logits[rows] = answer
+        for rows in self._batches(artifact.batch or _BATCH, f"{artifact.path.name} in {runtime.name}"):
+            answer = run(images.pixels[rows])
+            if answer.shape != (len(rows), classes):
+                raise StageFailed(
+                    "the artifact returns logits of the wrong shape",
+                    expected=f"({len(rows)}, {classes})",
+                    got=str(answer.shape),
+                    next_step="the graph's output is not the classifier's",
+                )
+            logits[rows] = answer
         logits = both_answers(logits)
         right, given = self.logits.argmax(axis=1), _winners(logits)
         hit, own_hit = right == images.classes, given == images.classes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from efficientvit.errors import BadGoldenSet
 from validation.golden_run import in_batches, shuffled
 from validation.inputs.golden_set import Kind
-from validation.metrics import Float64, ignoring_error, relative_error, root_mean_square, scale_of
+from validation.metrics import Float64, ignoring_error, relative_error, scale_of
 from validation.reference.floors import Floors
 from validation.reference.reference import Reference
 
@@ -103,6 +103,11 @@ def answers_of(reference: Reference) -> Float64:
     return reference.logits if reference.precision.quantized else reference.classifier.executed
 
 
+def scales_of(reference: Reference) -> Float64:
+    """(n,): what errors against `answers_of` are relative to."""
+    return scale_of(answers_of(reference), reference.golden.ordinary_rows)
+
+
 def kinds_of(cases: Sequence[Case]) -> tuple[Kind, ...]:
     """Every kind that occurs, once, in order."""
     return tuple(dict.fromkeys(case.kind for case in cases))
@@ -122,22 +127,14 @@ def costs_of_ignoring(reference: Reference, kinds: Sequence[Kind]) -> Floors:
     return {kind: float(error[kind_of == kind].min()) for kind in kinds}
 
 
-def errors(logits: NDArray[np.float32], exact: Float64) -> Float64:
-    """(n, classes) twice -> (n,) relative errors; NaN or infinite logits stay visible."""
+def errors(logits: NDArray[np.float32], exact: Float64, scale: Float64) -> Float64:
+    """(n, classes) twice, (n,) -> (n,) relative errors; NaN or infinite logits stay visible."""
     with np.errstate(all="ignore"):
-        return relative_error(logits, exact)
+        return relative_error(logits, exact, scale)
 
 
-def pooled(logits: NDArray[np.float32], exact: Float64) -> float:
-    """Root mean square of all errors; NaN stays visible."""
-    return root_mean_square(errors(logits, exact))
-
-
-def deviations(
-    cases: Sequence[Case], logits: NDArray[np.float32], exact: Float64, budget: Mapping[Kind, float]
-) -> tuple[Deviation, ...]:
-    """The worst case of every kind. `logits`, `exact`: (cases, classes), in the order of `cases`."""
-    error = errors(logits, exact)
+def deviations(cases: Sequence[Case], error: Float64, budget: Mapping[Kind, float]) -> tuple[Deviation, ...]:
+    """The worst case of every kind. `error`: (cases,), in the order of `cases`."""
     result = []
     for kind in kinds_of(cases):
         rows = [index for index, case in enumerate(cases) if case.kind is kind]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from efficientvit.images.preprocessing import Preprocessing, to_uint8
 from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind
-from validation.metrics import Float64, relative_error
+from validation.metrics import Float64, relative_error, scale_of
 
 LogitsOf = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """(n, H, W, 3) uint8 R G B -> (n, classes): the package's own answers on images that are already resized."""
@@ -77,7 +77,7 @@ def _measured(member: GoldenImage, preprocessing: Preprocessing, logits_of: Logi
     wrong = _wrong(rgb, right, preprocessing)
     images = np.stack([right, *(to_uint8(rgb, other) for other in others), *wrong.values()])
     logits = np.asarray(logits_of(images), dtype=np.float64)
-    error = relative_error(logits[1:], np.repeat(logits[:1], len(logits) - 1, axis=0))
+    error = relative_error(logits[1:], logits[:1], scale_of(logits[:1]))
     plausible, mistaken = error[: len(others)], error[len(others) :]
     return Picture(
         source=member.name,

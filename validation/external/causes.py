@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from runtimes.interface import OUTPUT
-from validation.external.input_format import Run, Taken, as_logits, network_feed, some_rows
+from validation.external.input_format import Range, Run, Taken, as_logits, network_feed, some_rows
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
@@ -29,27 +29,57 @@ MISTAKES: Mapping[str, Mistake] = {
     ),
     "divided by 255 twice": lambda unit, mean, std: (unit / 255 - mean) / std,
     "normalized by mean and std 0.5, not by the checkpoint's": lambda unit, mean, std: (unit - 0.5) / 0.5,
+    "one standard deviation for all channels, which is all that an ImageType can say: put the others into a layer": (
+        lambda unit, mean, std: (unit - mean) / std.mean()
+    ),
+    "one scale for all channels beside a bias for each: put the standard deviations into a layer": (
+        lambda unit, mean, std: unit / std.mean() - mean / std
+    ),
 }
 """What is said -> what the network is fed then."""
 
 
-def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None) -> str | None:
-    """The mistake that explains the answers of `run`, fed as `taken` says; None if none does, or nothing is wrong."""
+_TAKES = {
+    Range.NORMALIZED: "it takes normalized images",
+    Range.UNIT: "it takes values from 0 to 1",
+    Range.BYTES: "it takes values from 0 to 255",
+}
+
+
+def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None, alike: float = 0.0) -> str | None:
+    """The mistake that explains the answers of `run`; None if none does, or nothing is wrong.
+
+    Fed as `taken` says; where that was found by trying, in the other ranges too. `alike`: the error that the file's own
+    precision costs, where that is more than a little.
+    """
     golden, contract = model.golden, model.golden.preprocessing
     rows = some_rows(model, batch, least=_IMAGES)
     std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))
     images, right, scale = golden.images[rows], model.logits[rows], model.scales[OUTPUT][rows]
-    fed = network_feed(model, taken.range)(images)
+    alike = max(_ALIKE, alike)
+
+    def answers(image_range: Range) -> Float64:
+        fed = network_feed(model, image_range)(images)
+        return run(fed) if batch else np.concatenate([run(each[None]) for each in fed])
+
     with np.errstate(all="ignore"):
-        answers = run(fed) if batch else np.concatenate([run(each[None]) for each in fed])
-        own = relative_error(as_logits(answers, right, taken.scores), right, scale).max()
-        if own <= _ALIKE / _UNLIKE:
+        own = relative_error(as_logits(answers(taken.range), right, taken.scores), right, scale).max()
+        if own <= alike / _UNLIKE:
             return None
-        found: dict[str, float] = {}
+        mistaken = {}
         for said, mistake in MISTAKES.items():
             wrong = mistake(images.astype(np.float64) * std + mean, mean, std)
-            logits = evaluate(model.exact, torch.tensor(np.ascontiguousarray(wrong))).numpy()
-            norm = np.linalg.norm(logits, axis=1)
-            found[said] = float(relative_error(as_logits(answers, logits, taken.scores), logits, norm).max())
-    best = min(found, key=lambda said: found[said] if found[said] < float("inf") else float("inf"))
-    return best if found[best] <= _ALIKE and own > _UNLIKE * found[best] else None
+            mistaken[said] = evaluate(model.exact, torch.tensor(np.ascontiguousarray(wrong))).numpy()
+        others = [each for each in Range if each is not taken.range] if taken.recognized else []
+        for image_range in (taken.range, *others):
+            given = answers(image_range)
+            found = {
+                said: float(
+                    relative_error(as_logits(given, logits, taken.scores), logits, np.linalg.norm(logits, axis=1)).max()
+                )
+                for said, logits in mistaken.items()
+            }
+            best = min(found, key=lambda said: found[said] if found[said] < float("inf") else float("inf"))
+            if found[best] <= alike and own > _UNLIKE * found[best]:
+                return best if image_range is taken.range else f"{best} ({_TAKES[image_range]})"
+    return None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.external import Foreign
+from runtimes.interface import OUTPUT
 from runtimes.runtime import Array
 from validation.metrics import Float64, relative_error
 from validation.reference.model import ReferenceModel
@@ -57,10 +58,11 @@ def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray
 
 
 def laid_out(foreign: Foreign) -> Callable[[Array], Array]:
-    """NCHW float32, R G B -> the layout and order that the file takes. Where it takes float16 the session rounds."""
+    """NCHW float32, R G B -> the layout and order that the file takes, bytes as whole numbers: the session casts."""
 
     def turned(images: Array) -> Array:
         ordered = images[:, ::-1] if foreign.colors == "BGR" else images
+        ordered = np.rint(ordered) if foreign.takes_bytes else ordered
         return np.ascontiguousarray(np.moveaxis(ordered, 1, 3) if foreign.channels_last else ordered)
 
     return turned
@@ -91,24 +93,37 @@ def recognized(run: Run, model: ReferenceModel, asked: Range | None, batch: int 
     for candidate in (asked,) if asked else tuple(Range):
         with np.errstate(all="ignore"):
             answer = run(network_feed(model, candidate)(model.golden.images[rows]))
-            kind = _kind(answer)
-            error = float(relative_error(as_logits(answer, model.logits[rows], kind), model.logits[rows]).max())
-        error = error if error < float("inf") else float("inf")
-        if best is None or error < _FAR_BETTER * best[0]:
-            best = (error, candidate, kind)
+            kinds = _kinds(answer)
+            errors = {kind: _error(as_logits(answer, model.logits[rows], kind), model, rows) for kind in kinds}
+        kind = min(errors, key=errors.__getitem__)
+        if best is None or errors[kind] < _FAR_BETTER * best[0]:
+            best = (errors[kind], candidate, kind)
     assert best is not None
     return Taken(best[1], best[2], asked is None)
 
 
-def _kind(answer: Float64) -> Scores:
+def _error(logits: Float64, model: ReferenceModel, rows: list[int]) -> float:
+    """The largest over the images; infinite where there is none."""
+    error = float(relative_error(logits, model.logits[rows], model.scales[OUTPUT][rows]).max())
+    return error if error < float("inf") else float("inf")
+
+
+def _kinds(answer: Float64) -> tuple[Scores, ...]:
+    """What the scores can be. A single one from 0 to 1 may be a logit as well as the sigmoid of one."""
+    if answer.shape[1] == 1:
+        between = bool(((answer >= 0) & (answer <= 1)).all())
+        return (Scores.LOGITS, Scores.PROBABILITIES) if between else (Scores.LOGITS,)
     sums_to_one = bool(np.abs(answer.sum(axis=1) - 1).max() < 1e-2)
-    return Scores.PROBABILITIES if sums_to_one and bool((answer >= 0).all()) else Scores.LOGITS
+    return (Scores.PROBABILITIES,) if sums_to_one and bool((answer >= 0).all()) else (Scores.LOGITS,)
 
 
 def as_logits(answer: Float64, reference: Float64, kind: Scores) -> Float64:
-    """Probabilities are logits but for a constant an image: the one with the reference's mean."""
+    """Probabilities are logits but for a constant an image, the one with the reference's mean. Not of one class."""
     if kind is Scores.LOGITS:
         return answer
+    if answer.shape[1] == 1:
+        single: Float64 = np.log(answer) - np.log1p(-answer)
+        return single
     logs = np.log(answer)
     result: Float64 = logs - logs.mean(axis=1, keepdims=True) + reference.mean(axis=1, keepdims=True)
     return result

@@ -4,28 +4,34 @@ What such a file cannot be held to is reported and not failed: constants that ca
 the structure of rounded weights, because it is unknown from which form of the model they were rounded.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, Unavailable
+from efficientvit.images.preprocessing import normalize
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
 from runtimes.interface import OUTPUT
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
+from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.external.causes import cause_of
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
+from validation.gates.accuracy import accuracy_gate
 from validation.gates.precision import precision_gate
 from validation.gates.quality import quality_gate
 from validation.gates.result import GateResult
 from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
-from validation.proof.foreign import prove_foreign
-from validation.proof.subject import Outcome
+from validation.proof.foreign import Feeding, prove_foreign
+from validation.proof.outcome import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of
@@ -43,9 +49,15 @@ class ForeignVerdict:
 
 
 def judge_foreign(
-    foreign: Foreign, model: ReferenceModel, image_range: Range | None = None, scores: Scores = Scores.LOGITS
+    foreign: Foreign,
+    model: ReferenceModel,
+    image_range: Range | None = None,
+    scores: Scores = Scores.LOGITS,
+    labeled: AccuracyTest | None = None,
 ) -> ForeignVerdict:
     """Judge `foreign` by its answers on the golden images. With no `image_range` the one that fits best is taken.
+
+    With `labeled` its accuracy on those images is judged too.
 
     Raises:
         Unavailable: no runtime for the file here.
@@ -57,8 +69,10 @@ def judge_foreign(
     runtime = runtime_for(artifact.format)
     if (reason := runtime.unavailable()) is not None:
         raise Unavailable(f"{artifact.path.name} cannot be judged here", got=reason)
-    asked = Range.BYTES if foreign.colors is not None else image_range  # an image is bytes, and nothing else
-    with open_layers(artifact, Mode.ORACLE, output=foreign.output.name) as opened:
+    asked = Range.BYTES if foreign.colors is not None or foreign.takes_bytes else image_range
+    # What quantizers clip belongs to a file that others quantized: they leave a ReLU to it.
+    mode = Mode.SHIPPED if artifact.precision.quantized else Mode.ORACLE
+    with open_layers(artifact, mode, output=foreign.output.name) as opened:
         oracle = run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]])
         taken = recognized(oracle, model, asked, artifact.batch)
         if taken.scores is not scores:
@@ -68,7 +82,8 @@ def judge_foreign(
             as_oracle = _runs(oracle, foreign, model, taken)
         except _FirstBatchOnly as error:
             return _unfit(foreign, taken, str(error), runtime.evidence)
-        cause = cause_of(oracle, model, taken, artifact.batch)
+        cost = model.at(artifact.precision).classifier.quality_budget or 0.0
+        cause = cause_of(oracle, model, taken, artifact.batch, cost)
     if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
         raise BadInput(
             f"{artifact.path.name} gives probabilities in float16, which cannot be judged",
@@ -76,8 +91,10 @@ def judge_foreign(
             got="numbers most of which are below the smallest that float16 tells apart",
             next_step="export the logits as well, or in float32",
         )
-    shipped, attestation = _shipped(foreign, model, taken)
-    found = _judged(foreign, model, taken, as_oracle, shipped, attestation)
+    with _shipped(foreign) as (run, attestation):
+        shipped = _runs(run, foreign, model, taken)
+        accuracy = None if labeled is None else _accuracy(labeled, run, foreign, model, taken)
+    found = _judged(foreign, model, taken, as_oracle, _Shipped(shipped, attestation, accuracy))
     if cause is None or not isinstance(found.verdict, Rejected):
         return found
     return replace(found, notes=(cause, *found.notes))
@@ -115,71 +132,122 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
     return outputs
 
 
-def _shipped(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[list[Outputs], Attestation]:
+@contextmanager
+def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation]]:
     """In the real runtime with the settings that we would ship; a Core ML package rounded as it declares."""
     artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
     if runtime.evidence is Evidence.NATIVE and artifact.format in _SESSIONS:
         with runtime.open(artifact, Mode.SHIPPED) as session:
-            return _runs(
-                run_of(foreign, lambda images: session(images)[foreign.output.name]), foreign, model, taken
-            ), session.attestation
+            yield run_of(foreign, lambda images: _scores(session(images), foreign)), session.attestation
+        return
     with open_layers(artifact, Mode.SHIPPED, output=foreign.output.name) as opened:
-        runs = _runs(run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]]), foreign, model, taken)
-    precision = artifact.precision.activations
-    return runs, Attestation("mil", version("coremltools"), precision, 1, this_host().isa, {"arithmetic": "declared"})
+        precision = artifact.precision.activations
+        settings = {"arithmetic": "declared"}
+        attestation = Attestation("mil", version("coremltools"), precision, 1, this_host().isa, settings)
+        yield run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]]), attestation
+
+
+def _scores(found: Mapping[str, NDArray[np.generic]], foreign: Foreign) -> NDArray[np.generic]:
+    """Of what a session gives; the only output of an IR may have no name."""
+    return found[foreign.output.name] if len(found) > 1 else next(iter(found.values()))
+
+
+def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> Accuracy:
+    """On the labeled images, fed as the file takes them."""
+    feed, contract = network_feed(model, taken.range), labeled.images.preprocessing
+
+    def answered(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        answer = run(feed(normalize(pixels, contract)))
+        with np.errstate(all="ignore"):
+            return as_logits(answer, np.zeros_like(answer), taken.scores)
+
+    artifact = foreign.artifact
+    error = model.at(artifact.precision).classifier.error_allowed
+    return labeled.of_answers(answered, artifact, runtime_for(artifact.format), error)
 
 
 _SESSIONS = frozenset({"onnx", "openvino"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Shipped:
+    """What the file gave as it ships."""
+
+    outputs: list[Outputs]
+    attestation: Attestation
+    accuracy: Accuracy | None
+
+
 def _judged(
-    foreign: Foreign,
-    model: ReferenceModel,
-    taken: Taken,
-    oracle: list[Outputs],
-    shipped: list[Outputs],
-    attestation: Attestation,
+    foreign: Foreign, model: ReferenceModel, taken: Taken, oracle: list[Outputs], shipped: _Shipped
 ) -> ForeignVerdict:
     artifact, precision = foreign.artifact, foreign.artifact.precision
-    traced = trace_constants(foreign, model)
-    notes = ["none of its weights is of this checkpoint: is it another's?"] if not traced.known else []
+    identity, replaced = _identity(foreign, model, taken)
+    constants, known = _constants(foreign, model, replaced)
+    notes = [] if known is None or known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
     own = _kinds(model.at(precision), taken)
-    results = [_identity(foreign, model, taken), GateResult("constants", 0.0, 0.0, str(traced))]
+    results = [identity, constants]
     if precision.weights is Dtype.FP32:
         results.append(structure_gate(exact, oracle))
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
     if own.classifier.quality_budget is not None:
-        results.append(quality_gate(own, shipped[0]))
+        results.append(quality_gate(own, shipped.outputs[0]))
     else:
-        results.append(precision_gate(own, shipped))
+        results.append(precision_gate(own, shipped.outputs))
+    if shipped.accuracy is not None:
+        results.append(accuracy_gate(shipped.accuracy))
     runtime = runtime_for(artifact.format)
     report = Report(
         artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence if attestation.runtime != "mil" else Evidence.REFERENCE,
-        attestation=attestation,
+        evidence=runtime.evidence if shipped.attestation.runtime != "mil" else Evidence.REFERENCE,
+        attestation=shipped.attestation,
         gates=tuple(results),
-        batches=tuple(run.batch for run in shipped),
-        top1=agreement(own, shipped[0]),
+        batches=tuple(run.batch for run in shipped.outputs),
+        top1=agreement(own, shipped.outputs[0]),
+        accuracy=shipped.accuracy,
     )
     verdict = verdict_of(artifact, report)
     assert isinstance(verdict, VerifiedArtifact | Rejected)
     return ForeignVerdict(verdict, taken, tuple(notes))
 
 
-def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> GateResult:
-    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file."""
-    if taken.range is not Range.NORMALIZED:
-        said = "sampled only: the file normalizes the image itself"
-        return GateResult("identity", 0.0, 0.0, said, warning=f"not proven, {said}")
-    found = prove_foreign(foreign, model.trained, probabilities=taken.scores is Scores.PROBABILITIES)
+def _constants(foreign: Foreign, model: ReferenceModel, replaced: int | None) -> tuple[GateResult, int | None]:
+    """And how many could be traced; None of integers that the proof could not follow.
+
+    `replaced`: those that the proof found to be the checkpoint's, rounded; None where it could not look.
+    """
+    if foreign.artifact.precision.quantized:
+        traced_too = replaced is not None
+        said = f"{replaced} are the checkpoint's within rounding" if traced_too else "integers, which were not traced"
+        return GateResult("constants", 0.0, 0.0, said), replaced
+    traced = trace_constants(foreign, model)
+    return GateResult("constants", 0.0, 0.0, str(traced)), traced.known
+
+
+def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, int | None]:
+    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file.
+
+    And how many constants the proof took exactly; None where it could not look at them.
+    """
+    found = prove_foreign(
+        foreign,
+        model.trained,
+        probabilities=taken.scores is Scores.PROBABILITIES,
+        contract=model.golden.preprocessing,
+        feeding=Feeding({Range.NORMALIZED: None, Range.UNIT: 1.0, Range.BYTES: 255.0}[taken.range],
+                        reversed=foreign.colors == "BGR"),
+    )  # fmt: skip
     proof, rounded = found.proof, f"; {found.replaced} rounded constants taken exactly" if found.replaced else ""
     said = f"{proof.outcome}: {proof.detail}{rounded}"
     warning = None if proof.outcome is Outcome.PROVEN else f"not proven, {said}"
-    return GateResult("identity", float(found.refused), 0.0, said, warning=warning)
+    if proof.outcome is Outcome.PROVEN and found.quantized:
+        said = warning = f"proven without its quantizers, whose rounding is judged by samples: {proof.detail}{rounded}"
+    looked = found.quantized or not foreign.artifact.precision.quantized
+    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found.replaced if looked else None
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

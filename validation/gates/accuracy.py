@@ -39,4 +39,5 @@ ACCURACY = Gate(
     judge=_judge,
     blame=Where.LAYERS,
     cost=True,
+    next_step="this precision costs too much: take more bits or -p fp16, or say by --accuracy-budget what may go",
 )

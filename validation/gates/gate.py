@@ -26,6 +26,7 @@ class Gate:
     artifact is asked this at all; where it says no, nothing is run for it. `judge`: the comparison. `counts`: for a
     gate whose error is a number of faults and whose budget is 0, what it counts. `whole`: error and budget are shown
     without exponent. `cost`: it measures what quantization costs on purpose, not whether the file is right.
+    `next_step`: what helps where it rejects, if that is in the caller's hands.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Gate:
     counts: str = ""
     whole: bool = False
     cost: bool = False
+    next_step: str = ""
 
     def text(self, value: float) -> str:
         """An error or a budget of this gate, as tables show it."""

@@ -14,10 +14,9 @@ def _applies(trial: Trial) -> bool:
 
 def _judge(trial: Trial) -> GateResult:
     """0 where it is proven; a program that differs, or could only be sampled, counts 1: budget 0."""
-    from validation.proof.identity import prove
-    from validation.proof.subject import Outcome
+    from validation.proof.outcome import Outcome
 
-    proof = prove(trial.artifact, trial.reference.constants)
+    proof = trial.proof
     error = 0.0 if proof.outcome is Outcome.PROVEN else 1.0
     return GateResult("identity", error, 0.0, f"{proof.outcome}: {proof.detail}")
 

@@ -36,4 +36,5 @@ OVERFLOW = Gate(
     judge=_judge,
     blame=Where.LAYERS_AS_SHIPPED,
     whole=True,
+    next_step="float16 cannot hold what this model computes: export it with -p fp32",
 )

@@ -52,4 +52,5 @@ QUALITY = Gate(
     judge=lambda trial: judge_quality(trial, trial.shipped),
     blame=Where.LAYERS,
     cost=True,
+    next_step="this precision costs too much: take more bits or -p fp16, or say with --quality-budget what may be lost",
 )

@@ -47,6 +47,11 @@ def names(which: Callable[[Gate], object] = lambda _: True) -> tuple[str, ...]:
     return tuple(gate.name for gate in GATES if which(gate))
 
 
+def next_steps(rejecting: Iterable[str]) -> tuple[str, ...]:
+    """What helps against these gates' rejections, once each."""
+    return tuple(dict.fromkeys(step for name in rejecting if (step := named(name).next_step)))
+
+
 def results(trial: Trial, gates: Iterable[Gate]) -> tuple[GateResult, ...]:
     """The outcome of each gate that applies."""
     return tuple(gate.judge(trial) for gate in gates if gate.applies(trial))

@@ -11,7 +11,8 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Exchange
 from runtimes.field.operators import FieldTensor
 from validation.proof.difference import difference
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, same_values, unproven
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import CLASSIFIES, Right, Subject, images_for, right_of, same_values, unproven
 from validation.proof.values import Computed, print_of_constant
 
 _BATCHES = (1, 2, 3)
@@ -55,13 +56,21 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
 
 def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, together: bool = False) -> Proof:
     if not same_values(found.results, right.results):
-        return difference(subject, right, batch, together=together)
+        proof = difference(subject, right, batch, together=together)
+        of_label = subject.probabilities and same_values(found.results[:-1], right.results[:-1])
+        return _of_the_label(subject) if of_label and not proof.operation else proof
     if (
         subject.nothing_else
         and (more := _something_else(subject, right, found.computed, batch, together=together)) is not None
     ):
         return more
     return Proof(Outcome.PROVEN, _said(subject, batch))
+
+
+def _of_the_label(subject: Subject) -> Proof:
+    said = f"{CLASSIFIES} reads '{subject.results[-1]}', which is not the softmax of '{subject.results[0]}'"
+    named = [each.name for each in subject.program.operations if each.kind == CLASSIFIES]
+    return Proof(Outcome.DIFFERENT, f"'{named[0]}': {said}", named[0])
 
 
 def _something_else(
@@ -121,7 +130,9 @@ def _of_different_images(subject: Subject, right: Right, batch: int) -> Proof:
         found = run_noting(subject, images)
     except BrokenArtifact as error:
         return unproven(error)
-    proof = _judged(subject, right_of(right.form, images), found, batch, together=True)
+    proof = _judged(
+        subject, right_of(right.form, images, probabilities=len(right.results) > 1), found, batch, together=True
+    )
     if proof.outcome is Outcome.DIFFERENT:
         return replace(proof, detail=f"of {batch} different images it gives other results: {proof.detail}")
     return proof

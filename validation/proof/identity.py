@@ -15,13 +15,15 @@ from efficientvit.digests import digest_of
 from efficientvit.errors import BrokenArtifact
 from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
+from runtimes.evaluator.program import Program
 from runtimes.precision import Precision
 from validation.proof.comparison import equal, run_noting
-from validation.proof.expected import Held, Missing, constants_of, expected_form, lacking
+from validation.proof.expected import Held, Missing, constants_of, expected_form, lacking, strange_constants
+from validation.proof.outcome import Outcome, Proof
 from validation.proof.placement import QuantizedForm, placement
-from validation.proof.quantizers import Quantizers
+from validation.proof.quantizers import LIMITS, Quantizers
 from validation.proof.rounding import narrowed
-from validation.proof.subject import Outcome, Proof, Right, Subject, images_for, right_of, subject_of, unproven
+from validation.proof.subject import Right, Subject, images_for, right_of, subject_of, unproven
 
 
 def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
@@ -40,17 +42,32 @@ def prove(artifact: Artifact, digests: Mapping[str, str]) -> Proof:
     if artifact.precision.quantized:
         form = expected_form(artifact, held, digests)
         if isinstance(form, Missing):
-            return _lacks(form)
+            return _lacks(form, subject.program, digests)
         size = artifact.model.image_size
         return quantized_equal(subject, form, artifact.precision, digests, batch=artifact.batch, size=size)
-    right = _right(artifact, held, digests)
+    right = _right(artifact, held, digests, probabilities=subject.probabilities)
     if isinstance(right, Missing):
-        return _lacks(right)
+        return _lacks(right, subject.program, digests)
     return equal(subject, right, artifact.batch)
 
 
-def _lacks(missing: Missing) -> Proof:
-    return Proof(Outcome.DIFFERENT, f"the file does not hold '{missing.name}'")
+def _lacks(missing: Missing, program: Program, digests: Mapping[str, str]) -> Proof:
+    """With the operation that reads the largest constant which is nobody's: in the place of the other, most likely."""
+    said = f"the file does not hold '{missing.name}'"
+    strangers = strange_constants(program, digests)
+    readers = {
+        name: operation
+        for operation in reversed(program.operations)
+        if not set(LIMITS) <= set(operation.inputs)  # ranges are calibration's
+        for name in operation.names()
+        if name in strangers
+    }
+    if not readers:
+        return Proof(Outcome.DIFFERENT, said)
+    name = max(readers, key=lambda name: (strangers[name], -program.operations.index(readers[name])))
+    reader = readers[name]
+    said = f"{said}, and {reader.kind} '{reader.name}' reads '{name}', which is not the model's"
+    return Proof(Outcome.DIFFERENT, said, reader.name, constants=frozenset(readers))
 
 
 def quantized_equal(
@@ -73,8 +90,8 @@ def quantized_equal(
         with quantizers.reading(images) as exchange:
             found = run_noting(subject, images, exchange)
         shapes = images_for(size, batch or 1, primes=0)
-        meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.by_key)
-        right = right_of(meant, images_for(size, batch))
+        meant = QuantizedForm(form, placement(form, shapes, precision), quantizers.of)
+        right = right_of(meant, images_for(size, batch), probabilities=subject.probabilities)
     except BrokenArtifact as error:
         return unproven(error)
     bare = tuple(meant.lacking)
@@ -90,8 +107,11 @@ def quantized_equal(
     if reasons:
         return min(reasons, key=lambda reason: order.get(reason.operation, len(order)))
     if bare:
-        where, kind = bare[0].where, bare[0].kind
-        return Proof(Outcome.DIFFERENT, f"'{where}' ({kind}) reads a tensor that is not quantized")
+        call, result = bare[0]
+        there = next((name for name, each in found.computed.prints.items() if each == result), "")
+        at = f", '{there}' in the file" if there else ""
+        said = f"'{call.where}' ({call.kind}) reads a tensor that is not quantized{at}"
+        return Proof(Outcome.DIFFERENT, said, there)
     return replace(proof, detail=f"{proof.detail}, with {quantizers.count} quantizers")
 
 
@@ -104,18 +124,18 @@ def forget() -> None:
     _EVALUATED.clear()
 
 
-def _right(artifact: Artifact, held: Held, digests: Mapping[str, str]) -> Right | Missing:
+def _right(artifact: Artifact, held: Held, digests: Mapping[str, str], *, probabilities: bool) -> Right | Missing:
     """Evaluated once for all artifacts that hold the same constants and take as many images."""
     if (missing := lacking(held, digests)) is not None:
         return missing
-    what = (artifact.model, artifact.batch, artifact.interface.image_input)
+    what = (artifact.model, artifact.batch, artifact.interface.image_input, probabilities)
     key = digest_of([(str(what), ""), *digests.items()])
     if key not in _EVALUATED:
         form = expected_form(artifact, held, digests)
         if isinstance(form, Missing):
             return form
         size = artifact.model.image_size
-        _EVALUATED[key] = right_of(form, images_for(size, artifact.batch))
+        _EVALUATED[key] = right_of(form, images_for(size, artifact.batch), probabilities=probabilities)
         while len(_EVALUATED) > _KEPT:
             _EVALUATED.popitem(last=False)
     return _EVALUATED[key]

@@ -12,20 +12,20 @@ it up to the next, read what they read as it is.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils.weak import WeakIdKeyDictionary
 
 from runtimes.field.quantizers import applied
 from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype, Precision
+from validation.proof.values import Print, print_of
 
 _PRODUCTS = {"conv2d": "Conv", "convolution": "Conv", "linear": "Gemm", "addmm": "Gemm",
              "matmul": "MatMul", "bmm": "MatMul", "mm": "MatMul"}  # fmt: skip
@@ -36,9 +36,6 @@ _MOVES = frozenset({
     "select", "index_select", "split", "split_with_sizes", "constant_pad_nd", "pad", "clone", "contiguous", "detach",
     "alias", "to_copy", "flatten", "unflatten", "chunk", "dropout", "lift_fresh",
 })  # fmt: skip
-
-Key = tuple[object, ...]
-"""Of a tensor by its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,27 +166,22 @@ def _kind(func: Any) -> str:
     return str(func._schema.name).removeprefix("aten::").removeprefix("_")
 
 
-def keys(value: FieldTensor) -> tuple[Key, Key]:
-    """What tells the values of a tensor from those of others: as they lie there, and in whatever order."""
-    words = value.field.residues.fingerprints(value.residues)
-    ordered = blake2b(words.tobytes(), digest_size=16).digest()
-    return (*value.shape, ordered), (len(words), int(np.add.reduce(words, dtype=np.uint64)))
-
-
 class QuantizedForm(nn.Module):
     """The deploy form with quantizers where they are meant to be, each as the file has it of the same values.
 
     Which they are is found in the first run, by the values; later ones, of other values, have the same.
-    `lacking`: the operators that read what the file does not quantize, of the last run.
+    `lacking`: the operators that read what the file does not quantize, of the last run, and what they give.
     """
 
-    def __init__(self, form: nn.Module, where: Placement, quantizers: Mapping[Key, Quantizer | None]) -> None:
+    def __init__(
+        self, form: nn.Module, where: Placement, quantizer_of: Callable[[FieldTensor], Quantizer | None]
+    ) -> None:
         super().__init__()
         self._form = form
         self.where = where
-        self.quantizers = quantizers
+        self.quantizer_of = quantizer_of
         self.chosen: list[Quantizer | None] = []
-        self.lacking: list[Call] = []
+        self.lacking: list[tuple[Call, Print]] = []
 
     def forward(self, images: FieldTensor) -> FieldTensor | tuple[FieldTensor, ...]:
         """What the form gives."""
@@ -205,10 +197,9 @@ class _Applying(TorchDispatchMode):
         self._rule = rule
         self._count = 0
         self._asked = 0
-        self._moved_from: dict[int, FieldTensor] = {}
-        self._found: dict[int, Quantizer | None] = {}
-        self._applied: dict[int, FieldTensor] = {}
-        self._alive: list[FieldTensor] = []
+        self._moved_from: MutableMapping[Any, FieldTensor] = WeakIdKeyDictionary()
+        self._found: MutableMapping[Any, Quantizer | None] = WeakIdKeyDictionary()
+        self._applied: MutableMapping[Any, FieldTensor] = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -220,20 +211,24 @@ class _Applying(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         call, quantized = self._rule.where.calls[self._count], self._rule.where.quantized[self._count]
         self._count += 1
-        self._alive += [leaves[i] for i in places]
+        lacking = False
         for i, wanted in zip(places, quantized, strict=True):
-            if wanted:
-                leaves[i] = self._quantized(leaves[i], call)
-        read, given = tree_unflatten(leaves, spec)
-        result = func(*read, **given)
+            if wanted and (read := self._quantized(leaves[i])) is not None:
+                leaves[i] = read
+            elif wanted:
+                lacking = True
+        args, kwargs = tree_unflatten(leaves, spec)
+        result = func(*args, **kwargs)
+        if lacking:
+            self._rule.lacking.append((call, print_of(tree_leaves(result)[0])))
         if call.kind in _MOVES:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, FieldTensor) and leaf is not leaves[places[0]]:
-                    self._moved_from[id(leaf)] = leaves[places[0]]
-                    self._alive.append(leaf)
+                    self._moved_from[leaf] = leaves[places[0]]
         return result
 
-    def _quantized(self, value: FieldTensor, call: Call) -> FieldTensor:
+    def _quantized(self, value: FieldTensor) -> FieldTensor | None:
+        """None if the file does not quantize it."""
         if self._asked == len(self._rule.chosen):
             self._rule.chosen.append(self._quantizer(value))
         quantizer = self._rule.chosen[self._asked]
@@ -241,18 +236,17 @@ class _Applying(TorchDispatchMode):
         if quantizer is None and value.codes is not None:
             return value
         if quantizer is None:
-            self._rule.lacking.append(call)
-            return value
-        if id(value) not in self._applied:
-            self._applied[id(value)] = applied(quantizer, value)
-        return self._applied[id(value)]
+            return None
+        if value not in self._applied:
+            self._applied[value] = applied(quantizer, value)
+        return self._applied[value]
 
     def _quantizer(self, value: FieldTensor) -> Quantizer | None:
         """Of a tensor that was only moved, else the one of what it was moved from."""
-        if id(value) not in self._found:
-            found = next(filter(None, map(self._rule.quantizers.get, keys(value))), None)
-            source = self._moved_from.get(id(value))
+        if value not in self._found:
+            found = self._rule.quantizer_of(value)
+            source = self._moved_from.get(value)
             if found is None and source is not None:
                 found = self._quantizer(source)
-            self._found[id(value)] = found
-        return self._found[id(value)]
+            self._found[value] = found
+        return self._found[value]

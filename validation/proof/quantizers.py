@@ -19,13 +19,13 @@ from runtimes.field.elementwise import relu
 from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype
 from runtimes.reader import RANGE
-from validation.proof.placement import Key, keys
+from validation.proof.values import Print, in_order, print_of
 
 _SUFFIXES = {"scale": "_scale", "zero": "_zero_point"}
 _OF_A_CONSTANT, _OF_A_QUANTIZER = "_output", "_DequantizeLinear"
 """What TensorRT's importer puts behind the name of a constant, and OpenVINO's converter behind that of a tensor."""
 
-_LIMITS = ("input_low", "input_high", "output_low", "output_high")
+LIMITS = ("input_low", "input_high", "output_low", "output_high")
 
 _SIGNED, _UNSIGNED = (-128, 127), (0, 255)
 _INTEGERS = {Dtype.INT8: (_SIGNED,), Dtype.UINT8: (_UNSIGNED,), Dtype.SYMMETRIC8: (_SIGNED, _UNSIGNED)}
@@ -36,18 +36,21 @@ _INTEGERS = {Dtype.INT8: (_SIGNED,), Dtype.UINT8: (_UNSIGNED,), Dtype.SYMMETRIC8
 class Quantizers:
     """Collects them while the program is evaluated in exact arithmetic.
 
-    `by_key`: each by the values that it reads; None where tensors of the same values in another order have others.
     `wrong`: what is wrong with one, by the name of its operation.
     """
 
     program: Program
     activations: Dtype
     digests: Mapping[str, str]
-    by_key: dict[Key, Quantizer | None] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
     count: int = 0
     _read: list[tuple[Quantizer, FieldTensor]] = field(default_factory=list)
     _tensors: dict[str, FieldTensor] = field(default_factory=dict)
+    _meant: set[str] = field(default_factory=set)
+    """Tensors whose quantizer reads them moved, by name: they are kept for it."""
+
+    _by_values: dict[Print, dict[Print, Quantizer]] = field(default_factory=dict)
+    """Each by the values that it reads: in whatever order, then in theirs."""
 
     @contextmanager
     def reading(self, images: FieldTensor) -> Iterator[Exchange]:
@@ -55,6 +58,12 @@ class Quantizers:
         (image,) = self.program.inputs
         self._tensors[image] = images
         makers = {name: operation for operation in self.program.operations for name, _ in operation.outputs}
+        self._meant = {
+            base
+            for operation in self.program.operations
+            for base in map(_base, operation.names())
+            if base in makers and base not in operation.names()
+        }
 
         def exchange(name: str, value: Tensor) -> Tensor:
             if isinstance(value, FieldTensor):
@@ -68,20 +77,25 @@ class Quantizers:
             images.field.on_quantizer = None
 
     def _computed(self, name: str, operation: Operation, value: FieldTensor) -> None:
-        self._tensors[name] = value
+        if name in self._meant:
+            self._tensors[name] = value
         self.count += len(self._read)
         for quantizer, read in self._read:
             repeated = read.codes is not None and read.codes[0] == quantizer
             for tensor in (read, *((relu(read),) if quantizer.drops_negatives else ())):
-                exactly, loosely = keys(tensor)
-                if self.by_key.setdefault(exactly, quantizer) != quantizer:
+                known = self._by_values.setdefault(print_of(tensor), {})
+                if known.setdefault(in_order(tensor), quantizer) != quantizer:
                     self.wrong[operation.name] = "its tensor has another quantizer as well"
-                if self.by_key.setdefault(loosely, quantizer) != quantizer:
-                    self.by_key[loosely] = None
             misplaced = "" if repeated else self._misplaced(operation, read)
             if wrong := self._other_integers(quantizer, read) or misplaced:
                 self.wrong[operation.name] = wrong
         self._read.clear()
+
+    def of(self, value: FieldTensor) -> Quantizer | None:
+        """The quantizer of the same values, in the same order where tensors in several orders have several."""
+        known = self._by_values.get(print_of(value), {})
+        found = set(known.values())
+        return known.get(in_order(value)) if len(found) > 1 else next(iter(found), None)
 
     def _other_integers(self, quantizer: Quantizer, read: FieldTensor) -> str:
         """Where they are not what the precision says. A range's limits are calibration's."""
@@ -94,7 +108,7 @@ class Quantizers:
 
     def _misplaced(self, operation: Operation, read: FieldTensor) -> str:
         """What does not belong to the tensor that is read."""
-        if set(_LIMITS) <= set(operation.inputs):
+        if set(LIMITS) <= set(operation.inputs):
             return self._out_of_range(operation)
         for role, suffix in _SUFFIXES.items():
             for parameter, given in operation.inputs.items():
@@ -108,19 +122,26 @@ class Quantizers:
                     continue
                 if self.digests.get(name) != constant_digest(constant.value):
                     return f"'{name}' is not what calibration found"
-                of = self._tensors.get(name.removesuffix(suffix))
+                base = name.removesuffix(suffix)
+                of = read if base in operation.names() else self._tensors.get(base)
                 if of is None or not _within(read, of):
                     return f"'{name}' is another tensor's"
         return ""
 
     def _out_of_range(self, operation: Operation) -> str:
-        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in _LIMITS]
+        given = [self.program.constants.get(str(operation.inputs[limit])) for limit in LIMITS]
         if not all(constant is not None and isinstance(constant.value, np.ndarray) for constant in given):
             return "its range is computed"
         name = f"{operation.name.removesuffix(_OF_A_QUANTIZER)}{RANGE}"
         values = [constant.value.reshape(-1) for constant in given if constant is not None]  # type: ignore[union-attr]
         same = self.digests.get(name) == constant_digest(np.concatenate(values))
         return "" if same else f"'{name}' is not what calibration found"
+
+
+def _base(name: str) -> str:
+    """The tensor that a scale or a zero point is of, by its name."""
+    constant = name.removesuffix(_OF_A_CONSTANT)
+    return next((constant.removesuffix(end) for end in _SUFFIXES.values() if constant.endswith(end)), "")
 
 
 def _within(part: FieldTensor, whole: FieldTensor) -> bool:

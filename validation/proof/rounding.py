@@ -5,7 +5,7 @@ A float16 number overflows at 65504: x - half(x) + half(x) is x up to there, and
 
 from runtimes.evaluator.program import FLOATS, Operation, Program
 from runtimes.precision import Dtype, Precision
-from validation.proof.subject import Outcome, Proof
+from validation.proof.outcome import Outcome, Proof
 
 _TYPES = {"f16": "fp16", "f32": "fp32", "f64": "fp64"}
 _CASTS = {"Cast": "to", "Convert": "destination_type", "cast": "dtype"}

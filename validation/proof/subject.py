@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -19,39 +18,16 @@ from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
 from runtimes.registry import reader_of
+from validation.proof.outcome import Outcome, Proof
 from validation.proof.values import Print, held_by, print_of
-
-
-class Outcome(StrEnum):
-    """What came of a proof."""
-
-    PROVEN = "proven"
-    DIFFERENT = "different"
-    SAMPLED = "sampled only"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.
-
-    `unlike`: it stopped at an operation that treats one image unlike another.
-    `kinds`: of the operations that it stopped at.
-    `constants`: those that the operations read whose results the deploy form has nowhere.
-    """
-
-    outcome: Outcome
-    detail: str
-    operation: str = ""
-    unlike: bool = False
-    kinds: frozenset[str] = frozenset()
-    constants: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A program that is to be proven. `results`: the outputs that count, by name, in order.
 
-    `exact`: constants' values in the place of rounded ones.
+    `exact`: constants' values in the place of rounded ones. `probabilities`: the last result is what a classifier takes
+    its label from; it has to be the softmax of the first.
     `channels_last`: it takes (B, H, W, 3). `compared`: what it has to equal, in words. `nothing_else`: it must compute
     nothing on the way that the other does not compute.
     """
@@ -60,6 +36,7 @@ class Subject:
     language: Language
     results: tuple[str, ...]
     exact: Mapping[str, Tensor] = field(default_factory=dict)
+    probabilities: bool = False
     channels_last: bool = False
     compared: str = "deploy form"
     nothing_else: bool = True
@@ -77,6 +54,8 @@ class Subject:
             for name, x in self.exact.items()
         }
         evaluator = Evaluator(self.program, Arithmetic.FLOAT64, self.language, self.results, exact)
+        if self.program.inputs[image].dtype == "uint8":
+            images = FieldTensor(there, images.residues, images.rows, torch.uint8)
         fed = images.permute(0, 2, 3, 1) if self.channels_last else images
         found = evaluator({image: fed}, exchange=exchange)
         return tuple(found[name] for name in self.results)
@@ -98,16 +77,28 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
         program, language = reader_of(artifact).program(artifact)
     except BrokenArtifact as error:
         return unproven(error)
-    if unknown := sorted({each.kind for each in program.operations} - set(language.operators)):
-        said = f"operators without a meaning in the proof: {', '.join(unknown)}"
+    unknown = {each.kind: each.name for each in reversed(program.operations) if each.kind not in language.operators}
+    if unknown:
+        named = ", ".join(f"{kind} '{name}'" for kind, name in sorted(unknown.items()))
+        said = f"operators without a meaning in the proof: {named}"
         return Proof(Outcome.SAMPLED, said, kinds=frozenset(unknown))
-    # A classifier's label and probabilities come after them.
-    return Subject(program, language, program.outputs[: len(artifact.model.outputs)])
+    if len(program.inputs) != 1:
+        return Proof(Outcome.SAMPLED, f"a program of {len(program.inputs)} inputs: {', '.join(program.inputs)}")
+    own = program.outputs[: len(artifact.model.outputs)]  # a classifier's label and probabilities come after them
+    read = [str(each.inputs["probabilities"]) for each in program.operations if each.kind == CLASSIFIES]
+    return Subject(program, language, (*own, *read[:1]), probabilities=bool(read))
+
+
+CLASSIFIES = "classify"
+"""Core ML's operation that picks a label: which label is which class is the interface's, what it reads is not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Right:
-    """The deploy form, what it gives of `images_for(size, batch)`, and what it computes on the way and holds."""
+    """The deploy form, what it gives of `images_for(size, batch)`, and what it computes on the way and holds.
+
+    `results`: logits, and the probabilities where a classifier is compared with it.
+    """
 
     form: nn.Module
     size: ImageSize
@@ -116,11 +107,11 @@ class Right:
     holds: frozenset[Print]
 
 
-def right_of(form: nn.Module, images: FieldTensor) -> Right:
+def right_of(form: nn.Module, images: FieldTensor, *, probabilities: bool = False) -> Right:
     """What a program has to equal on `images`."""
     seen = {print_of(images)}
     with images.field.showing(lambda value: seen.add(print_of(value))):
-        results = run_form(form, images)
+        results = results_of(form, images, probabilities=probabilities)
     height, width = images.shape[-2:]
     size = ImageSize(height=height, width=width)
     return Right(form, size, results, frozenset(seen), held_by(form.state_dict()))
@@ -143,6 +134,17 @@ def images_for(size: ImageSize, batch: int | None, *, primes: int = PRIMES, toge
 def _residues(primes: int) -> Residues:
     """Drawn once a process."""
     return Residues(primes=primes)
+
+
+@torch.no_grad()
+def results_of(form: nn.Module, images: FieldTensor, *, probabilities: bool) -> tuple[FieldTensor, ...]:
+    """What the form gives and, if asked for, the softmax of the logits."""
+    results = run_form(form, images)
+    if not probabilities:
+        return results
+    shares = results[0].softmax(1)
+    assert isinstance(shares, FieldTensor), "a function of the logits"
+    return *results, shares
 
 
 @torch.no_grad()

@@ -115,11 +115,10 @@ def judged(kit: Record, unit: str, outputs: list[Any]) -> Record:
     return {**record, "status": "rejected", "reason": in_short(over)} if over else record
 
 
-def relative_error(logits: Any, reference: Any) -> float:
-    """The distance of the logits, over the norm of the reference's, centered; NaN stays NaN."""
-    y, right = logits.astype(np.float64), reference.astype(np.float64)
+def relative_error(logits: Any, reference: Any, scale: float) -> float:
+    """The distance of the logits, over what the kit says that it is relative to; NaN stays NaN."""
     with np.errstate(all="ignore"):
-        return float(np.linalg.norm(y - right) / np.linalg.norm(right - right.mean()))
+        return float(np.linalg.norm(logits.astype(np.float64) - reference.astype(np.float64)) / scale)
 
 
 def over_budget(kit: Record, unit: str, outputs: list[Any]) -> list[str]:
@@ -130,7 +129,8 @@ def over_budget(kit: Record, unit: str, outputs: list[Any]) -> list[str]:
             if not np.isfinite(outputs[index]).all():
                 over.append(f"{case['name']}: logits that are no numbers")
             continue
-        error = relative_error(outputs[index], np.frombuffer((DATA / case["logits"]).read_bytes(), "<f4"))
+        right = np.frombuffer((DATA / case["logits"]).read_bytes(), "<f4")
+        error = relative_error(outputs[index], right, case["scale"])
         errors.append(error)
         budget = kit["budgets"][unit][case["kind"]]
         if not error <= budget:  # so that NaN is over it

@@ -20,13 +20,19 @@ T = TypeVar("T")
 Plant = Callable[[T, Rng], object]
 """Spoils what was opened, in place, or returns the spoiled version where T cannot be changed."""
 
+_NOT_OF_THE_PROGRAM = ("interface", "ranges")
+"""Gates whose faults leave the program as it was, unless they say otherwise: a range is calibration's to say."""
+
 Planting = Callable[[Plant[T], Path, Rng], AbstractContextManager[None]]
 """Opens a file for `Plant` and writes it back: the fault is there at least as long as the context is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault in the file of one stage. `gate` must see it, `others` may as well; `rare`: another one is like it."""
+    """A fault in the file of one stage. `gate` must see it, `others` may as well; `rare`: another one is like it.
+
+    `program`: it changes what the file's program computes, so that the proof has to tell it apart.
+    """
 
     name: str
     says: str
@@ -37,6 +43,7 @@ class Fault:
     planted: Callable[[Path, Rng], AbstractContextManager[None]]
     others: tuple[str, ...] = ()
     rare: bool = False
+    program: bool = True
 
     def __str__(self) -> str:
         return f"{self.name}-{self.target}-{self.variant}-{self.stage}"
@@ -55,15 +62,16 @@ class Table(Generic[T]):
         self._faults: list[Fault] = []
 
     def __call__(
-        self, gate: str, *places: str, also: tuple[str, ...] = (), rare: bool = False
+        self, gate: str, *places: str, also: tuple[str, ...] = (), rare: bool = False, program: bool | None = None
     ) -> Callable[[Plant[T]], Plant[T]]:
         """Enter the function once for each of `places`, such as "fp32 trace"."""
+        changes = gate not in _NOT_OF_THE_PROGRAM if program is None else program
 
         def collect(plant: Plant[T]) -> Plant[T]:
             for variant, stage in (place.split() for place in places or (self._place,)):
                 planted = partial(self._planting, plant)
                 name, says = plant.__name__, first_line(plant)
-                self._faults.append(Fault(name, says, self._target, variant, stage, gate, planted, also, rare))
+                self._faults.append(Fault(name, says, self._target, variant, stage, gate, planted, also, rare, changes))
             return plant
 
         return collect

@@ -176,7 +176,8 @@ def transposed_windows(model: EfficientViT, rng: Rng) -> str:
         for name, child in module.named_children():
             if isinstance(child, StaticWindows):
                 setattr(module, name, _Transposed(child.attention, child.grid, child.window))
-                count += 1
+                count += min(child.down, child.across) > 1
+    assert count, "no grid has more than one window"
     return f"{count} window attentions"
 
 

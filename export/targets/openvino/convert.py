@@ -1,11 +1,16 @@
 """Stage `openvino`: ONNX to OpenVINO IR, two files."""
 
 from pathlib import Path
+from typing import Any
 
+from efficientvit.errors import BadInput
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Dtype, Precision
+
+_WEIGHTS = 8 * 4
+"""Bytes from which on a constant is weights."""
 
 
 def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
@@ -16,11 +21,14 @@ def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
 
     Raises:
         MissingExtra: openvino is not installed.
+        BadInput: weights that float16 does not hold, which OpenVINO then leaves in float32.
     """
     openvino = import_openvino()
     model = openvino.convert_model(source.path)
     _drop_provenance(model)
     openvino.save_model(model, out, compress_to_fp16=precision.weights is Dtype.FP16)
+    if precision.weights is Dtype.FP16:
+        _require_halves(openvino.Core().read_model(out))
     return Artifact.on_disk(
         out,
         Format.OPENVINO,
@@ -31,6 +39,22 @@ def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
         source=source,
         tools=versions("openvino"),
     )
+
+
+def _require_halves(model: Any) -> None:
+    left = [
+        operation.get_friendly_name()
+        for operation in model.get_ops()
+        if operation.get_type_name() == "Constant" and operation.get_element_type().get_type_name() == "f32"
+        if operation.get_byte_size() >= _WEIGHTS
+    ]
+    if left:
+        raise BadInput(
+            "float16 cannot hold weights of this model",
+            expected="magnitudes from 6e-8 to 65504, few of them below 6e-5",
+            got=f"{len(left)} constants that OpenVINO left in float32, '{left[0]}' for one",
+            next_step="export it with -p fp32",
+        )
 
 
 def _drop_provenance(model: "object") -> None:

@@ -11,20 +11,25 @@ from typing import Any
 
 import numpy as np
 import onnx
+import PIL.Image
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
+from efficientvit.images.preprocessing import Preprocessing, load_rgb, normalize, to_uint8
 from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
-from export.commands.judge import Judged, judge_file
+from export.commands.judge import Judged, JudgeOptions, judge_file
 from export.exits import Exit
+from export.request.evaluation import Evaluation
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
+from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores
 
 SIZE = 64
@@ -144,6 +149,8 @@ def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, soft
             nodes.append(helper.make_node(kind, [last], [f"in{i}"], perm=value))
             shape = graph.input[0].type.tensor_type.shape.dim
             shape[1].dim_value, shape[3].dim_value = SIZE, 3
+        elif kind == "Cast":
+            nodes.append(helper.make_node(kind, [last], [f"in{i}"], to=value))
         else:
             constant = np.array(value, np.float32).reshape(1, -1, 1, 1)
             graph.initializer.append(numpy_helper.from_array(constant, f"value{i}"))
@@ -162,7 +169,7 @@ def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, soft
 
 
 def judged(path: Path, weights: Path | str, **options: Any) -> Judged:
-    return judge_file("m0", str(weights), path, **options)
+    return judge_file("m0", str(weights), path, JudgeOptions(**options))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -243,6 +250,69 @@ def test_the_wrong_std_baked_in_is_refused_and_blamed(
     assert {suspect.layer.kind for suspect in result.blame.suspects[:2] if suspect.layer} == {"Sub", "Div"}
 
 
+def test_a_file_that_takes_bytes_is_fed_bytes(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
+    before = [("Transpose", [0, 3, 1, 2]), ("Cast", onnx.TensorProto.FLOAT), ("Div", [255.0]), *NORMALIZE]
+    path = wrapped(made("torch.onnx, dynamo"), tmp_path / "bytes.onnx", before)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.save(model, path)
+    result = judged(path, checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+    assert result.foreign.takes_bytes
+    assert result.found.taken.range is Range.BYTES
+    assert result.found.verdict.report.proven
+
+
+def test_a_wrong_normalization_of_another_range_is_named(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    half = [("Sub", [0.5] * 3), ("Div", [0.5] * 3)]
+    result = judged(wrapped(made("torch.onnx, dynamo"), tmp_path / "half.onnx", half), checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert result.found.notes[0].startswith("normalized by mean and std 0.5, not by the checkpoint's")
+    assert result.found.notes[0].endswith("(it takes values from 0 to 1)")
+
+
+def test_lost_weights_are_named(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dynamic.onnx"
+    shutil.copyfile(made("torch.onnx, dynamic batch"), path)
+    with pytest.raises(BadInput, match="lie in another file") as refused:
+        judged(path, checkpoint)
+    assert refused.value.next_step is not None
+    assert refused.value.next_step.startswith("copy dynamic.onnx.data")
+
+
+def test_int8_of_another_tool_is_judged_by_quality_and_labeled_images(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.onnx"
+    with unheeded():
+        quantize_dynamic(made("torch.onnx, TorchScript"), path)
+    classes, contract = tmp_path / "val", Preprocessing(square(SIZE))
+    model = find_weights("seeded", "m0", square(SIZE)).model
+    for seed in (3, 7):  # named by what the model says, so that it is right
+        photo = tmp_path / f"{seed}.png"
+        PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)).save(photo)
+        pixels = to_uint8(load_rgb(photo, contract), contract)
+        with torch.no_grad():
+            answer = int(model(torch.tensor(normalize(pixels, contract))[None]).argmax())
+        (classes / str(answer)).mkdir(parents=True, exist_ok=True)
+        photo.rename(classes / str(answer) / photo.name)
+    asked = Evaluation(classes)
+    result = judged(path, checkpoint, budgets=Budgets(quality=2.0), evaluation=asked)
+    report = result.found.verdict.report
+    assert [gate.gate for gate in report.gates] == ["identity", "constants", "quality", "accuracy"]
+    assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+    assert report.gates[0].detail.startswith("proven without its quantizers")
+    assert not report.proven  # what they round is judged by samples
+    assert report.accuracy is not None
+    assert report.accuracy.images == 2
+    rejected = judged(path, checkpoint)
+    assert rejected.code(Evidence.NATIVE) is Exit.REJECTED
+    assert rejected.blame is not None
+    assert "judge the float file" in (rejected.blame.note or "")
+
+
 def test_probabilities_are_refused_for_logits_and_judged_when_asked_for(
     made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -308,6 +378,10 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     both.graph.output.add(name=both.graph.node[-1].input[0]).type.CopyFrom(both.graph.output[0].type)
     onnx.save(both, features)
     with pytest.raises(BadInput, match="not a classifier of 1000 classes"):
+        judged(features, checkpoint)
+    both.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 192
+    onnx.save(both, features)
+    with pytest.raises(BadInput, match="outputs beside the scores"):
         judged(features, checkpoint)
 
 

@@ -19,7 +19,7 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from export.cache.store import Cache
-from export.pipeline import finished
+from export.pipeline import finished, judging
 from export.pipeline.finished import key_of_export
 from export.pipeline.schedule import export, units_of
 from export.request.request import Request
@@ -28,6 +28,7 @@ from runtimes.runtime import Evidence
 from tests.command_line import ROOT
 from tests.export.conftest import TINY, Command, Exported
 from tests.silent import Silent
+from validation.blame.ranking import Blame
 from validation.budgets import Budgets
 
 BOTH = (*TINY, "-t", "onnx", "-t", "coreml", "--json")
@@ -181,7 +182,10 @@ def test_side_by_side_then_from_the_cache(
     assert all(each["checked_before"] is None for each in others.values())
 
 
-def test_a_rejected_artifact_is_made_and_judged_every_time(command: Command, tmp_path: Path) -> None:
+def test_a_rejected_artifact_is_made_and_judged_every_time(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
     cache = str(tmp_path / "cache")
     asked = (
         *TINY,

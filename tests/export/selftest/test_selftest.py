@@ -21,6 +21,7 @@ from validation.blame.model_tensors import right_tensors
 from validation.gates import table as gate_table
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
+from validation.proof.outcome import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,10 @@ def _only(monkeypatch: pytest.MonkeyPatch, *names: str) -> Sequence[Fault]:
 
 def test_everything_is_caught_and_nothing_healthy_rejected(found: SelfTest) -> None:
     assert found.missed == ()
-    assert {each.name for each in found.invisible} <= {"transposed_windows"}  # at this size there is one window
+    assert found.invisible == ()
     assert found.false_alarms == ()
     assert found.code is Exit.OK
-    assert found.unplanted == ()
+    assert found.unplanted == ("transposed_windows: no grid has more than one window",)
     assert [each.stage for each in found.healthy] == [
         "rewrite", "trace", "simplify", "openvino", "input",
     ]  # fmt: skip
@@ -60,6 +61,17 @@ def test_the_layer_is_named(found: SelfTest) -> None:
     right, of = found.blamed
     assert of > 25
     assert right >= 0.9 * of, [each.name for each in found.detections if each.blamed is False]
+
+
+def test_the_proof_tells_all_that_changes_the_program_and_names_the_operation(found: SelfTest) -> None:
+    assert found.taken_for_equal == ()
+    told, of = found.told_apart
+    assert told == of > 40
+    named, of = found.named
+    assert of > 25
+    assert named >= 0.95 * of, [each.name for each in found.detections if each.named is False]
+    kept = {each.name for each in found.detections if not each.program}
+    assert kept == {each.name for each in found.detections if not each.told_apart} == {"renamed_input"}
 
 
 def test_every_kind_and_every_place_is_planted_once() -> None:
@@ -112,6 +124,12 @@ def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
     assert with_missed(None) is Exit.REJECTED
 
 
+def test_a_program_that_the_proof_takes_for_the_model_fails(found: SelfTest) -> None:
+    seen = Detection("x", "X.", "onnx", "fp32", "trace", ("structure",), True, 9.0, program=True, proof=Outcome.PROVEN)
+    assert replace(found, detections=(seen,)).code is Exit.REJECTED
+    assert replace(found, detections=(replace(seen, program=False),)).code is Exit.OK
+
+
 def test_a_target_that_is_not_installed_is_told_as_not_planted(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
         raise MissingExtra("tensorrt_rtx", "tensorrt", "parsing a network")
@@ -141,4 +159,6 @@ def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str])
     console.print_json(selftest_record(found))
     record = json.loads(capsys.readouterr().out)
     assert record["caught"] + record["invisible"] == record["planted"] == len(found.detections)
-    assert record["faults"][0].keys() >= {"name", "says", "seen_by", "blamed", "effect_over_budget"}
+    assert record["faults"][0].keys() >= {"name", "says", "seen_by", "blamed", "effect_over_budget", "program", "proof"}
+    assert record["proof"]["told_apart"] == record["proof"]["of"] == found.told_apart[1]
+    assert f"proof         {found.told_apart[0]} of {found.told_apart[1]} that change the program told apart" in said

@@ -20,7 +20,10 @@ def wanted(value: Fraction, prime: int) -> int:
 
 
 def integers(residues: Tensor) -> list[list[int]]:
-    return [[int(v) for v in row] for row in RESIDUES.canonical(residues).flatten(1).tolist()]
+    """In 0 to p - 1; they are held around 0, each in one way."""
+    primes = torch.tensor(RESIDUES.primes, dtype=torch.float64)[:, None]
+    assert bool((residues.flatten(1).abs() <= (primes - 1) / 2).all())
+    return [[int(v) % p for v in row] for p, row in zip(RESIDUES.primes, residues.flatten(1).tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

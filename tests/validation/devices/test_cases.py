@@ -25,13 +25,14 @@ from validation.devices.cases import (
     deviations,
     errors,
     kinds_of,
-    pooled,
     runs_of,
+    scales_of,
 )
 from validation.devices.jpeg import JPEG_FACTOR, Picture, picture
 from validation.devices.units import FACTORS, EngineUnit, Unit, factor_of, precision_note, unit_budgets
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.inputs.synthetic import synthetic
+from validation.metrics import root_mean_square, scale_of
 from validation.reference.reference import Expected, Reference
 
 SIDE, CLASSES = 32, 6
@@ -103,9 +104,13 @@ def logits_with(relative: tuple[float, float, float]) -> tuple[NDArray[np.float3
     return outputs.astype(np.float32), exact
 
 
+def off(outputs: NDArray[np.float32], exact: NDArray[np.float64]) -> NDArray[np.float64]:
+    return errors(outputs, exact, scale_of(exact))
+
+
 def test_the_worst_case_of_a_kind_speaks_for_it() -> None:
     outputs, exact = logits_with((0.001, 0.005, 0.015))
-    photo, flat = deviations(CASES, outputs, exact, BUDGET)
+    photo, flat = deviations(CASES, off(outputs, exact), BUDGET)
     assert (photo.kind, photo.worst_case, photo.cases, photo.passed) == (Kind.PHOTO, "b", 2, True)
     assert photo.worst == pytest.approx(0.005, rel=1e-3)
     assert (flat.worst_case, flat.passed) == ("c", True)
@@ -113,7 +118,7 @@ def test_the_worst_case_of_a_kind_speaks_for_it() -> None:
 
 def test_a_kind_has_no_other_kinds_budget() -> None:
     outputs, exact = logits_with((0.001, 0.015, 0.015))  # within the budget of flat images, not of photos
-    assert [one.passed for one in deviations(CASES, outputs, exact, BUDGET)] == [False, True]
+    assert [one.passed for one in deviations(CASES, off(outputs, exact), BUDGET)] == [False, True]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -121,15 +126,15 @@ def test_a_kind_has_no_other_kinds_budget() -> None:
 def test_what_is_no_number_fails_and_is_the_worst(value: float, row: int) -> None:
     outputs, exact = logits_with((0.001, 0.5, 0.001))
     outputs[row, 1] = value
-    photo, flat = deviations(CASES, outputs, exact, BUDGET)
+    photo, flat = deviations(CASES, off(outputs, exact), BUDGET)
     assert (photo.passed, photo.worst_case, flat.passed) == (False, CASES[row].name, True)
     assert not np.isfinite(photo.worst)
-    assert not errors(outputs, exact)[row] <= 1e9
+    assert not off(outputs, exact)[row] <= 1e9
 
 
 def test_a_budget_that_is_infinite_admits_nothing() -> None:
     outputs, exact = logits_with((0.0, 0.0, 0.0))
-    assert not any(one.passed for one in deviations(CASES, outputs, exact, dict.fromkeys(BUDGET, float("inf"))))
+    assert not any(one.passed for one in deviations(CASES, off(outputs, exact), dict.fromkeys(BUDGET, float("inf"))))
 
 
 @pytest.mark.parametrize(("file_format", "units"), [(Format.COREML, Unit), (Format.ENGINE, EngineUnit)])
@@ -162,7 +167,7 @@ def test_a_quantized_image_may_not_cost_what_ignoring_it_costs(reference: Refere
     budgets = unit_budgets(Format.ENGINE, quantized, kinds_of(cases))
     rows = [case.row for case in cases]
     exact = quantized.logits[rows]
-    ignoring = errors(np.broadcast_to(exact.mean(axis=0), exact.shape).astype(np.float32), exact)
+    ignoring = off(np.broadcast_to(exact.mean(axis=0), exact.shape).astype(np.float32), exact)
     for case, error in zip(cases, ignoring, strict=True):
         assert 0 < budgets["RTX"][case.kind] <= error * (1 + 1e-6)
     assert budgets["RTX"] == budgets["ENTERPRISE"]
@@ -175,11 +180,21 @@ def test_compressed_weights_are_compared_with_their_own_answers(reference: Refer
     assert answers_of(compressed) is compressed.classifier.structure
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_few_classes_are_compared_by_their_spread_over_the_images(reference: Reference, classes: int) -> None:
+    """The norm of a single logit, centered, is zero; that of two may be, by chance."""
+    few = with_logits(reference, precision=INT8, right=reference.logits[:, :classes])
+    scales = scales_of(few)
+    assert scales.shape == (len(few.logits),)
+    assert len(set(scales)) == 1
+    assert scales[0] > 0
+
+
 def test_one_number_that_is_none_spoils_the_whole() -> None:
     outputs, exact = logits_with((0.03, 0.04, 0.0))
-    assert pooled(outputs, exact) == pytest.approx(0.05 / 3**0.5, rel=1e-3)
+    assert root_mean_square(off(outputs, exact)) == pytest.approx(0.05 / 3**0.5, rel=1e-3)
     outputs[1, 1] = np.nan
-    assert not pooled(outputs, exact) <= 1e9
+    assert not root_mean_square(off(outputs, exact)) <= 1e9
 
 
 @pytest.mark.parametrize(("runtime", "settings", "factor"), [

@@ -13,7 +13,7 @@ from validation.reference.model import ReferenceModel
 TAKEN = Taken(Range.NORMALIZED, Scores.LOGITS, recognized=True)
 
 
-@pytest.mark.parametrize("said", [None, *list(MISTAKES)[:3]])
+@pytest.mark.parametrize("said", [None, *list(MISTAKES)[:3], list(MISTAKES)[-1]])
 def test_the_mistake_is_said(said: str | None, model_reference: ReferenceModel) -> None:
     contract = model_reference.golden.preprocessing
     std, mean = (np.array(x).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))

@@ -21,7 +21,7 @@ from runtimes.external import open_foreign
 from runtimes.openvino.runtime import import_openvino
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
 from validation.proof.foreign import ForeignProof, prove_foreign
-from validation.proof.subject import Outcome
+from validation.proof.outcome import Outcome
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,25 @@ from onnx import numpy_helper
 from onnx.helper import make_node as node
 
 from efficientvit.deploy.rewrites import tokens_before_channels
+from efficientvit.errors import StageFailed
 from efficientvit.size import square
 from export.targets.onnx.simplify import simplify
 from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
-from runtimes.artifact import Artifact, Format
+from runtimes.artifact import Artifact, Format, digest
 from runtimes.onnx.operators import ONNX
 from runtimes.onnx.program import read_program
 from runtimes.precision import Precision
+from runtimes.registry import runtime_for
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
+from validation.judge import judge
 from validation.proof.comparison import equal
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome, Proof, Subject, images_for, right_of
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import Subject, images_for, right_of
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
+from validation.verdict import Rejected
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,17 @@ def test_what_is_exported_is_proven(exported: Artifact, reference: Reference) ->
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_no_image_shows_is_told(change: Change, exported: Artifact, reference: Reference, tmp_path: Path) -> None:
-    proof = prove(other(exported, changed(onnx.load(exported.path), change), tmp_path), reference.constants)
+    """By all that `verify -w` asks: rejected, the operator named; what the runtime refuses is told as well."""
+    wrong = other(exported, changed(onnx.load(exported.path), change), tmp_path)
+    wrong = replace(wrong, sha256=digest(wrong.path))
+    try:
+        verdict = judge(wrong, reference, runtime_for(wrong.format))
+    except StageFailed:
+        proof: Proof | None = prove(wrong, reference.constants)
+    else:
+        assert isinstance(verdict, Rejected)
+        proof = verdict.report.proof
+    assert proof is not None
     assert proof.outcome is not Outcome.PROVEN
     assert re.search(rf"\b{change.named}\b", proof.detail), proof
 
@@ -93,7 +108,9 @@ def test_every_wrong_weight_is_told_by_the_layer_that_holds_it(
 def test_a_constant_that_the_file_lacks(exported: Artifact, reference: Reference) -> None:
     name = "stem.conv1.weight"
     proof = prove(exported, {**reference.constants, name: "0" * 64})
-    assert proof == Proof(Outcome.DIFFERENT, f"the file does not hold '{name}'")
+    reader = onnx.load(exported.path).graph.node[0]
+    said = f"the file does not hold '{name}', and Conv '{reader.output[0]}' reads '{name}', which is not the model's"
+    assert proof == Proof(Outcome.DIFFERENT, said, reader.output[0], constants=frozenset({name}))
 
 
 class _InParts(torch.nn.Module):

@@ -22,7 +22,7 @@ from runtimes.coreml.mlpackage import load_model, load_program, root_model
 from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, changed
 from validation.proof.identity import prove
-from validation.proof.subject import Outcome
+from validation.proof.outcome import Outcome
 from validation.reference.model import ReferenceModel
 
 FP32 = Precision()

@@ -15,7 +15,8 @@ from runtimes.evaluator.program import Constant, Operation, Program, TensorType,
 from runtimes.precision import Dtype, Precision
 from runtimes.tensorrt.operators import LAYERS
 from validation.proof.identity import quantized_equal
-from validation.proof.subject import Outcome, Proof, Subject
+from validation.proof.outcome import Outcome, Proof
+from validation.proof.subject import Subject
 
 SIZE = 4
 RANDOM = np.random.default_rng(0)

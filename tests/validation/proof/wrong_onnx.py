@@ -181,7 +181,7 @@ def changed(model: onnx.ModelProto, change: Change) -> onnx.ModelProto:
     for each in reversed(change.nodes):
         copy = onnx.NodeProto()
         copy.CopyFrom(each)
-        copy.name = f"planted/{each.op_type}"
+        copy.name = f"planted/{each.op_type} of {each.output[0]}"
         copy.input[:] = [names.get(name, f"planted.{name}") for name in copy.input]
         copy.output[:] = [names.get(name, f"planted.{name}") for name in copy.output]
         for attribute in copy.attribute:

@@ -72,7 +72,7 @@ def scaled_palette(package: Package, rng: Rng) -> None:
     blob.values = blob.values * (1 + 10 ** rng.uniform(-3.5, -2))
 
 
-@fault("operators", "palette6 compress")
+@fault("operators", "palette6 compress", program=False)
 def uncompressed_weight(package: Package, rng: Rng) -> None:
     """One weight stored as the values that it decodes to: nothing changes but the size that was promised."""
     operation = _compressed(package, rng)
@@ -90,7 +90,7 @@ def uncompressed_weight(package: Package, rng: Rng) -> None:
     value.blobFileValue.fileName, value.blobFileValue.offset = "@model_path/weights/weight.bin", offset
 
 
-@fault("operators", rare=True)
+@fault("operators", rare=True, program=False)
 def unasked_palette(package: Package, rng: Rng) -> None:
     """A tensor as indices into a palette that holds each of its values: the same bits, in a form for later devices."""
     name = pick(rng, [name for name, blob in package.blobs().items() if "bias" in name and 128 <= blob.size <= 512])

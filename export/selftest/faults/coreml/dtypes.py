@@ -29,13 +29,13 @@ def declared_half(package: Package, rng: Rng) -> None:
     inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT16
 
 
-@fault("operators")
+@fault("operators", program=False)
 def declared_single(package: Package, rng: Rng) -> None:
     """A tensor of an fp16 package declared float32: more exact for whoever believes it, and refused by Core ML."""
     inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT32
 
 
-@fault("operators")
+@fault("operators", program=False)
 def contradicting_cast(package: Package, rng: Rng) -> None:
     """A cast to fp16 whose result is declared float32."""
     giving(package, package.maker(OUTPUT), "dtype", "fp16")

@@ -46,7 +46,7 @@ def swapped_split(package: Package, rng: Rng) -> None:
     outputs[int(first)].name, outputs[int(second)].name = outputs[int(second)].name, outputs[int(first)].name
 
 
-@fault("interface")
+@fault("interface", program=True)
 def concat_axis(package: Package, rng: Rng) -> None:
     """Heads joined along another axis than the channels: the shape is not what the file declares."""
     giving(package, pick(rng, _of_heads(package, "concat")), "axis", int(rng.integers(2, 4)))
@@ -65,7 +65,7 @@ def transposed_windows(package: Package, rng: Rng) -> None:
     giving(package, whole, "axis", 3)
 
 
-@fault("interface")
+@fault("interface", program=True)
 def interleaved(package: Package, rng: Rng) -> None:
     """Heads joined channel by channel in turn."""
     giving(package, pick(rng, _of_heads(package, "concat")), "interleave", True)
@@ -114,13 +114,13 @@ def dilated(package: Package, rng: Rng) -> None:
     giving(package, operation, "pad", 2, 2, 2, 2)
 
 
-@fault("interface")
+@fault("interface", program=True)
 def other_strides(package: Package, rng: Rng) -> None:
     """The shape is not what the file declares."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "strides", 2, 2)
 
 
-@fault("interface")
+@fault("interface", program=True)
 def other_groups(package: Package, rng: Rng) -> None:
     """Groups that the weight's shape does not fit."""
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "groups", 1)
@@ -202,13 +202,13 @@ def added_gate(package: Package, rng: Rng) -> None:
     pick(rng, [o for o in package.kind("mul") if given(o, "y") in gates]).type = "add"
 
 
-@fault("interface")
+@fault("interface", program=True)
 def mean_over_rows(package: Package, rng: Rng) -> None:
     """A mean over one axis less: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "axes", int(rng.integers(2, 4)))
 
 
-@fault("interface")
+@fault("interface", program=True)
 def squeezed_mean(package: Package, rng: Rng) -> None:
     """A mean that drops its axes: the shape is not what the file declares."""
     giving(package, pick(rng, package.kind("reduce_mean")), "keep_dims", False)
@@ -267,7 +267,7 @@ def stray_constant(package: Package, rng: Rng) -> None:
     package.maker(OUTPUT).inputs["x"].arguments[0].name = "strayed"
 
 
-@fault("interface")
+@fault("interface", program=True)
 def unheard_of(package: Package, rng: Rng) -> None:
     """An operation that nobody here knows."""
     pick(rng, _large(package)).type = "elu"

@@ -70,7 +70,7 @@ def normalized_twice(package: Package, rng: Rng) -> None:
     assert last.outputs[0].name == "biased_again"
 
 
-@fault("interface")
+@fault("interface", program=True)
 def normalized_never(package: Package, rng: Rng) -> None:
     """The pixels as they are."""
     for name in ("image__biased__", "image__scaled__"):

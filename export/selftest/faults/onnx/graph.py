@@ -71,7 +71,7 @@ def half_ports(model: onnx.ModelProto, rng: Rng) -> None:
         del node.attribute[:]
 
 
-@fault("interface", "fp32 trace")
+@fault("interface", "fp32 trace", program=True)
 def one_class_less(model: onnx.ModelProto, rng: Rng) -> None:
     """The last class is gone."""
     for ending in ("head.linear.weight", "head.linear.bias"):

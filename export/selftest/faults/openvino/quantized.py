@@ -80,13 +80,13 @@ def exchanged_ranges(model: Any, rng: Rng) -> None:
     _limits(other, first.low, first.high)
 
 
-@fault("ranges", "int8 openvino")
+@fault("ranges", "int8 openvino", program=True)
 def ir_coarse_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too wide: most of its integers are never used."""
     _scaled(pick(rng, fakes(model)), np.float32(_FACTOR))
 
 
-@fault("ranges", "int8 openvino")
+@fault("ranges", "int8 openvino", program=True)
 def ir_clipped_activation(model: Any, rng: Rng) -> None:
     """A range twenty times too narrow: what is large is cut off."""
     _scaled(pick(rng, fakes(model)), np.float32(1 / _FACTOR))

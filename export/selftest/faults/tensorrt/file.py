@@ -36,7 +36,7 @@ def _weights(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     )
 
 
-@fault("constants", "fp16 precision")
+@fault("constants", "fp16 precision", program=False)
 def wide_weights(model: onnx.ModelProto, rng: Rng) -> None:
     """One node's weights in float32, cast to float16 before they are used: the numbers are the same."""
     tensor = pick(rng, initializers(model, "expand.weight"))

@@ -35,7 +35,7 @@ def brain_tensor(program: Program, rng: Rng) -> Program:
     return retyped(program, operation, "bf16")
 
 
-@fault("operators", "fp16 parse")
+@fault("operators", "fp16 parse", program=False)
 def wide_tensor(program: Program, rng: Rng) -> Program:
     """A tensor that is float32 though what makes it is float16: nothing is wrong with its values."""
     operation = pick(rng, of_kind(program, "convolution"))
@@ -101,7 +101,7 @@ def transposed_operand(program: Program, rng: Rng) -> Program:
     return with_attribute(program, operation, side, turned)
 
 
-@fault("interface", "fp32 parse")
+@fault("interface", "fp32 parse", program=True)
 def wrong_stride(program: Program, rng: Rng) -> Program:
     """A convolution that does not stride, and so gives what the network does not declare."""
     operation = pick(rng, [o for o in of_kind(program, "convolution") if attribute(program, o, "stride") == [2, 2]])
@@ -115,7 +115,7 @@ def shifted_padding(program: Program, rng: Rng) -> Program:
     return with_attribute(with_attribute(program, operation, "before", [2, 2]), operation, "after", [0, 0])
 
 
-@fault("interface", "fp32 parse")
+@fault("interface", "fp32 parse", program=True)
 def wrong_groups(program: Program, rng: Rng) -> Program:
     """A depthwise convolution read as a dense one."""
     operation = pick(rng, [o for o in of_kind(program, "convolution") if attribute(program, o, "groups") > 1])
@@ -164,7 +164,7 @@ def greatest_for_mean(program: Program, rng: Rng) -> Program:
     return with_attribute(program, operation, "op", "MAX")
 
 
-@fault("interface", "fp32 parse")
+@fault("interface", "fp32 parse", program=True)
 def wrong_reduce(program: Program, rng: Rng) -> Program:
     """A mean over the rows alone, which leaves another shape than the network declares."""
     operation = pick(rng, of_kind(program, "reduce"))
@@ -255,7 +255,7 @@ def bypassed_quantizer(program: Program, rng: Rng) -> Program:
     return reading(program, operation, x=raw)
 
 
-@fault("interface", "int8 parse")
+@fault("interface", "int8 parse", program=True)
 def zero_point(program: Program, rng: Rng) -> Program:
     """A quantizer whose zero is three."""
     operation = pick(rng, of_kind(program, "quantize"))
@@ -263,7 +263,7 @@ def zero_point(program: Program, rng: Rng) -> Program:
     return with_changed(replace(program, constants=constants), operation, inputs={**operation.inputs, "zero": "three"})
 
 
-@fault("interface", "fp16 parse")
+@fault("interface", "fp16 parse", program=True)
 def unknown_layer(program: Program, rng: Rng) -> Program:
     """A layer of a kind that is not known here."""
     return with_changed(program, pick(rng, of_kind(program, "reduce")), kind="topk")

@@ -45,7 +45,7 @@ def _failed(verdict: Verdict) -> set[str]:
 
 @pytest.mark.parametrize(
     ("model", "seed", "size"),
-    [("m0", 0, 64), ("m0", 1, 64), ("m0", 2, 64), ("m0", 3, 96), ("m0", 4, 128), ("m2", 5, 224)],
+    [("m0", 0, 64), ("m0", 1, 64), ("m0", 3, 96), ("m0", 4, 128), ("m2", 5, 224)],
 )
 def test_healthy_files_pass(model: str, seed: int, size: int, tmp_path: Path) -> None:
     """In both runtimes and both precisions."""

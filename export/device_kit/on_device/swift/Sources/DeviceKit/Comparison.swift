@@ -1,18 +1,14 @@
 import Foundation
 
-/// The distance of the logits from the reference's, over the norm of the reference's, centered. NaN stays NaN.
-func relativeError(_ logits: [Float], _ reference: [Float]) -> Double {
+/// The distance of the logits from the reference's, over what the kit says that it is relative to. NaN stays NaN.
+func relativeError(_ logits: [Float], _ reference: [Float], scale: Double) -> Double {
     guard logits.count == reference.count, !reference.isEmpty else { return .nan }
-    let mean = reference.reduce(0.0) { $0 + Double($1) } / Double(reference.count)
     var distance = 0.0
-    var norm = 0.0
     for (got, right) in zip(logits, reference) {
         let difference = Double(got) - Double(right)
-        let centered = Double(right) - mean
         distance += difference * difference
-        norm += centered * centered
     }
-    return distance.squareRoot() / norm.squareRoot()
+    return distance.squareRoot() / scale
 }
 
 /// The cases that are not within the unit's budget, in words. A probe has no reference here, but must be finite.
@@ -22,13 +18,13 @@ func overBudget(_ folder: KitFolder, unit: String, outputs: [[Float]]) throws ->
     }
     var over: [String] = []
     for (example, logits) in zip(folder.kit.cases, outputs) {
-        guard let path = example.logits else {
+        guard let path = example.logits, let scale = example.scale else {
             if !logits.allSatisfy(\.isFinite) {
                 over.append("\(example.name): logits that are no numbers")
             }
             continue
         }
-        let error = relativeError(logits, try folder.floats(path))
+        let error = relativeError(logits, try folder.floats(path), scale: scale)
         let budget = budgets[example.kind] ?? -1
         // Not `error > budget`: what is no number must not pass.
         if !(error <= budget) {

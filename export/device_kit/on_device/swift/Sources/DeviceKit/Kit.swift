@@ -77,6 +77,8 @@ public struct Kit: Decodable {
         public let input: String
         /// Nil for a probe, whose right answer is not in the kit.
         public let logits: String?
+        /// What the error is relative to; nil for a probe.
+        public let scale: Double?
     }
 
     public struct Plan: Decodable {
@@ -94,6 +96,8 @@ public struct Kit: Decodable {
     public struct Picture: Decodable {
         public let path: String
         public let logits: String
+        /// What the error is relative to.
+        public let scale: Double
         /// By compute unit, a relative error.
         public let budgets: [String: Double]
     }

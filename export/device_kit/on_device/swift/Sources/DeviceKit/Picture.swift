@@ -35,7 +35,7 @@ struct PictureCheck {
         // Vision gives a classifier's labels only, and no logits: then Core ML's own way from an image is taken.
         let classifier = folder.kit.model.labels
         let logits = try classifier ? throughFeatureValue(image) : throughVision(image)
-        let error = relativeError(logits, try folder.floats(picture.logits))
+        let error = relativeError(logits, try folder.floats(picture.logits), scale: picture.scale)
         let budget = picture.budgets[unit.rawValue] ?? -1
         return PictureReport(
             status: error <= budget ? .passed : .rejected,

@@ -23,12 +23,12 @@ final class DeviceKitTests: XCTestCase {
         XCTAssertEqual(try KitFolder.bundled().changedFiles(), [])
     }
 
-    func testRelativeErrorIsCenteredAndKeepsNaN() {
-        XCTAssertEqual(relativeError([1, 2, 3], [1, 2, 3]), 0)
-        // A shift of one over a centered norm of the square root of two.
-        XCTAssertEqual(relativeError([2, 3, 4], [1, 2, 3]), (3.0 / 2.0).squareRoot(), accuracy: 1e-12)
-        XCTAssertTrue(relativeError([.nan, 2, 3], [1, 2, 3]).isNaN)
-        XCTAssertTrue(relativeError([1, 2], [1, 2, 3]).isNaN)
+    func testRelativeErrorIsOverTheScaleAndKeepsNaN() {
+        XCTAssertEqual(relativeError([1, 2, 3], [1, 2, 3], scale: 2), 0)
+        // A shift of one in three logits.
+        XCTAssertEqual(relativeError([2, 3, 4], [1, 2, 3], scale: 2), 3.0.squareRoot() / 2, accuracy: 1e-12)
+        XCTAssertTrue(relativeError([.nan, 2, 3], [1, 2, 3], scale: 2).isNaN)
+        XCTAssertTrue(relativeError([1, 2], [1, 2, 3], scale: 2).isNaN)
     }
 
     func testFloatsGoThereAndBack() {

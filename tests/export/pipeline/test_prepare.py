@@ -71,7 +71,7 @@ def test_verify_finds_the_average_again(folder: Path) -> None:
     path = folder.with_suffix(".pth")
     said = record(loaded(path, ema=True))
     assert said.average
-    of = type("Of", (), {"weights": said, "model": SimpleNamespace(name="m0", image_size=64)})
+    of = type("Of", (), {"weights": said, "model": SimpleNamespace(name="m0", image_size=64, head="logits")})
     assert weights_of(folder, cast(Any, of), str(path)).average
 
 

@@ -116,8 +116,8 @@ OWNERS: Mapping[str, Bases] = {
 }
 
 OURS = {
-    "self", "device", "properties", "evaluator", "evaluated", "operation", "network", "constant", "declared", "computed",
-    "wanted", "given", "found",
+    "self", "device", "properties", "evaluator", "evaluated", "operation", "network", "constant", "declared",
+    "computed", "wanted", "given", "found",
     "Arithmetic", "Dtype",
 }  # fmt: skip
 """First names of our own expressions with attributes that something of TensorRT's has too: whoever adds one says so."""

@@ -135,11 +135,9 @@ class Reader(Protocol):
             next_step="implement `program` in the format's reader",
         )
 
-    def unquantized(self, program: "Program") -> "Unquantized":
-        """The same program on floats, if it is one of integers."""
-        from efficientvit.errors import UnknownOperation
-
-        raise UnknownOperation("quantizers", "quantizers of this format are not followed")
+    def unquantized(self, program: "Program") -> "Unquantized | None":
+        """The same program on floats, with its weights decoded; None where integers of this format are not followed."""
+        return None
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """(name, value) of every constant, in the file's order and dtype, by the model's own names."""

@@ -30,7 +30,7 @@ from validation.gates.result import GateResult
 from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
 from validation.inputs.golden_set import Kind
-from validation.proof.foreign import Feeding, prove_foreign
+from validation.proof.foreign import Feeding, ForeignProof, prove_foreign
 from validation.proof.outcome import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
@@ -182,9 +182,9 @@ def _judged(
     foreign: Foreign, model: ReferenceModel, taken: Taken, oracle: list[Outputs], shipped: _Shipped
 ) -> ForeignVerdict:
     artifact, precision = foreign.artifact, foreign.artifact.precision
-    identity, replaced = _identity(foreign, model, taken)
-    constants, known = _constants(foreign, model, replaced)
-    notes = [] if known is None or known else ["none of its weights is of this checkpoint: is it another's?"]
+    identity, proof = _identity(foreign, model, taken)
+    constants, known = _constants(foreign, model, proof)
+    notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
     exact = _kinds(model.at(Precision()), taken)
@@ -215,39 +215,36 @@ def _judged(
     return ForeignVerdict(verdict, taken, tuple(notes))
 
 
-def _constants(foreign: Foreign, model: ReferenceModel, replaced: int | None) -> tuple[GateResult, int | None]:
-    """And how many could be traced; None of integers that the proof could not follow.
+def _constants(foreign: Foreign, model: ReferenceModel, found: ForeignProof) -> tuple[GateResult, bool]:
+    """And whether some of them are the checkpoint's, or could not be looked at."""
+    if found.quantized:
+        said, known = f"{found.replaced} are the checkpoint's within rounding", found.replaced > 0
+    elif foreign.artifact.precision.quantized:
+        said, known = "integers, which were not traced", True
+    else:
+        traced = trace_constants(foreign, model)
+        said, known = str(traced), traced.known > 0
+    return GateResult("constants", 0.0, 0.0, said), known
 
-    `replaced`: those that the proof found to be the checkpoint's, rounded; None where it could not look.
-    """
-    if foreign.artifact.precision.quantized:
-        traced_too = replaced is not None
-        said = f"{replaced} are the checkpoint's within rounding" if traced_too else "integers, which were not traced"
-        return GateResult("constants", 0.0, 0.0, said), replaced
-    traced = trace_constants(foreign, model)
-    return GateResult("constants", 0.0, 0.0, str(traced)), traced.known
 
-
-def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, int | None]:
-    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file.
-
-    And how many constants the proof took exactly; None where it could not look at them.
-    """
+def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[GateResult, ForeignProof]:
+    """A file that could not be proven is judged by samples, unless what stands in the way must not be in a file."""
     found = prove_foreign(
         foreign,
         model.trained,
         probabilities=taken.scores is Scores.PROBABILITIES,
         contract=model.golden.preprocessing,
-        feeding=Feeding({Range.NORMALIZED: None, Range.UNIT: 1.0, Range.BYTES: 255.0}[taken.range],
-                        reversed=foreign.colors == "BGR"),
-    )  # fmt: skip
+        feeding=Feeding(_TOP[taken.range], reversed=foreign.colors == "BGR"),
+    )
     proof, rounded = found.proof, f"; {found.replaced} rounded constants taken exactly" if found.replaced else ""
     said = f"{proof.outcome}: {proof.detail}{rounded}"
     warning = None if proof.outcome is Outcome.PROVEN else f"not proven, {said}"
     if proof.outcome is Outcome.PROVEN and found.quantized:
         said = warning = f"proven without its quantizers, whose rounding is judged by samples: {proof.detail}{rounded}"
-    looked = found.quantized or not foreign.artifact.precision.quantized
-    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found.replaced if looked else None
+    return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found
+
+
+_TOP = {Range.NORMALIZED: None, Range.UNIT: 1.0, Range.BYTES: 255.0}
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from efficientvit.errors import UnknownOperation
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
+from runtimes.evaluator.program import Program
 from runtimes.external import Foreign
 from runtimes.registry import reader_of
 from validation.proof.comparison import equal
@@ -99,13 +100,16 @@ def prove_foreign(
     if isinstance(read, Proof):
         return ForeignProof(read, refused=_refused(read))
     steps: Mapping[str, NDArray[np.float64]] = {}
-    if artifact.precision.quantized:
-        try:
-            without = reader_of(artifact).unquantized(read.program)
-        except UnknownOperation as error:
-            proof = unproven(error)
-            return ForeignProof(proof, refused=_refused(proof))
+    compressed = artifact.precision.weights.compressed
+    try:
+        without = reader_of(artifact).unquantized(read.program) if compressed else None
+    except UnknownOperation as error:
+        proof = unproven(error)
+        return ForeignProof(proof, refused=_refused(proof))
+    if without is not None:
         read, steps = replace(read, program=without.program), without.steps
+    elif artifact.precision.quantized or (compressed and _holds_integers(read.program)):
+        return ForeignProof(Proof(Outcome.SAMPLED, "integers of this format are not followed"), refused=False)
     model = _with_stored_epsilons(model)
     form, images = _AsFed(model, feeding, contract, probabilities=probabilities), images_for(size, artifact.batch)
     more = () if feeding.top is None else of_preprocessing(contract, feeding.top, images.field)
@@ -128,6 +132,12 @@ def prove_foreign(
         what = "without its quantizers" if steps else "as normalizing by the checkpoint's mean and std"
         proof = replace(proof, outcome=Outcome.SAMPLED, detail=f"{what} it differs: {proof.detail}")
     return ForeignProof(proof, _refused(proof), len(exact.values), quantized=bool(steps))
+
+
+def _holds_integers(program: Program) -> bool:
+    """Weights that the program itself decodes."""
+    values = (constant.value for constant in program.constants.values())
+    return any(isinstance(value, np.ndarray) and value.dtype in (np.int8, np.uint8) for value in values)
 
 
 def _refused(proof: Proof) -> bool:

@@ -113,6 +113,22 @@ def test_a_weight_two_units_off_is_nobodys(
     assert not found.refused  # quality decides
 
 
+def test_weights_alone_in_integers_are_proven(floats: Path, model: EfficientViT, tmp_path: Path) -> None:
+    file = onnx.load(floats)
+    for weight in [each for each in file.graph.initializer if len(each.dims) == 4]:
+        value = numpy_helper.to_array(weight)
+        scale = np.array(np.abs(value).max() / 127, np.float32)
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(np.round(value / scale).astype(np.int8), f"{name}_codes"))
+        file.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+        decoder = onnx.helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scale"], [name])
+        file.graph.node.insert(0, decoder)
+    onnx.save(file, tmp_path / "weights.onnx")
+    found = proven(tmp_path / "weights.onnx", model)
+    assert found.proof.outcome is Outcome.PROVEN, found
+    assert found.quantized
+
+
 def test_integers_decoded_by_another_scale_are_not_proven(
     quantized: Callable[[str], Path], model: EfficientViT, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
 from runtimes.precision import Precision
+from runtimes.wrapping import Wrapping
 
 
 class Format(str):
@@ -49,12 +50,13 @@ class Interface:
 
     `image_input`: 8-bit RGB in place of the tensor, normalized by the artifact itself. `labels`: the classes' names,
     in order, where the artifact gives the label and the probabilities in addition to the logits. `metadata`: the file's
-    own fields, key and value, sorted.
+    own fields, key and value, sorted. `wrapping`: what the file does around a network that takes a tensor.
     """
 
     image_input: bool = False
     labels: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    wrapping: Wrapping | None = None
 
 
 @dataclass(frozen=True, slots=True)

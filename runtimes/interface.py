@@ -6,18 +6,22 @@ from dataclasses import dataclass
 
 from efficientvit.head import HeadKind
 from efficientvit.spec import ModelSpec
-from runtimes.artifact import Interface
+from runtimes.artifact import Artifact, Interface
+from runtimes.wrapping import Answers, Gives, Takes, Wrapping
 
 INPUT, OUTPUT, BATCH = "image", str(HeadKind.LOGITS), "batch"
 """Names; the output is a classifier's."""
 LABEL, PROBABILITIES = "classLabel", "probabilities"
+BEST_SCORES, BEST_CLASSES = "scores", "classes"
+SIZES = ("height", "width")
+"""Dimensions of an image input that takes any size."""
 RGB8 = "RGB, 8 bits"
 METADATA_PREFIX = "vit-export."
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input or output. A dimension is a number, or `batch` where it is dynamic.
+    """One input or output. A dimension is a number, or `batch`, or `height` or `width`, where it is dynamic.
 
     `dtype`: NumPy's name, or `RGB8`, `string`, `dictionary`. `labels_sha256`: of the labels that an output bears.
     """
@@ -32,6 +36,18 @@ class Port:
         return f"{text} labels {self.labels_sha256[:12]}" if self.labels_sha256 else text
 
 
+def takes_images(artifact: Artifact) -> bool:
+    """It takes 8-bit images in the place of a tensor, by what is wrapped around its network."""
+    wrapping = artifact.interface.wrapping
+    return wrapping is not None and wrapping.feed.takes is not Takes.TENSOR
+
+
+def dimensions(found: Sequence[int | None]) -> tuple[int | str, ...]:
+    """Those of a port: the first is called `batch` where it is dynamic; sides of images, channels last, by name too."""
+    names = (BATCH, *SIZES, BATCH) if len(found) == 4 and found[3] == 3 else (BATCH,) * len(found)
+    return tuple(name if each is None else each for name, each in zip(names, found, strict=True))
+
+
 Ports = tuple[tuple[Port, ...], tuple[Port, ...]]
 """Inputs, outputs."""
 
@@ -39,15 +55,36 @@ Ports = tuple[tuple[Port, ...], tuple[Port, ...]]
 def intended_ports(model: ModelSpec, batch: int | None, interface: Interface = Interface()) -> Ports:  # noqa: B008
     """What every artifact of ours has: images in, the model's outputs in float32, and what `interface` adds to them."""
     size: int | str = BATCH if batch is None else batch
-    dtype = RGB8 if interface.image_input else "float32"
-    image = Port(INPUT, dtype, model.image_size.nchw(size))
     given = [Port(output.name, "float32", (size, *output.shape)) for output in model.outputs]
+    if interface.wrapping is not None:
+        return (_fed(interface.wrapping, size),), (*given, *_answers(interface.wrapping.answers, model.classes, size))
+    image = Port(INPUT, RGB8 if interface.image_input else "float32", model.image_size.nchw(size))
     if not interface.labels:
         return (image,), tuple(given)
     sha256 = labels_digest(interface.labels)
     names = (len(interface.labels),)
     label, probabilities = Port(LABEL, "string", ()), Port(PROBABILITIES, "dictionary", names, sha256)
     return (image,), (*given, label, probabilities)
+
+
+def _fed(wrapping: Wrapping, batch: int | str) -> Port:
+    size = wrapping.fed_size
+    match wrapping.feed.takes:
+        case Takes.TENSOR:
+            return Port(INPUT, "float32", wrapping.preprocessing.image_size.nchw(batch))
+        case Takes.PIXELS | Takes.IMAGE:
+            return Port(INPUT, "uint8", (batch, *(SIZES if size is None else (size.height, size.width)), 3))
+
+
+def _answers(answers: Answers, classes: int, batch: int | str) -> tuple[Port, ...]:
+    match answers.gives:
+        case Gives.LOGITS:
+            return ()
+        case Gives.PROBABILITIES:
+            return (Port(PROBABILITIES, "float32", (batch, classes)),)
+        case Gives.TOPK:
+            shape = (batch, answers.best)
+            return Port(BEST_SCORES, "float32", shape), Port(BEST_CLASSES, "int64", shape)
 
 
 def labels_digest(labels: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ A format implements `Reader` in its own folder (`runtimes/<format>/reader.py`) a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from runtimes.artifact import Artifact
 from runtimes.interface import Ports
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Images, Mode
+from runtimes.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
@@ -139,6 +141,28 @@ class Reader(Protocol):
         """The same program on floats, with its weights decoded; None where integers of this format are not followed."""
         return None
 
+    resampled: ClassVar[frozenset[str]] = frozenset()
+    """Pillow's filters that a file of this format can have in it, by Pillow's names for them."""
+
+    def wrap(self, network: Artifact, wrapping: Wrapping, out: Path) -> None:
+        """Write the network of `network`, which takes a tensor and gives logits, with `wrapping` around it.
+
+        The same gives the same bytes.
+        """
+        raise _not_wrapped(network)
+
+    def unwrap(self, artifact: Artifact, out: Path) -> None:
+        """Write the network that is in a file with a wrapping.
+
+        Raises:
+            BrokenArtifact: there is none where `wrap` has it.
+        """
+        raise _not_wrapped(artifact)
+
+    def preprocessing(self, artifact: Artifact, out: Path) -> None:
+        """Write what comes before the network in such a file, as a model that gives the network's input."""
+        raise _not_wrapped(artifact)
+
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """(name, value) of every constant, in the file's order and dtype, by the model's own names."""
         ...
@@ -184,6 +208,14 @@ class Reader(Protocol):
     def modules(self, artifact: Artifact) -> Mapping[str, str]:
         """Quantized tensor -> the path of the model's module that computes it."""
         raise _not_quantized(artifact)
+
+
+def _not_wrapped(artifact: Artifact) -> StageFailed:
+    return StageFailed(
+        f"{artifact.format} artifacts take tensors and give logits",
+        expected="a format whose files can hold preprocessing",
+        next_step="implement `wrap`, `unwrap` and `preprocessing` in the format's reader",
+    )
 
 
 def _not_quantized(artifact: Artifact) -> StageFailed:

@@ -120,6 +120,14 @@ class OpenSession:
         )
 
 
+def session_of(attestation: Attestation, takes: Shape, run: Callable[[Any], Values], *, images: bool) -> OpenSession:
+    """A session on a file whose one input is a tensor `takes`, or, where it takes `images`, (B, H, W, 3) of bytes."""
+    if not images:
+        return OpenSession(attestation, takes, run)
+    batch, height, width, channels = takes
+    return OpenSession(attestation, (batch, channels, height, width), None, run_pixels=run)
+
+
 def _float32(values: Mapping[str, NDArray[Any]]) -> Values:
     return {name: np.asarray(value, dtype=np.float32) for name, value in values.items()}
 

@@ -15,6 +15,7 @@ from validation.gates.precision import judge_precision
 from validation.gates.quality import judge_quality
 from validation.gates.result import GateResult
 from validation.golden_run import agreement
+from validation.network import network_of
 from validation.reference.reference import Reference
 from validation.trial import DYNAMIC_BATCHES, Trial
 from validation.verdict import Built, DefaultsCheck, NotRun, Report, Verdict, VerifiedArtifact, verdict_of
@@ -45,7 +46,10 @@ def judge(
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     try:
-        report = _report(Trial(artifact, reference, runtime, budgets or Budgets(), labeled), defaults=defaults)
+        with network_of(artifact) as network:
+            whole = None if network is artifact else artifact
+            trial = Trial(network, reference, runtime, budgets or Budgets(), labeled, whole=whole)
+            report = _report(trial, defaults=defaults)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (unreadable(error),), (), None)
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
@@ -55,7 +59,7 @@ def _report(trial: Trial, *, defaults: bool) -> Report:
     interface, *others = table.GATES
     first = interface.judge(trial)
     if not first.passed:  # then there is nothing to feed, or to compare
-        return Report(trial.artifact.sha256, trial.runtime.evidence, None, (first,), (), None)
+        return Report(trial.file.sha256, trial.runtime.evidence, None, (first,), (), None)
     # A file that its runtime refuses is a failed stage, whatever the next gates would say of it.
     _ = trial.oracle, trial.shipped
     found = (first, *table.results(trial, others))
@@ -65,7 +69,7 @@ def _report(trial: Trial, *, defaults: bool) -> Report:
 def report_of(trial: Trial, found: tuple[GateResult, ...], defaults: DefaultsCheck | None = None) -> Report:
     """What the gates found, and how the artifact ran."""
     return Report(
-        artifact_sha256=trial.artifact.sha256,
+        artifact_sha256=trial.file.sha256,
         evidence=trial.runtime.evidence,
         attestation=trial.shipped.attestation,
         gates=found,

@@ -15,6 +15,7 @@ from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.budgets import Budgets
 from validation.golden_run import Outputs, Peaks, Run, run_golden
 from validation.metrics import Float64
+from validation.picture_run import Pictured, picture_run
 from validation.proof.outcome import Proof
 from validation.reference.reference import Reference
 
@@ -57,6 +58,8 @@ class Tried:
 class Trial:
     """One artifact with all that it is held against. `labeled`: images on which its accuracy is measured.
 
+    `whole`: the file that ships, where `artifact` is the network in it.
+
     Every property raises StageFailed where the runtime refuses the file.
     """
 
@@ -66,6 +69,17 @@ class Trial:
     budgets: Budgets = field(default_factory=Budgets)
     labeled: AccuracyTest | None = None
     dynamic_batches: tuple[int, ...] = DYNAMIC_BATCHES
+    whole: Artifact | None = None
+
+    @property
+    def file(self) -> Artifact:
+        """What ships."""
+        return self.artifact if self.whole is None else self.whole
+
+    @property
+    def wrapped(self) -> bool:
+        """There is something around the network in the file."""
+        return self.whole is not None
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -75,7 +89,12 @@ class Trial:
     @cached_property
     def ports(self) -> Ports:
         """Inputs and outputs, as the file has them."""
-        return read_ports(self.artifact)
+        return read_ports(self.file)
+
+    @cached_property
+    def pictured(self) -> list[Pictured]:
+        """What a file gave of images that has something around its network."""
+        return picture_run(self.file, self.artifact, self.reference, self.runtime)
 
     @cached_property
     def proof(self) -> Proof:

@@ -123,7 +123,7 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise BadImage("not an RGB image", expected="(H, W, 3) uint8", got=f"{rgb.shape} {rgb.dtype}")
     size = ImageSize(height=rgb.shape[0], width=rgb.shape[1])
-    resized = _resized(size, preprocessing)
+    resized = resized_size(size, preprocessing)
     if resized.area > MAX_PIXELS:
         raise BadImage(
             f"an image of {size.width} x {size.height} is too long and thin to resize",
@@ -134,8 +134,7 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
     image = Image.fromarray(rgb)
     if resized != size:
         image = image.resize((resized.width, resized.height), Image.Resampling[preprocessing.interpolation.upper()])
-    cut = preprocessing.image_size
-    left, top = round((resized.width - cut.width) / 2), round((resized.height - cut.height) / 2)
+    cut, (top, left) = preprocessing.image_size, crop_corner(resized, preprocessing)
     return np.array(image.crop((left, top, left + cut.width, top + cut.height)))
 
 
@@ -163,8 +162,8 @@ def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]"
     return normalize(to_uint8(rgb, preprocessing), preprocessing)
 
 
-def _resized(size: ImageSize, preprocessing: Preprocessing) -> ImageSize:
-    """The size before the crop, of an image of this size."""
+def resized_size(size: ImageSize, preprocessing: Preprocessing) -> ImageSize:
+    """The size before the crop, pixels, of an image of this size."""
     target = preprocessing.resize
     if preprocessing.crop == "squash":
         return target
@@ -174,6 +173,12 @@ def _resized(size: ImageSize, preprocessing: Preprocessing) -> ImageSize:
     short, upright = target.height, size.width <= size.height
     long = int(short * max(size.height, size.width) / size.shorter)
     return ImageSize(height=long if upright else short, width=short if upright else long)
+
+
+def crop_corner(resized: ImageSize, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Top and left of the crop in the resized image, pixels."""
+    cut = preprocessing.image_size
+    return round((resized.height - cut.height) / 2), round((resized.width - cut.width) / 2)
 
 
 def _plain(value: object) -> object:

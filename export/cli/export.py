@@ -78,6 +78,23 @@ def _targets() -> "Sequence[str]":
     show_default=True,
     metavar="HEAD",
 )
+@option(
+    "Target",
+    "--input",
+    "What the artifact takes: tensor, normalized float32; pixels, 8-bit RGB (batch, height, width, 3) of the network's "
+    "size, which it normalizes; image, photos of any size, which it also resizes and crops as Pillow does, or "
+    "image:HxW of a stated size. A Core ML package takes tensor, or image of the network's size. [default: image for "
+    "Core ML, else tensor]",
+    metavar="tensor|pixels|image[:HxW]",
+)
+@option(
+    "Target",
+    "--output",
+    "What it gives beside the logits: probabilities, or topk[:K], scores and numbers of the K best classes. [default: "
+    "logits; a Core ML package with labels gives label and probabilities]",
+    default="logits",
+    metavar="logits|probabilities|topk[:K]",
+)
 @option("Target", "--batch", "Batch size, in images.", default="1", show_default=True, metavar="N|dynamic")
 @option(
     "Target",
@@ -157,6 +174,7 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from export.targets.int8_options import Int8Options
     from export.targets.onnx.opsets import DEFAULT_OPSET
     from runtimes.runtime import Evidence
+    from runtimes.wrapping import Answers, Feed
     from validation.budgets import Budgets
 
     budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
@@ -179,6 +197,8 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
         batch=parse_batch(options["batch"]),
         opset=DEFAULT_OPSET if options["opset"] is None else options["opset"],
         head=Head.parse(options["head"]),
+        feed=None if options["input"] is None else Feed.parse(options["input"]),
+        answers=Answers.parse(options["output"]),
         preprocessing={name: options[name] for name in fields if options[name] is not None},
         require=Evidence(options["require"]),
         time=not options["no_time"],

@@ -21,8 +21,10 @@ from validation.golden_run import run_golden
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.judge import judge
 from validation.metrics import Float64, relative_error, top1_agreement
+from validation.network import network_of
 from validation.reference.floors import ordinary
 from validation.reference.reference import Expected, Reference
+from validation.timing.feed import timing_feed
 from validation.timing.paired import Ratio, interleaved, recorded
 from validation.verdict import Verdict, VerifiedArtifact, status_of
 
@@ -187,7 +189,7 @@ class _Pair:
         fed = []
         for each, runtime in zip((self.old, self.new), self._runtimes, strict=True):
             seen = each.reference if old.golden.sha256 == new.golden.sha256 else _on(each, self.new)
-            with runtime.open(each.artifact, Mode.SHIPPED) as session:
+            with network_of(each.artifact) as network, runtime.open(network, Mode.SHIPPED) as session:
                 run = run_golden(session, seen, each.artifact.batch or 1)
             values.append({name: found.astype(np.float64) for name, found in run.outputs.values.items()})
             fed.append(run.fed)
@@ -285,6 +287,5 @@ def _opener(runtime: Runtime, each: Exported) -> Callable[[], AbstractContextMan
 
 
 def _feed(each: Exported) -> Images:
-    golden, batch = each.reference.golden.ordinary(), each.artifact.batch or 1
-    images = golden.with_pixels().pixels if each.artifact.interface.image_input else golden.images
+    images, batch = timing_feed(each.artifact, each.reference.golden), each.artifact.batch or 1
     return np.ascontiguousarray(np.take(images, range(batch), axis=0, mode="wrap"))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import BadOption, Unavailable
+from efficientvit.errors import BadImage, BadOption, Unavailable
 from efficientvit.images.labels import largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
 from export.folder.exported import Exported, open_exported
-from runtimes.interface import OUTPUT
+from runtimes.interface import OUTPUT, takes_images
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
 
@@ -65,13 +65,26 @@ class Predictor:
                 yield Prediction(photo, self._top(session, image))
 
     def _pixels(self, photo: Path) -> NDArray[np.uint8]:
+        """Resized and cropped, unless the artifact itself does that."""
         preprocessing = self.exported.reference.golden.preprocessing
-        return to_uint8(load_rgb(photo, preprocessing), preprocessing)
+        wrapping = self.exported.artifact.interface.wrapping
+        photographed = load_rgb(photo, preprocessing)
+        if wrapping is None or not wrapping.resizes:
+            return to_uint8(photographed, preprocessing)
+        size = wrapping.feed.size
+        if size is not None and photographed.shape[:2] != (size.height, size.width):
+            raise BadImage(
+                f"{photo} is not of the size that {self.exported.artifact.path.name} takes",
+                expected=f"{size.height} x {size.width} pixels, height and width",
+                got=f"{photographed.shape[0]} x {photographed.shape[1]}",
+                next_step="resize it, or export with --input image, which takes any size",
+            )
+        return photographed
 
     def _top(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[tuple[str, float], ...]:
         artifact = self.exported.artifact
         images: Images = pixels[None]
-        if not artifact.interface.image_input:
+        if not artifact.interface.image_input and not takes_images(artifact):
             images = np.asarray(normalize(pixels[None], self.exported.reference.golden.preprocessing))
         if artifact.interface.labels:
             _, probabilities = session.classify(images)

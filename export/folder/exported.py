@@ -1,6 +1,6 @@
 """A folder that an export made, read back and proved intact: `verify`, `predict`, `kit` and `attach` start here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import labels_digest
 from runtimes.plugins import TARGETS, installed
 from runtimes.registry import known_format
+from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
 from validation.budgets import Budgets
 from validation.reference import file as reference_file
 from validation.reference.reference import Reference
@@ -183,7 +184,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         sha256=stage.artifact.sha256,
         made_by=stage.name,
         source_sha256=stage.artifact.source_sha256,
-        interface=_interface(folder, manifest.coreml),
+        interface=replace(_interface(folder, manifest.coreml), wrapping=_wrapping(folder, manifest)),
         settings=tuple(((manifest.tensorrt and manifest.tensorrt.built_with) or {}).items()),
     )
 
@@ -198,6 +199,21 @@ def head_of(folder: Path, manifest: Manifest) -> Head:
         return Head.parse(manifest.model.head)
     except BadOption as error:
         raise _damaged(folder, "model.head", error.expected or "", error.got or "") from error
+
+
+def _wrapping(folder: Path, manifest: Manifest) -> Wrapping | None:
+    """What the manifest says that is around the network.
+
+    Raises:
+        BadFolder: there is no such input or output.
+    """
+    try:
+        feed, answers = Feed.parse(manifest.model.feed), Answers.parse(manifest.model.answers)
+    except BadOption as error:
+        raise _damaged(folder, "model.feed and model.answers", error.expected or "", error.got or "") from error
+    if (feed, answers) == (TENSOR, LOGITS):
+        return None
+    return Wrapping(feed, answers, manifest.preprocessing.value)
 
 
 def _interface(folder: Path, coreml: CoreMlSection | None) -> Interface:

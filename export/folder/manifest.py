@@ -29,6 +29,7 @@ from export.folder.records import (
 from export.folder.sections import CoreMlSection, TensorRtSection
 from export.folder.weights import WeightsRecord
 from runtimes.runtime import Evidence
+from runtimes.wrapping import LOGITS, TENSOR
 from validation.budgets import Budgets
 from validation.inputs.golden_set import Kind
 
@@ -47,6 +48,8 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     labels: Annotated[list[str], says("The classes' names, where the checkpoint says them.")] = msgspec.field(
         default_factory=list
     )
+    feed: Annotated[str, says("What a wrapped network is fed, as --input has it.")] = str(TENSOR)
+    answers: Annotated[str, says("What it then gives beside the logits, as --output has it.")] = str(LOGITS)
     batch: Annotated[int | Literal["dynamic"], says("Images per run.")]
     inputs: Annotated[list[PortRecord], says("One.")]
     outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more; or what another head gives.")]

@@ -208,8 +208,8 @@ class PortRecord(Record, frozen=True, kw_only=True):
     """An 8-bit image or normalized images; logits, an embedding or a stage's map; a label and probabilities."""
 
     name: Annotated[str, says("In the file.")]
-    shape: Annotated[list[int | str], says("Dimensions; `batch` for a dynamic one.")]
-    dtype: Annotated[str, says("Element type.", "float32", "RGB, 8 bits", "string", "dictionary")]
+    shape: Annotated[list[int | str], says("Dimensions; `batch`, `height` or `width` for a dynamic one.")]
+    dtype: Annotated[str, says("Element type.", "float32", "uint8", "int64", "RGB, 8 bits", "string", "dictionary")]
     layout: Annotated[
         str | None, says("Order of the dimensions; null where there are none.", "NCHW", "NHWC", "NC", None)
     ]
@@ -218,7 +218,7 @@ class PortRecord(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, port: Port, layout: str | None = None, stride: int | None = None) -> Self:
         """An input or output; by default in the layout that its rank has here."""
-        usual = {2: "NC", 4: "NCHW"}.get(len(port.shape))
+        usual = "NHWC" if port.dtype == "uint8" else {2: "NC", 4: "NCHW"}.get(len(port.shape))
         return cls(name=port.name, shape=list(port.shape), dtype=port.dtype, layout=layout or usual, stride=stride)
 
 

@@ -28,6 +28,7 @@ from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence, Mode
 from validation.blame.artifact import blame_artifact
 from validation.reference import file
+from validation.timing.feed import timing_feed
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import Built, VerifiedArtifact
 
@@ -70,8 +71,8 @@ class Handover:
         verified = outcome.final
         assert isinstance(verified, VerifiedArtifact)
         self.progress.step(f"{outcome.slug}: timing")
-        golden, artifact = self.model.reference.golden.ordinary(), verified.artifact
-        images = golden.with_pixels().pixels if artifact.interface.image_input else golden.images
+        artifact = verified.artifact
+        images = timing_feed(artifact, self.model.reference.golden)
         with output_capture.into(self.log):
             plan = TimingPlan(batch=artifact.batch or 1)
             outcome.timing = benchmark(verified, runtime_for(artifact.format), plan, images)

@@ -45,7 +45,8 @@ class Judging:
             self.progress.step(f"{outcome.slug}: {stage.name}")
             try:
                 with output_capture.into(self.maker.log):
-                    result = self._stage(stage, job, precision, before, last=stage is plan[-1][0])
+                    ships = stage.wraps or all(after.wraps for after, _ in plan[plan.index((stage, precision)) + 1 :])
+                    result = self._stage(stage, job, precision, before, last=ships)
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = stage.name, error
                 return
@@ -71,7 +72,8 @@ class Judging:
             precision = replace(precision, float_layers=source.precision.float_layers)
         made = self.maker.make(stage, job, precision, source)
         verdict = self._judged(stage, job, made.artifact, before, last=last)
-        if job.int8 is not None and not job.int8.all_int8 and source is not None and can_fall_back(verdict):
+        fits = job.int8 is not None and not job.int8.all_int8 and not stage.wraps and source is not None
+        if fits and source is not None and can_fall_back(verdict):
             with failing_as(stage.name, self.maker.shop.folder):
                 verdict = self._fallen_back(stage, job, verdict, source, last=last)
         if job.int8 is not None and stage.name == _QUANTIZE:

@@ -13,6 +13,7 @@ from export.progress import Progress
 from export.request.evaluation import accuracy_test
 from export.request.request import Request
 from export.targets.target import Job
+from export.targets.wrapping import require_preprocessing
 from runtimes.artifact import Artifact
 from validation.gates.rewrite import proof_gates, rewrite_gates
 from validation.inputs.golden_set import Kind
@@ -77,6 +78,8 @@ def load(
     preprocessing = preprocessing_of(
         weights.model.spec.image_size, weights.facts, request.preprocessing, override=request.override
     )
+    for job in jobs:
+        require_preprocessing(job, preprocessing, weights.model.spec.classes)
     labeled = None
     if request.evaluation is not None:
         labeled = accuracy_test(

@@ -17,8 +17,10 @@ from export.targets.onnx.opsets import DEFAULT_OPSET, require_opset
 from export.targets.options import TargetOptions
 from export.targets.registry import TARGETS, find_target
 from export.targets.target import Job, Target
+from export.targets.wrapping import require_wrapping
 from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
+from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed
 from validation.budgets import Budgets
 
 _LARGEST_BATCH = 1024
@@ -31,7 +33,8 @@ class Request:
 
     `ema`: the running average in the weights' file. `override`: options may contradict what the checkpoint says of its
     input. `options`: a target's own, by its name. `precisions`, in the place of `precision`: each target in each of
-    these that it has. `defaults`: what ships is tried under its runtime's own settings as well.
+    these that it has. `defaults`: what ships is tried under its runtime's own settings as well. `feed`: what the files
+    take, None for each target's own default; `answers`: what they give beside the logits.
     """
 
     models: tuple[str, ...]
@@ -60,6 +63,8 @@ class Request:
     evaluation: Evaluation | None = None
     int8: Int8Options = field(default_factory=Int8Options)
     head: Head = CLASSIFIER
+    feed: Feed | None = None
+    answers: Answers = LOGITS
 
     @property
     def required(self) -> Evidence:
@@ -169,10 +174,11 @@ class Request:
         target.require_head(self.head, precision)
         calibrate = None if self.precisions and precision != "int8" else self.calibrate
         require_calibration(calibrate, precision)
-        own = self.options.get(target.name) or target.options()
+        own, feed = (self.options.get(target.name) or target.options()).fed(self.feed)
         int8 = self.int8 if precision == "int8" else None
-        job = Job(model, target, precision, self.batch, self.opset, own, calibrate, int8, self.head)
+        job = Job(model, target, precision, self.batch, self.opset, own, calibrate, int8, self.head, feed, self.answers)
         own.check(job)
+        require_wrapping(job)
         return job
 
 
@@ -223,6 +229,7 @@ def slug(job: Job, image_size: ImageSize, weights: str) -> str:
     if job.int8 is not None and any(made.weights is Dtype.INT7 for _, made in job.plan):
         parts += job.int8.slug_parts()
     parts += job.options.slug_parts(job.batch)
+    parts += [re.sub(":", "-", str(each)) for each in (job.feed, job.answers) if each not in (TENSOR, LOGITS)]
     if weights:
         parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "_", weights))
     return "-".join(parts)

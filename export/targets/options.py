@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from export.targets.target import Job
+    from runtimes.wrapping import Feed
 
 _FLAG = "flag"
 
@@ -81,6 +82,16 @@ class TargetOptions:
     def files(self) -> tuple[Path, ...]:
         """Files that the artifact depends on."""
         return ()
+
+    def fed(self, feed: "Feed | None") -> "tuple[Self, Feed]":
+        """These options with `--input`, where they have one of their own, and what is left to wrap around the network.
+
+        Raises:
+            BadOption: such an artifact takes no such input.
+        """
+        from runtimes.wrapping import TENSOR
+
+        return self, feed or TENSOR
 
     @property
     def reproducible(self) -> bool:

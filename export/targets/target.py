@@ -12,6 +12,7 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.host.packages import missing
 from runtimes.precision import Precision
+from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Gives, Takes
 
 API = 2
 """What a target of an installed package is written for; raised when `Target`, `Stage`, `TargetOptions` or what sessions
@@ -27,12 +28,14 @@ class Stage:
 
     `shared`: the file depends on the batch and the opset alone, so that every target of a run takes the same.
     `depends`: what else the file depends on, beyond the weights, the source and the job, for the cache's key.
+    `wraps`: it only puts something around what the stage before it made.
     """
 
     name: str
     make: Make
     shared: bool = False
     depends: Callable[[Workshop, "Job", Precision], Mapping[str, object]] | None = None
+    wraps: bool = False
 
     def __call__(self, shop: Workshop, job: "Job", made: Precision, source: Artifact | None) -> Artifact:
         """Make the artifact in a new file of the workshop."""
@@ -89,6 +92,8 @@ class Target:
         section: loads the section of the manifest.
         evidence: files beside the artifact that the export's `evidence` folder gets.
         heads: the precisions in which it can be made of other heads than a classifier's.
+        feeds: what `--input` can ask for; with more than a tensor the format's reader wraps networks.
+        instead: what to do in the place of an input or output that it does not have, for a message.
         api: the version of this interface that the target is written for.
     """
 
@@ -106,6 +111,8 @@ class Target:
     section: Callable[[], Section] | None = None
     evidence: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
+    feeds: tuple[Takes, ...] = (Takes.TENSOR,)
+    instead: str = "preprocess in the app"
     api: int = API
 
     def require_installed(self) -> None:
@@ -156,6 +163,13 @@ class Job:
     calibrate: str | None = None
     int8: Int8Options | None = None
     head: Head = CLASSIFIER
+    feed: Feed = TENSOR
+    answers: Answers = LOGITS
+
+    @property
+    def wrapped(self) -> bool:
+        """Something is put around its network."""
+        return self.feed.takes is not Takes.TENSOR or self.answers.gives is not Gives.LOGITS
 
     @property
     def variant(self) -> str:
@@ -173,4 +187,9 @@ class Job:
         plan = self.target.precisions[self.precision]
         if self.int8 is not None:
             plan = tuple((stage, self.int8.typed(made)) for stage, made in plan)
-        return self.target.adapt(self, plan)
+        plan = self.target.adapt(self, plan)
+        if not self.wrapped:
+            return plan
+        from export.targets.wrapping import WRAP
+
+        return (*plan, (WRAP, plan[-1][1]))

@@ -32,6 +32,11 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
     return model
 
 
+def write_onnx(model: Any, path: Path) -> None:
+    """Write an onnx.ModelProto: the same model, the same bytes."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
 def _require_data(model: Any, path: Path) -> None:
     """Every file in which the weights lie is beside it."""
     entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)

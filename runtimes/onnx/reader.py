@@ -9,18 +9,20 @@ import numpy as np
 
 from runtimes.artifact import Artifact
 from runtimes.evaluator.program import Program, Unquantized
-from runtimes.interface import BATCH, Port, Ports
+from runtimes.interface import Port, Ports, dimensions
 from runtimes.onnx import qdq
-from runtimes.onnx.graph import load_onnx, widened
+from runtimes.onnx.graph import load_onnx, widened, write_onnx
 from runtimes.onnx.program import read_program
 from runtimes.onnx.runtime import own_errors
 from runtimes.onnx.subgraphs import OnnxSubgraphs
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.onnx.unquantized import unquantized
+from runtimes.onnx.wrapping import FILTERS, network_in, preprocessing_in, wrapped
 from runtimes.precision import Dtype
 from runtimes.reader import Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Array, Images, Mode
 from runtimes.session import refused_by
+from runtimes.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
@@ -47,6 +49,22 @@ class OnnxReader(Reader):
     def unquantized(self, program: "Program") -> Unquantized:
         """Its quantizers and its operators on integers taken apart."""
         return unquantized(program)
+
+    resampled = frozenset(FILTERS)
+
+    def wrap(self, network: Artifact, wrapping: Wrapping, out: Path) -> None:
+        """As `runtimes.onnx.wrapping` has it."""
+        write_onnx(wrapped(load_onnx(self.file(network)), wrapping), out)
+
+    def unwrap(self, artifact: Artifact, out: Path) -> None:
+        """The nodes between."""
+        assert artifact.interface.wrapping is not None
+        outputs = [output.name for output in artifact.model.outputs]
+        write_onnx(network_in(load_onnx(self.file(artifact)), artifact.interface.wrapping, outputs), out)
+
+    def preprocessing(self, artifact: Artifact, out: Path) -> None:
+        """The nodes before it."""
+        write_onnx(preprocessing_in(load_onnx(self.file(artifact))), out)
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """Initializers, then Constant nodes."""
@@ -141,7 +159,8 @@ def _port(value: Any) -> Port:
 
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return Port(value.name, dtype, tuple(d.dim_value if d.HasField("dim_value") else BATCH for d in kind.shape.dim))
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+    return Port(value.name, dtype, dimensions(dims))
 
 
 def _layers(graph: Any) -> Iterator[Layer]:

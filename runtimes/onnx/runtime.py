@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
+from runtimes.interface import takes_images
 from runtimes.onnx.graph import load_onnx, widened
 from runtimes.onnx.qdq import is_quantized, without_quantizers
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
-from runtimes.session import OpenSession, refused_by
+from runtimes.session import OpenSession, refused_by, session_of
 
 _NEEDS = ("onnxruntime", None, "running an ONNX file")
 _FATAL_ONLY = 4  # what is an error to it reaches the caller as an exception
@@ -68,11 +70,12 @@ class OnnxRuntime:
         """
         if (error := missing(*_NEEDS)) is not None:
             raise error
-        with closing(_session(artifact.path, mode, threads, optimized=self._optimized)) as session:
+        images = takes_images(artifact)
+        with closing(_session(artifact.path, mode, threads, optimized=self._optimized, images=images)) as session:
             yield session
 
 
-def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSession:
+def _session(path: Path, mode: Mode, threads: int, *, optimized: bool, images: bool) -> OpenSession:
     errors = own_errors()
     session = _opened(_source(path, mode), path.name, mode, threads, optimized=optimized)
     takes, gives = session.get_inputs(), session.get_outputs()
@@ -85,13 +88,13 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool) -> OpenSe
         )
     name, dtype, outputs = takes[0].name, _INPUTS[takes[0].type], [port.name for port in gives]
 
-    def run(images: Array) -> Values:
-        with refused_by("ONNX Runtime", f"{path.name} on images {images.shape}", errors):
-            found = session.run(outputs, {name: images.astype(dtype, copy=False)})
+    def run(fed: Array | NDArray[np.uint8]) -> Values:
+        with refused_by("ONNX Runtime", f"{path.name} on images {fed.shape}", errors):
+            found = session.run(outputs, {name: fed.astype(dtype, copy=False)})
         return dict(zip(outputs, found, strict=True))
 
     shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
-    return OpenSession(_attest(session, path, mode), shape, run)
+    return session_of(_attest(session, path, mode), shape, run, images=images)
 
 
 def shipped_session(model: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.evaluator.program import Program
-from runtimes.interface import BATCH, Port, Ports
+from runtimes.interface import Port, Ports, dimensions
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import activation_quantizers
 from runtimes.openvino import fake_quantize
@@ -17,10 +18,12 @@ from runtimes.openvino.program import read_program
 from runtimes.openvino.runtime import import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import bare_quantizers, integer_tensors
+from runtimes.openvino.wrapping import FILTERS, network_in, preprocessing_in, wrap
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import RANGE, Constant, Layer, Layers, Quantizers, Reader, Subgraphs, Values
 from runtimes.runtime import Images, Mode
 from runtimes.session import refused_by
+from runtimes.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
@@ -43,6 +46,22 @@ class OpenVinoReader(Reader):
         from runtimes.openvino.operators import OPENVINO
 
         return read_program(_model(artifact)), OPENVINO
+
+    resampled = frozenset(FILTERS)
+
+    def wrap(self, network: Artifact, wrapping: Wrapping, out: Path) -> None:
+        """As `runtimes.openvino.wrapping` has it."""
+        _write(wrap(_model(network), wrapping), out)
+
+    def unwrap(self, artifact: Artifact, out: Path) -> None:
+        """The operations between."""
+        assert artifact.interface.wrapping is not None
+        outputs = [output.name for output in artifact.model.outputs]
+        _write(network_in(_model(artifact), artifact.interface.wrapping, outputs), out)
+
+    def preprocessing(self, artifact: Artifact, out: Path) -> None:
+        """The operations before it."""
+        _write(preprocessing_in(_model(artifact)), out)
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """Weights and their scales by the names of the ONNX file; a quantizer's four limits as one constant."""
@@ -110,8 +129,9 @@ class OpenVinoReader(Reader):
 
     def calibration(self, artifact: Artifact, source: Artifact | None) -> Iterator[Constant]:
         """The quantizers' limits: the IR's own, or as they follow from the Q/DQ ONNX file that it is converted from."""
-        if source is None:
-            yield from ((name, value) for name, value in self.constants(artifact) if name.endswith(RANGE))
+        if source is None or source.format == artifact.format:
+            own = self.constants(source or artifact)
+            yield from ((name, value) for name, value in own if name.endswith(RANGE))
             return
         for each in activation_quantizers(load_onnx(source.path)):
             yield f"{each.tensor}{RANGE}", np.array([*each.limits, *each.limits], np.float32)
@@ -140,10 +160,14 @@ def _model(artifact: Artifact) -> Any:
         ) from error
 
 
+def _write(model: Any, out: Path) -> None:
+    import_openvino().save_model(model, out, compress_to_fp16=False)  # as they are: stored in fp16 they stay so
+
+
 def _port(value: Any) -> Port:
-    shape = (BATCH if d.is_dynamic else d.get_length() for d in value.get_partial_shape())
+    shape = dimensions([None if d.is_dynamic else d.get_length() for d in value.get_partial_shape()])
     name = sorted(value.get_names())[0] if value.get_names() else ""
-    return Port(name, value.get_element_type().to_dtype().name, tuple(shape))
+    return Port(name, value.get_element_type().to_dtype().name, shape)
 
 
 def _source_name(name: str) -> str:

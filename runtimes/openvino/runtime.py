@@ -7,14 +7,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from efficientvit.errors import StageFailed
 from runtimes.artifact import Artifact, digest
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
+from runtimes.interface import takes_images
 from runtimes.openvino.program import port_name
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
-from runtimes.session import OpenSession, refused_by
+from runtimes.session import OpenSession, refused_by, session_of
 
 _NEEDS = ("openvino", "openvino", "making or running an OpenVINO IR")
 _TELEMETRY = "openvino_telemetry"
@@ -99,7 +103,7 @@ class OpenVino:
         elif mode is Mode.SHIPPED:
             settings = {**self.shipped_settings(artifact), _THREADS: threads}
         bare = mode is Mode.ORACLE and artifact.precision.quantized
-        with closing(_session(artifact.path, settings, bare=bare)) as session:
+        with closing(_session(artifact.path, settings, bare=bare, images=takes_images(artifact))) as session:
             yield session
 
 
@@ -122,7 +126,7 @@ def _keep_layers(key: str, layers: list[dict[str, str]]) -> None:
     _AS_SHIPPED[key] = layers
 
 
-def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSession:
+def _session(path: Path, settings: Mapping[str, Any], *, bare: bool, images: bool) -> OpenSession:
     from runtimes.openvino.fake_quantize import without_quantizers
 
     core = import_openvino().Core()
@@ -140,9 +144,9 @@ def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSess
         )
     outputs = [port_name(port) for port in model.outputs]
 
-    def run(images: Array) -> Values:
-        with refused_by("OpenVINO", f"{path.name} on images {images.shape}", [RuntimeError]):
-            found = compiled(images)
+    def run(fed: Array | NDArray[np.uint8]) -> Values:
+        with refused_by("OpenVINO", f"{path.name} on images {fed.shape}", [RuntimeError]):
+            found = compiled(fed)
         return {name: found[index] for index, name in enumerate(outputs)}
 
     sizes = compiled.input(0).get_partial_shape()
@@ -150,7 +154,7 @@ def _session(path: Path, settings: Mapping[str, Any], *, bare: bool) -> OpenSess
     executed = executed_layers(compiled)
     if settings == _AS_INT8_SHIPS and not bare:
         _keep_layers(digest(path), executed)
-    return OpenSession(_attest(compiled, executed), shape, run)
+    return session_of(_attest(compiled, executed), shape, run, images=images)
 
 
 def _attest(compiled: Any, executed: Sequence[Mapping[str, str]]) -> Attestation:

@@ -25,6 +25,7 @@ from validation.gates.constants import audit
 from validation.gates.gate import Where
 from validation.gates.result import GateResult
 from validation.int8.ranges import with_calibration
+from validation.network import network_of
 from validation.reference.model import ReferenceModel
 
 LAYER_FACTOR = {Mode.ORACLE: 16.0, Mode.SHIPPED: 4.0}
@@ -50,6 +51,21 @@ def blame_artifact(
     held to ours, and it may be of the trained form. `output`: its scores, by name. `source`: what it was made of,
     which says what calibration found if it is quantized.
     """
+    try:
+        with network_of(artifact) as network:
+            return _blame(network, model, gates, feed, output, source)
+    except VitExportError as error:
+        return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
+
+
+def _blame(
+    artifact: Artifact,
+    model: ReferenceModel,
+    gates: Sequence[GateResult],
+    feed: Callable[[Array], Array] | None,
+    output: str | None,
+    source: Artifact | None,
+) -> Blame:
     asked = {table.named(result.gate).blame for result in gates if not result.passed}
     if Where.QUANTIZERS in asked:
         return blame_ranges(artifact, model)
@@ -61,17 +77,14 @@ def blame_artifact(
         return blame_execution(artifact, model)
     as_shipped = asked == {Where.LAYERS_AS_SHIPPED} and not artifact.precision.quantized
     mode = Mode.SHIPPED if as_shipped else Mode.ORACLE
-    try:
-        wrong = _wrong_constants(artifact, model, source) if feed is None else {}
-        with open_layers(artifact, mode, output=output) as opened:
-            calls = list(_calls(artifact, model, gates, feed))
-            values = [opened.run(images) for images, _ in calls]
-        rows = [part for _, part in calls]
-        right = right_tensors(
-            model, artifact.precision, rows, artifact.interface.image_input, mode, trained=feed is not None
-        )
-    except VitExportError as error:
-        return Blame((), note=f"the layers could not be looked at: {' '.join(str(error).split())}")
+    wrong = _wrong_constants(artifact, model, source) if feed is None else {}
+    with open_layers(artifact, mode, output=output) as opened:
+        calls = list(_calls(artifact, model, gates, feed))
+        values = [opened.run(images) for images, _ in calls]
+    rows = [part for _, part in calls]
+    right = right_tensors(
+        model, artifact.precision, rows, artifact.interface.image_input, mode, trained=feed is not None
+    )
     if artifact.precision.quantized:
         right = replace(right, modules={**_of_calibration(artifact), **right.modules})
     found = matched(opened.layers, values, right, LAYER_FACTOR[mode])

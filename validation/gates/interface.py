@@ -40,7 +40,7 @@ def unreadable(error: VitExportError) -> GateResult:
 
 
 def _judge(trial: Trial) -> GateResult:
-    artifact = trial.artifact
+    artifact = trial.file
     intended = intended_ports(artifact.model, artifact.batch, artifact.interface)
     return interface_gate(trial.ports, intended, read_metadata(artifact), dict(artifact.interface.metadata))
 

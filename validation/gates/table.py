@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from validation.gates.accuracy import ACCURACY
+from validation.gates.answers import ANSWERS
 from validation.gates.constants import CONSTANTS
 from validation.gates.execution import EXECUTION
 from validation.gates.gate import Gate
@@ -11,16 +12,19 @@ from validation.gates.interface import INTERFACE
 from validation.gates.labels import LABELS
 from validation.gates.operators import OPERATORS
 from validation.gates.overflow import OVERFLOW
+from validation.gates.pixels import PIXELS
 from validation.gates.precision import PRECISION
 from validation.gates.quality import QUALITY
 from validation.gates.ranges import RANGES
 from validation.gates.readiness import READINESS
 from validation.gates.result import GateResult
 from validation.gates.structure import STRUCTURE
+from validation.gates.wrapping import WRAPPING
 from validation.trial import Trial
 
 GATES: tuple[Gate, ...] = (
     INTERFACE,
+    WRAPPING,
     IDENTITY,
     OPERATORS,
     CONSTANTS,
@@ -29,6 +33,8 @@ GATES: tuple[Gate, ...] = (
     EXECUTION,
     OVERFLOW,
     PRECISION,
+    PIXELS,
+    ANSWERS,
     LABELS,
     QUALITY,
     ACCURACY,

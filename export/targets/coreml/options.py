@@ -1,7 +1,8 @@
 """What can be asked of a Core ML package beyond its precision, checked before anything is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from efficientvit.errors import BadOption
 from efficientvit.images.labels import IMAGENET, NONE, find_labels, read_labels
@@ -9,6 +10,7 @@ from export.targets.options import TargetOptions, option
 from export.targets.target import Job
 from runtimes.interface import labels_digest
 from runtimes.precision import Dtype
+from runtimes.wrapping import TENSOR, Feed, Takes
 from validation.budgets import Budgets
 
 IOS = (15, 16, 17, 18)
@@ -20,19 +22,13 @@ _PALETTES = {8: Dtype.PALETTE8, 6: Dtype.PALETTE6, 4: Dtype.PALETTE4}
 
 @dataclass(frozen=True, slots=True)
 class CoreMlOptions(TargetOptions):
-    """One package's interface and form.
+    """One package's interface and form. `input`: `image`, of 8 bits and the network's size, or `tensor`.
 
     Raises:
         BadOption: a value out of range, or two that exclude each other.
     """
 
-    input: str = option(
-        "image",
-        "--input",
-        "Input of the package: an 8-bit RGB image, which the package normalizes, or a normalized float32 tensor. "
-        "[default: image]",
-        choices=("image", "tensor"),
-    )
+    input: str = "image"
     labels: str | None = option(
         None,
         "--labels",
@@ -109,6 +105,23 @@ class CoreMlOptions(TargetOptions):
     def readiness_budget(self) -> float | None:
         """The Neural Engine's."""
         return self.ane_budget
+
+    def fed(self, feed: Feed | None) -> tuple[Self, Feed]:
+        """An image of Core ML's has the network's size, and the package normalizes it: nothing is left.
+
+        Raises:
+            BadOption: the image is to have another size.
+        """
+        if feed is None:
+            return self, TENSOR
+        if feed.size is not None:
+            raise BadOption(
+                f"a Core ML package does not take --input {feed}",
+                expected="--input image, an image of the network's size, or --input tensor",
+                got=f"--input {feed}",
+                next_step="take --input image: Vision resizes and crops in the app, as docs/coreml.md says",
+            )
+        return replace(self, input="tensor" if feed.takes is Takes.TENSOR else "image"), TENSOR
 
     def check(self, job: Job) -> None:
         """An image input and a classifier take one image; compressed weights are fp16 when decoded.

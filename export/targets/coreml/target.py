@@ -84,6 +84,7 @@ TARGET = Target(
     distributions=("coremltools",),
     options=CoreMlOptions,
     heads=("fp16", "fp32"),
+    instead="with labels a package gives the label and the probabilities",
     adapt=_compressed,
     section=_section,
 )

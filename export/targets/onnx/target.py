@@ -9,6 +9,7 @@ from export.targets.target import Job, Plan, Stage, Target
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
+from runtimes.wrapping import Takes
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -85,4 +86,5 @@ TARGET = Target(
     distributions=("onnx", "onnxscript", "onnxruntime", "onnxsim"),
     dynamic_batch=True,
     heads=("fp32", "fp16", "int8"),
+    feeds=tuple(Takes),
 )

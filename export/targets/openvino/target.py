@@ -5,6 +5,7 @@ from export.targets.target import Job, Stage, Target
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
+from runtimes.wrapping import Takes
 
 _SYMMETRIC8 = Precision(Dtype.INT8, Dtype.SYMMETRIC8, Dtype.INT8)
 
@@ -35,4 +36,5 @@ TARGET = Target(
     distributions=("openvino",),
     dynamic_batch=True,
     heads=("fp32", "fp16", "bf16", "int8"),
+    feeds=tuple(Takes),
 )

@@ -52,6 +52,7 @@ TARGET = Target(
     extra="tensorrt",
     distributions=("tensorrt", "tensorrt_rtx_cu13"),
     dynamic_batch=True,
+    instead="TensorRT has no resize that equals Pillow's: preprocess in the app, or take -t onnx",
     heads=("fp16", "fp32", "int8"),
     options=TensorRtOptions,
     section=_section,

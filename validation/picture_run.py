@@ -59,7 +59,9 @@ class Pictured:
     pillow: NDArray[np.float32]
 
 
-def picture_run(file: Artifact, network: Artifact, reference: Reference, runtime: Runtime) -> list[Pictured]:
+def picture_run(
+    file: Artifact, network: Artifact, reference: Reference, runtime: Runtime, seed: int = 0
+) -> list[Pictured]:
     """Run `file`, which ships, its preprocessing and its `network` on the same images.
 
     Raises:
@@ -76,8 +78,8 @@ def picture_run(file: Artifact, network: Artifact, reference: Reference, runtime
         if before is None:
             return [_of_tensors(name, fed, whole, inner) for name, fed in _tensors(reference, file.batch)]
         with runtime.open(before, Mode.SHIPPED) as preprocessing:
-            found = []
-            for name, fed in _images(wrapping, reference, file.batch):
+            found: list[Pictured] = []
+            for name, fed in _images(wrapping, reference, file.batch, seed):
                 (tensor,) = preprocessing(fed).values()
                 found.extend(_of_images(name, fed, tensor, wrapping, whole, inner))
             return found
@@ -116,13 +118,15 @@ def _tensors(reference: Reference, batch: int | None) -> Iterator[tuple[str, Arr
         yield golden.names[row], golden.images[np.resize([row, *rows], batch or 1)]
 
 
-def _images(wrapping: Wrapping, reference: Reference, batch: int | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _images(
+    wrapping: Wrapping, reference: Reference, batch: int | None, seed: int
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Images and their neighbors: those of one batch are different, so that none can be taken for another."""
     if wrapping.feed.takes is Takes.PIXELS:
         seen = [(m.name, m.data) for m in reference.golden.members if m.has_pixels]
         shown = seen[:: max(1, len(seen) // _GOLDEN)]
     else:
-        shown = [(each.name, each.pixels) for each in pictures(wrapping.feed.size)]
+        shown = [(each.name, each.pixels) for each in pictures(wrapping.feed.size, seed)]
     for index, (name, pixels) in enumerate(shown):
         count = batch or 1 + index % 2
         yield name, np.stack([np.roll(pixels, 3 * shift, axis=1) for shift in range(count)])

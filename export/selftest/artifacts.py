@@ -16,12 +16,16 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, digest
 from runtimes.precision import Precision
 from runtimes.registry import runtime_for
+from runtimes.wrapping import Answers, Feed, Gives, Takes
 from validation.int8.ranges import with_calibration
 from validation.judge import judge
 from validation.reference.model import ReferenceModel
 from validation.verdict import Verdict
 
 _BITS = {"int8": 8, "palette6": 6}
+
+WRAPPED = "wrapped"
+"""float32 that takes photos and names the best classes."""
 
 _ENGINE = "build"
 """Left out: most hosts cannot run an engine. TensorRT's faults are planted in what it is built from."""
@@ -71,7 +75,11 @@ class Artifacts:
 
 
 def job_for(model: str, target: str, variant: str) -> Job:
-    """The export of one target in a variant: a precision, or how a Core ML package stores its weights."""
+    """The export of one target in a variant: a precision, `WRAPPED`, or how a Core ML package stores its weights."""
+    if variant == WRAPPED:
+        feed, answers = Feed(Takes.IMAGE), Answers(Gives.TOPK, 2)
+        (job,) = Request((model,), (target,), "fp32", kit=False, feed=feed, answers=answers).jobs()
+        return job
     precision, options = variant, {}
     if target == "coreml":
         precision, options = "fp16", {target: CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))}

@@ -12,7 +12,7 @@ from efficientvit.images.preprocessing import Preprocessing, resized_size
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
-from runtimes.precision import Precision
+from runtimes.precision import Dtype, Precision
 from runtimes.registry import reader_of, row_of
 from runtimes.wrapping import Gives, Takes, Wrapping
 
@@ -52,6 +52,13 @@ def require_wrapping(job: Job) -> None:
             expected="--head logits with --output",
             got=f"--head {job.head}",
             next_step="leave --output out: maps and embeddings are given as they are",
+        )
+    if feed.takes is not Takes.TENSOR and job.plan[-1][1].execution is Dtype.BF16:
+        raise BadOption(
+            "preprocessing is not computed in bfloat16, which has 8 bits",
+            expected="-p fp32, fp16 or int8 with --input pixels or image",
+            got=f"-p {job.precision} --input {feed}",
+            next_step="take -p fp32, or leave --input out",
         )
     if feed.takes is Takes.IMAGE and job.opset < OLDEST_RESIZING:
         raise BadOption(

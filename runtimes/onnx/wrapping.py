@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact
-from efficientvit.images.preprocessing import Preprocessing, crop_corner, resized_size
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, INPUT, OUTPUT, PROBABILITIES, SIZES
 from runtimes.onnx.graph import without_unread
@@ -164,19 +164,13 @@ def _by_channel(values: Sequence[float]) -> NDArray[np.float32]:
 
 
 def _resize_and_crop(nodes: _Nodes, image: str, wrapping: Wrapping, batch: int | None) -> str:
-    preprocessing, size = wrapping.preprocessing, wrapping.feed.size
+    preprocessing = wrapping.preprocessing
     cut = preprocessing.image_size
-    if size is None:
-        before = nodes.add("Shape", "size", image, start=2)  # height and width
-        height = nodes.add("Slice", "height", before, nodes.whole("0", 0), nodes.whole("1", 1))
-        after = _resized(nodes, before, height, preprocessing)
-        width = nodes.add("Slice", "resized_width", after, nodes.whole("from_1", 1), nodes.whole("to_2", 2))
-        corner = _corner(nodes, after, preprocessing)
-    else:
-        resized = resized_size(size, preprocessing)
-        height, width = nodes.whole("height", size.height), nodes.whole("resized_width", resized.width)
-        after = nodes.whole("resized", resized.height, resized.width)
-        corner = nodes.whole("corner", *crop_corner(resized, preprocessing))
+    before = nodes.add("Shape", "size", image, start=2)  # height and width: of a stated size folded when it is loaded
+    height = nodes.add("Slice", "height", before, nodes.whole("0", 0), nodes.whole("1", 1))
+    after = _resized(nodes, before, preprocessing)
+    width = nodes.add("Slice", "resized_width", after, nodes.whole("from_1", 1), nodes.whole("to_2", 2))
+    corner = _corner(nodes, after, preprocessing)
     images = nodes.whole("batch", batch) if batch else nodes.add("Shape", "batch", image, start=0, end=1)
     channels, nothing = nodes.whole("channels", 3), ""
     filtered: dict[str, Any] = {
@@ -197,13 +191,11 @@ def _resize_and_crop(nodes: _Nodes, image: str, wrapping: Wrapping, batch: int |
     return nodes.add("Reshape", "of_known_size", cropped, nodes.whole("known_size", 0, 3, cut.height, cut.width))
 
 
-def _resized(nodes: _Nodes, size: str, height: str, preprocessing: Preprocessing) -> str:
+def _resized(nodes: _Nodes, size: str, preprocessing: Preprocessing) -> str:
     """Height and width after resizing, as `resized_size` has them."""
     import onnx
 
     target = preprocessing.resize
-    if preprocessing.crop == "squash":
-        return nodes.whole("resized", target.height, target.width)
     if target.is_square:  # whole numbers: the cut-off quotient of two of them is what floats give too
         shorter = nodes.add("ReduceMin", "shorter", size)
         scaled = nodes.add("Mul", "scaled", size, nodes.whole("short_side", target.height))

@@ -1,12 +1,12 @@
 """Images for the preprocessing in a file: of many sizes where it takes any, textured to the last pixel."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.size import ImageSize
-from validation.inputs.synthetic import natural_pixels
 
 SIZES = (
     (480, 640),
@@ -23,18 +23,19 @@ SIZES = (
 """Height and width, pixels: larger and smaller than the input, upright and flat, odd and even."""
 
 _OF_ONE_SIZE = 4
-_CONTRAST, _GRAIN = 55.0, 14.0
-"""Standard deviations of the brightness and of the noise of each pixel, in 8-bit units."""
+_BLOCKS = (37, 11, 3)
+"""Sides of the squares that an image is made of, pixels: edges at every scale, on no border of another size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """`pixels`: (h, w, 3) uint8, R G B."""
+    """`pixels`: (h, w, 3) uint8, R G B, read-only."""
 
     name: str
     pixels: NDArray[np.uint8]
 
 
+@cache
 def pictures(size: ImageSize | None, seed: int = 0) -> tuple[Picture, ...]:
     """Seeded images of this size, or of `SIZES` where it is None."""
     sizes = [size] * _OF_ONE_SIZE if size else [ImageSize(height=height, width=width) for height, width in SIZES]
@@ -42,9 +43,12 @@ def pictures(size: ImageSize | None, seed: int = 0) -> tuple[Picture, ...]:
 
 
 def _picture(index: int, size: ImageSize, seed: int) -> Picture:
+    """Squares of three sizes in random colors, one upon the other, and grain in each pixel."""
     stream = np.random.default_rng([seed, index, size.height, size.width])
-    field = natural_pixels(size, _CONTRAST, stream).astype(np.float64)
-    grain = stream.normal(0, _GRAIN, (size.height, size.width, 3))
-    return Picture(
-        f"picture-{index} ({size.height}x{size.width})", np.clip(np.rint(field + grain), 0, 255).astype(np.uint8)
-    )
+    values = stream.integers(0, 64, (size.height, size.width, 3), dtype=np.uint8)
+    for side in _BLOCKS:
+        rows, columns = (-(-length // side) for length in (size.height, size.width))
+        squares = stream.integers(0, 64, (rows, columns, 3), dtype=np.uint8)
+        values += squares.repeat(side, axis=0)[: size.height].repeat(side, axis=1)[:, : size.width]
+    values.flags.writeable = False
+    return Picture(f"picture-{index} ({size.height}x{size.width})", values)

@@ -38,7 +38,7 @@ def synthetic(preprocessing: Preprocessing, seed: int = 0) -> GoldenSet:
         return GoldenImage(f"{kind}-{index}", kind, values)
 
     def natural(index: int, contrast: float) -> GoldenImage:
-        pixels = natural_pixels(size, contrast, _stream(seed, Kind.NATURAL, index))
+        pixels = _natural(size, contrast, _stream(seed, Kind.NATURAL, index))
         return GoldenImage(f"natural-{index}", Kind.NATURAL, pixels)
 
     members = [
@@ -61,8 +61,8 @@ def _stream(seed: int, kind: Kind, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(kind.encode()), index])
 
 
-def natural_pixels(size: ImageSize, contrast: float, stream: np.random.Generator) -> Pixels:
-    """(H, W, 3) uint8: a colored field with the 1/f amplitude spectrum of natural images (Field, JOSA A 1987).
+def _natural(size: ImageSize, contrast: float, stream: np.random.Generator) -> Pixels:
+    """A colored field with the 1/f amplitude spectrum of natural images (Field, JOSA A 1987).
 
     Its channels are correlated, as in photographs: mostly brightness, a third as much color.
     """

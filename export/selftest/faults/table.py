@@ -5,12 +5,14 @@ from export.selftest.faults.coreml import graph as coreml_graph
 from export.selftest.faults.coreml import weights as coreml_weights
 from export.selftest.faults.fault import Fault
 from export.selftest.faults.onnx import graph, quantized, weights
+from export.selftest.faults.onnx import wrapped as onnx_wrapped
 from export.selftest.faults.openvino import ir
 from export.selftest.faults.openvino import quantized as ir_quantized
+from export.selftest.faults.openvino import wrapped as ir_wrapped
 from export.selftest.faults.tensorrt import file, network
 
-_ONNX = (weights, graph, quantized)
-_OPENVINO = (ir, ir_quantized)
+_ONNX = (weights, graph, quantized, onnx_wrapped)
+_OPENVINO = (ir, ir_quantized, ir_wrapped)
 _COREML = (coreml_weights, files, coreml_graph, dtypes, image, labels, interface, compressed)
 _TENSORRT = (file, network)
 

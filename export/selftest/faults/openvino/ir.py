@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from export.selftest.faults.fault import Rng, Table, in_file, pick
 
@@ -24,20 +25,30 @@ def last_bit(path: Path, rng: Rng) -> None:
 @fault("structure", "fp32 openvino", "fp16 openvino")
 def pads(path: Path, rng: Rng) -> None:
     """A convolution's padding moved by a pixel in the graph."""
-    _replace(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
+    replaced(path, 'pads_begin="1, 1" pads_end="1, 1"', 'pads_begin="2, 2" pads_end="0, 0"')
 
 
 @fault("structure", "fp32 openvino", "fp16 openvino")
 def softmax(path: Path, rng: Rng) -> None:
     """A softmax over the other axis."""
-    _replace(path, '<data axis="-1" />', '<data axis="1" />')
+    replaced(path, '<data axis="-1" />', '<data axis="1" />')
 
 
-def _replace(path: Path, old: str, new: str) -> None:
+def replaced(path: Path, old: str, new: str) -> None:
     """The first place in the graph that says `old`."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+def saved_again(model: Any, path: Path, *, compressed: bool = False) -> None:
+    """Write a model that was read from `path`, which it may be reading still, in its place."""
+    from runtimes.openvino.runtime import import_openvino
+
+    other = path.with_name("other.xml")
+    import_openvino().save_model(model, other, compress_to_fp16=compressed)
+    other.replace(path)
+    other.with_suffix(".bin").replace(path.with_suffix(".bin"))
 
 
 @fault("constants", "fp32 openvino")
@@ -45,10 +56,5 @@ def silent_compression(path: Path, rng: Rng) -> None:
     """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
     from runtimes.openvino.runtime import import_openvino
 
-    openvino = import_openvino()
-    model = openvino.Core().read_model(path)
-    other = path.with_name("compressed.xml")
-    openvino.save_model(model, other)
-    del model
-    other.replace(path)
-    other.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    model = import_openvino().Core().read_model(path)
+    saved_again(model, path, compressed=True)

@@ -26,6 +26,7 @@ from validation.gates import table as gate_table
 from validation.gates.interface import unreadable
 from validation.gates.rewrite import rewrite_gates
 from validation.int8.ranges import with_calibration
+from validation.network import network_of
 from validation.trial import Trial
 from validation.verdict import Rejected, VerifiedArtifact
 
@@ -53,9 +54,11 @@ def _rejecting(made: Made, prepared: Prepared, names: Collection[str]) -> set[st
     """Of these gates, those that reject it. What only the others would run is not run."""
     artifact = made.artifact
     reference = prepared.model.at(artifact.precision, image_input=artifact.interface.image_input)
-    trial = Trial(artifact, with_calibration(reference, artifact, made.source), runtime_for(artifact.format))
+    reference, runtime = with_calibration(reference, artifact, made.source), runtime_for(artifact.format)
     try:
-        found = gate_table.results(trial, [gate_table.named(name) for name in names])
+        with network_of(artifact) as network:
+            trial = Trial(network, reference, runtime, whole=None if network is artifact else artifact)
+            found = gate_table.results(trial, [gate_table.named(name) for name in names])
     except BrokenArtifact as error:
         found = (unreadable(error),)
     return {result.gate for result in found if not result.passed}

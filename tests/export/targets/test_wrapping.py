@@ -1,0 +1,193 @@
+"""`--input` and `--output`: refused where a target has none, made and judged where it has, run as an app would."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from efficientvit.errors import BadOption
+from efficientvit.head import Head
+from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.size import ImageSize, square
+from efficientvit.weights.source import find_weights
+from export.request.request import Request
+from export.selftest.artifacts import Artifacts, verdict_on
+from export.targets.coreml.options import CoreMlOptions
+from export.targets.workshop import Workshop
+from export.targets.wrapping import require_preprocessing
+from runtimes.wrapping import Answers, Feed
+from tests.command_line import in_this_process
+from validation.blame.artifact import blame_artifact
+from validation.inputs.pictures import pictures
+from validation.inputs.synthetic import synthetic
+from validation.reference.model import ReferenceModel
+
+SIZE = square(64)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    weights = find_weights("seeded", "m0", SIZE)
+    golden = synthetic(Preprocessing(image_size=SIZE)).one_of_each_kind()
+    return Workshop(weights, ReferenceModel(weights.model, golden), tmp_path_factory.mktemp("wrapped"))
+
+
+@pytest.fixture(scope="module")
+def artifacts(shop: Workshop) -> Artifacts:
+    return Artifacts(shop, shop.folder)
+
+
+def _request(target: str = "onnx", feed: str = "tensor", answers: str = "logits", **more: Any) -> Request:
+    given = Request(("m0",), (target,), feed=Feed.parse(feed), answers=Answers.parse(answers))
+    changed: Request = replace(given, **more)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "feed", "answers", "batch"),
+    [
+        ("onnx", "int8", "pixels", "probabilities", None),
+        ("onnx", "fp16", "image:70x90", "topk:2", 2),
+        ("openvino", "fp16", "image", "logits", None),
+        ("openvino", "int8", "tensor", "topk:3", 1),
+    ],
+)
+def test_every_precision_is_wrapped_and_verified(
+    target: str, precision: str, feed: str, answers: str, batch: int | None, artifacts: Artifacts, shop: Workshop
+) -> None:
+    calibrate = "golden" if precision == "int8" else None
+    (job,) = _request(target, feed, answers, precision=precision, batch=batch, calibrate=calibrate).jobs()
+    made = artifacts.chain(job)["wrap"]
+    verdict = verdict_on(made, shop.reference)
+    assert verdict.report is not None
+    costly = {"quality"} if precision == "int8" else set()  # of untrained weights
+    assert {gate.gate for gate in verdict.report.gates if not gate.passed} <= costly
+    gates = {gate.gate: gate.detail for gate in verdict.report.gates}
+    assert {"wrapping", "identity", "answers"} <= set(gates)
+    assert ("pixels" in gates) == (feed != "tensor")
+    assert "proven" in gates["identity"]
+    if verdict.report.passed:
+        assert not blame_artifact(made.artifact, shop.reference, verdict.report.gates).suspects
+
+
+@pytest.mark.parametrize(
+    ("request_", "what", "next_step"),
+    [
+        (_request("tensorrt", "image"), "TensorRT engines do not take --input image", "-t onnx"),
+        (_request("tensorrt", answers="topk"), "TensorRT engines do not take --output topk:5", "-t onnx"),
+        (_request("coreml", "image:480x640"), "a Core ML package does not take --input image:480x640", "Vision"),
+        (_request("coreml", answers="topk"), "Core ML packages do not take --output topk:5", "with labels"),
+        (_request("onnx", answers="topk", head=Head.parse("embedding")), "how a classifier answers", "leave --output"),
+        (_request("onnx", "image", opset=17), "a newer opset", "--input pixels"),
+        (_request("openvino", "pixels", precision="bf16"), "bfloat16", "-p fp32"),
+    ],
+)
+def test_what_cannot_be_wrapped_is_refused_before_any_work(request_: Request, what: str, next_step: str) -> None:
+    with pytest.raises(BadOption) as refused:
+        request_.jobs()
+    assert what in str(refused.value)
+    assert next_step in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("feed", "answers", "preprocessing", "classes", "what"),
+    [
+        ("image", "logits", Preprocessing(interpolation="lanczos"), 10, "--interpolation bicubic or bilinear"),
+        ("image", "logits", Preprocessing(crop="squash"), 10, "a center crop"),
+        ("image:2x19999", "logits", Preprocessing(), 10, "too long and thin"),
+        ("tensor", "topk:5", Preprocessing(), 3, "--output topk:K with K from 2 to 3"),
+        ("tensor", "topk:5", Preprocessing(), 1, "--output probabilities"),
+    ],
+)
+def test_what_the_weights_do_not_allow_is_refused(
+    feed: str, answers: str, preprocessing: Preprocessing, classes: int, what: str
+) -> None:
+    (job,) = _request("onnx", feed, answers).jobs()
+    with pytest.raises(BadOption) as refused:
+        require_preprocessing(job, preprocessing, classes)
+    assert what in str(refused.value)
+
+
+def test_pixels_leave_resizing_to_the_app() -> None:
+    (job,) = _request("onnx", "pixels").jobs()
+    require_preprocessing(job, Preprocessing(interpolation="lanczos"), 10)
+
+
+@pytest.mark.parametrize(
+    ("feed", "takes"), [(None, "image"), ("image", "image"), ("pixels", "image"), ("tensor", "tensor")]
+)
+def test_a_core_ml_package_takes_an_image_of_its_own(feed: str | None, takes: str) -> None:
+    (job,) = replace(_request("coreml"), feed=None if feed is None else Feed.parse(feed)).jobs()
+    assert CoreMlOptions.of(job).input == takes
+    assert not job.wrapped
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of M0 that take photos: of any size, and of 70 x 90."""
+    folder = tmp_path_factory.mktemp("exported")
+    for index, pixels in enumerate((pictures(None)[0].pixels, pictures(ImageSize(height=70, width=90))[0].pixels)):
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    for feed in ("image", "image:70x90"):
+        ran = in_this_process(
+            (
+                "m0",
+                "--image-size",
+                "64",
+                "-w",
+                "seeded",
+                "--input",
+                feed,
+                "--output",
+                "topk:3",
+                "--no-time",
+                "-o",
+                "out",
+            ),
+            folder,
+        )
+        assert ran.code in (0, 3), ran.err
+    return folder
+
+
+NAME = "m0-64-onnx-fp32-{}-topk-3-untrained"
+
+
+def test_the_manifest_says_what_is_fed_and_given(exported: Path) -> None:
+    manifest = json.loads((exported / "out" / NAME.format("image") / "manifest.json").read_text())
+    assert (manifest["model"]["feed"], manifest["model"]["answers"]) == ("image", "topk:3")
+    (image,) = manifest["model"]["inputs"]
+    assert (image["shape"], image["dtype"], image["layout"]) == ([1, "height", "width", 3], "uint8", "NHWC")
+    assert [each["name"] for each in manifest["model"]["outputs"]] == ["logits", "scores", "classes"]
+    assert manifest["stages"][-1]["name"] == "wrap"
+
+
+def test_a_wrapped_file_is_verified_from_its_folder(exported: Path) -> None:
+    ran = in_this_process(("verify", str(exported / "out" / NAME.format("image"))), exported)
+    assert "the network wrapped again is this file, byte for byte" in " ".join(ran.err.split())
+
+
+def test_photos_are_fed_as_they_are(exported: Path) -> None:
+    ran = in_this_process(("predict", str(exported / "out" / NAME.format("image")), "0.png", "1.png"), exported)
+    assert ran.code == 0, ran.err
+    assert ran.out.count("%") >= 10
+
+
+def test_a_photo_of_another_size_is_refused_by_a_file_of_one_size(exported: Path) -> None:
+    folder = str(exported / "out" / NAME.format("image-70x90"))
+    assert in_this_process(("predict", folder, "1.png"), exported).code == 0
+    ran = in_this_process(("predict", folder, "0.png"), exported)
+    assert ran.code == 2
+    assert "70 x 90" in ran.err
+    assert "480 x 640" in ran.err
+
+
+def test_two_wrapped_files_are_compared(exported: Path) -> None:
+    folders = [str(exported / "out" / NAME.format(feed)) for feed in ("image", "image-70x90")]
+    ran = in_this_process(("diff", *folders), exported)
+    assert ran.code == 0, ran.err
+    assert "interface" in ran.err
+    assert "agreement" not in ran.err

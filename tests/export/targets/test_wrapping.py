@@ -24,6 +24,7 @@ from validation.blame.artifact import blame_artifact
 from validation.inputs.pictures import pictures
 from validation.inputs.synthetic import synthetic
 from validation.reference.model import ReferenceModel
+from validation.verdict import Verdict
 
 SIZE = square(64)
 
@@ -46,6 +47,11 @@ def _request(target: str = "onnx", feed: str = "tensor", answers: str = "logits"
     return changed
 
 
+def _rejecting(verdict: Verdict) -> set[str]:
+    assert verdict.report is not None
+    return {gate.gate for gate in verdict.report.gates if not gate.passed}
+
+
 @pytest.mark.parametrize(
     ("target", "precision", "feed", "answers", "batch"),
     [
@@ -60,11 +66,12 @@ def test_every_precision_is_wrapped_and_verified(
 ) -> None:
     calibrate = "golden" if precision == "int8" else None
     (job,) = _request(target, feed, answers, precision=precision, batch=batch, calibrate=calibrate).jobs()
-    made = artifacts.chain(job)["wrap"]
+    *_, inside, made = artifacts.chain(job).values()
     verdict = verdict_on(made, shop.reference)
     assert verdict.report is not None
-    costly = {"quality"} if precision == "int8" else set()  # of untrained weights
-    assert {gate.gate for gate in verdict.report.gates if not gate.passed} <= costly
+    # Of untrained weights int8 costs too much, and on some CPUs more: wrapping adds nothing to it.
+    costs = _rejecting(verdict_on(inside, shop.reference)) if precision == "int8" else set()
+    assert _rejecting(verdict) == costs
     gates = {gate.gate: gate.detail for gate in verdict.report.gates}
     assert {"wrapping", "identity", "answers"} <= set(gates)
     assert ("pixels" in gates) == (feed != "tensor")

@@ -183,7 +183,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("m0", "-t", "onnx", "--ios", "16"), "options for Core ML packages", "-t coreml"),
     (("m0", "--labels", "animals.txt"), "options for Core ML packages", "-t coreml"),
     (("m0", "-t", "openvino", "--author", "The zoo"), "options for Core ML packages", "-t coreml"),
-    (("m0", "-t", "onnx", "--input", "tensor"), "options for Core ML packages", "-t coreml"),
+    (("m0", "-t", "onnx", "--labels", "none"), "options for Core ML packages", "-t coreml"),
 )
 
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("efficientvit", "runtimes", "validation", "export")
-CARRIED = ROOT / "export/device_kit/on_device"
+CARRIED = (ROOT / "export/device_kit/in_app", ROOT / "export/device_kit/on_device")
 """Run on other machines, not imported here."""
 
 OPTIONAL = ("coremltools", "openvino", "tensorrt", "tensorrt_rtx", "timm", "torchvision", "skimage")
@@ -57,7 +57,7 @@ print(json.dumps([name for name in watched if name in sys.modules]))
 def sources() -> list[Path]:
     """Every Python file of the four packages."""
     files = (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
-    return [file for file in files if CARRIED not in file.parents]
+    return [file for file in files if not set(CARRIED) & set(file.parents)]
 
 
 def modules() -> list[str]:

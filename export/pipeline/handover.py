@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.device_kit.app_code import write_app
 from export.device_kit.formats import has_kit
 from export.device_kit.kit import write_kit
 from export.folder import atomic
@@ -109,6 +110,9 @@ class Handover:
                 write_report(folder, outcome.record, self._evidence(outcome))
         if self.log.exists():
             shutil.copyfile(self.log, evidence / "log.txt")
+        if good and self.request.kit and outcome.final is not None:
+            artifact = outcome.final.artifact
+            write_app(folder, artifact, native_runtime(artifact.format).shipped_settings(artifact))
         kit = has_kit(outcome.job.target.format, outcome.job.batch) and outcome.job.head.gives_logits
         if good and self.request.kit and kit:
             self.progress.step(f"{outcome.slug}: device kit")

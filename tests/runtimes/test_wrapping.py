@@ -1,62 +1,24 @@
 """What is put around a network: it equals Pillow on every size of a photo, says what it says, and can be taken off."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from efficientvit.errors import BadOption, BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing, normalize, to_uint8
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import model_spec
-from runtimes.artifact import Artifact, Format, Interface, digest
+from runtimes.artifact import Format, Interface
 from runtimes.interface import Port, intended_ports
-from runtimes.openvino.runtime import import_openvino
-from runtimes.registry import read_ports, reader_of, runtime_for
+from runtimes.registry import read_ports, runtime_for
 from runtimes.runtime import Mode
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Takes, Wrapping
+from tests.channel_means import SMALL, network, wrapped
 from validation.inputs.pictures import pictures
 from validation.network import network_of, preprocessing_of, wrapped_again
-
-CLASSES = 3
-SMALL = Preprocessing(image_size=square(64))
-Network = Callable[[Format, Preprocessing, int | None], Artifact]
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Network:
-    """The mean of each channel, as a classifier of three classes."""
-
-    def made(file_format: Format, preprocessing: Preprocessing, batch: int | None) -> Artifact:
-        size, count = preprocessing.image_size, "batch" if batch is None else batch
-        nodes = [
-            helper.make_node("GlobalAveragePool", ["image"], ["pooled"], name="pool"),
-            helper.make_node("Flatten", ["pooled"], ["logits"], name="flat"),
-        ]
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, size.nchw(count))
-        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, (count, CLASSES))
-        graph = helper.make_graph(nodes, "network", [image], [logits])
-        path = tmp_path / "network.onnx"
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
-        if file_format == Format.OPENVINO:
-            openvino = import_openvino()
-            openvino.save_model(openvino.convert_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
-            path = path.with_suffix(".xml")
-        model = model_spec("m0", square(64), CLASSES)
-        return Artifact.on_disk(path, file_format, model, made_by="test", batch=batch)
-
-    return made
-
-
-def _wrapped(network: Artifact, wrapping: Wrapping) -> Artifact:
-    out = network.path.with_name(f"wrapped{network.path.suffix}")
-    reader_of(network).wrap(network, wrapping, out)
-    return replace(network, path=out, sha256=digest(out), interface=Interface(wrapping=wrapping))
 
 
 def _units(tensor: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float64]:
@@ -80,9 +42,9 @@ FORMATS = pytest.mark.parametrize("file_format", [Format.ONNX, Format.OPENVINO])
     ids=["square", "rectangle", "no margin", "bilinear"],
 )
 def test_photos_of_any_size_become_what_pillow_makes_of_them(
-    file_format: Format, preprocessing: Preprocessing, differing: float, network: Network
+    file_format: Format, preprocessing: Preprocessing, differing: float, tmp_path: Path
 ) -> None:
-    artifact = _wrapped(network(file_format, preprocessing, None), Wrapping(Feed(Takes.IMAGE), LOGITS, preprocessing))
+    artifact = wrapped(network(tmp_path, file_format, preprocessing, None), "image", "logits", tmp_path, preprocessing)
     with preprocessing_of(artifact) as before:
         assert before is not None
         with runtime_for(file_format).open(before, Mode.SHIPPED) as session:
@@ -102,10 +64,10 @@ def test_photos_of_any_size_become_what_pillow_makes_of_them(
 @pytest.mark.parametrize("feed", ["tensor", "pixels", "image", "image:70x90"])
 @pytest.mark.parametrize("answers", ["probabilities", "topk:2"])
 def test_a_wrapped_file_has_the_ports_that_are_meant_and_is_made_again_byte_for_byte(
-    file_format: Format, batch: int | None, feed: str, answers: str, network: Network
+    file_format: Format, batch: int | None, feed: str, answers: str, tmp_path: Path
 ) -> None:
-    inside = network(file_format, SMALL, batch)
-    artifact = _wrapped(inside, Wrapping(Feed.parse(feed), Answers.parse(answers), SMALL))
+    inside = network(tmp_path, file_format, SMALL, batch)
+    artifact = wrapped(inside, feed, answers, tmp_path)
     assert read_ports(artifact) == intended_ports(inside.model, batch, artifact.interface)
     with network_of(artifact) as taken_out:
         assert read_ports(taken_out) == read_ports(inside)
@@ -113,12 +75,12 @@ def test_a_wrapped_file_has_the_ports_that_are_meant_and_is_made_again_byte_for_
 
 
 @FORMATS
-def test_answers_are_those_of_the_logits(file_format: Format, network: Network) -> None:
+def test_answers_are_those_of_the_logits(file_format: Format, tmp_path: Path) -> None:
     photo = pictures(ImageSize(height=70, width=90))[0].pixels[None]
     found = {}
     for answers in ("probabilities", "topk:2"):
-        wrapping = Wrapping(Feed.parse("image"), Answers.parse(answers), SMALL)
-        with runtime_for(file_format).open(_wrapped(network(file_format, SMALL, 1), wrapping), Mode.SHIPPED) as session:
+        artifact = wrapped(network(tmp_path, file_format, SMALL, 1), "image", answers, tmp_path)
+        with runtime_for(file_format).open(artifact, Mode.SHIPPED) as session:
             found[answers] = session(photo)
     shares, best = found["probabilities"], found["topk:2"]
     right = np.exp(shares["logits"]) / np.exp(shares["logits"]).sum()
@@ -129,15 +91,15 @@ def test_answers_are_those_of_the_logits(file_format: Format, network: Network) 
 
 
 @FORMATS
-def test_a_file_without_the_wrapping_that_it_should_have_is_broken(file_format: Format, network: Network) -> None:
-    plain = network(file_format, SMALL, 1)
+def test_a_file_without_the_wrapping_that_it_should_have_is_broken(file_format: Format, tmp_path: Path) -> None:
+    plain = network(tmp_path, file_format, SMALL, 1)
     said = replace(plain, interface=Interface(wrapping=Wrapping(Feed(Takes.PIXELS), LOGITS, SMALL)))
     with pytest.raises(BrokenArtifact, match="preprocessing/normalized"), network_of(said):
         pass
 
 
-def test_a_network_with_nothing_around_it_is_itself(network: Network) -> None:
-    plain = network(Format.ONNX, SMALL, 1)
+def test_a_network_with_nothing_around_it_is_itself(tmp_path: Path) -> None:
+    plain = network(tmp_path, Format.ONNX, SMALL, 1)
     with network_of(plain) as same, preprocessing_of(plain) as before:
         assert same is plain
         assert before is None

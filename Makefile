@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -
 
 # The demo installs the core and what TARGET needs, unless the development environment is there already.
 comma  := ,
-extras := $(sort $(filter coreml openvino tensorrt all,$(subst $(comma), ,$(TARGET))))
+extras := $(sort $(filter coreai coreml openvino tensorrt all,$(subst $(comma), ,$(TARGET))))
 ifneq ($(wildcard $(VENV)/.installed-dev),)
 demo_environment := $(VENV)/.installed-dev
 else

@@ -23,6 +23,7 @@ class Format(str):
     ONNX: ClassVar["Format"]
     OPENVINO: ClassVar["Format"]
     COREML: ClassVar["Format"]
+    COREAI: ClassVar["Format"]
     NETWORK: ClassVar["Format"]
     """A typed ONNX file, for what TensorRT's parser makes of it."""
     ENGINE: ClassVar["Format"]
@@ -33,6 +34,7 @@ Format.TORCH = Format("torch")
 Format.ONNX = Format("onnx")
 Format.OPENVINO = Format("openvino")
 Format.COREML = Format("coreml")
+Format.COREAI = Format("coreai")
 Format.NETWORK = Format("tensorrt-network")
 Format.ENGINE = Format("tensorrt")
 
@@ -51,12 +53,15 @@ class Interface:
     `image_input`: 8-bit RGB in place of the tensor, normalized by the artifact itself. `labels`: the classes' names,
     in order, where the artifact gives the label and the probabilities in addition to the logits. `metadata`: the file's
     own fields, key and value, sorted. `wrapping`: what the file does around a network that takes a tensor.
+    `dictionary`: the probabilities come by label, with the most probable one, as Core ML gives them; False: as a tensor,
+    in the order of labels that the file lists.
     """
 
     image_input: bool = False
     labels: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     wrapping: Wrapping | None = None
+    dictionary: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ def intended_ports(model: ModelSpec, batch: int | None, interface: Interface = I
         return (image,), tuple(given)
     sha256 = labels_digest(interface.labels)
     names = (len(interface.labels),)
+    if not interface.dictionary:
+        return (image,), (*given, Port(PROBABILITIES, "float32", (size, *names), sha256))
     label, probabilities = Port(LABEL, "string", ()), Port(PROBABILITIES, "dictionary", names, sha256)
     return (image,), (*given, label, probabilities)
 

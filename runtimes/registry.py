@@ -17,6 +17,8 @@ from typing import Any
 from efficientvit.errors import StageFailed, Unavailable
 from runtimes import plugins
 from runtimes.artifact import COMPANIONS, Artifact, Format
+from runtimes.coreai.reader import CoreAiReader
+from runtimes.coreai.runtime import CoreAi
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.native import CoreMl
 from runtimes.coreml.reader import CoreMlReader
@@ -62,6 +64,7 @@ BUILT_IN: Mapping[Format, Row] = {
     ),
     Format.OPENVINO: Row("OpenVINO IR", (OpenVino(),), OpenVinoReader(), external_suffix=".xml"),
     Format.COREML: Row("Core ML package", (CoreMl(), MilEvaluator()), CoreMlReader(), external_suffix=".mlpackage"),
+    Format.COREAI: Row("Core AI asset", (CoreAi(),), CoreAiReader(), external_suffix=".aimodel"),
     Format.NETWORK: Row("TensorRT network", (TrtNetwork(),), NetworkReader()),
     Format.ENGINE: Row("TensorRT engine", (TensorRt(), TrtNetwork()), NetworkReader()),
 }

@@ -26,17 +26,19 @@ Answer = tuple[str, Mapping[str, float]]
 class Evidence(StrEnum):
     """What a verdict rests on.
 
-    NATIVE: the real runtime ran the very file that ships. REFERENCE: an evaluator interpreted the saved
-    file's own program, because the native runtime cannot exist on this host. BUILT: made, not evaluated.
+    NATIVE: the real runtime ran the very file that ships. VENDOR: the vendor's own runtime did, on another kind of
+    host than the device that it is for. REFERENCE: an evaluator interpreted the saved file's own program, because the
+    native runtime cannot exist on this host. BUILT: made, not evaluated.
     """
 
     NATIVE = "native"
+    VENDOR = "vendor"
     REFERENCE = "reference"
     BUILT = "built"
 
     def at_least(self, other: "Evidence") -> bool:
         """NATIVE satisfies everything, BUILT only itself."""
-        order = (Evidence.BUILT, Evidence.REFERENCE, Evidence.NATIVE)
+        order = (Evidence.BUILT, Evidence.REFERENCE, Evidence.VENDOR, Evidence.NATIVE)
         return order.index(self) >= order.index(other)
 
 

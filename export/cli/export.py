@@ -138,7 +138,7 @@ def _targets() -> "Sequence[str]":
     type=click.Choice(["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]),
 )
 @NORMALIZATION
-@require("native", "reference", "built")
+@require("native", "vendor", "reference", "built")
 @option("Gates", "--release", "Require trained weights, photos in --golden, and native evidence.", is_flag=True)
 @QUALITY_BUDGET
 @LABELED

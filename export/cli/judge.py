@@ -52,7 +52,7 @@ from export.cli.options import (
 @NORMALIZATION
 @QUALITY_BUDGET
 @LABELED
-@require("native", "reference")
+@require("native", "vendor", "reference")
 @JSON
 def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).

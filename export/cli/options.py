@@ -215,7 +215,8 @@ def require(*evidence: str) -> Decorator:
     return option(
         "Gates",
         "--require",
-        "Evidence that exit code 0 needs: native (the real runtime ran the file), reference (an evaluator ran it)"
+        "Evidence that exit code 0 needs: native (the real runtime ran the file), vendor (its vendor's runtime did, on "
+        "another kind of host than the device), reference (an evaluator ran it)"
         f"{', or built (it was made)' if 'built' in evidence else ''}.",
         type=click.Choice(evidence),
         default="reference",

@@ -134,7 +134,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _require(screen, verdict["evidence"], manifest["evidence_required"])
             _settings(screen, verdict["evidence"], manifest["settings"])
             _proof(screen, verdict["gates"])
-            _readiness(screen, manifest["coreml"])
+            _readiness(screen, manifest["coreml"] or manifest.get("coreai"))
             _on_the_device(screen, each, verdict["evidence"])
 
 
@@ -172,6 +172,10 @@ def _proof(screen: Console, gates: Record) -> None:
 
 def _settings(screen: Console, evidence: str, settings: Record) -> None:
     effective, defaults = settings["effective"], settings["defaults"]
+    if evidence == "vendor":
+        text = f"ran in {effective['precision']} on the CPU in {effective['runtime']} {effective['version']}"
+        screen.print(Text(f"{text}, its vendor's runtime: never timed here; a device says the rest", "dim"))
+        return
     if evidence != "native":
         text = f"its program evaluated in {effective['precision']}, not run: never timed here; a device says the rest"
         screen.print(Text(text, "dim"))
@@ -199,7 +203,7 @@ def _on_the_device(screen: Console, each: Finished, evidence: str) -> None:
 
 
 def _readiness(screen: Console, coreml: Record | None) -> None:
-    ready = coreml and coreml["neural_engine"]
+    ready = coreml and coreml.get("neural_engine")
     if not ready:
         return
     line = f"{ready['share_by_macs']:.1%} of the work is fit for the Neural Engine, by a heuristic"

@@ -108,7 +108,7 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
         text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.vacuous)} "
         screen.print(Text(text, "bold white on red"))
     elif code is Exit.NOT_VERIFIED:
-        screen.print(Text(f"  {found.verdict.report.evidence} evidence only; native is required", "yellow"))
+        screen.print(Text(f"  {found.verdict.report.evidence} evidence only: less than --require asks for", "yellow"))
     _warn_untrained(screen, trained=judged.weights.trained)
 
 
@@ -259,6 +259,9 @@ def show_runtime(screen: Console, predictor: Predictor) -> None:
     artifact, runtime = predictor.exported.artifact, predictor.runtime
     if runtime.evidence is Evidence.NATIVE:
         screen.print(Text(f"{artifact.path.name} in {runtime.name}", "dim"))
+    elif runtime.evidence is Evidence.VENDOR:
+        text = f"{artifact.path.name} in {runtime.name}, its vendor's runtime, on this host's CPU"
+        screen.print(Text(text, "dim"))
     else:
         real = native_runtime(artifact.format).name
         text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"

@@ -1,6 +1,10 @@
-"""The targets' own options as click options, made from the data in `TargetOptions`; and the precisions they have."""
+"""The targets' own options as click options, made from the data in `TargetOptions`; and the precisions they have.
 
-from collections.abc import Iterator, Mapping, Sequence
+Targets of one family share a flag, such as `--ios` of Core ML and Core AI: its value is for every target that is asked
+for and takes it.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,24 +43,37 @@ class Precision(click.ParamType[str]):
 
 
 def options_of_targets(own: Sequence[click.Parameter]) -> Iterator[click.Option]:
-    """One option for each flag of each target; a target with a flag that is taken already gets none."""
-    from export.targets.registry import usable
+    """One option for each flag; an installed target with a flag that is taken already gets none."""
+    from export.targets.registry import BUILT_IN, usable
 
     known = {name for param in own for name in param.opts}
     for target in usable():
         flags = {flag.name for flag in target.options.flags().values()}
-        if not flags & known:
+        if target.name in BUILT_IN or not flags & known:
+            yield from _options_of(target, known)
             known |= flags
-            yield from _options_of(target)
 
 
-def _options_of(target: "Target") -> Iterator[click.Option]:
-    """Their parameters are called `TARGET__FIELD`."""
+def _sharing(flag: str) -> "list[Target]":
+    """The built-in targets with this flag."""
+    from export.targets.registry import BUILT_IN
+
+    return [each for each in BUILT_IN.values() if flag in {own.name for own in each.options.flags().values()}]
+
+
+def _options_of(target: "Target", known: Collection[str]) -> Iterator[click.Option]:
+    """Their parameters are called `TARGET__FIELD`, by the first target that has the flag."""
     for name, flag in target.options.flags().items():
+        if flag.name in known:
+            continue
+        sharing = _sharing(flag.name) or [target]
+        own = (each for other in sharing for each in other.options.flags().values() if each.name == flag.name)
+        choices = tuple(dict.fromkeys(choice for each in own for choice in each.choices))
+        titles = " and ".join(each.title for each in sharing)
         yield Option(
             [flag.name, f"{target.name}{_APART}{name}"],
-            group=f"{target.title} (-t {target.name})",
-            type=click.Choice(flag.choices) if flag.choices else flag.type,
+            group=f"{titles} (-t {', -t '.join(each.name for each in sharing)})",
+            type=click.Choice(choices) if choices else flag.type,
             is_flag=flag.type is bool,
             default=None,
             nargs=flag.nargs,
@@ -84,9 +101,9 @@ def taken(options: dict[str, Any]) -> Mapping[str, "TargetOptions"]:
         StageFailed: a target that is asked for has a flag that the command or another target has already.
     """
     from efficientvit.errors import StageFailed
-    from export.targets.registry import TARGETS
+    from export.targets.registry import BUILT_IN, TARGETS
 
-    for name in set(TARGETS) & set(options["targets"]):
+    for name in set(TARGETS) & set(options["targets"]) - set(BUILT_IN):
         flags = TARGETS[name].options.flags()
         if flags and f"{name}{_APART}{next(iter(flags))}" not in options:
             raise StageFailed(
@@ -97,7 +114,20 @@ def taken(options: dict[str, Any]) -> Mapping[str, "TargetOptions"]:
             )
     given: dict[str, dict[str, Any]] = {}
     for parameter in [name for name in options if _APART in name]:
-        target, _, field = parameter.partition(_APART)
+        first, _, field = parameter.partition(_APART)
         if (value := options.pop(parameter)) is not None:
-            given.setdefault(target, {})[field] = value
+            flag = TARGETS[first].options.flags()[field].name
+            for target in _takers(flag, str(value), options["targets"]) or (first,):
+                (own,) = (name for name, each in TARGETS[target].options.flags().items() if each.name == flag)
+                given.setdefault(target, {})[own] = value
     return {target: TARGETS[target].options(**values) for target, values in given.items()}
+
+
+def _takers(flag: str, value: str, asked: Sequence[str]) -> list[str]:
+    """The built-in targets that share a flag, were asked for, and have the value among their choices.
+
+    Where none of those asked for has it, all of them: each says what it takes.
+    """
+    sharing = [each for each in _sharing(flag) if each.name in asked or "all" in asked]
+    own = {each.name: next(f for f in each.options.flags().values() if f.name == flag) for each in sharing}
+    return [name for name, each in own.items() if not each.choices or value in each.choices] or list(own)

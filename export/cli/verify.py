@@ -33,7 +33,7 @@ from export.cli.options import (
     metavar="FILE",
 )
 @skip_bad("--eval")
-@require("native", "reference", "built")
+@require("native", "vendor", "reference", "built")
 @QUALITY_BUDGET
 @LABELED
 @option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")

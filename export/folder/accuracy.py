@@ -45,7 +45,9 @@ class AccuracyRecord(Record, frozen=True, kw_only=True):
     ]
     confidence_percent: Annotated[float, says("Of the interval, two-sided.")]
     budget_points: Annotated[float, says("What may be lost, percentage points: --accuracy-budget.")]
-    evidence: Annotated[Evidence, says("Of the runtime that gave the artifact's answers.", "native", "reference")]
+    evidence: Annotated[
+        Evidence, says("Of the runtime that gave the artifact's answers.", "native", "vendor", "reference")
+    ]
     flips: Annotated[list[FlipRecord], says("The images lost, those first that the budget cannot explain.")]
 
     @classmethod

@@ -184,7 +184,7 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
         sha256=stage.artifact.sha256,
         made_by=stage.name,
         source_sha256=stage.artifact.source_sha256,
-        interface=replace(_interface(folder, manifest.coreml), wrapping=_wrapping(folder, manifest)),
+        interface=replace(_interface(folder, manifest), wrapping=_wrapping(folder, manifest)),
         settings=tuple(((manifest.tensorrt and manifest.tensorrt.built_with) or {}).items()),
     )
 
@@ -216,20 +216,23 @@ def _wrapping(folder: Path, manifest: Manifest) -> Wrapping | None:
     return Wrapping(feed, answers, manifest.preprocessing.value)
 
 
-def _interface(folder: Path, coreml: CoreMlSection | None) -> Interface:
-    """What the manifest says that a Core ML package takes, gives and says of itself."""
-    if coreml is None:
+def _interface(folder: Path, manifest: Manifest) -> Interface:
+    """What the manifest says that a file for Apple's systems takes, gives and says of itself."""
+    section = manifest.coreml or manifest.coreai
+    if section is None:
         return Interface()
     labels: tuple[str, ...] = ()
-    if coreml.labels is not None:
-        path, sha256 = coreml.labels.path, coreml.labels.sha256
+    if section.labels is not None:
+        path, sha256 = section.labels.path, section.labels.sha256
         # Before it is read as labels: one that was edited is a changed file, whatever is wrong with it now.
         file = inside(folder, path)
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         if (found := labels_digest(lines)) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found if lines else "nothing")
         labels = read_labels(inside(folder, path))
-    return Interface(coreml.input == "image", labels, tuple(sorted(coreml.metadata.items())))
+    image = isinstance(section, CoreMlSection) and section.input == "image"
+    metadata = tuple(sorted(section.metadata.items()))
+    return Interface(image, labels, metadata, dictionary=manifest.coreml is not None)
 
 
 def _changed(what: str, expected: str, got: str) -> ArtifactChanged:

@@ -26,7 +26,7 @@ from export.folder.records import (
     Size,
     says,
 )
-from export.folder.sections import CoreMlSection, TensorRtSection
+from export.folder.sections import CoreAiSection, CoreMlSection, TensorRtSection
 from export.folder.weights import WeightsRecord
 from runtimes.runtime import Evidence
 from runtimes.wrapping import LOGITS, TENSOR
@@ -200,8 +200,8 @@ class VerdictRecord(Record, frozen=True, kw_only=True):
 class StageRecord(Record, frozen=True, kw_only=True):
     """One stage; `rewrite` comes first and makes no file."""
 
-    name: Annotated[str, says("rewrite, trace, simplify, precision, quantize, parse, build, openvino, twin, coreml or "
-                              "compress.")]  # fmt: skip
+    name: Annotated[str, says("rewrite, trace, simplify, precision, quantize, parse, build, openvino, twin, coreml, "
+                              "coreai or compress.")]  # fmt: skip
     artifact: Annotated[ArtifactRecord | None, says("What the stage made.")]
     seconds: Annotated[float | None, says("Time that making it took, seconds, checks not counted; null for the "
                                           "rewrite.")]  # fmt: skip
@@ -273,6 +273,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     artifact: Annotated[str | None, says("What ships, relative to this folder; null if nothing may.")]
     coreml: Annotated[CoreMlSection | None, says("What a Core ML package takes, gives and says of itself; null for "
                                                  "other targets.")] = None  # fmt: skip
+    coreai: Annotated[CoreAiSection | None, says("What a Core AI asset gives and says of itself; null for other "
+                                                 "targets.")] = None  # fmt: skip
     calibration: Annotated[str | None, says("Name of the folder of photos that int8 was calibrated on, or golden; null "
                                             "where nothing was.")] = None  # fmt: skip
     tensorrt: Annotated[TensorRtSection | None, says("What an engine was asked to be, and what it says it was built "

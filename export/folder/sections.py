@@ -37,6 +37,14 @@ class CoreMlSection(Record, frozen=True, kw_only=True):
     neural_engine: Annotated[NeuralEngineRecord | None, says("Static readiness; null where no package was made.")]
 
 
+class CoreAiSection(Record, frozen=True, kw_only=True):
+    """What a Core AI asset gives and says of itself."""
+
+    labels: Annotated[LabelsRecord | None, says("The class labels; null where it has none.")]
+    ios: Annotated[int, Meta(ge=27), says("Oldest iOS and macOS that take it.")]
+    metadata: Annotated[dict[str, str], says("In the asset; keys of ours begin with vit-export.")]
+
+
 class TensorRtSection(Record, frozen=True, kw_only=True):
     """What an engine was asked to be, and what it says it was built with."""
 

@@ -82,6 +82,7 @@ def build(
         else record.FailedRecord(stage=outcome.failed_stage, error=str(outcome.error)),
         artifact=f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
         coreml=sections.pop("coreml", None),
+        coreai=sections.pop("coreai", None),
         calibration=job.calibrate and Path(job.calibrate).name,
         tensorrt=sections.pop("tensorrt", None),
         accuracy=AccuracyRecord.of(report.accuracy if report else None),

@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from efficientvit.errors import BadOption, StageFailed
+from export.targets.coreai.target import TARGET as COREAI
 from export.targets.coreml.target import TARGET as COREML
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.openvino.target import TARGET as OPENVINO
@@ -19,7 +20,7 @@ from export.targets.tensorrt.target import TARGET as TENSORRT
 from runtimes import plugins
 from runtimes.plugins import distribution_of
 
-BUILT_IN: Mapping[str, Target] = {target.name: target for target in (ONNX, OPENVINO, COREML, TENSORRT)}
+BUILT_IN: Mapping[str, Target] = {target.name: target for target in (ONNX, OPENVINO, COREML, COREAI, TENSORRT)}
 
 SHARED = frozenset(
     stage.name

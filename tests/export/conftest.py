@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from efficientvit.size import square
+from export.targets.registry import BUILT_IN
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.traced_once import traced_once
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
 
+INSTALLED = tuple(name for name, target in BUILT_IN.items() if any(map(find_spec, target.packages)))
+EVERY = ("-t", "all") if len(INSTALLED) == len(BUILT_IN) else tuple(part for name in INSTALLED for part in ("-t", name))
+"""Every target that can be made here."""
 
 Command = Callable[..., Ran]
 
@@ -111,13 +116,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
     OpenVINO numbers operations as a process makes them: in this one their names in the IR would be others.
     """
-    return _once(tmp_path_factory, "first", [*TINY, "-t", "all", "--jobs", "1", "--json"], run=in_a_process)
+    return _once(tmp_path_factory, "first", [*TINY, *EVERY, "--jobs", "1", "--json"], run=in_a_process)
 
 
 @pytest.fixture(scope="session")
 def exported_rectangle(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Every target for images of 64 x 96."""
-    options = ["--image-size", "64x96", "-w", "seeded", "--no-time", "-t", "all", "--jobs", "1"]
+    options = ["--image-size", "64x96", "-w", "seeded", "--no-time", *EVERY, "--jobs", "1"]
     return _once(tmp_path_factory, "rectangle", ["m0", *options, "--json"], run=in_a_process)
 
 
@@ -166,7 +171,7 @@ def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         scratch.mkdir(exist_ok=True)
         return in_a_process(arguments, folder, XDG_CACHE_HOME=str(folder / "cache"), TMPDIR=str(scratch))
 
-    return _once(tmp_path_factory, "second", [*TINY, "-t", "all", "--jobs", "2", "--json"], "a", run)
+    return _once(tmp_path_factory, "second", [*TINY, *EVERY, "--jobs", "2", "--json"], "a", run)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ EMPTY = Row("ncnn", ())
 
 
 def test_every_format_has_an_entry() -> None:
-    known = {Format.TORCH, Format.ONNX, Format.OPENVINO, Format.COREML, Format.NETWORK, Format.ENGINE}
+    known = {Format.TORCH, Format.ONNX, Format.OPENVINO, Format.COREML, Format.COREAI, Format.NETWORK, Format.ENGINE}
     assert set(BUILT_IN) == set(formats()) == known
 
 

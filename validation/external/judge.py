@@ -134,9 +134,9 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
 
 @contextmanager
 def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation]]:
-    """In the real runtime with the settings that we would ship; a Core ML package rounded as it declares."""
+    """In its runtime with the settings that we would ship; a Core ML package rounded as it declares."""
     artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
-    if runtime.evidence is Evidence.NATIVE and artifact.format in _SESSIONS:
+    if runtime.evidence.at_least(Evidence.VENDOR) and artifact.format in _SESSIONS:
         with runtime.open(artifact, Mode.SHIPPED) as session:
             yield run_of(foreign, lambda images: _scores(session(images), foreign)), session.attestation
         return
@@ -166,7 +166,7 @@ def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: Referenc
     return labeled.of_answers(answered, artifact, runtime_for(artifact.format), error)
 
 
-_SESSIONS = frozenset({"onnx", "openvino"})
+_SESSIONS = frozenset({"coreai", "onnx", "openvino"})
 
 
 @dataclass(frozen=True, slots=True)

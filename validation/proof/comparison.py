@@ -68,9 +68,10 @@ def _judged(subject: Subject, right: Right, found: Run, batch: int | None, *, to
 
 
 def _of_the_label(subject: Subject) -> Proof:
-    said = f"{CLASSIFIES} reads '{subject.results[-1]}', which is not the softmax of '{subject.results[0]}'"
+    wrong = subject.results[-1]
     named = [each.name for each in subject.program.operations if each.kind == CLASSIFIES]
-    return Proof(Outcome.DIFFERENT, f"'{named[0]}': {said}", named[0])
+    said = f"'{named[0]}': {CLASSIFIES} reads '{wrong}', which" if named else f"the output '{wrong}'"
+    return Proof(Outcome.DIFFERENT, f"{said} is not the softmax of '{subject.results[0]}'", (*named, wrong)[0])
 
 
 def _something_else(

@@ -17,6 +17,7 @@ from runtimes.evaluator.program import Program
 from runtimes.field.operators import FieldTensor
 from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
+from runtimes.interface import PROBABILITIES
 from runtimes.registry import reader_of
 from validation.proof.outcome import Outcome, Proof
 from validation.proof.values import Print, held_by, print_of
@@ -86,6 +87,7 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
         return Proof(Outcome.SAMPLED, f"a program of {len(program.inputs)} inputs: {', '.join(program.inputs)}")
     own = program.outputs[: len(artifact.model.outputs)]  # a classifier's label and probabilities come after them
     read = [str(each.inputs["probabilities"]) for each in program.operations if each.kind == CLASSIFIES]
+    read += [name for name in program.outputs[len(own) :] if name == PROBABILITIES and not read]
     return Subject(program, language, (*own, *read[:1]), probabilities=bool(read))
 
 

@@ -28,14 +28,15 @@ def capture_for_coreml(deploy: "EfficientViT", batch: int, *, labeled: bool) -> 
     """
     import torch
 
-    network = _with_softmax(deploy) if labeled else deploy
+    network = with_softmax(deploy) if labeled else deploy
     exported = torch.export.export(network, (torch.zeros(deploy.spec.image_size.nchw(batch)),))
     # Without this coremltools refuses the program: its dialect is TRAINING.
     program: ExportedProgram = exported.run_decompositions({})
     return program
 
 
-def _with_softmax(deploy: "EfficientViT") -> "nn.Module":
+def with_softmax(deploy: "EfficientViT") -> "nn.Module":
+    """(B, 3, H, W) -> the classifier's logits and its answers' probabilities."""
     import torch
     from torch import nn
 

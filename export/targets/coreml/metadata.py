@@ -1,4 +1,4 @@
-"""What a Core ML package says of itself, so that one found in an app can be traced to its weights and its check."""
+"""What a package or an asset for Apple's systems says of itself: its weights and its check can be traced from it."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.weights.source import Weights
 from export import __version__
-from export.targets.coreml.options import CoreMlOptions
 from runtimes.interface import METADATA_PREFIX
 from runtimes.precision import Precision
 
@@ -17,7 +16,8 @@ _UNTRAINED = "UNTRAINED WEIGHTS, not for release. "
 
 
 def describe(
-    options: CoreMlOptions,
+    author: str | None,
+    license: str | None,  # noqa: A002 - as the option is called
     weights: Weights,
     precision: Precision,
     constants: Mapping[str, str],
@@ -25,7 +25,7 @@ def describe(
 ) -> tuple[tuple[str, str], ...]:
     """Key and value, sorted: the fields that Xcode shows, and under keys of ours the manifest's digests.
 
-    `constants`: of the package, name and digest.
+    `author`, `license`: as they were asked for. `constants`: of the package, name and digest.
     """
     spec, size = weights.model.spec, weights.model.spec.image_size
     gives = f"{spec.classes} classes" if spec.head.gives_logits else str(spec.head)
@@ -46,8 +46,8 @@ def describe(
         outputs = {each.name: {"shape": each.shape, "stride": each.stride} for each in spec.outputs}
         ours["outputs"] = json.dumps(outputs, sort_keys=True)
     said = {f"{METADATA_PREFIX}{key}": value for key, value in ours.items()} | {
-        "author": options.author or _AUTHOR,
-        "license": options.license or _UNSTATED,
+        "author": author or _AUTHOR,
+        "license": license or _UNSTATED,
         "version": __version__,
         "description": f"{'' if weights.trained else _UNTRAINED}{form}",
     }

@@ -39,5 +39,7 @@ def interface_of(shop: Workshop, job: Job, made: Precision) -> Interface:
     options = CoreMlOptions.of(job)
     labels = options.labels_for(shop.deploy.spec.classes, job.batch, shop.weights.labels)
     constants = digests(shop.reference.constants(made, job.image_input))
-    metadata = describe(options, shop.weights, made, constants, shop.reference.given.preprocessing)
+    metadata = describe(
+        options.author, options.license, shop.weights, made, constants, shop.reference.given.preprocessing
+    )
     return Interface(job.image_input, labels, metadata)

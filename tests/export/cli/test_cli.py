@@ -11,6 +11,7 @@ from export import __version__
 from export.request.request import Request, parse_batch, slug
 from export.targets.registry import TARGETS
 from export.targets.target import Job
+from tests.coreai_assets import needs_coreai
 
 
 @pytest.mark.parametrize("name", ["export", "verify", "models", "doctor", "completion"])
@@ -59,6 +60,7 @@ def test_slugs_name_every_option_that_changes_the_file() -> None:
     assert named("m0", "onnx", "fp32", 1, 18, "224", "my best/run") == "m0-onnx-fp32-my_best_run"
 
 
+@needs_coreai
 def test_all_means_all_and_nothing_twice() -> None:
     jobs = Request(("all", "m0", "M0"), ("all", "onnx")).jobs()
     assert len(jobs) == 6 * len(TARGETS)

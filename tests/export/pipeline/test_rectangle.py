@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-SLUGS = {f"m0-64x96-{form}-untrained" for form in ("onnx-fp32", "openvino-fp32", "coreml-fp16", "tensorrt-fp16")}
+from tests.export.conftest import INSTALLED
+
+FORMS = {"onnx": "fp32", "openvino": "fp32", "coreml": "fp16", "coreai": "fp16", "tensorrt": "fp16"}
+SLUGS = {f"m0-64x96-{target}-{FORMS[target]}-untrained" for target in INSTALLED}
 
 
 def test_every_target_is_proven_and_verified(exported_rectangle: Any) -> None:

@@ -98,11 +98,11 @@ def test_a_package_that_is_broken_is_named_and_takes_nothing_from_the_others(bro
         find_target("lost")
     assert "AttributeError" in str(failed.value.got)
     assert "pip install --upgrade gone" in str(failed.value.next_step)
-    assert [target.name for target in usable()] == ["onnx", "openvino", "coreml", "tensorrt"]
+    assert [target.name for target in usable()] == ["onnx", "openvino", "coreml", "coreai", "tensorrt"]
     assert find_target("onnx") is ONNX
     with pytest.raises(BadOption, match="unknown target 'tflite'") as unknown:
         find_target("tflite")
-    assert unknown.value.expected == "onnx, openvino, coreml, tensorrt, lost"
+    assert unknown.value.expected == "onnx, openvino, coreml, coreai, tensorrt, lost"
 
 
 @pytest.mark.parametrize(

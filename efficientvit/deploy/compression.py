@@ -97,13 +97,19 @@ def int8(weight: Half) -> Half:
 
     In fp16 throughout, as coremltools' `linear_quantize_weights` computes it.
     """
+    # By way of integers, which have no negative zero.
+    integers, scale = int8_parts(weight)
+    result: Half = (integers.astype(np.float32) * scale).astype(np.float16)
+    return result
+
+
+def int8_parts(weight: Half) -> tuple[NDArray[np.int8], Half]:
+    """(out, ...) -> the integers of the same shape, and the scales (out, 1, ...)."""
     axes = tuple(range(1, weight.ndim))
     peak = np.abs(weight).max(axis=axes, keepdims=True)
     scale: Half = (peak - -peak) / np.float16(254)
     quantized = np.clip(np.round(weight / np.where(scale > 0, scale, np.float16(1))), -127, 127)
-    # By way of integers, which have no negative zero.
-    result: Half = (quantized.astype(np.int8).astype(np.float32) * scale).astype(np.float16)
-    return result
+    return quantized.astype(np.int8), scale
 
 
 def palette(weight: Half, bits: int) -> tuple[Half, NDArray[np.uint8]]:

@@ -17,7 +17,7 @@ from efficientvit.errors import BrokenArtifact, MissingExtra, UnknownOperation
 from efficientvit.files import parse_json
 from runtimes.artifact import digest
 from runtimes.coreai.process import Child, Ended
-from runtimes.coreai.stored import DTYPES, decoded, unpacked
+from runtimes.coreai.stored import DTYPES, SCALED, STORED, TABLE, decoded, unpacked
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 from runtimes.host.packages import missing
 
@@ -160,7 +160,10 @@ class Listed:
                 continue
             results = []
             for place, result in enumerate(listed["results"]):
-                own = outputs.get(result["value"]) or self._free(f"{prefix}{kind}_{_number(listed, place)}")
+                called = f"{prefix}{kind}_{_number(listed, place)}"
+                if kind in (SCALED, TABLE) and reads[0].endswith(STORED):  # by the name of the tensor that it holds
+                    called = reads[0].removesuffix(STORED)
+                own = outputs.get(result["value"]) or self._free(called)
                 names[result["value"]] = own
                 results.append((own, self._type(result)))
             if not results:

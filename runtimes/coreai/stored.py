@@ -26,6 +26,10 @@ SCALED, TABLE = "blockwise_shift_scale", "lut_to_dense"
 """What gives a compressed constant its values: integers and scales, or indices into tables."""
 
 
+STORED = "_stored"
+"""Ends the name of a compressed constant's integers, behind the model's name of the tensor."""
+
+
 def unpacked(data: bytes, declared: TensorType, what: str) -> NDArray[Any]:
     """A constant's values; what is narrower than a byte comes a byte a value.
 

@@ -6,7 +6,8 @@ and the metadata is written in order, without the day.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from runtimes.artifact import Interface
 from runtimes.coreai.aimodel import CONSTANT, DIALECT, METADATA, VERSION
 from runtimes.coreai.reader import CUSTOM, FIELDS, LABELS
 
-_ALIGNMENT = 16
+ALIGNMENT = 16
 """Bytes, of a constant's data, as Apple's converter has it."""
+
+_NAMED = re.compile(r"dense_resource<([^>]*)>")
 
 _FLOATS: Mapping[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
 
@@ -49,7 +52,7 @@ def name_constants(program: Any, constants: Mapping[str, NDArray[Any]]) -> list[
     kept: list[NDArray[Any]] = []
     taken: set[str] = set()
     with module.context:
-        for operation in _constants(module.body.operations):
+        for operation in constants_of(module.body.operations):
             value = operation.attributes["value"]
             if isinstance(value, ir.DenseElementsAttr) and value.is_splat:
                 continue
@@ -65,12 +68,12 @@ def name_constants(program: Any, constants: Mapping[str, NDArray[Any]]) -> list[
             taken.add(name)
             kept.append(data)
             operation.attributes["value"] = ir.DenseResourceElementsAttr.get_from_buffer(
-                data, name, value.type, alignment=_ALIGNMENT
+                data, name, value.type, alignment=ALIGNMENT
             )
     return kept
 
 
-def _constants(operations: Any) -> Any:
+def constants_of(operations: Any) -> Iterator[Any]:
     """Every constant, whichever function it is in."""
     for each in operations:
         operation = each.operation
@@ -78,7 +81,13 @@ def _constants(operations: Any) -> Any:
             yield operation
         for region in operation.regions:
             for block in region.blocks:
-                yield from _constants(block.operations)
+                yield from constants_of(block.operations)
+
+
+def named(operation: Any) -> str:
+    """Of a constant that lies outside of the program: the name of its data; else none."""
+    match = _NAMED.match(str(operation.attributes["value"])[:300])
+    return match[1] if match else ""
 
 
 def write_metadata(asset: Path, interface: Interface, producer: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from export.targets.coreai.options import CoreAiOptions
 from export.targets.onnx.target import FP16, FP32
-from export.targets.target import Job, Section, Stage, Target
+from export.targets.target import Job, Plan, Section, Stage, Target
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.precision import Precision
@@ -63,6 +63,14 @@ def _coreai(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Ar
     return _converted(shop, job, made, "coreai")
 
 
+def _compress(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
+    from export.targets.coreai.compress import compress
+
+    assert source is not None
+    out = shop.path("compress", job, ".aimodel")
+    return compress(source, shop.deploy, out, made.weights, _interface(shop, job, made))
+
+
 def _says(shop: Workshop, job: Job, made: Precision) -> Mapping[str, object]:
     """An asset says what it is."""
     return {"interface": _interface(shop, job, made)}
@@ -79,6 +87,16 @@ TWIN = Stage("twin", _twin, depends=_says)
 
 CONVERT = Stage("coreai", _coreai, depends=_says)
 
+COMPRESS = Stage("compress", _compress, depends=_says)
+
+
+def _compressed(job: Job, plan: Plan) -> Plan:
+    if (weights := CoreAiOptions.of(job).weights) is None:
+        return plan
+    made = plan[-1][1]
+    return (*plan, (COMPRESS, Precision(weights, made.activations, made.execution)))
+
+
 TARGET = Target(
     name="coreai",
     title="Core AI assets",
@@ -90,5 +108,6 @@ TARGET = Target(
     distributions=("coreai-core", "coreai-torch"),
     options=CoreAiOptions,
     heads=("fp16", "fp32"),
+    adapt=_compressed,
     section=_section,
 )

@@ -22,9 +22,13 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from runtimes.artifact import digest
 from tests.command_line import ROOT
+from tests.export.conftest import INSTALLED
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
-ENGINE = "m0-64-tensorrt-fp16-untrained"
+ENGINE, ASSET = "m0-64-tensorrt-fp16-untrained", "m0-64-coreai-fp16-untrained"
+EVIDENCE = {ONNX: "native", IR: "native", COREML: "reference", ENGINE: "reference"}
+if "coreai" in INSTALLED:
+    EVIDENCE[ASSET] = "vendor"
 TINY = ("m0", "--image-size", "64", "-w", "seeded", "--no-time")
 
 
@@ -35,11 +39,11 @@ def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None
     status = {
         Path(manifest["folder"]).name: (manifest["status"], manifest["exit_code"]) for manifest in found["artifacts"]
     }
-    assert status == {ONNX: ("verified", 0), IR: ("verified", 0), COREML: ("verified", 0), ENGINE: ("built", 0)}
+    assert status == {slug: ("built" if slug == ENGINE else "verified", 0) for slug in EVIDENCE}
     evidence = {
         Path(manifest["folder"]).name: manifest["stages"][-1]["verdict"]["evidence"] for manifest in found["artifacts"]
     }
-    assert evidence == {ONNX: "native", IR: "native", COREML: "reference", ENGINE: "reference"}
+    assert evidence == EVIDENCE
     assert "UNTRAINED WEIGHTS" in exported.ran.err
     assert "built, NOT RUN here; the network it was built from passed" in exported.ran.err
     assert "its program evaluated in fp16, not run: never timed here" in exported.ran.err
@@ -47,7 +51,7 @@ def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None
 
 
 def test_folders_are_complete_and_nothing_else_is_left(exported: Any) -> None:
-    assert {path.name for path in exported.out.iterdir()} == {ONNX, IR, COREML, ENGINE}
+    assert {path.name for path in exported.out.iterdir()} == set(EVIDENCE)
     assert {path.name for path in (exported.out / ONNX / "ship").iterdir()} == {
         "efficientvit_m0.onnx",
         "runtime-settings.json",
@@ -64,7 +68,7 @@ def test_folders_are_complete_and_nothing_else_is_left(exported: Any) -> None:
     }
     settings = json.loads((exported.out / ENGINE / "ship" / "runtime-settings.json").read_text())
     assert (settings["product"], settings["tf32"]) == ("tensorrt-rtx", "off")
-    for slug in (ONNX, IR, COREML, ENGINE):
+    for slug in EVIDENCE:
         evidence = {path.name for path in (exported.out / slug / "evidence").iterdir()}
         assert {"golden.safetensors", "reference.safetensors"} <= evidence
         manifest = exported.manifest(slug)
@@ -83,7 +87,7 @@ def test_the_effective_precision_is_attested(exported: Any) -> None:
 
 
 def test_two_processes_and_folders_make_the_same_bytes(exported: Any, exported_again: Any) -> None:
-    for slug in (ONNX, IR, COREML, ENGINE):
+    for slug in EVIDENCE:
         first, again = exported.out / slug / "ship", exported_again.out / slug / "ship"
         files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
         assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())

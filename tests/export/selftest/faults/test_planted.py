@@ -39,6 +39,8 @@ PLANTED = [
 
 
 def _needs(target: str) -> None:
+    if target == "coreai":
+        pytest.importorskip("coreai_torch", reason="Apple's packages are not installed")
     if target == "tensorrt":
         pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
 
@@ -68,10 +70,11 @@ def _rejecting(made: Made, prepared: Prepared, names: Collection[str]) -> set[st
 def test_planted_in_a_file(fault: Fault, seed: int, planted: Spoiled, prepared: Prepared) -> None:
     _needs(fault.target)
     made = planted(fault, seed)
-    # Core ML's faults may be seen by no other gate; for one of the interface it may be a run that cannot be made.
-    if fault.target == "coreml" or fault.gate == "interface":
+    # Apple's faults may be seen by no other gate; for one of the interface it may be a run that cannot be made.
+    apples = fault.target in ("coreml", "coreai")
+    if apples or fault.gate == "interface":
         failed = _failed(made, prepared)
-        assert fault.target != "coreml" or failed <= {fault.gate, *fault.others, "identity"}
+        assert not apples or failed <= {fault.gate, *fault.others, "identity"}
     else:
         failed = _rejecting(made, prepared, {fault.gate, "identity"})
     assert fault.gate in failed

@@ -33,7 +33,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.linear = nn.Conv2d(3, 40, 3, padding=1), nn.Linear(40, 5)
+        self.conv, self.linear = nn.Conv2d(3, 80, 3, padding=1), nn.Linear(80, 5)
         with torch.no_grad():
             self.conv.weight[0, 0, 0, :2] = torch.tensor([2.0**-26, 1 + 2.0**-11])
 
@@ -98,7 +98,7 @@ def test_weights_are_rounded_to_the_nearest(asset: Path) -> None:
     """Apple's own cast makes 2^-24 of what float16 has no number for."""
     weight = load_program(asset).constants["conv_weight"].value
     assert isinstance(weight, np.ndarray)
-    assert weight.reshape(40, 3, 3, 3)[0, 0, 0, :2].tolist() == [0.0, 1.0]
+    assert weight.reshape(80, 3, 3, 3)[0, 0, 0, :2].tolist() == [0.0, 1.0]
 
 
 def test_it_takes_and_gives_float32_around_float16(asset: Path) -> None:

@@ -1,0 +1,1 @@
+"""Faults in Core AI assets."""

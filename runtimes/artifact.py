@@ -53,8 +53,8 @@ class Interface:
     `image_input`: 8-bit RGB in place of the tensor, normalized by the artifact itself. `labels`: the classes' names,
     in order, where the artifact gives the label and the probabilities in addition to the logits. `metadata`: the file's
     own fields, key and value, sorted. `wrapping`: what the file does around a network that takes a tensor.
-    `dictionary`: the probabilities come by label, with the most probable one, as Core ML gives them; False: as a tensor,
-    in the order of labels that the file lists.
+    `dictionary`: the probabilities come by label, with the most probable one, as Core ML gives them; False: as a
+    tensor, in the order of labels that the file lists.
     """
 
     image_input: bool = False

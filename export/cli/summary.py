@@ -133,6 +133,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
         case "verified":
             _require(screen, verdict["evidence"], manifest["evidence_required"])
             _settings(screen, verdict["evidence"], manifest["settings"])
+            _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _proof(screen, verdict["gates"])
             _readiness(screen, manifest["coreml"] or manifest.get("coreai"))
             _on_the_device(screen, each, verdict["evidence"])
@@ -168,6 +169,16 @@ def _proof(screen: Console, gates: Record) -> None:
     """What holds for every input, beside what was measured on some."""
     if (identity := gates.get("identity")) is not None:
         screen.print(Text(f"program {identity['detail']}", "dim"))
+
+
+def _around(screen: Console, feed: str, gates: Record, timed: Sequence[int] | None) -> None:
+    """How near a file that takes images is to Pillow, and what its latency is of."""
+    if (pixels := gates.get("pixels")) is None:
+        return
+    screen.print(Text(f"--input {feed}: {pixels['detail']}", "dim"))
+    if timed:
+        _, height, width, _ = timed
+        screen.print(Text(f"latency of the whole file, on images of {height} x {width}", "dim"))
 
 
 def _settings(screen: Console, evidence: str, settings: Record) -> None:

@@ -223,6 +223,7 @@ class TimingRecord(Record, frozen=True, kw_only=True):
     measured: Annotated[bool, says("Timed.")]
     reason: Annotated[str | None, says("Why there is no latency; null where it was measured.")]
     batch: Annotated[IfMeasured[Count], says("Images per run.")] = msgspec.UNSET
+    fed: Annotated[IfMeasured[list[Count]], says("Shape of the input that it was timed on.")] = msgspec.UNSET
     median_ms: Annotated[IfMeasured[float], says("Median, milliseconds per batch.")] = msgspec.UNSET
     p90_ms: Annotated[IfMeasured[float], says("90th percentile, milliseconds per batch.")] = msgspec.UNSET
     p99_ms: Annotated[IfMeasured[float], says("99th percentile, milliseconds per batch.")] = msgspec.UNSET

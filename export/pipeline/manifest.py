@@ -223,6 +223,7 @@ def _timing(timing: Timing | None, reason: str | None) -> record.TimingRecord:
         measured=True,
         reason=None,
         batch=timing.plan.batch,
+        fed=list(timing.fed),
         p90_ms=timing.percentile_ms(90),
         p99_ms=timing.percentile_ms(99),
         effective=AttestationRecord.from_attributes(timing.attestation),

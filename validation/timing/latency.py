@@ -31,7 +31,7 @@ class TimingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Raw samples in nanoseconds per batch; every statistic is derived from them."""
+    """Raw samples in nanoseconds per batch; every statistic is derived from them. `fed`: the shape of the input."""
 
     samples_ns: tuple[int, ...]
     plan: TimingPlan
@@ -39,6 +39,7 @@ class Timing:
     warm_up_runs: int
     warm_up_stable: bool
     peak_memory_bytes: int
+    fed: tuple[int, ...] = ()
 
     def percentile_ms(self, percent: float) -> float:
         """Milliseconds per batch."""
@@ -77,7 +78,7 @@ def benchmark(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan, im
         end = time.perf_counter_ns() + int(plan.measure_s * 1e9)
         while len(samples) < plan.least_samples or time.perf_counter_ns() < end:
             samples.append(session.timed_ns(feed))
-        return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes())
+        return Timing(tuple(samples), plan, session.attestation, warm_up, stable, peak_rss_bytes(), feed.shape)
 
 
 def require_timeable(verified: VerifiedArtifact, runtime: Runtime, plan: TimingPlan) -> None:

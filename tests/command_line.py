@@ -15,6 +15,8 @@ from typing import IO
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SEARCHED = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'small'}"
+"""PYTHONPATH of processes that have M0 as the test has it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def in_this_process(arguments: Sequence[str], cwd: Path, **environment: str) -> 
 def in_a_process(arguments: Sequence[str], cwd: Path, **environment: str) -> Ran:
     """`python -m export ARGUMENTS`."""
     command = [sys.executable, "-m", "export", *arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    variables = {**os.environ, "PYTHONPATH": SEARCHED, **environment}
     done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 

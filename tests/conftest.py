@@ -5,11 +5,15 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+
+from tests.command_line import SEARCHED
+from tests.small_m0 import use
 
 # One for a whole run: pytest-xdist's workers inherit the variable, and one takes from it what another has made.
 _VARIABLE = "VIT_EXPORT_TESTS_CACHE"
@@ -29,6 +33,7 @@ os.environ |= {
     "XDG_CACHE_HOME": str(_CACHE),
     "OMP_NUM_THREADS": "1",
     "NO_COLOR": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, (SEARCHED, os.environ.get("PYTHONPATH")))),
 }
 # OpenVINO reports every conversion to its makers unless the reporter cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -62,13 +67,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for file in order for item in file]
 
 
+_SMALL = ("export", "validation")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """M0 as the test has it, before any fixture is made."""
+    tests = Path(__file__).parent
+    inside = item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in _SMALL
+    use(small=inside and item.get_closest_marker("published_m0") is None)
+
+
 def pytest_unconfigure() -> None:
     if _OWN:
         shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network() -> Iterator[None]:
     """A connection to anywhere but this machine fails the test that makes it."""
     connect = socket.socket.connect
 
@@ -79,4 +95,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail(f"a test reached for the network: {address}")
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield

@@ -29,7 +29,10 @@ def stock_model(model: "EfficientViT") -> "nn.Module":
 
     spec, ours = model.spec, model.state_dict()
     size = spec.image_size.height, spec.image_size.width
-    stock: nn.Module = timm.create_model(f"efficientvit_{spec.name}", img_size=size, num_classes=spec.classes)
+    stock: nn.Module = timm.create_model(
+        f"efficientvit_{spec.name}", img_size=size, num_classes=spec.classes,
+        embed_dim=spec.dims, num_heads=spec.heads, depth=spec.depths, kernels=spec.kernels,
+    )  # fmt: skip
     state = stock.state_dict()
     names = to_own(state, Layout.TIMM)
     stock.load_state_dict({name: ours.get(names[name], value) for name, value in state.items()})

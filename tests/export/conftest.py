@@ -17,6 +17,7 @@ from efficientvit.size import square
 from export.targets.registry import BUILT_IN
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.traced_once import traced_once
+from tests.verdicts import Switch, judged_once
 
 if TYPE_CHECKING:
     from runtimes.artifact import Artifact
@@ -28,6 +29,12 @@ EVERY = ("-t", "all") if len(INSTALLED) == len(BUILT_IN) else tuple(part for nam
 """Every target that can be made here."""
 
 Command = Callable[..., Ran]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No verdict is taken from the store in a test that replaces anything."""
+    Switch.on = "monkeypatch" not in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture
@@ -72,6 +79,23 @@ def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, remembering(kept):
         for module in (run, entries):
             patch.setattr(module, "evaluations", lambda _: kept)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_verdict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """On each healthy file."""
+    with judged_once(_shared(tmp_path_factory) / "judged"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> Iterator[None]:
+    """Where a test does not ask for `--jobs 2`: a worker process imports all libraries anew, and knows nothing."""
+    from export.pipeline import schedule
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule, "default_at_once", lambda: 1)
         yield
 
 
@@ -123,7 +147,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def exported_rectangle(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Every target for images of 64 x 96."""
     options = ["--image-size", "64x96", "-w", "seeded", "--no-time", *EVERY, "--jobs", "1"]
-    return _once(tmp_path_factory, "rectangle", ["m0", *options, "--json"], run=in_a_process)
+    return _once(tmp_path_factory, "rectangle", ["m0", *options, "--json"])
 
 
 @pytest.fixture(scope="session")

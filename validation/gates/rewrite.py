@@ -7,7 +7,7 @@ from efficientvit.deploy.image_input import divided_by_std
 from validation.gates.result import GateResult
 from validation.inputs.golden_set import Kind
 from validation.metrics import FEW
-from validation.proof.rewrites import audit, unproven
+from validation.proof.rewrites import misrounded, unproven
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
 
@@ -57,7 +57,7 @@ def proof_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
     if wrong:
         said = f"rewrite '{wrong[0].name}' is not proven: {wrong[0].detail}"
     identity = GateResult("identity", float(len(wrong)), 0.0, said)
-    off = list(audit(reference.trained, reference.deploy))
+    off = misrounded(reference.trained, reference.deploy)
     told = "every constant is its exact value, rounded to float32 once"
     if off:
         told = f"'{off[0].name}' is not its exact value rounded once: off by {off[0].ulps:.2g} units in the last place"

@@ -55,7 +55,8 @@ def difference(
         elif not beyond:
             continue
         todo.extend(makers[name].names())
-    first = min(strange, key=program.operations.index, default=None)
+    order = {id(operation): place for place, operation in enumerate(program.operations)}
+    first = min(strange, key=lambda operation: order[id(operation)], default=None)
     if first is None:
         names = " and ".join(f"'{name}'" for name in subject.results)
         verb = "is" if len(subject.results) == 1 else "are"

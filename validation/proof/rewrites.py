@@ -85,10 +85,13 @@ def unproven(model: EfficientViT) -> tuple[Step, ...]:
         (step,) = prove_rewrites(model, (together,))
         return np.array([step.proven], np.float64)
 
-    names = [f"{rewrite.__module__}.{rewrite.__qualname__}" for rewrite in rewrites.REWRITES]
-    if remembered(f"rewrites {names}", model, (), compute).all():
+    if remembered(f"rewrites {_names()}", model, (), compute).all():
         return ()
     return tuple(step for step in prove_rewrites(model) if not step.proven) or (Step("all", proven=False),)
+
+
+def _names() -> list[str]:
+    return [f"{rewrite.__module__}.{rewrite.__qualname__}" for rewrite in rewrites.REWRITES]
 
 
 def _other_shape(form: EfficientViT, size: ImageSize, results: tuple[FieldTensor, ...]) -> str:
@@ -155,6 +158,18 @@ def audit(trained: EfficientViT, deploy: EfficientViT) -> Iterator[Rounding]:
         wrong = ~(off <= (0.5 + _SLACK) * _ulp(stored))
         if wrong.any():
             yield Rounding(name, int(wrong.sum()), float((off / _ulp(stored))[wrong].max()))
+
+
+def misrounded(trained: EfficientViT, deploy: EfficientViT) -> tuple[Rounding, ...]:
+    """What `audit` finds. That it finds nothing is remembered, of the same two models."""
+
+    def compute() -> NDArray[np.float64]:
+        return np.array([not any(audit(trained, deploy))], np.float64)
+
+    held = deploy.state_dict()
+    if remembered(f"audit after {_names()}: {list(held)}", trained, tuple(held.values()), compute).all():
+        return ()
+    return tuple(audit(trained, deploy))
 
 
 def _ulp(stored: Tensor) -> Tensor:

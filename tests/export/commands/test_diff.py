@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +85,8 @@ def test_limits() -> None:
     assert [finding.kind for finding in failed] == ["size", "parity"]
 
 
-def test_a_folder_is_no_different_from_itself(exported: Any) -> None:
+def test_a_folder_is_no_different_from_itself(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_a_quiet_host(monkeypatch, 1000, 1000)
     for slug in (ONNX, COREML):
         found = diff(exported.out / slug, exported.out / slug, time=slug == ONNX)
         assert found.findings == ()
@@ -117,35 +117,41 @@ def test_other_weights_do_not_agree(exported: Any, command: Any, tmp_path: Path)
 
 
 def test_a_slower_artifact_is_found_on_the_real_runtime(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real session of the new one, with a delay of a tenth of its own time in each run."""
-    from export.commands import diff as module
-    from validation.timing.paired import interleaved as paired
-
-    def delayed(old: Any, new: Any, feeds: Any) -> Ratio:
-        @contextmanager
-        def slow() -> Iterator[Any]:
-            with new() as session:
-                yield Delayed(session)
-
-        return paired(old, slow, feeds)
-
-    monkeypatch.setattr(module, "interleaved", delayed)
+    _on_a_quiet_host(monkeypatch, 1000, 1500)
     found = diff(exported.out / ONNX, exported.out / ONNX)
     assert [finding.kind for finding in found.findings] == ["latency"], found.ratio
     assert found.findings[0].worse
     assert found.failures({"latency": 0.05}) == found.findings
 
 
-class Delayed:
-    def __init__(self, session: Any) -> None:
-        self._session = session
+def _on_a_quiet_host(patch: pytest.MonkeyPatch, before: float, after: float) -> None:
+    """The real sessions of the old and the new run, and take as many microseconds."""
+    from export.commands import diff as module
+
+    rng = np.random.default_rng(3)
+
+    def steady(opened: Callable[[], Any], taking: float) -> Callable[[], Any]:
+        @contextmanager
+        def opens() -> Iterator[Any]:
+            with opened() as session:
+                yield Timed(session, Spinning(taking, rng))
+
+        return opens
+
+    def timed(old: Any, new: Any, feeds: Any) -> Ratio:
+        return interleaved(steady(old, before), steady(new, after), feeds)
+
+    patch.setattr(module, "interleaved", timed)
+
+
+@dataclass
+class Timed:
+    session: Any
+    clock: Spinning
 
     def timed_ns(self, feed: Any) -> int:
-        start = time.perf_counter_ns()
-        taken: int = self._session.timed_ns(feed)
-        while time.perf_counter_ns() - start < 1.5 * taken:
-            pass
-        return time.perf_counter_ns() - start
+        self.session.timed_ns(feed)
+        return self.clock.timed_ns(feed)
 
 
 def _edited(folder: Path, copy: Path, **fields: Any) -> Path:

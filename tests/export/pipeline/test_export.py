@@ -21,7 +21,7 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from runtimes.artifact import digest
-from tests.command_line import ROOT
+from tests.command_line import ROOT, SEARCHED
 from tests.export.conftest import INSTALLED
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"
@@ -200,7 +200,7 @@ def test_an_interrupt_amid_generated_code_keeps_its_exit_code(tmp_path: Path) ->
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": SEARCHED}
     ran = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, env=environment, timeout=60, check=False)
     assert ran.returncode == 130
 
@@ -242,7 +242,7 @@ main()
 @contextmanager
 def _about_to_publish(cwd: Path, **environment: str) -> "Iterator[subprocess.Popen[str]]":
     """An export that waits with its complete folder, which bears a partial one's name still."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    variables = {**os.environ, "PYTHONPATH": SEARCHED, **environment}
     command = [sys.executable, "-c", _HELD, *TINY, "-o", "out"]
     with subprocess.Popen(command, cwd=cwd, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -75,6 +75,7 @@ def test_verify_finds_the_average_again(folder: Path) -> None:
     assert weights_of(folder, cast(Any, of), str(path)).average
 
 
+@pytest.mark.published_m0
 def test_a_release_accepts_no_assumption(tmp_path: Path) -> None:
     # As timm publishes them: nothing but tensors, 1000 classes, the windows of 224.
     import timm

@@ -25,7 +25,7 @@ from export.pipeline.schedule import export, units_of
 from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
-from tests.command_line import ROOT
+from tests.command_line import SEARCHED
 from tests.coreai_assets import needs_coreai
 from tests.export.conftest import TINY, Command, Exported
 from tests.silent import Silent
@@ -226,7 +226,7 @@ def test_an_interrupt_ends_every_process_and_leaves_nothing_half_made(tmp_path: 
     asked = ["m0", "m1", "--image-size", "64", "-w", "seeded", "--no-time", "-t", "onnx", "-t", "coreml", "--no-cache"]
     command = [sys.executable, "-m", "export", *asked, "--jobs", "2", "-o", "out"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": SEARCHED}, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     first = process.stderr.readline()  # the weights, told by a worker: both are at work

@@ -17,6 +17,8 @@ from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Mode
 
+pytestmark = pytest.mark.published_m0
+
 CHECKPOINT = Path(__file__).parents[2] / "data" / "m0-patches.safetensors"
 Logits = NDArray[np.float32]
 

@@ -13,6 +13,7 @@ from efficientvit.head import Head
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import tensors_of
 from efficientvit.size import square
+from efficientvit.spec import model_spec
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
 from export.request.evaluation import Evaluation
@@ -145,7 +146,8 @@ def _spoiled(made: Made, folder: Path, output: str, instead: Any) -> Made:
 
 def _before_the_last_block(graph: Any) -> str:
     """What stage 2's last feed-forward reads: a map of the right shape, one layer too early."""
-    (node,) = (each for each in graph.node if each.name == "stage2.block2.ffn2.branch.expand/Conv")
+    last = f"stage2.block{model_spec('m0').depths[1]}"
+    (node,) = (each for each in graph.node if each.name == f"{last}.ffn2.branch.expand/Conv")
     return str(node.input[0])
 
 

@@ -16,7 +16,7 @@ from export.targets import registry
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.options import TargetOptions, option
 from export.targets.registry import TARGETS, find_target, usable
-from tests.command_line import ROOT
+from tests.command_line import SEARCHED
 from tests.export.conftest import TINY, Command
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_its_artifact_is_verified(command_process: Command, site: Path, tmp_path: Path) -> None:
-    command, path = command_process, f"{ROOT}:{site}"
+    command, path = command_process, f"{SEARCHED}:{site}"
     ran = command(*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json", PYTHONPATH=path)
     assert ran.code == 0, ran.err
     (manifest,) = json.loads(ran.out)["artifacts"]

@@ -48,13 +48,13 @@ def fail(unit: str, progress: Progress, _: Exclusive) -> Iterator[int]:
 def half_made(folder: Path, unit: int, progress: Progress, _: Exclusive) -> Iterator[int]:
     """Works until it is told to end, and removes what it has half made then."""
     made = folder / f"half-{unit}"
-    made.write_text(str(os.getpid()))
     try:
+        made.write_text(str(os.getpid()))
         while True:
             progress.step("still at it")
             time.sleep(0.01)
     finally:
-        made.unlink()
+        made.unlink(missing_ok=True)
     yield 1
 
 

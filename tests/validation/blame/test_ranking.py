@@ -95,7 +95,7 @@ def test_nothing_is_blamed_in_what_is_healthy(
 ) -> None:
     found = blame_artifact(healthy(target, precision), model, ())
     assert found.suspects == ()
-    assert len(found.layers) > 300
+    assert len(found.layers) > 150
     assert sum(not layer.passed for layer in found.layers) <= 0.02 * len(found.layers)
     modules = {name for name, _ in model.deploy.named_modules()} | {"input"}
     assert {layer.module for layer in found.layers} <= modules
@@ -315,7 +315,7 @@ def test_an_execution_that_is_right_is_not_blamed(
 ) -> None:
     found = blame_artifact(healthy("tensorrt", "int8"), model, failing("execution"))
     assert found.suspects == ()
-    assert len(found.layers) > 300
+    assert len(found.layers) > 150
 
 
 def test_what_cannot_be_looked_into_is_said(model: ReferenceModel, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_integers_of_every_dialect_are_proven(
     found = proven(quantized(dialect), model)
     assert found.proof.outcome is Outcome.PROVEN, found
     assert found.quantized
-    assert found.replaced > 200
+    assert found.replaced > 120
 
 
 @pytest.mark.parametrize("dialect", ["QOperator", "dynamic"])

@@ -22,6 +22,8 @@ from validation.inputs.synthetic import synthetic
 from validation.reference.model import ReferenceModel
 from validation.verdict import Verdict
 
+pytestmark = [pytest.mark.published_m0] if FULL else []
+
 
 def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[ReferenceModel, Artifacts]:
     """With all golden images for the first seed, with one of each kind for the others."""

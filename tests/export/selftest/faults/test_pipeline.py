@@ -236,7 +236,7 @@ def test_the_layer_is_named_by_the_command_and_by_explain(
     explained = json.loads(capsys.readouterr().out)
     assert explained["blame"] == blamed
     assert not explained["gates"]["constants"]["passed"]
-    assert len(explained["layers"]) > 400
+    assert len(explained["layers"]) > 150
 
 
 def test_a_package_that_cannot_be_read_is_told_by_name(

@@ -18,8 +18,8 @@ from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 from efficientvit.weights.seeded import seeded
 from runtimes.artifact import digest
+from tests.command_line import SEARCHED
 
-ROOT = Path(__file__).parents[4]
 ANIMALS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibex", "jay", "kiwi", "lynx")
 SHARED = ("m0", "-t", "coreml", "-w", "animals.safetensors", "--no-time", "--no-kit", "-o", "out")
 EIGHT_BITS = ("--ios", "16", "--weights-bits", "8", "--labels", "animals.txt")
@@ -53,7 +53,7 @@ def _vit_export(place: Path, *arguments: str, hash_seed: int) -> Shipped:
     done = subprocess.run(
         [sys.executable, "-m", "export", *arguments],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(hash_seed)},
+        env={**os.environ, "PYTHONPATH": SEARCHED, "PYTHONHASHSEED": str(hash_seed)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return Shipped(place, done.returncode, done.stderr)

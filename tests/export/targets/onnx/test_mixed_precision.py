@@ -44,6 +44,9 @@ from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = manifest_schema()
+pytestmark = pytest.mark.published_m0
+"""How much of the budget a layer costs is a matter of the weights."""
+
 SPOILED = "stage1.block1.ffn1.branch"
 OUTLIER = f"{SPOILED}.project/Conv"
 

@@ -112,7 +112,7 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
 
     The arithmetic is that with which timm evaluates (torchvision's `Resize` and `CenterCrop` on a Pillow image, timm's
     `ResizeKeepRatio` where `resize` is no square): the long side is cut off to whole pixels, rounded for a rectangle,
-    and the crop's offset rounds halves to even.
+    and the crop's offset rounds halves to even. Rows are resampled before columns, as in Pillow before 13.
 
     Raises:
         BadImage: not a uint8 RGB image, or so long and thin that resized it would exceed `MAX_PIXELS`.
@@ -124,16 +124,13 @@ def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
         raise BadImage("not an RGB image", expected="(H, W, 3) uint8", got=f"{rgb.shape} {rgb.dtype}")
     size = ImageSize(height=rgb.shape[0], width=rgb.shape[1])
     resized = resized_size(size, preprocessing)
-    if resized.area > MAX_PIXELS:
-        raise BadImage(
-            f"an image of {size.width} x {size.height} is too long and thin to resize",
-            expected=f"at most {MAX_PIXELS:,} pixels once it covers {preprocessing.resize}",
-            got=f"{resized.width} x {resized.height}",
-            next_step="crop it first",
-        )
-    image = Image.fromarray(rgb)
-    if resized != size:
-        image = image.resize((resized.width, resized.height), Image.Resampling[preprocessing.interpolation.upper()])
+    require_resizable(size, preprocessing)
+    image, pillow_filter = Image.fromarray(rgb), Image.Resampling[preprocessing.interpolation.upper()]
+    # One side at a time: in one call Pillow 13 takes the columns first where the height shrinks much more, and gives
+    # other pixels than Pillow before it, with which the published weights were evaluated.
+    for sides in ((resized.width, size.height), (resized.width, resized.height)):
+        if image.size != sides:
+            image = image.resize(sides, pillow_filter)
     cut, (top, left) = preprocessing.image_size, crop_corner(resized, preprocessing)
     return np.array(image.crop((left, top, left + cut.width, top + cut.height)))
 
@@ -160,6 +157,22 @@ def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]"
         BadImage: as `to_uint8`.
     """
     return normalize(to_uint8(rgb, preprocessing), preprocessing)
+
+
+def require_resizable(size: ImageSize, preprocessing: Preprocessing) -> None:
+    """Refuse an image of this size if, resized, it would exceed `MAX_PIXELS`.
+
+    Raises:
+        BadImage: it would.
+    """
+    resized = resized_size(size, preprocessing)
+    if resized.area > MAX_PIXELS:
+        raise BadImage(
+            f"an image of {size.width} x {size.height} is too long and thin to resize",
+            expected=f"at most {MAX_PIXELS:,} pixels once it covers {preprocessing.resize}",
+            got=f"{resized.width} x {resized.height}",
+            next_step="crop it first",
+        )
 
 
 def resized_size(size: ImageSize, preprocessing: Preprocessing) -> ImageSize:

@@ -90,8 +90,8 @@ def _targets() -> "Sequence[str]":
 @option(
     "Target",
     "--output",
-    "What it gives beside the logits: probabilities, or topk[:K], scores and numbers of the K best classes. [default: "
-    "logits; a Core ML package with labels gives label and probabilities]",
+    "What it gives in addition to the logits: probabilities, or topk[:K], scores and numbers of the K best classes. "
+    "[default: logits; a Core ML package with labels gives label and probabilities]",
     default="logits",
     metavar="logits|probabilities|topk[:K]",
 )

@@ -1,4 +1,4 @@
-"""Code for the app that feeds photos to a file which takes them: `app/` beside the artifact's `ship/`."""
+"""Code for the app that feeds photos to a file which takes them: `app/`, next to the artifact's `ship/`."""
 
 import json
 from collections.abc import Mapping
@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from runtimes.artifact import Artifact
-from runtimes.interface import takes_images
 
 APP = "app"
 
 
 def write_app(folder: Path, artifact: Artifact, settings: Mapping[str, Any]) -> None:
-    """Write `folder/app` for a classifier that takes a photo at a time; nothing for another.
+    """Write `folder/app` for a classifier that takes a photo of any size at a time; nothing for another.
 
     `settings`: the runtime's, that ship.
     """
     templates = resources.files("export.device_kit") / "in_app" / artifact.format
-    fits = takes_images(artifact) and artifact.model.head.gives_logits and artifact.batch in (None, 1)
-    if not fits or not templates.is_dir():
+    wrapping = artifact.interface.wrapping
+    any_size = wrapping is not None and wrapping.resizes and wrapping.fed_size is None
+    if wrapping is None or not any_size or artifact.batch not in (None, 1) or not templates.is_dir():
         return
-    marks = {"@FILE@": artifact.path.name, "@SETTINGS@": _as_cpp(settings)}
+    background = str(wrapping.preprocessing.background)
+    marks = {"@FILE@": artifact.path.name, "@SETTINGS@": _as_cpp(settings), '"@BACKGROUND@"': background}
     (folder / APP).mkdir()
     for template in templates.iterdir():
         text = template.read_text("utf-8")

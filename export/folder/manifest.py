@@ -49,7 +49,7 @@ class ModelRecord(Record, frozen=True, kw_only=True):
         default_factory=list
     )
     feed: Annotated[str, says("What a wrapped network is fed, as --input has it.")] = str(TENSOR)
-    answers: Annotated[str, says("What it then gives beside the logits, as --output has it.")] = str(LOGITS)
+    answers: Annotated[str, says("What it then gives in addition to the logits, as --output has it.")] = str(LOGITS)
     batch: Annotated[int | Literal["dynamic"], says("Images per run.")]
     inputs: Annotated[list[PortRecord], says("One.")]
     outputs: Annotated[list[PortRecord], says("Logits, and of a classifier two more; or what another head gives.")]

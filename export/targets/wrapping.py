@@ -11,7 +11,7 @@ from efficientvit.images.decoding import MAX_PIXELS
 from efficientvit.images.preprocessing import Preprocessing, resized_size
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
-from runtimes.artifact import Artifact
+from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
 from runtimes.registry import reader_of, row_of
 from runtimes.wrapping import Gives, Takes, Wrapping
@@ -46,12 +46,13 @@ def require_wrapping(job: Job) -> None:
             got=f"--output {answers}",
             next_step=f"leave --output out, or -t {target.name}; {target.instead}",
         )
-    if answers.gives is not Gives.LOGITS and not job.head.gives_logits:
+    if job.wrapped and not job.head.gives_logits:
+        asked = f"--input {feed}" if feed.takes is not Takes.TENSOR else f"--output {answers}"
         raise BadOption(
-            "--output says how a classifier answers",
-            expected="--head logits with --output",
+            f"{asked} is for classifiers, whose answers are compared",
+            expected=f"--head logits with {asked}",
             got=f"--head {job.head}",
-            next_step="leave --output out: maps and embeddings are given as they are",
+            next_step="leave it out: maps and embeddings are given of normalized tensors",
         )
     if feed.takes is not Takes.TENSOR and job.plan[-1][1].execution is Dtype.BF16:
         raise BadOption(
@@ -60,7 +61,7 @@ def require_wrapping(job: Job) -> None:
             got=f"-p {job.precision} --input {feed}",
             next_step="take -p fp32, or leave --input out",
         )
-    if feed.takes is Takes.IMAGE and job.opset < OLDEST_RESIZING:
+    if feed.takes is Takes.IMAGE and target.format == Format.ONNX and job.opset < OLDEST_RESIZING:
         raise BadOption(
             "a file that resizes photos needs a newer opset",
             expected=f"--opset {OLDEST_RESIZING} or later with --input image",
@@ -75,10 +76,10 @@ def require_preprocessing(job: Job, preprocessing: Preprocessing, classes: int) 
     Raises:
         BadOption: the format cannot resize so, or there are fewer classes than are asked for.
     """
-    if job.answers.best and not 2 <= job.answers.best <= classes:
+    if job.answers.best > classes or (job.answers.best and classes == 1):
         raise BadOption(
             f"there are no {job.answers.best} best of {classes} class{'' if classes == 1 else 'es'}",
-            expected=f"--output topk:K with K from 2 to {classes}" if classes > 1 else "--output probabilities",
+            expected=f"--output topk:K with K from 1 to {classes}" if classes > 1 else "--output probabilities",
             got=f"--output {job.answers}",
             next_step="leave --output out, or name fewer",
         )
@@ -94,12 +95,13 @@ def require_preprocessing(job: Job, preprocessing: Preprocessing, classes: int) 
             got="a photo that is squashed" if squash else f"--interpolation {preprocessing.interpolation}",
             next_step="take --input pixels: then the app resizes and crops",
         )
-    if (size := job.feed.size) is not None and resized_size(size, preprocessing).area > MAX_PIXELS:
+    size = job.feed.size
+    if size is not None and max(size.area, resized_size(size, preprocessing).area) > MAX_PIXELS:
         raise BadOption(
-            f"an image of {size.height}x{size.width} is too long and thin to resize",
-            expected=f"at most {MAX_PIXELS:,} pixels once it covers {preprocessing.resize}",
-            got=str(resized_size(size, preprocessing)),
-            next_step="crop it first, or take --input pixels",
+            f"an image of {size.height}x{size.width} is too large, or too long and thin to resize",
+            expected=f"at most {MAX_PIXELS:,} pixels, also once it covers {preprocessing.resize}",
+            got=f"{size.height}x{size.width}, resized {resized_size(size, preprocessing)}",
+            next_step="scale it down or crop it in the app, or take --input pixels",
         )
 
 

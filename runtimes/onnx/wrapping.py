@@ -20,9 +20,6 @@ from runtimes.wrapping import Gives, Takes, Wrapping
 FILTERS = {"bicubic": "cubic", "bilinear": "linear"}
 """Pillow's filters that ONNX has antialiased, by its name for them."""
 
-FIRST_OPSET = 18
-"""The first in which `Resize` is antialiased."""
-
 _BEFORE, _AFTER = "preprocessing/", "answers/"
 NORMALIZED = f"{_BEFORE}normalized"
 """The tensor that the network is fed."""
@@ -49,20 +46,31 @@ def wrapped(network: Any, wrapping: Wrapping) -> Any:
 
 
 def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
-    """The network in an onnx.ModelProto that `wrapped` made: the graph that gives `outputs`.
+    """The network in an onnx.ModelProto that `wrapped` made: the graph that gives `outputs`, and nothing else.
+
+    What the model holds besides (types of the preprocessing's tensors, sparse tensors, functions) is not taken along,
+    and so is missed when the network is wrapped again.
 
     Raises:
         BrokenArtifact: the model is not built so.
     """
     import onnx
 
+    _require_plain(model)
     network = type(model)()
     network.CopyFrom(model)
+    network.ClearField("functions")
     graph = network.graph
+    graph.ClearField("sparse_initializer")
+    graph.ClearField("quantization_annotation")
+    known = [value for value in graph.value_info if not value.name.startswith((_BEFORE, _AFTER))]
+    kept_types = [type(value).FromString(value.SerializeToString()) for value in known]
+    del graph.value_info[:]
+    graph.value_info.extend(kept_types)
     named = {output.name: output for output in graph.output}
     if lacking := [name for name in outputs if name not in named]:
         raise BrokenArtifact(f"the ONNX file does not give '{lacking[0]}'", got=", ".join(named) or "no output")
-    kept = [named[name] for name in outputs]
+    kept = [type(named[name]).FromString(named[name].SerializeToString()) for name in outputs]
     del graph.output[:]
     graph.output.extend(kept)
     if wrapping.feed.takes is not Takes.TENSOR:
@@ -78,6 +86,24 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
         graph.input.append(onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, size.nchw(count)))
     without_unread(network)
     return network
+
+
+def _require_plain(model: Any) -> None:
+    """One image in, its shape known, and no graph within a graph.
+
+    Raises:
+        BrokenArtifact: it is otherwise.
+    """
+    graph = model.graph
+    shapes = [value.type.tensor_type.shape.dim for value in (*graph.input, *graph.output)]
+    if len(graph.input) != 1 or not all(len(shape) >= 2 for shape in shapes):
+        said = ", ".join(value.name for value in graph.input) or "none"
+        raise BrokenArtifact("the ONNX file does not take one image of a known shape", got=f"inputs: {said}")
+    if any(tensor.name == graph.input[0].name for tensor in graph.initializer):
+        raise BrokenArtifact(f"the ONNX file holds its input '{graph.input[0].name}' as a constant")
+    for node in graph.node:
+        if any(attribute.type in (attribute.GRAPH, attribute.GRAPHS) for attribute in node.attribute):
+            raise BrokenArtifact(f"{node.op_type} '{node.name}' of the ONNX file has a graph of its own")
 
 
 def preprocessing_in(model: Any) -> Any:
@@ -174,7 +200,7 @@ def _resize_and_crop(nodes: _Nodes, image: str, wrapping: Wrapping, batch: int |
     images = nodes.whole("batch", batch) if batch else nodes.add("Shape", "batch", image, start=0, end=1)
     channels, nothing = nodes.whole("channels", 3), ""
     filtered: dict[str, Any] = {
-        "mode": FILTERS[preprocessing.interpolation],
+        "mode": _filter(preprocessing),
         "antialias": 1,
         "exclude_outside": 1,
         "coordinate_transformation_mode": "half_pixel",
@@ -189,6 +215,14 @@ def _resize_and_crop(nodes: _Nodes, image: str, wrapping: Wrapping, batch: int |
     cropped = nodes.add("Slice", "cropped", resized_image, corner, end, nodes.whole("axes", 2, 3))
     # What shape inference cannot know: the corner is computed.
     return nodes.add("Reshape", "of_known_size", cropped, nodes.whole("known_size", 0, 3, cut.height, cut.width))
+
+
+def _filter(preprocessing: Preprocessing) -> str:
+    if preprocessing.interpolation not in FILTERS or preprocessing.crop == "squash":
+        raise BrokenArtifact(
+            "an ONNX file cannot resize so", got=f"{preprocessing.interpolation}, {preprocessing.crop}"
+        )
+    return FILTERS[preprocessing.interpolation]
 
 
 def _resized(nodes: _Nodes, size: str, preprocessing: Preprocessing) -> str:

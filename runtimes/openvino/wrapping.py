@@ -57,9 +57,11 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
     if lacking := [name for name in outputs if name not in named]:
         raise BrokenArtifact(f"the IR does not give '{lacking[0]}'", got=", ".join(named) or "no output")
     parameters = model.get_parameters()
+    if len(parameters) != 1 or parameters[0].get_partial_shape().rank.is_dynamic:
+        said = ", ".join(each.get_friendly_name() for each in parameters) or "none"
+        raise BrokenArtifact("the IR does not take one image of a known shape", got=f"inputs: {said}")
     if wrapping.feed.takes is not Takes.TENSOR:
-        normalized = _normalized(model)
-        (fed,) = parameters
+        normalized, (fed,) = _normalized(model), parameters
         size = wrapping.preprocessing.image_size
         shape = openvino.PartialShape([fed.get_partial_shape()[0], *map(openvino.Dimension, size.nchw(1)[1:])])
         tensor = openvino.op.Parameter(openvino.Type.f32, shape)
@@ -67,7 +69,10 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
         for reader in normalized.output(0).get_target_inputs():
             reader.replace_source_output(tensor.output(0))
         parameters = [tensor]
-    return openvino.Model([named[name] for name in outputs], parameters, model.get_friendly_name())
+    try:
+        return openvino.Model([named[name] for name in outputs], parameters, model.get_friendly_name())
+    except RuntimeError as error:  # it reads what is not the network's
+        raise BrokenArtifact("the IR's network cannot be taken out", got=str(error).strip().splitlines()[-1]) from error
 
 
 def preprocessing_in(model: Any) -> Any:
@@ -157,21 +162,24 @@ class _Weights:
     """(L, n): how much each of n pixels counts in L pixels of the crop, along one side."""
 
     def __init__(self, ops: _Operations, side: str, place: int, interpolation: str) -> None:
+        if interpolation not in FILTERS:
+            raise BrokenArtifact("an IR cannot resize so", got=interpolation)
         self._ops, self._side, self._place, self._interpolation = ops, side, place, interpolation
 
     def __call__(self, before: Any, after: Any, corner: Any, length: int) -> Any:
         """Pillow's filter of |(j + 1/2) m/n - (i + 1/2)| / max(m/n, 1), for n pixels that become m, rows summing to 1.
 
-        Of i and j doubled and crossed out, so that all but the last quotient is exact in float32.
+        Of i and j doubled and crossed out: whole numbers, of which those that count are small.
         """
         n, m, first = (self._of_side(what, each) for what, each in (("n", before), ("m", after), ("first", corner)))
-        i = self._op("add", "i", first, self._hold("i_from_first", np.arange(length)[:, None]))
+        i = self._op("add", "i", first, self._whole("i_from_first", np.arange(length)[:, None]))
         count = self._op("squeeze", "count", n, self._whole("only_axis", [0]))
-        j = self._op("range", "j", self._hold("from", 0), count, self._hold("by", 1), output_type="f32")
+        j = self._op("range", "j", self._whole("from", 0), count, self._whole("by", 1), output_type="i64")
         distance = self._op("subtract", "d", self._crossed("j", j, m), self._crossed("i", i, n))
-        longer = self._op("maximum", "longer", n, m)
+        longer = self._op("convert", "longer", self._op("maximum", "longest", n, m), destination_type="f32")
         doubled = self._op("multiply", "two_longer", longer, self._hold("2", 2))
-        weights = self._filter(self._op("divide", "t", self._op("absolute", "abs_d", distance), doubled))
+        apart = self._op("convert", "d_float", distance, destination_type="f32")
+        weights = self._filter(self._op("divide", "t", self._op("absolute", "abs_d", apart), doubled))
         sums = self._op("reduce_sum", "sums", weights, self._whole("over_j", [1]), keep_dims=True)
         return self._op("divide", "weights", weights, sums)
 
@@ -197,13 +205,12 @@ class _Weights:
     def _crossed(self, name: str, index: Any, size: Any) -> Any:
         """(2 index + 1) size."""
         twice = self._op("add", f"{name}_twice", index, index)
-        odd = self._op("add", f"{name}_odd", twice, self._hold(f"{name}_1", 1))
+        odd = self._op("add", f"{name}_odd", twice, self._whole(f"{name}_1", 1))
         return self._op("multiply", f"{name}_crossed", odd, size)
 
     def _of_side(self, name: str, sizes: Any) -> Any:
-        """(1,): this side's of (height, width), as a float."""
-        one = self._op("gather", f"{name}_whole", sizes, self._whole(f"{name}_at", [self._place]), self._axis(name))
-        return self._op("convert", name, one, destination_type="f32")
+        """(1,): this side's of (height, width)."""
+        return self._op("gather", name, sizes, self._whole(f"{name}_at", [self._place]), self._axis(name))
 
     def _axis(self, name: str) -> Any:
         return self._whole(f"{name}_axis", 0)
@@ -244,12 +251,17 @@ def _sizes(ops: _Operations, image: Any, preprocessing: Preprocessing) -> tuple[
 def _covering(ops: _Operations, sides: Any, others: Any, preprocessing: Preprocessing) -> Any:
     """The smallest size of the same shape that covers the target, rounded: max(H, h W / w), max(W, w H / h).
 
-    In whole numbers: the plugin computes floats in 32 bits, however they are declared.
+    In whole numbers, halves to even: the plugin computes floats in 32 bits, however they are declared.
     """
     target = preprocessing.resize
+    twice = ops("add", "twice", others, others)
     doubled = ops("multiply", "doubled", sides, ops.hold("twice_width_height", [2 * target.width, 2 * target.height]))
-    rounding = ops("add", "with_half", doubled, others)
-    scaled = ops("divide", "scaled", rounding, ops("add", "twice", others, others))
+    with_half = ops("add", "with_half", doubled, others)
+    up = ops("divide", "half_up", with_half, twice)
+    whole = ops("equal", "is_half", ops("multiply", "up_times", up, twice), with_half)
+    odd = ops("mod", "odd_half", up, ops.hold("two_halves", [2]))
+    less = ops("multiply", "to_even", ops("convert", "is_half_number", whole, destination_type="i64"), odd)
+    scaled = ops("subtract", "scaled", up, less)
     return ops("maximum", "resized_size", scaled, ops.hold("covered", [target.height, target.width]))
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -11,7 +12,7 @@ from efficientvit.errors import BadOption, BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing, normalize, to_uint8
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import model_spec
-from runtimes.artifact import Format, Interface
+from runtimes.artifact import Format, Interface, digest
 from runtimes.interface import Port, intended_ports
 from runtimes.registry import read_ports, runtime_for
 from runtimes.runtime import Mode
@@ -57,6 +58,46 @@ def test_photos_of_any_size_become_what_pillow_makes_of_them(
                     assert np.abs(own - right).max() <= 2, picture.name
                     assert (own != right).mean() <= differing, picture.name
                     np.testing.assert_allclose(found, normalize(own.astype(np.uint8), preprocessing), atol=2**-18)
+
+
+@FORMATS
+@pytest.mark.parametrize("size", [(521, 730), (450, 500), (513, 730), (288, 320)])
+def test_a_side_that_is_resized_to_an_exact_half_is_rounded_to_even(
+    file_format: Format, size: tuple[int, int], tmp_path: Path
+) -> None:
+    contract = Preprocessing(image_size=ImageSize(height=224, width=320))
+    artifact = wrapped(network(tmp_path, file_format, contract, 1), "image", "logits", tmp_path, contract)
+    photo = pictures(ImageSize(height=size[0], width=size[1]))[0].pixels
+    with preprocessing_of(artifact) as before:
+        assert before is not None
+        with runtime_for(file_format).open(before, Mode.SHIPPED) as session:
+            (tensor,) = session(photo[None]).values()
+    own = np.moveaxis(np.rint(_units(tensor[0], contract)).astype(int), 0, 2)
+    assert (own != to_uint8(photo, contract)).mean() <= 0.002
+
+
+def test_types_of_the_preprocessing_that_somebody_declared_are_not_taken_along(tmp_path: Path) -> None:
+    artifact = wrapped(network(tmp_path, Format.ONNX, SMALL, 1), "image", "logits", tmp_path)
+    model = onnx.load(artifact.path)
+    shape = (1, 3, 480, 640)
+    declared = onnx.helper.make_tensor_value_info("preprocessing/channels_first", onnx.TensorProto.UINT8, shape)
+    model.graph.value_info.append(declared)
+    onnx.save(model, artifact.path)
+    with network_of(artifact) as taken_out:
+        assert wrapped_again(artifact, taken_out) != digest(artifact.path)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_file_that_takes_no_image_is_broken(constant: bool, tmp_path: Path) -> None:
+    artifact = wrapped(network(tmp_path, Format.ONNX, SMALL, 1), "image", "logits", tmp_path)
+    model = onnx.load(artifact.path)
+    if constant:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 9, 9, 3), np.uint8), "image"))
+    else:
+        del model.graph.input[:]
+    onnx.save(model, artifact.path)
+    with pytest.raises(BrokenArtifact, match="image"), network_of(artifact):
+        pass
 
 
 @FORMATS

@@ -1,4 +1,4 @@
-"""Answers: the whole file gives what its network gives of what its preprocessing gives, and says it rightly."""
+"""Answers: the whole file gives what its network gives, and probabilities and classes that follow from the logits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +22,8 @@ def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: float) -> 
 
     Budget 0. `allowed`: relative error. Probabilities are the softmax of the logits, or the sigmoid of a single one.
     """
+    if not seen:
+        return GateResult("answers", float("nan"), 0.0, "no image to judge on")
     own = np.stack([each.own for each in seen]).astype(np.float64)
     scale = scale_of(own)
     wrong = []

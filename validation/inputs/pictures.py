@@ -19,8 +19,10 @@ SIZES = (
     (257, 1021),
     (720, 1280),
     (1512, 1134),
+    (1200, 500),
 )
-"""Height and width, pixels: larger and smaller than the input, upright and flat, odd and even."""
+"""Height and width, pixels: larger and smaller than the input, upright and flat, odd and even; one more than twice as
+high as wide, whose columns Pillow 13 would take first."""
 
 _OF_ONE_SIZE = 4
 _BLOCKS = (37, 11, 3)

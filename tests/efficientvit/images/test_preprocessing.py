@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -54,8 +55,17 @@ def timm_tensor(rgb: Rgb, preprocessing: Preprocessing, **options: Any) -> NDArr
         crop_mode=preprocessing.crop,
         **options,
     )
-    tensor: NDArray[np.float32] = transform(Image.fromarray(rgb)).numpy()
+    with mock.patch.object(Image.Image, "resize", _rows_first):
+        tensor: NDArray[np.float32] = transform(Image.fromarray(rgb)).numpy()
     return tensor
+
+
+_RESIZE = Image.Image.resize
+
+
+def _rows_first(image: Image.Image, size: tuple[int, int], resample: int | None = None) -> Image.Image:
+    """As Pillow resizes before 13, which takes the columns first where the height shrinks much more."""
+    return _RESIZE(_RESIZE(image, (size[0], image.height), resample), size, resample)
 
 
 def scene(width: int, height: int, seed: int = 0) -> Rgb:

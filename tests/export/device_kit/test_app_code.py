@@ -4,14 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from efficientvit.head import Head
 from efficientvit.size import ImageSize
 from export.device_kit.app_code import APP, write_app
 from export.folder.layout import SETTINGS, SHIP, write_json
@@ -107,10 +105,10 @@ def test_javascript(answers: str, tmp_path: Path) -> None:
     _same(_said([node, tmp_path / APP / "classify.mjs"], tmp_path, "ppm"), _right(artifact))
 
 
-def test_nothing_is_written_for_what_takes_tensors_or_several_photos_or_has_no_classes(tmp_path: Path) -> None:
+def test_nothing_is_written_for_what_takes_tensors_or_several_photos_or_one_size(tmp_path: Path) -> None:
     plain = network(tmp_path, Format.ONNX, SMALL, 1)
     several = wrapped(network(tmp_path, Format.ONNX, SMALL, 2), "image", "logits", tmp_path)
-    maps = replace(several, batch=1, model=replace(several.model, head=Head.parse("features")))
-    for artifact in (plain, several, maps):
+    of_one_size = wrapped(plain, "image:70x90", "logits", tmp_path)
+    for artifact in (plain, several, of_one_size):
         write_app(tmp_path, artifact, {})
         assert not (tmp_path / APP).exists()

@@ -87,7 +87,12 @@ def test_every_precision_is_wrapped_and_verified(
         (_request("tensorrt", answers="topk"), "TensorRT engines do not take --output topk:5", "-t onnx"),
         (_request("coreml", "image:480x640"), "a Core ML package does not take --input image:480x640", "Vision"),
         (_request("coreml", answers="topk"), "Core ML packages do not take --output topk:5", "with labels"),
-        (_request("onnx", answers="topk", head=Head.parse("embedding")), "how a classifier answers", "leave --output"),
+        (
+            _request("onnx", answers="topk", head=Head.parse("embedding")),
+            "--output topk:5 is for classifiers",
+            "leave it out",
+        ),
+        (_request("openvino", "pixels", head=Head.parse("features")), "--input pixels is for classifiers", "tensors"),
         (_request("onnx", "image", opset=17), "a newer opset", "--input pixels"),
         (_request("openvino", "pixels", precision="bf16"), "bfloat16", "-p fp32"),
     ],
@@ -105,7 +110,8 @@ def test_what_cannot_be_wrapped_is_refused_before_any_work(request_: Request, wh
         ("image", "logits", Preprocessing(interpolation="lanczos"), 10, "--interpolation bicubic or bilinear"),
         ("image", "logits", Preprocessing(crop="squash"), 10, "a center crop"),
         ("image:2x19999", "logits", Preprocessing(), 10, "too long and thin"),
-        ("tensor", "topk:5", Preprocessing(), 3, "--output topk:K with K from 2 to 3"),
+        ("image:99999x99999", "logits", Preprocessing(), 10, "too large"),
+        ("tensor", "topk:5", Preprocessing(), 3, "--output topk:K with K from 1 to 3"),
         ("tensor", "topk:5", Preprocessing(), 1, "--output probabilities"),
     ],
 )

@@ -23,7 +23,7 @@ export function withoutAlpha(rgba) {
 
 function readPpm(bytes) {
   const header = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.subarray(0, 64).toString("latin1"));
-  if (!header) throw new Error("no binary PPM of 8 bits");
+  if (!header) throw new Error("not a binary PPM of 8 bits");
   return { width: Number(header[1]), height: Number(header[2]), rgb: new Uint8Array(bytes.subarray(header[0].length)) };
 }
 

@@ -14,7 +14,9 @@ MODEL = Path(__file__).parent.parent / "ship" / "@FILE@"
 session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
 
 for path in sys.argv[1:]:
-    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")  # upright, as people see it
+    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")  # upright, as people see it; of 8 bits
+    ground = Image.new("RGBA", photo.size, "@BACKGROUND@")
+    photo = Image.alpha_composite(ground, photo).convert("RGB")
     answers = session.run(None, {"image": np.asarray(photo)[None]})
     found = {port.name: value for port, value in zip(session.get_outputs(), answers, strict=True)}
     if "classes" in found:

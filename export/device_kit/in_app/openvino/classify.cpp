@@ -25,7 +25,7 @@ static Photo read_ppm(const std::string& path) {
     Photo photo;
     int most = 0;
     if (!(file >> magic >> photo.width >> photo.height >> most) || magic != "P6" || most != 255)
-        throw std::runtime_error(path + " is no binary PPM of 8 bits");
+        throw std::runtime_error(path + " is not a binary PPM of 8 bits");
     file.get();
     photo.rgb.resize(photo.height * photo.width * 3);
     if (!file.read(reinterpret_cast<char*>(photo.rgb.data()), static_cast<std::streamsize>(photo.rgb.size())))

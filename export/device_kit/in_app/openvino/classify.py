@@ -16,7 +16,9 @@ settings = json.loads((SHIP / "runtime-settings.json").read_text())
 model = openvino.Core().compile_model(SHIP / "@FILE@", "CPU", settings)
 
 for path in sys.argv[1:]:
-    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")  # upright, as people see it
+    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")  # upright, as people see it; of 8 bits
+    ground = Image.new("RGBA", photo.size, "@BACKGROUND@")
+    photo = Image.alpha_composite(ground, photo).convert("RGB")
     answer = model(np.asarray(photo)[None])
     found = {port.any_name: value for port, value in answer.items()}
     if "classes" in found:

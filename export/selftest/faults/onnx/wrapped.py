@@ -48,6 +48,14 @@ def edges_repeated(model: onnx.ModelProto, rng: Rng) -> None:
     _say(pick(rng, nodes(model, "Resize")), "exclude_outside", 0)
 
 
+@fault("wrapping", program=False)
+def size_declared(model: onnx.ModelProto, rng: Rng) -> None:
+    """The file says that its photos have 480 x 640 pixels, and ONNX Runtime computes sizes from that."""
+    shape = (1, 3, 480, 640)
+    declared = onnx.helper.make_tensor_value_info("preprocessing/channels_first", onnx.TensorProto.UINT8, shape)
+    model.graph.value_info.append(declared)
+
+
 @fault("pixels", program=False)
 def cropped_aside(model: onnx.ModelProto, rng: Rng) -> None:
     """The crop begins two pixels from the resized image's upper left."""

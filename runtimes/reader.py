@@ -20,6 +20,7 @@ from runtimes.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
+    from runtimes.evaluator.neural_engine import Readiness
     from runtimes.evaluator.program import Program, Unquantized
 
 Constant = tuple[str, NDArray[Any]]
@@ -178,6 +179,10 @@ class Reader(Protocol):
     def unexpected_operators(self, artifact: Artifact) -> Mapping[str, int]:
         """Operators, types and stored forms that an artifact of this precision must not have, and how many of each."""
         return {}
+
+    def readiness(self, artifact: Artifact) -> "Readiness | None":
+        """How much of the work is fit for an accelerator, by static rules; None for a format without such."""
+        return None
 
     def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
         """Its layers one by one. `output`: the name of the scores, of a file that may have other outputs.

@@ -11,11 +11,10 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 
-STAGES: Mapping[str, Make] = {
-    stage.name: stage.make
-    for stage in (*(s for t in BUILT_IN.values() for plan in t.precisions.values() for s, _ in plan), COMPRESS)
-}
-"""What they do, even where others are in their place."""
+_OF_TARGETS = [s for target in BUILT_IN.values() for plan in target.precisions.values() for s, _ in plan]
+
+STAGES: Mapping[str, Make] = {stage.name: stage.make for stage in (*reversed(_OF_TARGETS), COMPRESS)}
+"""What they do, even where others are in their place; of several with a name, such as Apple's twins, the first."""
 
 
 def replace_stages(patch: pytest.MonkeyPatch, **others: Make) -> None:

@@ -214,11 +214,13 @@ def _on_the_device(screen: Console, each: Finished, evidence: str) -> None:
 
 
 def _readiness(screen: Console, coreml: Record | None) -> None:
-    ready = coreml and coreml.get("neural_engine")
+    ready = coreml and coreml["neural_engine"]
     if not ready:
         return
     line = f"{ready['share_by_macs']:.1%} of the work is fit for the Neural Engine, by a heuristic"
     screen.print(Text(f"{line}; the kit asks the device", "dim"))
+    if padded := ready.get("padded_by_macs"):
+        screen.print(Text(f"{padded:.1%} of it gives tensors whose last axis is padded to 64 bytes there", "dim"))
     for violation in ready["violations"][:_VIOLATIONS_SHOWN]:
         screen.print(Text(f"  not fit: {violation}", "yellow"))
     if (more := len(ready["violations"]) - _VIOLATIONS_SHOWN) > 0:

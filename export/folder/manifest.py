@@ -291,7 +291,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     @property
     def budgets(self) -> Budgets:
         """What the export was asked to keep to, as far as it is recorded here: the reference has the quality budget."""
-        ready = self.coreml and self.coreml.neural_engine
+        section = self.coreml or self.coreai
+        ready = section and section.neural_engine
         return Budgets(
             accuracy=self.accuracy.budget_points if self.accuracy else None, readiness=ready.budget if ready else None
         )

@@ -22,6 +22,9 @@ class NeuralEngineRecord(Record, frozen=True, kw_only=True):
     share_by_macs: Annotated[Share, says("Share of the work that satisfies every rule.")]
     macs: Annotated[Count, says("Multiply-accumulates of one run.")]
     violations: Annotated[list[str], says("Operation and rule.")]
+    padded_by_macs: Annotated[
+        Share, says("Share of the work that gives tensors whose last axis has fewer than 64 bytes and is padded.")
+    ] = 0.0
     budget: Annotated[float | None, says("--ane-budget.")]
 
 
@@ -42,6 +45,7 @@ class CoreAiSection(Record, frozen=True, kw_only=True):
 
     labels: Annotated[LabelsRecord | None, says("The class labels; null where it has none.")]
     ios: Annotated[int, Meta(ge=27), says("Oldest iOS and macOS that take it.")]
+    neural_engine: Annotated[NeuralEngineRecord | None, says("Static readiness; null where no asset was made.")]
     metadata: Annotated[dict[str, str], says("In the asset; keys of ours begin with vit-export.")]
 
 

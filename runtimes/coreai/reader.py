@@ -13,7 +13,9 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.coreai.aimodel import load_metadata, load_program
+from runtimes.coreai.kinds import KINDS
 from runtimes.coreai.stored import SCALED, TABLE
+from runtimes.evaluator.neural_engine import Readiness
 from runtimes.evaluator.program import Program, mixed_types
 from runtimes.interface import METADATA_PREFIX, PROBABILITIES, Ports, labels_digest
 from runtimes.precision import Dtype, Precision
@@ -22,12 +24,6 @@ from runtimes.runtime import Images, Mode
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
-
-KINDS = frozenset({
-    "broadcasting_add", "broadcasting_batch_matmul", "broadcasting_mul", "broadcasting_sub", "cast", "concat", "conv2d",
-    "pad", "reduce_mean", "relu", "reshape", "sigmoid", "slice", "softmax", "split", "transpose",
-})  # fmt: skip
-"""The operations that EfficientViT's assets consist of. Any other means that the converter took another path."""
 
 LABELS = f"{METADATA_PREFIX}labels"
 """Where an asset has its labels, a list, in the order of the probabilities."""
@@ -93,6 +89,12 @@ class CoreAiReader(Reader):
         from runtimes.coreai.operators import CORE_AI
 
         return load_program(artifact.path), CORE_AI
+
+    def readiness(self, artifact: Artifact) -> Readiness:
+        """For the Neural Engine."""
+        from runtimes.coreai.neural_engine import readiness
+
+        return readiness(artifact)
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """The tensors, decoded where they are compressed."""

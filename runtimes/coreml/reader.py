@@ -10,7 +10,9 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.coreml.evaluated import behind_preprocessing
+from runtimes.coreml.kinds import KINDS
 from runtimes.coreml.mlpackage import Types, load_model, load_program, load_signature
+from runtimes.evaluator.neural_engine import Readiness
 from runtimes.evaluator.program import Program, TensorType, mixed_types
 from runtimes.interface import METADATA_PREFIX, RGB8, Port, Ports, labels_digest
 from runtimes.precision import Dtype, Precision
@@ -19,17 +21,6 @@ from runtimes.runtime import Images, Mode
 
 if TYPE_CHECKING:
     from runtimes.evaluator.evaluator import Language
-
-_WORK = {"add", "concat", "conv", "linear", "matmul", "mul", "reduce_mean", "relu", "reshape", "sigmoid", "softmax"}
-
-_WINDOWS = {"pad", "slice_by_index", "split", "transpose"}
-"""Partitions a grid into windows; at image sizes whose grid they do not divide (128, say) it is padded and cropped."""
-
-EDGES = frozenset({"cast", "classify"})
-"""Operations at the inputs and outputs of a package, which compute nothing."""
-
-KINDS = frozenset(_WORK | _WINDOWS | EDGES)
-"""The operations that EfficientViT's packages consist of. Any other means that the converter took another path."""
 
 _AFFINE = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")  # of iOS 16, of iOS 18
 _TABLE = ("constexpr_lut_to_dense",)
@@ -97,6 +88,12 @@ class CoreMlReader(Reader):
         from runtimes.coreml.operators import MIL
 
         return load_program(artifact.path), MIL
+
+    def readiness(self, artifact: Artifact) -> Readiness:
+        """For the Neural Engine."""
+        from runtimes.coreml.neural_engine import readiness
+
+        return readiness(artifact)
 
     def constants(self, artifact: Artifact) -> Iterator[Constant]:
         """The tensors, decoded where they are compressed."""

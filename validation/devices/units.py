@@ -60,8 +60,15 @@ def unit_budgets(file_format: Format, reference: Reference, kinds: Sequence[Kind
     }
 
 
+_CORE_AI_ON_THE_CPU = 4.0
+"""The same of Apple's Core AI runtime off the device: it adds up products of matrices in fp16 (a row of 4096 ones gives
+2048), convolutions and sums in float32."""
+
+
 def factor_of(attestation: Attestation) -> float | None:
-    """Budget over floor of the unit that ran; None where the runtime is not on a device."""
+    """Budget over floor of the unit that ran; None where the floor's arithmetic is the runtime's."""
+    if attestation.runtime == "coreai":
+        return _CORE_AI_ON_THE_CPU
     if attestation.runtime == "coreml":
         return FACTORS[Format.COREML][attestation.settings["compute_units"]]
     if attestation.runtime == "tensorrt":

@@ -1,7 +1,8 @@
-"""Readiness: the share of a Core ML package's work that the Neural Engine can run, by a heuristic."""
+"""Readiness: the share of a file's work that the Neural Engine can run, by static rules."""
 
-from runtimes.artifact import Format
-from runtimes.coreml.neural_engine import Readiness, readiness
+from runtimes.evaluator.neural_engine import Readiness
+from runtimes.reader import Reader
+from runtimes.registry import reader_of
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
 from validation.trial import Trial
@@ -16,12 +17,20 @@ def readiness_gate(found: Readiness, budget: float) -> GateResult:
 
 def _judge(trial: Trial) -> GateResult:
     assert trial.budgets.readiness is not None
-    return readiness_gate(readiness(trial.artifact), trial.budgets.readiness)
+    found = reader_of(trial.artifact).readiness(trial.artifact)
+    assert found is not None
+    return readiness_gate(found, trial.budgets.readiness)
+
+
+def _applies(trial: Trial) -> bool:
+    """A least share is asked for, and the format has such rules."""
+    rules = type(reader_of(trial.artifact)).readiness is not Reader.readiness
+    return trial.budgets.readiness is not None and rules
 
 
 READINESS = Gate(
     name="readiness",
     title="the share of the work that is fit for the Neural Engine",
-    applies=lambda trial: trial.budgets.readiness is not None and trial.artifact.format == Format.COREML,
+    applies=_applies,
     judge=_judge,
 )

@@ -5,7 +5,22 @@ from export.folder.sections import CoreMlSection, LabelsRecord, NeuralEngineReco
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.target import HandedOver, Section
 from runtimes.coreml.neural_engine import readiness
+from runtimes.evaluator.neural_engine import Readiness
 from runtimes.interface import labels_digest
+
+
+def engine_record(ready: Readiness | None, budget: float | None) -> NeuralEngineRecord | None:
+    """What the rules said, where there was anything to apply them to."""
+    if ready is None:
+        return None
+    return NeuralEngineRecord(
+        heuristic=True,
+        share_by_macs=ready.share,
+        macs=ready.macs,
+        violations=list(ready.violations),
+        padded_by_macs=ready.padded,
+        budget=budget,
+    )
 
 
 def _fill(handed: HandedOver) -> CoreMlSection:
@@ -19,15 +34,7 @@ def _fill(handed: HandedOver) -> CoreMlSection:
         else None,
         ios=options.ios,
         metadata=dict(artifact.interface.metadata) if artifact else {},
-        neural_engine=None
-        if ready is None
-        else NeuralEngineRecord(
-            heuristic=True,
-            share_by_macs=ready.share,
-            macs=ready.macs,
-            violations=list(ready.violations),
-            budget=options.ane_budget,
-        ),
+        neural_engine=engine_record(ready, options.ane_budget),
     )
 
 

@@ -102,6 +102,24 @@ def _label(asset: Path, labels: list[str]) -> None:
     (asset / METADATA).write_text(json.dumps({**metadata, CUSTOM: {LABELS: labels}}))
 
 
+def test_products_of_matrices_are_added_up_in_float16_and_sums_are_not(tmp_path: Path) -> None:
+    """Why validation/devices/units.py gives this runtime twice the budget that rounding alone would need."""
+    row, column, one = "tensor<1x4096xf16>", "tensor<4096x1xf16>", "tensor<1x1xf16>"
+    path = saved(
+        f'coreai.graph @main(%x: {row} {{coreai.name = "image"}}) -> ({one} {{coreai.name = "product"}}, '
+        f'{one} {{coreai.name = "sum"}}) {{\n'
+        f"%ones = coreai.constant dense<1.0> : {column}\n%axis = coreai.constant dense<1> : tensor<1xsi32>\n"
+        f'%y = "coreai.batch_matmul"(%x, %ones) : ({row}, {column}) -> {one}\n'
+        f'%z = "coreai.reduce_sum"(%x, %axis) : ({row}, tensor<1xsi32>) -> {one}\n'
+        f"coreai.output %y, %z : {one}, {one} }}",
+        tmp_path / "ones.aimodel",
+    )
+    with Child("run", path) as child:
+        child.message()
+        found = child.ask("image", np.ones((1, 4096), np.float16))
+    assert (found["product"].item(), found["sum"].item()) == (2048, 4096)
+
+
 def test_a_process_that_dies_is_a_failure_with_its_code(asset: Path) -> None:
     with Child("run", asset) as child:
         child.message()

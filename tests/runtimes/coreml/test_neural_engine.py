@@ -112,8 +112,13 @@ def fit(x: Any) -> Any:
 
 
 def rank_five(x: Any) -> Any:
+    """At the limit; rank 6 is tried in tests/runtimes/test_neural_engine.py."""
     y = mb.reshape(x=fit(x), shape=(1, 4, 2, 4, 8), name="unfolded")
     return mb.reshape(x=mb.relu(x=y, name="five"), shape=(1, 4, 8, 8), name="folded")
+
+
+def odd_stride(x: Any) -> Any:
+    return mb.conv(x=fit(x), weight=_weight(2, 4, 1, 1), strides=(5, 5), pad_type="valid", name="odd")
 
 
 def unknown_kind(x: Any) -> Any:
@@ -130,25 +135,27 @@ def long_dimension(x: Any) -> Any:
 
 FIT_MACS = 8 * 8 * 4 * 3 * 3 * 2
 WIDE_MACS = 8 * 8 * 2 * 15 * 15 * 4
+ODD_MACS = 2 * 2 * 2 * 4
 
 
 @pytest.mark.parametrize(
     ("build", "half", "share", "named"),
     [
         (fit, True, 1.0, []),
-        (rank_five, True, 1.0, ["rank 5 of fp16 (1, 4, 2, 4, 8), at most 4"]),
+        (rank_five, True, 1.0, []),
+        (odd_stride, True, FIT_MACS / (FIT_MACS + ODD_MACS), ["conv 'odd", "a stride of 5"]),
         (unknown_kind, True, 1.0, ["erf 'odd", "no kind that it is known to run"]),
         (wide_kernel, True, FIT_MACS / (FIT_MACS + WIDE_MACS), ["conv 'wide", "a kernel of 15, at most 13"]),
         (long_dimension, True, 1.0, ["relu 'long", "a dimension of 20480, at most 16384"]),
         (fit, False, 0.0, ["conv 'fit", "fp32, where it computes in fp16"]),
     ],
-    ids=["fit", "rank 5", "unknown kind", "kernel of 15", "dimension of 20480", "fp32"],
+    ids=["fit", "rank 5", "stride of 5", "unknown kind", "kernel of 15", "dimension of 20480", "fp32"],
 )
 def test_what_is_not_fit_is_named_and_its_work_not_counted(
     build: Build, half: bool, share: float, named: list[str], tmp_path: Path
 ) -> None:
     ready = readiness(_package(build, (1, 2, 8, 8), tmp_path / "small.mlpackage", half=half))
-    assert ready.macs == FIT_MACS + (WIDE_MACS if build is wide_kernel else 0)
+    assert ready.macs == FIT_MACS + (WIDE_MACS if build is wide_kernel else ODD_MACS if build is odd_stride else 0)
     assert ready.share == pytest.approx(share)
     for text in named:
         assert any(text in violation for violation in ready.violations), ready.violations

@@ -36,9 +36,10 @@ from export.targets.coreml.convert import capture_for_coreml, to_coreml
 from export.targets.coreml.package import without_classifier
 from runtimes.artifact import Artifact, Interface
 from runtimes.coreml.evaluated import MilEvaluator
+from runtimes.coreml.kinds import KINDS
 from runtimes.coreml.mlpackage import load_program
 from runtimes.coreml.operators import MIL
-from runtimes.coreml.reader import KINDS, CoreMlReader
+from runtimes.coreml.reader import CoreMlReader
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.evaluator.program import Program
 from runtimes.precision import Dtype

@@ -8,12 +8,13 @@ from export.targets.coreml.target import COMPRESS
 from export.targets.registry import BUILT_IN
 from export.targets.target import Job, Make, Stage
 from export.targets.workshop import Workshop
+from export.targets.wrapping import WRAP
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 
 _OF_TARGETS = [s for target in BUILT_IN.values() for plan in target.precisions.values() for s, _ in plan]
 
-STAGES: Mapping[str, Make] = {stage.name: stage.make for stage in (*reversed(_OF_TARGETS), COMPRESS)}
+STAGES: Mapping[str, Make] = {stage.name: stage.make for stage in (*reversed(_OF_TARGETS), COMPRESS, WRAP)}
 """What they do, even where others are in their place; of several with a name, such as Apple's twins, the first."""
 
 

@@ -25,6 +25,7 @@ from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Loaded, measure
 from export.pipeline.prepare import Prepared as Measured
 from export.request.request import Request
+from export.selftest.artifacts import WRAPPED
 from export.selftest.faults.fault import Fault
 from export.selftest.faults.onnx.model import opened
 from export.selftest.faults.onnx.weights import last_bit, zeroed_bias
@@ -59,6 +60,9 @@ IN_THE_PIPELINE = {
     "quality": "sham-onnx-int8-quantize",
     "ranges": "ir_coarse_activation-openvino-int8-openvino",
     "execution": "bypassed_quantizer-tensorrt-int8-parse",
+    "wrapping": "last_bit_of_the_mean-onnx-wrapped-wrap",
+    "pixels": "not_scaled-onnx-wrapped-wrap",
+    "answers": "worst_classes-onnx-wrapped-wrap",
 }
 
 
@@ -138,6 +142,8 @@ def _options(target: str, variant: str) -> list[str]:
         return [*options, "--ios", "16"]
     if target == "tensorrt":
         options += ["--sm", "89"]
+    if variant == WRAPPED:
+        return [*options, "--input", "image", "--output", "topk:2"]
     return [*options, "-p", variant, *(["--calibrate", "golden"] if variant == "int8" else [])]
 
 

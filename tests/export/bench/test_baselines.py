@@ -17,6 +17,7 @@ from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from runtimes.artifact import digest
 from runtimes.onnx.qdq import layers
 from runtimes.onnx.runtime import OnnxRuntime
+from tests.integer_cpu import needs_exact_int8
 from tests.references import with_logits
 from validation.external.other_models import judge_baseline
 from validation.judge import within_quality
@@ -31,6 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baseline]:
     return {each.precision: each for each in found}
 
 
+@needs_exact_int8
 def test_each_passes_by_the_gates_that_need_no_deploy_form(made: dict[str, Baseline]) -> None:
     assert set(made) == {STOCK, "fp32", "int8"}
     gates = {}
@@ -41,6 +43,7 @@ def test_each_passes_by_the_gates_that_need_no_deploy_form(made: dict[str, Basel
     assert gates["int8"] == {"operators", "ranges", "execution", "quality"}
 
 
+@needs_exact_int8
 def test_int8_for_openvino_is_made_by_the_same_stages_and_gates(tmp_path: Path) -> None:
     """It may cost more than its budget: hard-swishes are skewed, and this form has no zero points."""
     found = baselines(NAME, 1, ("openvino",), tmp_path, lambda _: None)
@@ -68,6 +71,7 @@ def test_a_spoiled_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) ->
     assert isinstance(judge_baseline(spoiled, reference, OnnxRuntime()), Rejected)
 
 
+@needs_exact_int8
 def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[str, Baseline], tmp_path: Path) -> None:
     """The same effort as for EfficientViT, under a budget that is a twentieth less than what int8 costs here."""
     artifact, runtime = made["int8"].verdict.artifact, OnnxRuntime()

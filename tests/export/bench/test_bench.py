@@ -15,6 +15,7 @@ from export.bench.request import BenchRequest
 from export.bench.run import Bench
 from export.pipeline import judging
 from export.targets.onnx import mixed_precision
+from tests.integer_cpu import needs_exact_int8
 from validation.blame.ranking import Blame
 
 COMPILER = shutil.which("g++")
@@ -54,6 +55,7 @@ def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path)
     ]
 
 
+@needs_exact_int8
 def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that nothing meets: what layers in float32 would do about it, and whose fault it is, is not asked."""
     monkeypatch.setattr(mixed_precision, "sensitivities", lambda *_: [])

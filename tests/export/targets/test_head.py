@@ -25,6 +25,7 @@ from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.registry import read_ports, runtime_for
+from tests.integer_cpu import skip_without_exact_int8
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
@@ -75,6 +76,8 @@ TARGETS = {
 @pytest.mark.parametrize(("head", "made_as"), [(head, each) for head, listed in TARGETS.items() for each in listed])
 def test_each_target_is_verified_and_proven(head: str, made_as: str, request: pytest.FixtureRequest) -> None:
     target, precision = made_as.split()
+    if precision == "int8" and target != "tensorrt":
+        skip_without_exact_int8()
     shop: Shop = request.getfixturevalue(head)
     made = shop.made(target, precision)
     verdict = verdict_on(made, shop.reference)

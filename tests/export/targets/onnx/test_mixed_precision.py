@@ -36,6 +36,7 @@ from runtimes.onnx.qdq import activation_quantizers, layers, left_out, not_left_
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.integer_cpu import needs_exact_int8
 from tests.silent import Silent
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets
@@ -44,7 +45,7 @@ from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = manifest_schema()
-pytestmark = pytest.mark.published_m0
+pytestmark = [pytest.mark.published_m0, needs_exact_int8]
 """How much of the budget a layer costs is a matter of the weights."""
 
 SPOILED = "stage1.block1.ffn1.branch"

@@ -15,7 +15,10 @@ from export.folder.schema import manifest_schema
 from export.targets.onnx import quantize
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype, Precision
+from tests.integer_cpu import needs_exact_int8
 from validation.inputs.synthetic import synthetic
+
+pytestmark = needs_exact_int8
 
 ROOT = Path(__file__).parents[4]
 FOLDER = "m0-64-onnx-int8-untrained"

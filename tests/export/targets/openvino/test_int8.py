@@ -16,6 +16,9 @@ from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.openvino.operators import OPENVINO
 from runtimes.openvino.program import read_program
 from runtimes.openvino.runtime import import_openvino
+from tests.integer_cpu import needs_exact_int8
+
+pytestmark = needs_exact_int8
 
 ROOT = Path(__file__).parents[4]
 FOLDER = "m0-96-openvino-int8-untrained"

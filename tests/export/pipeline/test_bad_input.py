@@ -37,8 +37,12 @@ def _weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = l
 
 def _tables(second: int, third: int) -> dict[str, torch.Tensor]:
     """Bias tables of the windows 7, `second` and `third`."""
-    names = (name for name in seeded(model_spec("m0", square(64), 10)).state_dict() if name.endswith("attention.bias"))
-    return {name: torch.zeros(4, {"stage1": 7, "stage2": second}.get(name[:6], third) ** 2) for name in names}
+    windows = {"stage1": 7, "stage2": second}
+    return {
+        name: torch.zeros(len(table), windows.get(name[:6], third) ** 2)
+        for name, table in seeded(model_spec("m0", square(64), 10)).state_dict().items()
+        if name.endswith("attention.bias")
+    }
 
 
 @pytest.fixture(scope="module")

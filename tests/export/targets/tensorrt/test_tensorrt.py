@@ -173,6 +173,7 @@ def test_an_engine_is_built_and_not_called_verified(form: str, made: Made) -> No
     assert outcome.final.report.batches == ((1, 3, 8) if form == "dynamic" else (1,))
     assert {evidence: outcome.code(evidence) for evidence in Evidence} == {
         Evidence.NATIVE: Exit.NOT_VERIFIED,
+        Evidence.VENDOR: Exit.NOT_VERIFIED,
         Evidence.REFERENCE: Exit.OK,
         Evidence.BUILT: Exit.OK,
     }
@@ -228,7 +229,7 @@ def test_compiled_layers_are_of_the_dtypes_asked_for(made: Made) -> None:
     assert set(dtypes["fp32"]) == set(dtypes["dynamic"]) == {"Float"}
     assert dtypes["fp16"]["Half"] > 100
     assert dtypes["fp16"]["Float"] <= 2  # the cast of the logits
-    assert dtypes["int8"]["Int8"] > 100
+    assert dtypes["int8"]["Int8"] > 60
     assert set(dtypes["int8"]) == {"Int8", "Float"}
 
 

@@ -29,6 +29,7 @@ from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import oracle_session
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.precision import Dtype, Precision
+from tests.integer_cpu import skip_without_exact_int8
 
 Images = NDArray[np.float32]
 
@@ -156,6 +157,8 @@ def test_int8(simplified: Artifact, tmp_path: Path, images: Images) -> None:
     [(None, "QuantizeLinear"), ("EXTENDED", "QLinearConv"), ("ALL", "com.microsoft.QLinearConv")],
 )
 def test_uint8_activations(unsigned: Path, images: Images, level: str | None, mark: str) -> None:
+    if level:
+        skip_without_exact_int8()
     model = optimized(unsigned, level) if level else onnx.load(unsigned)
     assert mark in {operation.kind for operation in read_program(model).operations}
     assert_each_operation(model, images)

@@ -16,6 +16,7 @@ from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantizer
 from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import bare_quantizers, integer_tensors
+from tests.integer_cpu import needs_exact_int8
 from tests.quantized_onnx import model_of, pair
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 8, 6, 6)).astype(np.float32)
@@ -105,6 +106,7 @@ def test_spelled_out_it_gives_the_integers_of_the_file_that_it_was_made_from(tmp
     np.testing.assert_allclose(found["logits"], right["logits"], rtol=1e-4, atol=float(UNIT))
 
 
+@needs_exact_int8
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_each_stretch_gives_what_it_gave_in_the_whole(batch: int | str, tmp_path: Path) -> None:
     path = _saved(tmp_path, batch)

@@ -85,7 +85,7 @@ def test_other_seeds_pass_too(seed: int) -> None:
 
 
 def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -> None:
-    """To first order: dropping a tenth of a bias moves the logits by a tenth of its visibility."""
+    """To first order: dropping a tenth of a bias moves the logits by a tenth of its visibility, up to 3 times."""
     visible = visibility(model_reference)["logits"]
     images = model_reference.images[[0, 5, 10]].double()
     for name in ("stage2.block1.ffn1.branch.expand.norm.bias", "stem.conv3.norm.bias", "head.linear.bias"):
@@ -95,7 +95,7 @@ def test_visibility_is_what_a_loss_would_cost(model_reference: ReferenceModel) -
             model.get_parameter(name).mul_(0.9)
             mine = model(images).numpy()
         cost = float((relative_error(mine, right) ** 2).mean() ** 0.5)
-        assert cost == pytest.approx(0.1 * visible[name], rel=0.75)
+        assert 1 / 3 < cost / (0.1 * visible[name]) < 3
 
 
 @torch.no_grad()

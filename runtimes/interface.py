@@ -39,7 +39,7 @@ class Port:
 def takes_images(artifact: Artifact) -> bool:
     """It takes 8-bit images in the place of a tensor, by what is wrapped around its network."""
     wrapping = artifact.interface.wrapping
-    return wrapping is not None and wrapping.feed.takes is not Takes.TENSOR
+    return wrapping is not None and wrapping.takes_images
 
 
 def dimensions(found: Sequence[int | None]) -> tuple[int | str, ...]:

@@ -112,6 +112,11 @@ class Wrapping:
     preprocessing: Preprocessing
 
     @property
+    def takes_images(self) -> bool:
+        """It takes 8-bit images in the place of a tensor."""
+        return self.feed.takes is not Takes.TENSOR
+
+    @property
     def resizes(self) -> bool:
         """It takes photos as they are."""
         return self.feed.takes is Takes.IMAGE
@@ -119,4 +124,4 @@ class Wrapping:
     @property
     def fed_size(self) -> ImageSize | None:
         """The size of the images that are fed, pixels; None where they may have any."""
-        return self.feed.size if self.feed.takes is Takes.IMAGE else self.preprocessing.image_size
+        return self.feed.size if self.resizes else self.preprocessing.image_size

@@ -23,6 +23,7 @@ from export.targets.onnx import trace as tracer
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
+from runtimes.onnx.graph import write_onnx
 from validation.reference.memo import fingerprint
 
 
@@ -44,7 +45,7 @@ def traced_once(folder: Path) -> Iterator[None]:
                 made = trace(program(captured.shop, batch), deploy, out, batch=batch, opset=opset)
                 made.copied_to(kept.with_suffix("")).rename(kept)
                 return made
-        tracer.write_onnx(_with_weights(onnx.load(kept), form), out)
+        write_onnx(_with_weights(onnx.load(kept), form), out)
         tools = versions("torch", "onnxscript", "onnx")
         return Artifact.on_disk(out, Format.ONNX, deploy.spec, made_by="trace", batch=batch, tools=tools)
 

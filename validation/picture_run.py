@@ -94,8 +94,7 @@ def _of_images(
     name: str, fed: NDArray[np.uint8], tensor: Array, wrapping: Wrapping, whole: Session, inner: Session
 ) -> Iterator[Pictured]:
     contract = wrapping.preprocessing
-    resizes = wrapping.feed.takes is Takes.IMAGE
-    pillow = np.stack([to_uint8(each, contract) if resizes else each for each in fed])
+    pillow = np.stack([to_uint8(each, contract) if wrapping.resizes else each for each in fed])
     scale, shift = (np.array(each).reshape(3, 1, 1) for each in (contract.std, contract.mean))
     pixels = np.moveaxis((tensor.astype(np.float64) * scale + shift) * 255, 1, 3)
     with np.errstate(invalid="ignore"):  # NaN becomes a pixel far off

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import BadOption
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 IMAGENET, NONE = "imagenet", "none"
@@ -126,13 +127,21 @@ def both_answers(logits: "NDArray[Any]") -> "NDArray[Any]":
     return np.concatenate([np.zeros_like(logits), logits], axis=-1)
 
 
+def probabilities_of(logits: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """(classes,) logits -> the softmax of `both_answers`: of a single logit, (no, yes)."""
+    import numpy as np
+
+    values = both_answers(logits)
+    exponentials = np.exp(values - values.max())
+    shares: NDArray[np.float64] = exponentials / exponentials.sum()
+    return shares
+
+
 def most_probable(logits: "NDArray[Any]", names: Sequence[str]) -> tuple[tuple[str, float], ...]:
     """The TOP answers by (classes,) logits, with their softmax (for one logit: sigmoid) probabilities, best first."""
     import numpy as np
 
-    values = both_answers(logits.astype(np.float64))
-    exponentials = np.exp(values - values.max())
-    return largest(names, exponentials / exponentials.sum())
+    return largest(names, probabilities_of(logits.astype(np.float64)))
 
 
 def largest(names: Sequence[str], probabilities: "NDArray[Any]") -> tuple[tuple[str, float], ...]:

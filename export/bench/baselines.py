@@ -15,7 +15,6 @@ from export.step import Step
 from export.targets.onnx import quantize, simplify
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.onnx.target import QUANTIZE
-from export.targets.onnx.trace import write_onnx
 from export.targets.openvino import convert
 from export.targets.registry import TARGETS
 from export.workers import output_capture
@@ -24,6 +23,7 @@ from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.host.packages import missing
 from runtimes.interface import INPUT, OUTPUT
+from runtimes.onnx.graph import write_onnx
 from runtimes.registry import native_runtime
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic

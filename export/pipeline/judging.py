@@ -41,12 +41,13 @@ class Judging:
         """Run the stages until one fails or is rejected: the first that is rejected is the one to blame."""
         job, plan = outcome.job, outcome.job.plan
         before: Verdict | None = None
-        for stage, precision in plan if outcome.rewrite is not None and outcome.rewrite.passed else ():
+        tried = plan if outcome.rewrite is not None and outcome.rewrite.passed else ()
+        for place, (stage, precision) in enumerate(tried, 1):
             self.progress.step(f"{outcome.slug}: {stage.name}")
             try:
                 with output_capture.into(self.maker.log):
-                    ships = stage.wraps or all(after.wraps for after, _ in plan[plan.index((stage, precision)) + 1 :])
-                    result = self._stage(stage, job, precision, before, last=ships)
+                    last = all(after.wraps for after, _ in plan[place:])
+                    result = self._stage(stage, job, precision, before, last=last)
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = stage.name, error
                 return
@@ -72,8 +73,8 @@ class Judging:
             precision = replace(precision, float_layers=source.precision.float_layers)
         made = self.maker.make(stage, job, precision, source)
         verdict = self._judged(stage, job, made.artifact, before, last=last)
-        fits = job.int8 is not None and not job.int8.all_int8 and not stage.wraps and source is not None
-        if fits and source is not None and can_fall_back(verdict):
+        may_fall_back = job.int8 is not None and not job.int8.all_int8 and not stage.wraps
+        if may_fall_back and source is not None and can_fall_back(verdict):
             with failing_as(stage.name, self.maker.shop.folder):
                 verdict = self._fallen_back(stage, job, verdict, source, last=last)
         if job.int8 is not None and stage.name == _QUANTIZE:

@@ -12,7 +12,7 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.host.packages import missing
 from runtimes.precision import Precision
-from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Gives, Takes
+from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Takes
 
 API = 2
 """What a target of an installed package is written for; raised when `Target`, `Stage`, `TargetOptions` or what sessions
@@ -169,7 +169,7 @@ class Job:
     @property
     def wrapped(self) -> bool:
         """Something is put around its network."""
-        return self.feed.takes is not Takes.TENSOR or self.answers.gives is not Gives.LOGITS
+        return (self.feed, self.answers) != (TENSOR, LOGITS)
 
     @property
     def variant(self) -> str:

@@ -1,5 +1,6 @@
 """ONNX files: opened, cleared of unread nodes, and put into float32 arithmetic."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def _require_data(model: Any, path: Path) -> None:
             )
 
 
+def put(field: Any, messages: Iterable[Any]) -> None:
+    """Let a repeated field hold these messages, some of which may be in it."""
+    kept = [type(each).FromString(each.SerializeToString()) for each in messages]  # those in it go with what it holds
+    del field[:]
+    field.extend(kept)
+
+
 def without_unread(model: Any) -> None:
     """Remove the nodes and constants of an onnx.ModelProto that nothing reads."""
     graph = model.graph
@@ -63,9 +71,8 @@ def without_unread(model: Any) -> None:
     for node in reversed(graph.node):  # from the end: what only an unread node reads is unread too
         if used.intersection(node.output):
             used.update(node.input)
-            kept.append(type(node).FromString(node.SerializeToString()))
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
+            kept.append(node)
+    put(graph.node, reversed(kept))
     held = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(held)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from runtimes.onnx.graph import put
+
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 DENSE = ("Conv", "Gemm", "MatMul")
 """What is called a layer here: what multiplies."""
@@ -160,9 +162,7 @@ def without_quantizers(model: Any) -> Any:
         for index, name in enumerate(node.input):
             node.input[index] = resolved(name)
         kept.append(node)
-    kept = [type(node).FromString(node.SerializeToString()) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    put(model.graph.node, kept)
     for output in model.graph.output:
         if output.name in instead:  # an app reads it by this name
             model.graph.node.add(op_type="Identity", input=[resolved(output.name)], output=[output.name])

@@ -14,8 +14,8 @@ from efficientvit.errors import BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, INPUT, OUTPUT, PROBABILITIES, SIZES
-from runtimes.onnx.graph import without_unread
-from runtimes.wrapping import Gives, Takes, Wrapping
+from runtimes.onnx.graph import put, without_unread
+from runtimes.wrapping import Gives, Wrapping
 
 FILTERS = {"bicubic": "cubic", "bilinear": "linear"}
 """Pillow's filters that ONNX has antialiased, by its name for them."""
@@ -32,15 +32,14 @@ def wrapped(network: Any, wrapping: Wrapping) -> Any:
     graph = model.graph
     nodes = list(graph.node)
     before, after = _Nodes(_BEFORE), _Nodes(_AFTER)
-    if wrapping.feed.takes is not Takes.TENSOR:
+    if wrapping.takes_images:
         batch = graph.input[0].type.tensor_type.shape.dim[0]
         count = batch.dim_value if batch.HasField("dim_value") else None
         _rename(nodes, INPUT, NORMALIZED)
         _preprocess(before, wrapping, count)
-        del graph.input[:]
-        graph.input.append(_bytes(wrapping, batch.dim_param if count is None else count))
+        put(graph.input, [_bytes(wrapping, batch.dim_param if count is None else count)])
     _answer(after, graph, wrapping)
-    _replace_nodes(graph, (*before.nodes, *nodes, *after.nodes))
+    put(graph.node, (*before.nodes, *nodes, *after.nodes))
     graph.initializer.extend((*before.constants, *after.constants))
     return model
 
@@ -63,17 +62,12 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
     graph = network.graph
     graph.ClearField("sparse_initializer")
     graph.ClearField("quantization_annotation")
-    known = [value for value in graph.value_info if not value.name.startswith((_BEFORE, _AFTER))]
-    kept_types = [type(value).FromString(value.SerializeToString()) for value in known]
-    del graph.value_info[:]
-    graph.value_info.extend(kept_types)
+    put(graph.value_info, [each for each in graph.value_info if not each.name.startswith((_BEFORE, _AFTER))])
     named = {output.name: output for output in graph.output}
     if lacking := [name for name in outputs if name not in named]:
         raise BrokenArtifact(f"the ONNX file does not give '{lacking[0]}'", got=", ".join(named) or "no output")
-    kept = [type(named[name]).FromString(named[name].SerializeToString()) for name in outputs]
-    del graph.output[:]
-    graph.output.extend(kept)
-    if wrapping.feed.takes is not Takes.TENSOR:
+    put(graph.output, [named[name] for name in outputs])
+    if wrapping.takes_images:
         if not any(NORMALIZED in node.output for node in graph.node):
             raise BrokenArtifact(f"no node of the ONNX file gives '{NORMALIZED}', which its network takes")
         batch = graph.input[0].type.tensor_type.shape.dim[0]
@@ -81,9 +75,8 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
         count = batch.dim_value if batch.HasField("dim_value") else batch.dim_param
         nodes = [node for node in graph.node if NORMALIZED not in node.output]
         _rename(nodes, NORMALIZED, INPUT)
-        _replace_nodes(graph, nodes)
-        del graph.input[:]
-        graph.input.append(onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, size.nchw(count)))
+        put(graph.node, nodes)
+        put(graph.input, [onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, size.nchw(count))])
     without_unread(network)
     return network
 
@@ -113,8 +106,7 @@ def preprocessing_in(model: Any) -> Any:
     before = type(model)()
     before.CopyFrom(model)
     graph = before.graph
-    del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(NORMALIZED, onnx.TensorProto.FLOAT, None))
+    put(graph.output, [onnx.helper.make_tensor_value_info(NORMALIZED, onnx.TensorProto.FLOAT, None)])
     without_unread(before)
     return before
 
@@ -157,12 +149,6 @@ def _rename(nodes: Sequence[Any], old: str, new: str) -> None:
                 node.input[place] = new
 
 
-def _replace_nodes(graph: Any, nodes: Sequence[Any]) -> None:
-    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]  # those in the graph go with it
-    del graph.node[:]
-    graph.node.extend(kept)
-
-
 def _bytes(wrapping: Wrapping, batch: int | str) -> Any:
     import onnx
 
@@ -177,7 +163,7 @@ def _preprocess(nodes: _Nodes, wrapping: Wrapping, batch: int | None) -> None:
 
     preprocessing = wrapping.preprocessing
     cut = nodes.add("Transpose", "channels_first", INPUT, perm=[0, 3, 1, 2])
-    if wrapping.feed.takes is Takes.IMAGE:
+    if wrapping.resizes:
         cut = _resize_and_crop(nodes, cut, wrapping, batch)
     number = nodes.add("Cast", "float", cut, to=onnx.TensorProto.FLOAT)
     unit = nodes.add("Div", "unit", number, nodes.hold("white", np.array(255, np.float32)))

@@ -15,7 +15,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, INPUT, OUTPUT, PROBABILITIES
 from runtimes.openvino.program import port_name
 from runtimes.openvino.runtime import import_openvino
-from runtimes.wrapping import Gives, Takes, Wrapping
+from runtimes.wrapping import Gives, Wrapping
 
 FILTERS = ("bicubic", "bilinear")
 """Pillow's filters whose weights are computed here."""
@@ -30,7 +30,7 @@ def wrap(model: Any, wrapping: Wrapping) -> Any:
     openvino = import_openvino()
     parameters, outputs = model.get_parameters(), list(model.outputs)
     logits = next((port for port in outputs if port_name(port) == OUTPUT), None)
-    if wrapping.feed.takes is not Takes.TENSOR:
+    if wrapping.takes_images:
         (tensor,) = parameters
         batch = tensor.get_partial_shape()[0]
         fed = _parameter(openvino, wrapping, batch)
@@ -60,7 +60,7 @@ def network_in(model: Any, wrapping: Wrapping, outputs: Sequence[str]) -> Any:
     if len(parameters) != 1 or parameters[0].get_partial_shape().rank.is_dynamic:
         said = ", ".join(each.get_friendly_name() for each in parameters) or "none"
         raise BrokenArtifact("the IR does not take one image of a known shape", got=f"inputs: {said}")
-    if wrapping.feed.takes is not Takes.TENSOR:
+    if wrapping.takes_images:
         normalized, (fed,) = _normalized(model), parameters
         size = wrapping.preprocessing.image_size
         shape = openvino.PartialShape([fed.get_partial_shape()[0], *map(openvino.Dimension, size.nchw(1)[1:])])
@@ -130,7 +130,7 @@ def _preprocess(image: Any, wrapping: Wrapping) -> Any:
     ops, preprocessing = _Operations(_BEFORE), wrapping.preprocessing
     turned = ops("transpose", "channels_first", image, ops.hold("order", [0, 3, 1, 2]))
     number = ops("convert", "float", turned, destination_type="f32")
-    if wrapping.feed.takes is Takes.IMAGE:
+    if wrapping.resizes:
         number = _resize_and_crop(ops, image, number, preprocessing)
     unit = ops("divide", "unit", number, ops.hold("white", 255, np.float32))
     mean, std = (np.array(each).reshape(1, 3, 1, 1) for each in (preprocessing.mean, preprocessing.std))

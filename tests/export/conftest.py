@@ -168,9 +168,8 @@ def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
     """The float32 file that `exported_unsigned` was made of."""
     from efficientvit.spec import model_spec
-    from export.targets.onnx.trace import write_onnx
     from runtimes.artifact import Artifact, Format
-    from runtimes.onnx.graph import load_onnx
+    from runtimes.onnx.graph import load_onnx, write_onnx
     from runtimes.onnx.qdq import without_quantizers
 
     plain = tmp_path / "plain.onnx"

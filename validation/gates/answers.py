@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.images.labels import probabilities_of
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, OUTPUT, PROBABILITIES
 from runtimes.wrapping import Answers, Gives
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
-from validation.metrics import Float64, relative_error, scale_of
+from validation.metrics import relative_error, scale_of
 from validation.picture_run import Pictured
 from validation.trial import Trial
 
@@ -40,7 +41,8 @@ def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: float) -> 
 def _misstated(given: Mapping[str, NDArray[np.float32]], answers: Answers) -> str:
     if answers.gives is Gives.LOGITS:
         return ""
-    right = _probabilities(given[OUTPUT].astype(np.float64))
+    with np.errstate(all="ignore"):
+        right = probabilities_of(given[OUTPUT].astype(np.float64))[-len(given[OUTPUT]) :]  # of a single logit, yes
     if answers.gives is Gives.PROBABILITIES:
         error = float(np.abs(given[PROBABILITIES] - right).max())
         return f"a probability is off by {error:.1e}" if not error <= _TOLERANCE else ""
@@ -50,16 +52,6 @@ def _misstated(given: Mapping[str, NDArray[np.float32]], answers: Answers) -> st
         return f"the classes {classes.tolist()} are not {answers.best} of {len(right)}"
     off = float(max(np.abs(scores - best).max(), np.abs(scores - right[classes]).max()))
     return f"a score is off by {off:.1e}" if not off <= _TOLERANCE else ""
-
-
-def _probabilities(logits: Float64) -> Float64:
-    if len(logits) == 1:
-        single: Float64 = 1 / (1 + np.exp(-logits))
-        return single
-    with np.errstate(all="ignore"):
-        shares: Float64 = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    return shares
 
 
 def _judge(trial: Trial) -> GateResult:

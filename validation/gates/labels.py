@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efficientvit.images.labels import both_answers
+from efficientvit.images.labels import probabilities_of
 from runtimes.runtime import Answer
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
@@ -27,13 +27,11 @@ def labels_gate(labels: Sequence[str], answers: Sequence[tuple[str, Answer, Floa
 
 def _misnamed(labels: Sequence[str], answer: Answer, logits: Float64) -> str:
     label, probabilities = answer
-    logits = both_answers(logits)
     if set(probabilities) != set(labels):
         return f"probabilities of {len(probabilities)} labels in place of {len(labels)}"
     given = np.array([probabilities[name] for name in labels])
     with np.errstate(all="ignore"):
-        right = np.exp(logits - logits.max())
-        right /= right.sum()
+        right = probabilities_of(logits)
         error = float(np.abs(given - right).max())
     if not error <= min(_TOLERANCE, _SHARE * float(right.max())):
         return f"a probability is off by {error:.1e}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efficientvit.images.labels import both_answers
 from runtimes.interface import takes_images
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
@@ -34,18 +35,13 @@ def pixels_gate(seen: Sequence[Pictured], interpolation: str) -> GateResult:
     limits = LIMITS.get(interpolation, Limits(0.0, 0))
     shown = [(each.name, each.preprocessed) for each in seen if each.preprocessed is not None]
     wrong = [f"{name}: {fault}" for name, each in shown if (fault := _fault(each, limits))]
-    flipped = [each.name for each in seen if each.own.argmax() != each.pillow.argmax() or _crosses_zero(each)]
+    flipped = [each.name for each in seen if both_answers(each.own).argmax() != both_answers(each.pillow).argmax()]
     most = max((each.differing for _, each in shown), default=0.0)
     furthest = max((each.largest for _, each in shown), default=0)
     same = f"at most {most:.2%} of an image's values differ from Pillow's, by at most {furthest}"
     labels = f"the same class on {len(seen) - len(flipped)} of {len(seen)} images"
     detail = "; ".join(wrong) or f"{same}; {labels}{f', not on {flipped[0]}' if flipped else ''}"
     return GateResult("pixels", float(len(wrong)) if shown else float("nan"), 0.0, detail)
-
-
-def _crosses_zero(each: Pictured) -> bool:
-    """A single logit has another sign."""
-    return len(each.own) == 1 and bool((each.own[0] > 0) != (each.pillow[0] > 0))
 
 
 def _fault(each: Preprocessed, limits: Limits) -> str:
@@ -60,8 +56,7 @@ def _fault(each: Preprocessed, limits: Limits) -> str:
 def _judge(trial: Trial) -> GateResult:
     wrapping = trial.file.interface.wrapping
     assert wrapping is not None
-    resizes = wrapping.resizes
-    return pixels_gate(trial.pictured, wrapping.preprocessing.interpolation if resizes else "")
+    return pixels_gate(trial.pictured, wrapping.preprocessing.interpolation if wrapping.resizes else "")
 
 
 PIXELS = Gate(

@@ -6,9 +6,9 @@ from typing import Any
 
 from efficientvit.errors import BadInput
 from export.targets.onnx.outputs import held_apart, without_copies
-from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
+from runtimes.onnx.graph import write_onnx
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array

@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact
-from runtimes.onnx.graph import without_unread
+from runtimes.onnx.graph import without_unread, write_onnx
 from runtimes.onnx.qdq import DENSE
 
 _FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"

@@ -23,10 +23,10 @@ from export.targets.int8_options import saturation
 from export.targets.onnx.float_layers import leave_in_float
 from export.targets.onnx.outputs import held_apart, unrounded
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
-from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import INPUT
+from runtimes.onnx.graph import write_onnx
 from runtimes.onnx.qdq import DENSE
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array

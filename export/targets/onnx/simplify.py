@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from efficientvit.errors import StageFailed
-from export.targets.onnx.trace import write_onnx
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
+from runtimes.onnx.graph import write_onnx
 
 _CHECKS = 1
 

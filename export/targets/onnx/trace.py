@@ -14,6 +14,7 @@ from export.targets.onnx.opsets import WRITTEN, require_opset
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import BATCH, INPUT
+from runtimes.onnx.graph import write_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -68,11 +69,6 @@ def trace(program: "ExportedProgram", model: "EfficientViT", out: Path, *, batch
     return Artifact.on_disk(
         out, Format.ONNX, model.spec, made_by="trace", batch=batch, tools=versions("torch", "onnxscript", "onnx")
     )
-
-
-def write_onnx(proto: "onnx.ModelProto", out: Path) -> None:
-    """Serialize deterministically."""
-    out.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def _name(proto: "onnx.ModelProto") -> None:

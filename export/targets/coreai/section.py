@@ -1,25 +1,20 @@
 """The manifest's section `coreai`."""
 
-from export.folder.layout import LABELS
-from export.folder.sections import CoreAiSection, LabelsRecord
+from export.folder.sections import CoreAiSection
+from export.targets.apple.section import engine_record, labels_record, metadata_of
 from export.targets.coreai.options import CoreAiOptions
-from export.targets.coreml.section import engine_record
 from export.targets.target import HandedOver, Section
 from runtimes.coreai.neural_engine import readiness
-from runtimes.interface import labels_digest
 
 
 def _fill(handed: HandedOver) -> CoreAiSection:
-    options, artifact = CoreAiOptions.of(handed.job), handed.final
-    labels = artifact.interface.labels if artifact else ()
+    options = CoreAiOptions.of(handed.job)
     ready = None if handed.passed is None else readiness(handed.passed)
     return CoreAiSection(
-        labels=LabelsRecord(path=f"{handed.place}/{LABELS}", sha256=labels_digest(labels), count=len(labels))
-        if labels and handed.place
-        else None,
+        labels=labels_record(handed),
         ios=options.ios,
+        metadata=metadata_of(handed),
         neural_engine=engine_record(ready, options.ane_budget),
-        metadata=dict(artifact.interface.metadata) if artifact else {},
     )
 
 

@@ -44,7 +44,7 @@ def _interface(shop: Workshop, job: Job, made: Precision) -> Interface:
         BadOption: the labels are not this model's.
     """
     from efficientvit.digests import digests
-    from export.targets.coreml.metadata import describe
+    from export.targets.apple.metadata import describe
 
     options = CoreAiOptions.of(job)
     labels = options.labels_for(shop.deploy.spec.classes, job.batch, shop.weights.labels)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from efficientvit.digests import digests
+from export.targets.apple.metadata import describe
 from export.targets.coreml.convert import capture_for_coreml
-from export.targets.coreml.metadata import describe
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.target import Job
 from export.targets.workshop import Workshop

@@ -135,7 +135,8 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _settings(screen, verdict["evidence"], manifest["settings"])
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _proof(screen, verdict["gates"])
-            _readiness(screen, manifest["coreml"] or manifest.get("coreai"))
+            section = manifest["coreml"] or manifest.get("coreai")
+            _readiness(screen, section, kit=(each.folder / KIT).is_dir())
             _on_the_device(screen, each, verdict["evidence"])
 
 
@@ -213,12 +214,12 @@ def _on_the_device(screen: Console, each: Finished, evidence: str) -> None:
     screen.print(Text(f"  next: {guide} says how a device checks and times it"), soft_wrap=True)
 
 
-def _readiness(screen: Console, coreml: Record | None) -> None:
-    ready = coreml and coreml["neural_engine"]
+def _readiness(screen: Console, section: Record | None, *, kit: bool) -> None:
+    ready = section and section["neural_engine"]
     if not ready:
         return
     line = f"{ready['share_by_macs']:.1%} of the work is fit for the Neural Engine, by a heuristic"
-    screen.print(Text(f"{line}; the kit asks the device", "dim"))
+    screen.print(Text(f"{line}; {'the kit asks the device' if kit else 'only a device can tell'}", "dim"))
     if padded := ready.get("padded_by_macs"):
         screen.print(Text(f"{padded:.1%} of it gives tensors whose last axis is padded to 64 bytes there", "dim"))
     for violation in ready["violations"][:_VIOLATIONS_SHOWN]:

@@ -18,7 +18,7 @@ class LabelsRecord(Record, frozen=True, kw_only=True):
 class NeuralEngineRecord(Record, frozen=True, kw_only=True):
     """Static readiness for the Neural Engine."""
 
-    heuristic: Annotated[bool, says("Apple publishes no rules; the kit asks the device.")]
+    heuristic: Annotated[bool, says("By Apple's rules and what guides agree on; only a device can tell.")]
     share_by_macs: Annotated[Share, says("Share of the work that satisfies every rule.")]
     macs: Annotated[Count, says("Multiply-accumulates of one run.")]
     violations: Annotated[list[str], says("Operation and rule.")]

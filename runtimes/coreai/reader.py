@@ -1,7 +1,6 @@
 """Reads Core AI assets, on any host that Apple's library runs on."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
@@ -16,7 +15,7 @@ from runtimes.coreai.aimodel import load_metadata, load_program
 from runtimes.coreai.kinds import KINDS
 from runtimes.coreai.stored import SCALED, TABLE
 from runtimes.evaluator.neural_engine import Readiness
-from runtimes.evaluator.program import Program, mixed_types
+from runtimes.evaluator.program import Program, unexpected
 from runtimes.interface import METADATA_PREFIX, PROBABILITIES, Ports, labels_digest
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Constant, Layers, Reader
@@ -32,7 +31,8 @@ CUSTOM = "creatorDefinedMetadata"
 FIELDS = ("author", "license", "description")
 """Metadata that every asset has a place for, beside what its creator defines."""
 
-_STORED = {Dtype.INT8: SCALED, Dtype.PALETTE8: TABLE, Dtype.PALETTE6: TABLE, Dtype.PALETTE4: TABLE}
+_TABLE = (TABLE,)
+_STORED = {Dtype.INT8: (SCALED,), Dtype.PALETTE8: _TABLE, Dtype.PALETTE6: _TABLE, Dtype.PALETTE4: _TABLE}
 
 
 def labels_of(asset: Path) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class CoreAiReader(Reader):
 
     def stored_precision(self, artifact: Artifact, weights: Dtype) -> Precision:
         """Compressed weights count as int8, whatever their form."""
-        if any(constant.stored != "const" for constant in load_program(artifact.path).constants.values()):
+        if load_program(artifact.path).compressed:
             return Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
         return super().stored_precision(artifact, weights)
 
@@ -115,14 +115,8 @@ class CoreAiReader(Reader):
     def unexpected_operators(self, artifact: Artifact) -> Mapping[str, int]:
         """A kind of operation decides on which compute units it can run, and a type on how exactly."""
         program = load_program(artifact.path)
-        found = Counter(operation.kind for operation in program.operations if operation.kind not in KINDS)
-        found.update(mixed_types(program, "dtype"))
-        large = set(_large_weights(program)) if artifact.precision.weights.compressed else set()
-        for name, constant in program.constants.items():
-            wanted = _STORED[artifact.precision.weights] if name in large else "const"
-            if constant.stored != wanted:
-                found["uncompressed weight" if constant.stored == "const" else constant.stored] += 1
-        return found
+        large = _large_weights(program) if artifact.precision.weights.compressed else ()
+        return unexpected(program, KINDS, large, _STORED.get(artifact.precision.weights, ()))
 
     def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
         """Run by the evaluator."""

@@ -1,6 +1,5 @@
 """Reads Core ML packages, on any host."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from runtimes.coreml.evaluated import behind_preprocessing
 from runtimes.coreml.kinds import KINDS
 from runtimes.coreml.mlpackage import Types, load_model, load_program, load_signature
 from runtimes.evaluator.neural_engine import Readiness
-from runtimes.evaluator.program import Program, TensorType, mixed_types
+from runtimes.evaluator.program import Program, TensorType, unexpected
 from runtimes.interface import METADATA_PREFIX, RGB8, Port, Ports, labels_digest
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Constant, Layers, Reader
@@ -103,7 +102,7 @@ class CoreMlReader(Reader):
 
     def stored_precision(self, artifact: Artifact, weights: Dtype) -> Precision:
         """Compressed weights count as int8, whatever their form."""
-        if any(constant.stored != "const" for constant in load_program(artifact.path).constants.values()):
+        if load_program(artifact.path).compressed:
             return Precision(Dtype.INT8, Dtype.FP16, Dtype.FP16)
         return super().stored_precision(artifact, weights)
 
@@ -114,14 +113,8 @@ class CoreMlReader(Reader):
     def unexpected_operators(self, artifact: Artifact) -> Mapping[str, int]:
         """A kind of operation decides on which compute units, and from which version of iOS on, it can run."""
         program = load_program(artifact.path)
-        found = Counter(operation.kind for operation in program.operations if operation.kind not in KINDS)
-        found.update(mixed_types(program, "dtype"))
-        large = set(_large_weights(program)) if artifact.precision.weights.compressed else set()
-        for name, constant in program.constants.items():
-            wanted = _STORED[artifact.precision.weights] if name in large else ("const",)
-            if constant.stored not in wanted:
-                found["uncompressed weight" if constant.stored == "const" else constant.stored] += 1
-        return found
+        large = _large_weights(program) if artifact.precision.weights.compressed else ()
+        return unexpected(program, KINDS, large, _STORED.get(artifact.precision.weights, ()))
 
     def layers(self, artifact: Artifact, mode: Mode, output: str | None) -> Layers:
         """Run by the evaluator."""

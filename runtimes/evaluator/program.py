@@ -1,6 +1,7 @@
 """A program as the evaluator takes it, whichever format it was read from: operations, types, constants."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from runtimes.interface import BATCH, Port, Ports
 
 _NUMPY = {"fp32": "float32", "fp16": "float16"}
+PLAIN = "const"
+"""How a constant is stored that nothing has to decode."""
+
 FLOATS = frozenset({"fp16", "bf16", "fp32", "fp64"})
 
 Value = NDArray[Any] | str | bool | int | float | list[str] | list[int] | list[float]
@@ -58,11 +62,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A constant by its name in the file. `stored`: how it lies there, `const` or a `constexpr_*` that was decoded."""
+    """A constant by its name in the file. `stored`: how it lies there, `PLAIN` or the operation that decodes it."""
 
     value: Value
     type: TensorType
-    stored: str = "const"
+    stored: str = PLAIN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +78,11 @@ class Program:
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
     constants: Mapping[str, Constant]
+
+    @property
+    def compressed(self) -> bool:
+        """It decodes constants."""
+        return any(constant.stored != PLAIN for constant in self.constants.values())
 
     def types(self) -> dict[str, TensorType]:
         """Declared type of every tensor that is not a constant."""
@@ -109,6 +118,21 @@ def mixed_types(program: Program, named_by: str) -> Iterator[str]:
             mixed = len(FLOATS & set(involved)) > 1
         if mixed:
             yield f"{operation.kind} of mixed types"
+
+
+def unexpected(program: Program, kinds: Collection[str], large: Iterable[str], forms: Collection[str]) -> Counter[str]:
+    """What such a program of Apple's formats must not have, and how often.
+
+    Operations that are none of `kinds`, types that are mixed, and constants stored in another form than they should be:
+    those in `large` in one of `forms`, the others plain.
+    """
+    found = Counter(operation.kind for operation in program.operations if operation.kind not in kinds)
+    found.update(mixed_types(program, "dtype"))
+    compressed = set(large)
+    for name, constant in program.constants.items():
+        if constant.stored not in (forms if name in compressed else (PLAIN,)):
+            found["uncompressed weight" if constant.stored == PLAIN else constant.stored] += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)

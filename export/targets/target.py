@@ -92,7 +92,7 @@ class Target:
         section: loads the section of the manifest.
         evidence: files beside the artifact that the export's `evidence` folder gets.
         heads: the precisions in which it can be made of other heads than a classifier's.
-        feeds: what `--input` can ask for; with more than a tensor the format's reader wraps networks.
+        feeds: what `--input` can ask for; with more than a tensor it `wraps`.
         instead: what to do in the place of an input or output that it does not have, for a message.
         api: the version of this interface that the target is written for.
     """
@@ -140,6 +140,11 @@ class Target:
             got=f"-p {precision} --head {head}",
             next_step=f"add {instead}" if self.heads else "name another target, such as -t onnx",
         )
+
+    @property
+    def wraps(self) -> bool:
+        """The format's reader can put preprocessing and answers around a network."""
+        return self.feeds != (Takes.TENSOR,)
 
     @property
     def default_precision(self) -> str:

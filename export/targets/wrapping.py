@@ -20,11 +20,6 @@ OLDEST_RESIZING = 18
 """The first opset whose `Resize` is antialiased, as Pillow's is."""
 
 
-def wrapping_of(job: Job, preprocessing: Preprocessing) -> Wrapping:
-    """What the job's file has around its network."""
-    return Wrapping(job.feed, job.answers, preprocessing)
-
-
 def require_wrapping(job: Job) -> None:
     """Find out before any work that the target has no such input or output.
 
@@ -39,7 +34,7 @@ def require_wrapping(job: Job) -> None:
             got=f"--input {feed}",
             next_step=f"leave --input out, or -t {target.name}; {target.instead}",
         )
-    if answers.gives is not Gives.LOGITS and len(target.feeds) < 2:
+    if answers.gives is not Gives.LOGITS and not target.wraps:
         raise BadOption(
             f"{target.title} do not take --output {answers}",
             expected="--output logits",
@@ -107,7 +102,8 @@ def require_preprocessing(job: Job, preprocessing: Preprocessing, classes: int) 
 
 def _wrap(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     assert source is not None
-    wrapping, out = wrapping_of(job, shop.reference.given.preprocessing), shop.path("wrap", job, source.path.suffix)
+    wrapping = Wrapping(job.feed, job.answers, shop.reference.given.preprocessing)
+    out = shop.path("wrap", job, source.path.suffix)
     reader_of(source).wrap(source, wrapping, out)
     return Artifact.on_disk(
         out,

@@ -234,12 +234,9 @@ def _corner(nodes: _Nodes, resized: str, preprocessing: Preprocessing) -> str:
 
     cut: ImageSize = preprocessing.image_size
     over = nodes.add("Sub", "over", resized, nodes.whole("kept", cut.height, cut.width))
-    half = nodes.add("Mul", "half", nodes.add("Cast", "over_float", over, to=onnx.TensorProto.FLOAT), _half(nodes))
+    number = nodes.add("Cast", "over_float", over, to=onnx.TensorProto.FLOAT)
+    half = nodes.add("Mul", "half", number, nodes.hold("one_half", np.array(0.5, np.float32)))
     return nodes.add("Cast", "corner", nodes.add("Round", "corner_rounded", half), to=onnx.TensorProto.INT64)
-
-
-def _half(nodes: _Nodes) -> str:
-    return nodes.hold("one_half", np.array(0.5, np.float32))
 
 
 def _answer(nodes: _Nodes, graph: Any, wrapping: Wrapping) -> None:

@@ -16,6 +16,7 @@ from filelock import FileLock
 from efficientvit.size import square
 from export.targets.registry import BUILT_IN
 from tests.command_line import Ran, in_a_process, in_this_process
+from tests.integer_cpu import INT8_HERE
 from tests.traced_once import traced_once
 from tests.verdicts import Switch, judged_once
 
@@ -160,13 +161,13 @@ def exported_int8(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def exported_unsigned(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An ONNX file in int8, calibrated on the golden images, as JSON."""
-    options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden"]
+    options = ["-t", "onnx", *INT8_HERE, "--calibrate", "golden"]
     return _once(tmp_path_factory, "unsigned", [*TINY, *options, "--json"])
 
 
 @pytest.fixture
 def float_onnx(exported_unsigned: Exported, tmp_path: Path) -> "Artifact":
-    """The float32 file that `exported_unsigned` was made of."""
+    """The file that `exported_unsigned` was made of."""
     from efficientvit.spec import model_spec
     from runtimes.artifact import Artifact, Format
     from runtimes.onnx.graph import load_onnx, write_onnx

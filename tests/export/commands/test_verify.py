@@ -166,7 +166,10 @@ def test_the_weights_confirm_what_is_honest(copied: Path, command: Any) -> None:
 
 
 def test_other_weights_are_refused(copied: Path, command: Any) -> None:
-    """Those of another seed, and those of another seed that the manifest was made to claim."""
+    """Those of another seed, and those of another seed that the manifest was made to claim.
+
+    Where the images that are judged came out the same, the reference beside the file gives it away before the file.
+    """
     ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
     assert ran.code == 1
     assert "was not made of these weights" in ran.err
@@ -174,4 +177,4 @@ def test_other_weights_are_refused(copied: Path, command: Any) -> None:
     _edit(copied / ONNX / "manifest.json", lambda m: m["weights"].update(sha256=other, source="seeded:1"))
     ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
     assert ran.code == 1
-    assert "rejected" in ran.err
+    assert re.search("rejected|is not what these weights give", ran.err)

@@ -27,7 +27,7 @@ from runtimes.artifact import digest
 from runtimes.runtime import Evidence
 from tests.command_line import SEARCHED
 from tests.coreai_assets import needs_coreai
-from tests.export.conftest import TINY, Command, Exported
+from tests.export.conftest import INSTALLED, TINY, Command, Exported
 from tests.silent import Silent
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets
@@ -153,7 +153,7 @@ def test_side_by_side_then_from_the_cache(
     scratch = place / "scratch"
     assert not [path.name for path in scratch.iterdir() if "mlpackage" in path.name or "vit-export" in path.name]
     made = _manifests(first.out)
-    assert len(made) == 4
+    assert len(made) == len(INSTALLED)
     assert all(each["checked_before"] is None for each in made.values())
 
     cache = str(shutil.copytree(place / "cache", tmp_path / "cache"))

@@ -16,6 +16,7 @@ from runtimes.artifact import Artifact, Format
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Mode
+from tests.integer_cpu import INT8_HERE
 
 pytestmark = pytest.mark.published_m0
 
@@ -54,12 +55,13 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
         Image.fromarray(patch).save(tmp_path / "eval" / name / f"{index:03}.png")
     options = ["-w", str(CHECKPOINT), "-t", "onnx", "--no-time", "--calibrate", str(calibration), "-o", "out"]
     options += ["--eval", str(tmp_path / "eval")]
-    ran = command("m0", *options, "-p", "int8")
+    ran = command("m0", *options, *INT8_HERE)
     assert ran.code == 0, ran.err
     (path,) = (tmp_path / "out").glob("*/ship/*.onnx")
     loaded = load_checkpoint(CHECKPOINT, "m0")
     images, labels = evaluation_set(20)
-    precision = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
+    weights = Dtype.INT7 if "--reduce-range" in INT8_HERE else Dtype.INT8
+    precision = Precision(weights, Dtype.UINT8, Dtype.INT8)
     artifact = Artifact.on_disk(path, Format.ONNX, loaded.model.spec, made_by="quantize", precision=precision)
     with OnnxRuntime().open(artifact, Mode.SHIPPED) as session, torch.no_grad():
         integers: Logits = np.concatenate([session(image[None])["logits"] for image in images.numpy()])

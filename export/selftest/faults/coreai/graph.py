@@ -47,10 +47,11 @@ def swapped_split(graph: Graph, rng: Rng) -> None:
     """Two parts of a split in each other's place."""
     operation = pick(rng, [o for o in graph.kind("split") if len(o.results) == 4])
     one, other = map(int, rng.choice(4, 2, replace=False))
-    swapped = {operation.results[one]: operation.results[other], operation.results[other]: operation.results[one]}
-    for reader in {id(o): o for result in swapped for o in readers(result)}.values():
-        for place, value in enumerate(list(reader.operands)):
-            reader.operands[place] = swapped.get(value, value)
+    first, second = operation.results[one], operation.results[other]
+    # Both lists before any change: a Concat may read the two.
+    uses = [(u.owner, u.operand_number, new) for old, new in ((first, second), (second, first)) for u in old.uses]
+    for reader, place, value in uses:
+        reader.operands[place] = value
 
 
 def _padded(graph: Graph) -> list[Any]:

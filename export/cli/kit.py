@@ -12,16 +12,16 @@ from export.cli.options import JSON, PATH, Command, option
 
 if TYPE_CHECKING:
     from export.device_kit.attach import Attachment
-    from export.folder.device_entry import DeviceEntry, DeviceTimingRecord
+    from export.folder.device_entry import DeviceEntry, DeviceTimingRecord, SpecializationRecord
 
 
 @click.command(cls=Command)
 @click.argument("folder", metavar="DIR", type=PATH)
 @option("Output", "-o --out", "Copy the kit to this folder. [default: DIR/kit]", type=PATH, metavar="KIT")
 def kit(folder: Path, out: Path | None) -> None:
-    """Make the device kit of an exported Core ML or TensorRT folder, or copy the one it has.
+    """Make the device kit of an exported Core ML, Core AI or TensorRT folder, or copy the one it has.
 
-    Core ML runs on Apple's systems only, an engine on NVIDIA's GPUs. The kit holds the artifact, golden inputs,
+    Apple's formats are for Apple's devices, an engine is for NVIDIA's GPUs. The kit holds the artifact, golden inputs,
     reference logits and budgets, and what runs it there: a script for the Mac and a Swift package for the iPhone, or a
     script for the GPU host. They check every compute unit, or either of NVIDIA's products, time what passed, and write
     device-report.json.
@@ -30,6 +30,11 @@ def kit(folder: Path, out: Path | None) -> None:
     vit-export kit exports/m2-coreml-fp16 -o /Volumes/stick/m2-kit
     python check_on_mac.py                                    on the Mac, in the kit
     vit-export attach exports/m2-coreml-fp16 device-report.json
+
+    \b
+    vit-export kit exports/m2-coreai-fp16 -o /Volumes/stick/m2-kit
+    python check_coreai_on_mac.py                             on the Mac, in the kit
+    vit-export attach exports/m2-coreai-fp16 device-report.json
 
     \b
     vit-export kit exports/m2-tensorrt-fp16 -o m2-kit
@@ -95,6 +100,8 @@ def _show(attached: "Attachment") -> None:
         if (engine := entry.engine) is not None:
             timed = f", timed by {engine.launch} launches" if engine.launch else ""
             click.echo(f"  {'':<12} {engine.origin} engine, {engine.product} {engine.version}{timed}")
+        if (found := entry.specialization) is not None:
+            click.echo(f"  {'':<12} {_allowed(found)}")
         if (quality := entry.quality) is not None:
             click.echo(f"  {'':<12} RMS of all errors: {quality.error} of {quality.budget:.1e}")
         if (jpeg := entry.jpeg) is not None:
@@ -102,6 +109,13 @@ def _show(attached: "Attachment") -> None:
             click.echo(f"  {'':<12} JPEG through {jpeg.route}: {verdict}, {jpeg.error} of {jpeg.budget:.1e}")
     where = "was there already" if attached.again else "written"
     click.echo(f"{attached.folder / 'manifest.json'}: {where}; raw outputs in {attached.report}")
+
+
+def _allowed(found: "SpecializationRecord") -> str:
+    """What Core AI might use, in its words."""
+    if found.runtime == "package":
+        return "vendor evidence: coreai-core's interpreter on the CPU, no device"
+    return f"{found.preferred or 'no unit'} preferred; {', '.join(found.allowed)} allowed"
 
 
 def _worst(entry: "DeviceEntry") -> str:

@@ -136,7 +136,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _proof(screen, verdict["gates"])
             section = manifest["coreml"] or manifest.get("coreai")
-            _readiness(screen, section, kit=(each.folder / KIT).is_dir())
+            _readiness(screen, section, kit=bool(manifest["coreml"]) and (each.folder / KIT).is_dir())
             _on_the_device(screen, each, verdict["evidence"])
 
 

@@ -117,8 +117,9 @@ def _entry(report: DeviceReport, file: ReportRecord, unit: UnitReport, verdict: 
         unit=unit.unit,
         status=verdict.status,
         reason=verdict.reason,
-        evidence=Evidence.NATIVE if unit.status in RAN else None,
+        evidence=_evidence(unit),
         engine=unit.engine,
+        specialization=unit.specialization,
         kinds=[
             DeviceKind.from_attributes(kind, worst_image=kind.worst_case, images=kind.cases) for kind in verdict.kinds
         ],
@@ -127,6 +128,14 @@ def _entry(report: DeviceReport, file: ReportRecord, unit: UnitReport, verdict: 
         timing=_timing(unit, verdict.status, batch),
         compute_plan=unit.compute_plan,
     )
+
+
+def _evidence(unit: UnitReport) -> Evidence | None:
+    """Core AI's interpreter on the CPU is Apple's, and not on the device that the asset is for."""
+    if unit.status not in RAN:
+        return None
+    interpreted = unit.specialization is not None and unit.specialization.runtime == "package"
+    return Evidence.VENDOR if interpreted else Evidence.NATIVE
 
 
 def _timing(unit: UnitReport, status: str, batch: int) -> DeviceTimingRecord:

@@ -11,10 +11,18 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput
-from export.folder.device_entry import ComputePlanRecord, DeviceRecord, EngineRecord, State, ToolRecord
+from export.folder.device_entry import (
+    UNIT_SAYS,
+    ComputePlanRecord,
+    DeviceRecord,
+    EngineRecord,
+    SpecializationRecord,
+    State,
+    ToolRecord,
+)
 from export.folder.records import Record, Sha256, field_of, says
 from export.folder.schema import schema_of
-from validation.devices.units import EngineUnit, Unit
+from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 
 RAN = ("passed", "rejected")
 SHIPPED = "shipped"
@@ -73,8 +81,7 @@ class DeviceTiming(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 class UnitReport(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one unit did."""
 
-    unit: Annotated[str, says("MLComputeUnits; of an engine, TensorRT for RTX or TensorRT itself.",
-                              *Unit, *EngineUnit)]  # fmt: skip
+    unit: Annotated[str, says(UNIT_SAYS, *Unit, *CoreAiUnit, *EngineUnit)]
     status: Annotated[State, says("crashed: it did not come back with outputs. refused: the kit was not what it was, "
                                   "and nothing ran.")]  # fmt: skip
     reason: Annotated[str | None, says("Why it did not pass.")]
@@ -85,6 +92,11 @@ class UnitReport(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: Annotated[
         EngineRecord | None,
         says("The engine that ran. A Core ML kit leaves the field out; null where no engine came to run."),
+        Meta(extra_json_schema={"optional": True}),
+    ] = None
+    specialization: Annotated[
+        SpecializationRecord | None,
+        says("What Core AI was allowed to use. The kits of other formats leave the field out or null."),
         Meta(extra_json_schema={"optional": True}),
     ] = None
 

@@ -1,4 +1,4 @@
-"""The folders that a device kit can be made of: those with a Core ML package of one image, or a TensorRT engine."""
+"""The folders that a kit can be made of: those of a Core ML package or Core AI asset of one image, or of an engine."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ def open_for_kit(folder: Path) -> Exported:
 
     Raises:
         BadFolder: no manifest, or not one of ours.
-        BadOption: its artifact is neither a Core ML package nor a TensorRT engine, is a package that takes more than
-            one image at a time, or gives no logits.
+        BadOption: its artifact is none of a format that has a kit, is one of Apple's that takes more than one image at
+            a time, or gives no logits.
         NothingToShip: its export was rejected or failed.
         ArtifactChanged: something in it is not what the manifest is about.
         BadGoldenSet: the reference is missing or broken.

@@ -1,4 +1,4 @@
-"""What differs between the device kits of Core ML packages and of TensorRT engines, as data."""
+"""What differs between the device kits of Apple's two formats and of TensorRT engines, as data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class KitForm:
     """One format's kit.
 
     `artifact`: its place in the data folder; files beside it keep their suffix. `files`: what runs on the device, by
-    its name in `on_device/`, and the name that it has in the kit. `described`: what kit.json says of this format
-    alone. `batches`: the batch sizes at which the device runs it; it is timed at the last. `what` and `where`: for
-    sentences.
+    its name in `on_device/`, and the name that it has in the kit; several folders may become one. `described`: what
+    kit.json says of this format alone. `batches`: the batch sizes at which the device runs it; it is timed at the
+    last. `single`: for artifacts of one image alone. `what` and `where`: for sentences.
     """
 
     what: str
@@ -28,6 +28,7 @@ class KitForm:
     files: Mapping[str, str]
     batches: Callable[[Exported], tuple[int, ...]]
     described: Callable[[Exported, Sequence[Case]], dict[str, Any]]
+    single: bool
 
 
 def _one(_: Exported) -> tuple[int, ...]:
@@ -71,14 +72,45 @@ def _engine(exported: Exported, cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
+_SOURCES, _TESTS = "swift/Sources/DeviceKit", "swift/Tests/DeviceKitTests"
+
+
+def _apples(own: str, readme: str, script: str) -> dict[str, str]:
+    """Of a kit for Apple's devices: a Python script for the Mac, and a Swift package; `own`: the format's sources."""
+    return {
+        readme: "README.md",
+        script: script,
+        "kit_common.py": "kit_common.py",
+        "kit_mac.py": "kit_mac.py",
+        "swift/shared": _SOURCES,
+        f"swift/{own}/Package.swift": "Package.swift",
+        f"swift/{own}/DeviceKit": _SOURCES,
+        "swift/tests": _TESTS,
+        f"swift/{own}/tests": _TESTS,
+    }
+
+
 FORMS: Mapping[Format, KitForm] = {
     Format.COREML: KitForm(
         what="Core ML package",
         where="a Mac or an iPhone",
         artifact="model.mlpackage",
-        files={name: name for name in ("README.md", "Package.swift", "check_on_mac.py", "kit_common.py", "swift")},
+        files=_apples("coreml", "README.md", "check_on_mac.py"),
         batches=_one,
         described=_nothing,
+        single=True,
+    ),
+    Format.COREAI: KitForm(
+        what="Core AI asset",
+        where="a Mac or an iPhone",
+        artifact="model.aimodel",
+        files={
+            **_apples("coreai", "README-coreai.md", "check_coreai_on_mac.py"),
+            "swift/coreai/device-check": "swift/Sources/device-check",
+        },
+        batches=_one,
+        described=_nothing,
+        single=True,
     ),
     Format.ENGINE: KitForm(
         what="TensorRT engine",
@@ -93,10 +125,12 @@ FORMS: Mapping[Format, KitForm] = {
         },
         batches=_engine_batches,
         described=_engine,
+        single=False,
     ),
 }
 
 
 def has_kit(file_format: Format, batch: int | None) -> bool:
-    """Core ML's devices are given one image at a time."""
-    return file_format in FORMS and (file_format != Format.COREML or batch == 1)
+    """Apple's devices are given one image at a time."""
+    form = FORMS.get(file_format)
+    return form is not None and (batch == 1 or not form.single)

@@ -1,18 +1,18 @@
 """The device kit: a folder to carry to where an artifact can be run, and to bring a report back from.
 
-    kit/                 of a Core ML package
+    kit/                 of a Core ML package, or of a Core AI asset
       README.md          how to run it
-      check_on_mac.py    on a Mac, through coremltools
-      Package.swift      on an iPhone or a Mac, through Core ML itself
+      check_on_mac.py    on a Mac, through coremltools; of an asset check_coreai_on_mac.py, through coreai-core
+      Package.swift      on an iPhone or a Mac, through Core ML or Core AI itself
       swift/             its sources and tests
-      data/              kit.json, the package, inputs, reference logits
+      data/              kit.json, the artifact, inputs, reference logits
 
     kit/                 of a TensorRT engine
       README.md          how to run it
       check_on_gpu.py    on a host with an NVIDIA GPU, through TensorRT; kit_cuda.py and kit_engine.py belong to it
       data/              kit.json, the engine and its typed ONNX file, inputs, reference logits
 
-`kit_common.py` in either is what the two scripts share.
+`kit_common.py` is what all scripts share, `kit_mac.py` what the two for the Mac do.
 
 All that the checks need lies in `data/`, as one folder, because a Swift package can only bundle what lies below it.
 """
@@ -49,7 +49,7 @@ def write_kit(folder: Path, *, logits_of: LogitsOf | None = None) -> Path:
 
     Raises:
         BadFolder: no manifest, or not one of ours.
-        BadOption: the artifact is neither a Core ML package of batch 1 nor a TensorRT engine.
+        BadOption: the artifact is none that has a kit (`open_for_kit`).
         NothingToShip: the export was rejected or failed.
         ArtifactChanged: the artifact or the reference is not the one that the manifest is about.
         BadGoldenSet: no golden input is left on which a device could be judged.
@@ -143,6 +143,7 @@ def _fill(partial: Path, exported: Exported, content: Content) -> None:
     (data / KIT_JSON).write_bytes(content.kit_json)
     words = _words(exported)
     for source, name in form.files.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
         _copy(resources.files("export.device_kit").joinpath("on_device", source), partial / name, words)
 
 
@@ -158,7 +159,7 @@ def _place(artifact: Artifact, target: Path) -> None:
 def _copy(source: Traversable, target: Path, words: dict[str, str]) -> None:
     """Copy what runs on the device; the README speaks of this model."""
     if source.is_dir():
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         for child in source.iterdir():
             _copy(child, target / child.name, words)
         return

@@ -13,6 +13,7 @@ from export.folder.device_entry import State
 from export.folder.exported import Exported
 from runtimes.artifact import Format
 from validation.devices.cases import Deviation, answers_of, deviations, errors, scales_of
+from validation.devices.units import CoreAiUnit
 from validation.inputs.golden_set import Kind
 from validation.metrics import Float64, root_mean_square
 
@@ -55,14 +56,15 @@ def judge_unit(unit: UnitReport, exported: Exported, content: Content) -> UnitVe
 
     Raises:
         Refused: the report contradicts itself or the kit: cases that are not the kit's, a claim that its outputs do
-            not bear out, answers copied from the kit, probes over the budget, a timing where there can be none, or an
-            engine that is not the kit's.
+            not bear out, answers copied from the kit, probes over the budget, a timing where there can be none, an
+            engine that is not the kit's, or compute units that are not those of its options.
     """
     if unit.status not in RAN:
-        if unit.cases or unit.jpeg or unit.timing or unit.compute_plan:
+        if unit.cases or unit.jpeg or unit.timing or unit.compute_plan or unit.specialization:
             _refuse(unit, "has results all the same", f"none of a unit that {unit.status}", "results")
         return UnitVerdict(unit.status, unit.reason)
     _require_engine(unit, exported, content)
+    _require_specialization(unit, exported)
     logits = _matched(unit, exported, content)
     _require_claim(unit, logits, exported, content)
     rows = [case.row for case in content.cases]
@@ -109,6 +111,28 @@ def _require_engine(unit: UnitReport, exported: Exported, content: Content) -> N
         _refuse(unit, "claims to have run the shipped engine, and ran another", expected, unit.engine.sha256)
     if unit.timing is not None and unit.engine.launch is None:
         _refuse(unit, "was timed and does not say how it was launched", "graph or plain", "none")
+
+
+def _require_specialization(unit: UnitReport, exported: Exported) -> None:
+    """Core AI does not say where it ran. What it was allowed to use is all that there is, and has to fit the unit."""
+    found = unit.specialization
+    if exported.artifact.format != Format.COREAI:
+        if found is not None:
+            _refuse(unit, "speaks of Core AI, and the kit has no asset", "no specialization", found.runtime)
+        return
+    if found is None:
+        _refuse(unit, "does not say which Core AI ran", "the system's or the package's", "none")
+    only = unit.unit == CoreAiUnit.CPU_ONLY
+    if found.runtime == "package" and (not only or unit.timing is not None):
+        got = f"{unit.unit}, {'not ' if unit.timing is None else ''}timed"
+        _refuse(
+            unit, "is more than coreai-core's interpreter on the CPU can do", f"{CoreAiUnit.CPU_ONLY}, not timed", got
+        )
+    preferring = unit.unit in (CoreAiUnit.GPU, CoreAiUnit.NEURAL_ENGINE)
+    if len(found.allowed) != 1 if only else preferring is (found.preferred is None):
+        expected = "one that is allowed" if only else f"{'one' if preferring else 'none'} that is preferred"
+        got = f"{', '.join(found.allowed) or 'none'} allowed, {found.preferred or 'none'} preferred"
+        _refuse(unit, "ran under other options than its own", expected, got)
 
 
 def _matched(unit: UnitReport, exported: Exported, content: Content) -> NDArray[np.float32]:

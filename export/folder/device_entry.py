@@ -6,16 +6,21 @@ import msgspec
 
 from export.folder.records import Count, IfMeasured, Number, Positive, Record, Sha256, says
 from runtimes.runtime import Evidence
-from validation.devices.units import EngineUnit, Unit
+from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 from validation.inputs.golden_set import Kind
 
 State = Literal["passed", "rejected", "crashed", "refused"]
+
+UNIT_SAYS = (
+    "Of Core ML, MLComputeUnits; of Core AI, the specialization options; of an engine, TensorRT for RTX or TensorRT "
+    "itself."
+)
 
 
 class ToolRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ran the kit."""
 
-    name: Annotated[str, says("check_on_mac.py, DeviceKit or check_on_gpu.py.")]
+    name: Annotated[str, says("check_on_mac.py, check_coreai_on_mac.py, DeviceKit or check_on_gpu.py.")]
     version: Annotated[str, says("The vit-export that made the kit.")]
     runtime: Annotated[str, says("What ran the artifact, with its version.")]
 
@@ -64,6 +69,19 @@ class ComputePlanRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         if sum(self.preferred.values()) != self.operations:
             raise ValueError(f"Expected counts that add up to the operations, got {self.operations}: {self.preferred}")
+
+
+class SpecializationRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which Core AI ran a unit, and which compute units it might use: it does not say which it used."""
+
+    runtime: Annotated[
+        Literal["system", "package"],
+        says("system: Core AI of the operating system. package: the interpreter on the CPU that coreai-core brings for "
+             "hosts without it, which is no device."),
+    ]  # fmt: skip
+    allowed: Annotated[list[str], says("The compute units that it might use, as it calls them, sorted.")]
+    preferred: Annotated[str | None, says("The one that it was to prefer, as it calls it; null where none was asked "
+                                          "for.")]  # fmt: skip
 
 
 class ReportRecord(Record, frozen=True, kw_only=True):
@@ -128,14 +146,19 @@ class DeviceEntry(Record, frozen=True, kw_only=True):
     report: Annotated[ReportRecord, says("The report with the raw outputs.")]
     tool: Annotated[ToolRecord, says("Which half of the kit; the vit-export that made the kit; what ran it.")]
     device: Annotated[DeviceRecord, says("As the system names itself, such as iPhone15,2, or the GPU.")]
-    unit: Annotated[str, says("MLComputeUnits; of an engine, TensorRT for RTX or TensorRT itself.",
-                              *(*Unit, *EngineUnit))]  # fmt: skip
+    unit: Annotated[str, says(UNIT_SAYS, *Unit, *CoreAiUnit, *EngineUnit)]
     status: Annotated[State, says("Found again from the raw outputs; crashed and refused: there are none.")]
     reason: Annotated[str | None, says("The device's words, where it did not pass; our own, where the probes of an "
                                        "int8 engine decide.")]  # fmt: skip
-    evidence: Annotated[Evidence | None, says("Null where nothing ran.", "native", None)]
+    evidence: Annotated[
+        Evidence | None,
+        says("Null where nothing ran; vendor where it was Core AI's interpreter.", "native", "vendor", None),
+    ]
     engine: Annotated[EngineRecord | None, says("The engine that ran; null for Core ML, and where none came to "
                                                 "run.")] = None  # fmt: skip
+    specialization: Annotated[
+        SpecializationRecord | None, says("What Core AI was allowed to use; null for other formats.")
+    ] = None
     kinds: Annotated[list[DeviceKind], says("Against the float64 reference, probes included.")]
     quality: Annotated[
         QualityRecord | None,

@@ -1,7 +1,7 @@
 """The ways in which a device runs an artifact, by format, and what each may deviate from the float64 reference.
 
-Core ML has its compute units. An engine has the products of NVIDIA's that can run what it was built from: an engine is
-locked to its product, its version and its GPUs, so that one product's says nothing for the other's.
+Core ML and Core AI have their compute units. An engine has the products of NVIDIA's that can run what it was built
+from: an engine is locked to its product, its version and its GPUs, so that one product's says nothing for the other's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,18 @@ class Unit(StrEnum):
     ALL = "ALL"
 
 
+class CoreAiUnit(StrEnum):
+    """`SpecializationOptions`, as an app makes them: two presets, and two compute units to prefer.
+
+    A preference forbids nothing: what the preferred unit cannot do, another does. Only `cpuOnly` restricts.
+    """
+
+    DEFAULT = "default"
+    CPU_ONLY = "cpuOnly"
+    GPU = "gpu"
+    NEURAL_ENGINE = "neuralEngine"
+
+
 class EngineUnit(StrEnum):
     """TensorRT for RTX, which builds ahead of time; enterprise TensorRT, which builds on the host that runs it."""
 
@@ -38,6 +50,7 @@ PRODUCTS: Mapping[str, str] = {EngineUnit.RTX: RTX, EngineUnit.ENTERPRISE: ENTER
 
 FACTORS: Mapping[Format, Mapping[str, float]] = {
     Format.COREML: {str(unit): 4.0 for unit in Unit},
+    Format.COREAI: {str(unit): 4.0 for unit in CoreAiUnit},
     Format.ENGINE: {str(unit): 4.0 for unit in EngineUnit},
 }
 """Budget over floor, by format and unit. Provisional: nothing was measured on Apple's hardware, or on a GPU.
@@ -79,7 +92,13 @@ def factor_of(attestation: Attestation) -> float | None:
 
 def precision_note(file_format: Format, reference: Reference) -> str | None:
     """What there is to know about the budgets; None where they are four noise floors and no more."""
-    return _engine_note(reference) if file_format == Format.ENGINE else _coreml_note(reference)
+    match file_format:
+        case Format.ENGINE:
+            return _engine_note(reference)
+        case Format.COREAI:
+            return _coreai_note(reference)
+        case _:
+            return _coreml_note(reference)
 
 
 def _coreml_note(reference: Reference) -> str | None:
@@ -89,6 +108,15 @@ def _coreml_note(reference: Reference) -> str | None:
         "a float32 package: every unit is held to float32's budgets, because Core ML takes the types of an ML program "
         "as the least precision. The Neural Engine computes in fp16 only, so it should leave such operations to the "
         "other units; a unit that computes them in fp16 all the same is rejected"
+    )
+
+
+def _coreai_note(reference: Reference) -> str | None:
+    if reference.precision.activations is not Dtype.FP32:
+        return None
+    return (
+        "a float32 asset: every unit is held to float32's budgets. The Neural Engine computes in fp16 only, so Core AI "
+        "should leave such operations to the other units; a unit that computes them in fp16 all the same is rejected"
     )
 
 

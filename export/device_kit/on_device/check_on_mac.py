@@ -14,24 +14,22 @@ Exit codes: 0 every unit passed; 1 a unit is over its budget, or the kit is not 
 
 from __future__ import annotations
 
-import importlib
-import platform
 import sys
-import time
 from typing import Any
 
 import numpy as np
-from kit_common import DATA, Record, Script, answer, judged, refused, run, timing
+from kit_common import DATA, Record, Script, judged, refused, run, timing
+from kit_mac import once, package_version, tensor, thermal_state, this_mac
 
 
 def case_input(kit: Record, case: Record) -> Any:
     """What `predict` takes for a case: a Pillow image of 8-bit pixels, or a float32 tensor."""
-    raw = (DATA / case["input"]).read_bytes()
-    if kit["input"]["kind"] == "image":
-        from PIL import Image
+    if kit["input"]["kind"] != "image":
+        return tensor(kit, case)
+    from PIL import Image
 
-        return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(kit["input"]["shape"]))
-    return np.frombuffer(raw, "<f4").reshape(kit["input"]["shape"]).astype(np.float32)
+    raw = (DATA / case["input"]).read_bytes()
+    return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(kit["input"]["shape"]))
 
 
 def check_unit(kit: Record, unit: str, timed: bool) -> Record:
@@ -67,13 +65,6 @@ def opened(kit: Record, unit: str) -> tuple[Any, Any]:
     return predict, model
 
 
-def once(predict: Any) -> int:
-    """Nanoseconds of one run; the clock of a stand-in may not tick within it."""
-    start = time.perf_counter_ns()
-    predict()
-    return max(1, time.perf_counter_ns() - start)
-
-
 def compute_plan(model: Any, unit: str) -> Record | None:
     """How many operations prefer which device; None where this macOS (before 14.4) or coremltools can't say."""
     try:
@@ -104,37 +95,9 @@ def share(unit: Record) -> str:
     return f"{plan['preferred'].get('NeuralEngine', 0)} of {plan['operations']} operations prefer the NE"
 
 
-def thermal_state() -> str | None:
-    """NSProcessInfo's, where pyobjc is installed; else what `pmset -g therm` says in one line; else None."""
-    try:
-        process = importlib.import_module("Foundation").NSProcessInfo.processInfo()
-    except ImportError:
-        said = answer("pmset", "-g", "therm")
-        return None if said is None else "; ".join(line.strip() for line in said.splitlines() if line.strip())
-    names = ("nominal", "fair", "serious", "critical")
-    state = int(process.thermalState())
-    return names[state] if 0 <= state < len(names) else str(state)
-
-
-def this_mac(_: list[Record]) -> Record:
-    """What the report says of this machine."""
-    version = answer("sw_vers", "-productVersion")
-    return {
-        "model": answer("sysctl", "-n", "hw.model") or platform.machine() or "unknown",
-        "os": f"macOS {version}" if version else f"{platform.system()} {platform.release()}",
-        "os_build": answer("sw_vers", "-buildVersion"),
-        "chip": answer("sysctl", "-n", "machdep.cpu.brand_string"),
-    }
-
-
 def runtime_version(_: list[Record]) -> str:
     """Of coremltools, as installed, without importing it here."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"coremltools {version('coremltools')}"
-    except PackageNotFoundError:
-        return "coremltools"
+    return package_version("coremltools")
 
 
 if __name__ == "__main__":

@@ -33,9 +33,17 @@ INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 BUILT_WITH = {"product": "tensorrt-rtx", "version": "0.test", "sm": "89", "tf32": "off"}
 
 
-def _reference(precision: Precision, *, images: bool, quality_budget: float | None = None) -> Reference:
+def reference_of(
+    precision: Precision,
+    *,
+    images: bool,
+    quality_budget: float | None = None,
+    answers: Callable[[Any], Any] | None = None,
+) -> Reference:
+    """`answers`: of the golden images, (n, classes); drawn by lot where it is None."""
     golden = synthetic(Preprocessing(image_size=square(SIDE)))
-    logits = np.random.default_rng(7).standard_normal((len(golden), CLASSES))
+    drawn = np.random.default_rng(7).standard_normal((len(golden), CLASSES))
+    logits = drawn if answers is None else answers(golden.images)
     judged = np.ones(len(golden), dtype=bool)
     judged[golden.names.index("flat-black")] = False
     expected = Expected(
@@ -56,7 +64,7 @@ def _reference(precision: Precision, *, images: bool, quality_budget: float | No
     )
 
 
-def _written(
+def written(
     folder: Path, reference: Reference, artifact: Path, settings: dict[str, Any], stage: str, changes: dict[str, Any]
 ) -> Path:
     """The evidence and the manifest around an artifact that lies in `folder/ship`; `changes` go into the manifest."""
@@ -106,8 +114,8 @@ def make_export(folder: Path, *, images: bool = True, precision: Precision = FP1
         "metadata": {},
         "neural_engine": None,
     }
-    reference = _reference(precision, images=images)
-    return _written(folder, reference, package, {"compute_units": "ALL"}, "coreml", {"coreml": coreml, **changes})
+    reference = reference_of(precision, images=images)
+    return written(folder, reference, package, {"compute_units": "ALL"}, "coreml", {"coreml": coreml, **changes})
 
 
 def make_engine(
@@ -134,9 +142,9 @@ def make_engine(
     }
     built_with = {**BUILT_WITH, "product": product}
     tensorrt = {"sm": [89], "profile": [1, 4, 16], "built_with": built_with}
-    reference = _reference(precision, images=False, quality_budget=quality_budget)
+    reference = reference_of(precision, images=False, quality_budget=quality_budget)
     changes = {"model": model, "tensorrt": tensorrt, **changes}
-    return _written(folder, reference, engine, built_with, "tensorrt", changes)
+    return written(folder, reference, engine, built_with, "tensorrt", changes)
 
 
 @pytest.fixture
@@ -257,7 +265,7 @@ class GpuHost(Device):
         return {**fields, "shipped": hashlib.sha256(engine).hexdigest()}
 
 
-def _scratch(tmp_path: Path) -> Path:
+def scratch_of(tmp_path: Path) -> Path:
     scratch = tmp_path / "device"
     scratch.mkdir()
     return scratch
@@ -265,12 +273,12 @@ def _scratch(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def device(folder: Path, tmp_path: Path) -> Device:
-    return Device(folder, _scratch(tmp_path))
+    return Device(folder, scratch_of(tmp_path))
 
 
 @pytest.fixture
 def gpu_host(engine_folder: Path, tmp_path: Path) -> GpuHost:
-    return GpuHost(engine_folder, _scratch(tmp_path))
+    return GpuHost(engine_folder, scratch_of(tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_kit_is_complete_and_every_file_is_under_a_digest(folder: Path) -> None:
     kit, record = folder / "kit", record_of(folder)
-    assert {"README.md", "Package.swift", "check_on_mac.py", "kit_common.py", "swift", "data"} == {
+    assert {"README.md", "Package.swift", "check_on_mac.py", "kit_common.py", "kit_mac.py", "swift", "data"} == {
         path.name for path in kit.iterdir()
     }
     data = kit / "data"

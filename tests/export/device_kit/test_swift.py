@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from export.device_kit.device_report import device_report_schema
-from validation.devices.units import Unit
+from export.device_kit.formats import FORMS
+from runtimes.artifact import Format
+from validation.devices.units import CoreAiUnit, Unit
 
 ROOT = Path(__file__).parents[3]
 FILES = ROOT / "export" / "device_kit" / "on_device"
@@ -29,12 +31,13 @@ def broken_nodes(source: bytes) -> list[str]:
     return found
 
 
-def text_of(name: str) -> str:
-    (path,) = (source for source in SOURCES if source.name == name)
+def text_of(name: str, own: str = "") -> str:
+    """Of the file of this name among what is shared, or with `own` among the sources of one format."""
+    (path,) = (source for source in SOURCES if source.name == name and (not own or own in source.parts))
     return path.read_text()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.name))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(FILES).as_posix())
 def test_a_source_parses(path: Path) -> None:
     assert broken_nodes(path.read_bytes()) == []
 
@@ -43,16 +46,49 @@ def test_the_parser_sees_a_missing_brace() -> None:
     assert broken_nodes(b"func f() { if x { }") != []
 
 
-def test_there_is_a_package_with_sources_and_tests() -> None:
-    names = {path.relative_to(FILES).as_posix() for path in SOURCES}
-    assert {"Package.swift", "swift/Tests/DeviceKitTests/DeviceKitTests.swift"} <= names
-    assert len([name for name in names if name.startswith("swift/Sources/DeviceKit/")]) >= 5
-    for named in re.findall(r'"(swift/[^"]+|README.md|check_on_mac.py)"', text_of("Package.swift")):
-        assert (FILES / named).exists(), named
+def kit_of(file_format: Format) -> set[str]:
+    """The paths that a kit of the format has, folders of sources included."""
+    found = set()
+    for source, name in FORMS[file_format].files.items():
+        inside = (FILES / source).rglob("*") if (FILES / source).is_dir() else ()
+        found |= {name, *(f"{name}/{path.relative_to(FILES / source).as_posix()}" for path in inside)}
+    return found | {str(parent) for name in found for parent in Path(name).parents}
+
+
+@pytest.mark.parametrize("own", [Format.COREML, Format.COREAI])
+def test_a_package_names_what_its_kit_has(own: Format) -> None:
+    kit = kit_of(own)
+    assert {"Package.swift", "swift/Tests/DeviceKitTests/DeviceKitTests.swift"} <= kit
+    assert len([name for name in kit if name.startswith("swift/Sources/DeviceKit/")]) >= 7
+    named = re.findall(r'"(swift/[^"]+|[^"]+\.(?:md|py))"', text_of("Package.swift", own))
+    assert len(named) >= 5
+    assert set(named) <= kit
+    # What is no source and not excluded is a warning of the package manager's.
+    scripts = {name for name in kit if name.endswith((".md", ".py"))}
+    assert scripts <= set(named)
+
+
+@pytest.mark.parametrize("own", [Format.COREML, Format.COREAI])
+def test_every_format_has_what_the_shared_sources_call(own: Format) -> None:
+    loaded = text_of("LoadedModel.swift", own)
+    for wanted in (
+        r"let framework = \"Core (ML|AI)\"",
+        r"func prepare\(_ folder: KitFolder\) throws -> URL",
+        r"init\(kit: Kit, prepared: URL, unit: ComputeUnit\) async throws",
+        r"func feed\(_ raw: Data\) throws",
+        r"func logits\(_ \w+: \w+\) (async )?throws -> \[Float\]",
+        r"func once\(_ \w+: \w+\) (async )?throws -> Int",
+        r"func picture\(_ folder: KitFolder\) throws -> PictureReport\?",
+        r"func describe\(_ result: inout UnitReport\) async",
+        r"static var available: \[ComputeUnit\]",
+    ):
+        assert re.search(wanted, loaded), wanted
 
 
 def test_the_units_are_the_ones_that_attach_knows() -> None:
-    assert re.findall(r'case \w+ = "([A-Z_]+)"', text_of("LoadedModel.swift")) == list(Unit)
+    named = r'case \w+ = "(\w+)"'
+    assert re.findall(named, text_of("LoadedModel.swift", Format.COREML)) == list(Unit)
+    assert re.findall(named, text_of("LoadedModel.swift", Format.COREAI)) == list(CoreAiUnit)
 
 
 def test_the_report_has_the_schemas_fields() -> None:
@@ -60,8 +96,8 @@ def test_the_report_has_the_schemas_fields() -> None:
     definitions = schema["$defs"]
     objects = [schema, definitions["ToolRecord"], definitions["DeviceRecord"]]
     objects += [definitions[name] for name in ("UnitReport", "JpegReport", "DeviceTiming", "ComputePlanRecord")]
-    objects.append(definitions["CaseReport"])
-    wanted = {name for one in objects for name in one["required"]}
+    objects += [definitions["CaseReport"], definitions["SpecializationRecord"]]
+    wanted = {name for one in objects for name in one["required"]} | {"specialization"}
     report = text_of("Report.swift")
     # A property is its own key unless the coding keys rename it.
     renamed = dict(re.findall(r'case (\w+) = "(\w+)"', report))

@@ -48,7 +48,7 @@ public struct Report: Codable {
 
     public init(folder: KitFolder) {
         schema = 1
-        tool = Tool(name: "DeviceKit", version: folder.kit.version, runtime: "Core ML of \(ThisDevice.os)")
+        tool = Tool(name: "DeviceKit", version: folder.kit.version, runtime: "\(framework) of \(ThisDevice.os)")
         packageSHA256 = folder.kit.package.sha256
         kitSHA256 = folder.sha256
         device = Device(
@@ -112,6 +112,21 @@ public struct ComputePlanReport: Codable {
     public let preferred: [String: Int]
 }
 
+/// What Core AI was allowed to use; it does not say what it used.
+public struct SpecializationReport: Codable {
+    /// `system`: Core AI of the operating system.
+    public let runtime: String
+    public let allowed: [String]
+    public let preferred: String?
+
+    public func encode(to encoder: Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(runtime, forKey: .runtime)
+        try container.encode(allowed, forKey: .allowed)
+        try container.encode(preferred, forKey: .preferred)
+    }
+}
+
 public struct UnitReport: Codable {
     public let unit: String
     public var status: Status
@@ -120,6 +135,8 @@ public struct UnitReport: Codable {
     public var jpeg: PictureReport?
     public var timing: TimingReport?
     public var computePlan: ComputePlanReport?
+    /// Nil for Core ML.
+    public var specialization: SpecializationReport?
 
     enum CodingKeys: String, CodingKey {
         case unit
@@ -129,6 +146,7 @@ public struct UnitReport: Codable {
         case jpeg
         case timing
         case computePlan = "compute_plan"
+        case specialization
     }
 
     public init(unit: String, status: Status, reason: String?) {
@@ -147,6 +165,7 @@ public struct UnitReport: Codable {
         try container.encode(jpeg, forKey: .jpeg)
         try container.encode(timing, forKey: .timing)
         try container.encode(computePlan, forKey: .computePlan)
+        try container.encode(specialization, forKey: .specialization)
     }
 }
 

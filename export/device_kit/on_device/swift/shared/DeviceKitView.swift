@@ -30,7 +30,7 @@ public struct DeviceKitView: View {
     private func run() async {
         do {
             let check = DeviceCheck(folder: try KitFolder.bundled())
-            // Off the main actor, so that the screen stays alive while Core ML works.
+            // Off the main actor, so that the screen stays alive while the model runs.
             let made = try await Task.detached { try await check.run() }.value
             lines = made.units.map(summary)
             outcome = made.passed ? "every unit passed" : "REJECTED, or not run: see below"

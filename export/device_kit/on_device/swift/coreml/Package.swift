@@ -10,7 +10,7 @@ let package = Package(
         .target(
             name: "DeviceKit",
             path: ".",
-            exclude: ["README.md", "check_on_mac.py", "swift/Tests"],
+            exclude: ["README.md", "check_on_mac.py", "kit_common.py", "kit_mac.py", "swift/Tests"],
             sources: ["swift/Sources/DeviceKit"],
             resources: [.copy("data")]
         ),

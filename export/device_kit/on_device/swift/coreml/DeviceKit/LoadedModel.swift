@@ -1,6 +1,14 @@
 import CoreML
 import CoreVideo
+import Dispatch
 import Foundation
+
+let framework = "Core ML"
+
+/// The package, compiled. Not in an async function: there `compileModel` would be its newer namesake, which iOS 15 hasn't.
+func prepare(_ folder: KitFolder) throws -> URL {
+    try MLModel.compileModel(at: folder.packageURL)
+}
 
 /// The compute units that this system can be asked for, by coremltools' names.
 public enum ComputeUnit: String, CaseIterable {
@@ -31,20 +39,24 @@ public enum ComputeUnit: String, CaseIterable {
 /// The package on one compute unit.
 struct LoadedModel {
     let kit: Kit
+    let compiled: URL
+    let unit: ComputeUnit
     let model: MLModel
 
-    init(kit: Kit, compiled: URL, unit: ComputeUnit) throws {
+    init(kit: Kit, prepared: URL, unit: ComputeUnit) async throws {
         guard let units = unit.coreML else {
             throw KitError("this system cannot be asked for \(unit.rawValue)")
         }
         let configuration = MLModelConfiguration()
         configuration.computeUnits = units
         self.kit = kit
-        model = try MLModel(contentsOf: compiled, configuration: configuration)
+        self.unit = unit
+        compiled = prepared
+        model = try MLModel(contentsOf: prepared, configuration: configuration)
     }
 
     /// What the model takes for a case's raw bytes.
-    func provider(_ raw: Data) throws -> MLFeatureProvider {
+    func feed(_ raw: Data) throws -> MLFeatureProvider {
         let value: MLFeatureValue
         if kit.input.kind == "image" {
             value = MLFeatureValue(pixelBuffer: try pixelBuffer(raw, shape: kit.input.shape))
@@ -60,6 +72,22 @@ struct LoadedModel {
             throw KitError("the package has no output '\(kit.output.name)' that is an array")
         }
         return try classLogits(array, classes: kit.model.classes)
+    }
+
+    /// Nanoseconds of one run.
+    func once(_ provider: MLFeatureProvider) throws -> Int {
+        let start = DispatchTime.now().uptimeNanoseconds
+        try autoreleasepool { _ = try model.prediction(from: provider) }
+        return nanoseconds(since: start)
+    }
+
+    func picture(_ folder: KitFolder) throws -> PictureReport? {
+        try PictureCheck(folder: folder, loaded: self, unit: unit).run()
+    }
+
+    /// What the report says of the unit beside its outputs.
+    func describe(_ result: inout UnitReport) async {
+        result.computePlan = await computePlan(compiled: compiled, unit: unit)
     }
 }
 

@@ -1,7 +1,6 @@
-import CoreML
 import Foundation
 
-/// Checks the kit's package on every compute unit of this device, times what passed, and writes the report.
+/// Checks the kit's package, or its asset, on every compute unit of this device, times what passed, and writes the report.
 public struct DeviceCheck {
     public let folder: KitFolder
     public let reportURL: URL
@@ -28,17 +27,17 @@ public struct DeviceCheck {
         var journal = Journal(url: reportURL, folder: folder, units: units.map(\.rawValue))
         journal.report.units.forEach(told)
         let changed = try folder.changedFiles()
-        let compiled = try changed.isEmpty ? compile() : nil
+        let prepared = try changed.isEmpty ? prepare(folder) : nil
         defer {
-            if let compiled = compiled {
-                try? FileManager.default.removeItem(at: compiled)
+            if let prepared = prepared {
+                try? FileManager.default.removeItem(at: prepared)
             }
         }
         for unit in units where !journal.has(unit.rawValue) {
             try journal.begin(unit.rawValue)
             let result: UnitReport
-            if let compiled = compiled {
-                result = await check(unit, compiled: compiled)
+            if let prepared = prepared {
+                result = await check(unit, prepared: prepared)
             } else {
                 let reason = "not the kit that was written: \(changed.joined(separator: ", "))"
                 result = UnitReport(unit: unit.rawValue, status: .refused, reason: reason)
@@ -49,17 +48,12 @@ public struct DeviceCheck {
         return journal.report
     }
 
-    /// Not in an async function: there `compileModel` would be its newer namesake, which iOS 15 hasn't.
-    private func compile() throws -> URL {
-        try MLModel.compileModel(at: folder.packageURL)
-    }
-
-    /// One unit. An error that Core ML raises is told as one that did not come back.
-    private func check(_ unit: ComputeUnit, compiled: URL) async -> UnitReport {
+    /// One unit. An error that the framework raises is told as one that did not come back.
+    private func check(_ unit: ComputeUnit, prepared: URL) async -> UnitReport {
         do {
-            let loaded = try LoadedModel(kit: folder.kit, compiled: compiled, unit: unit)
-            var result = try compare(unit, loaded: loaded)
-            result.computePlan = await computePlan(compiled: compiled, unit: unit)
+            let loaded = try await LoadedModel(kit: folder.kit, prepared: prepared, unit: unit)
+            var result = try await compare(unit, loaded: loaded)
+            await loaded.describe(&result)
             return result
         } catch {
             return UnitReport(unit: unit.rawValue, status: .crashed, reason: "\(error.localizedDescription)")
@@ -67,9 +61,11 @@ public struct DeviceCheck {
     }
 
     /// Outputs first, then the verdict on them, and only then the clock.
-    private func compare(_ unit: ComputeUnit, loaded: LoadedModel) throws -> UnitReport {
-        let outputs = try folder.kit.cases.map { example in
-            try loaded.logits(try loaded.provider(try folder.bytes(example.input)))
+    private func compare(_ unit: ComputeUnit, loaded: LoadedModel) async throws -> UnitReport {
+        var outputs: [[Float]] = []
+        for example in folder.kit.cases {
+            let feed = try loaded.feed(try folder.bytes(example.input))
+            outputs.append(try await loaded.logits(feed))
         }
         var result = UnitReport(unit: unit.rawValue, status: .passed, reason: nil)
         result.cases = zip(folder.kit.cases, outputs).map { example, logits in
@@ -81,10 +77,10 @@ public struct DeviceCheck {
             result.reason = inShort(over)
             return result
         }
-        result.jpeg = try PictureCheck(folder: folder, loaded: loaded, unit: unit).run()
+        result.jpeg = try loaded.picture(folder)
         if let first = folder.kit.cases.first {
-            let feed = try loaded.provider(try folder.bytes(first.input))
-            result.timing = try measure(folder.kit.timing) { _ = try loaded.model.prediction(from: feed) }
+            let feed = try loaded.feed(try folder.bytes(first.input))
+            result.timing = try await measure(folder.kit.timing) { try await loaded.once(feed) }
         }
         return result
     }

@@ -1,18 +1,17 @@
-import CoreML
 import Dispatch
 import Foundation
 
 private let window = 10
 private let stableWithin = 0.05
 
-/// Nanoseconds of each run, after warming up until two windows of ten agree.
-func measure(_ plan: Kit.Plan, _ run: () throws -> Void) throws -> TimingReport {
+/// Nanoseconds of each run, after warming up until two windows of ten agree. `once` holds its own clock.
+func measure(_ plan: Kit.Plan, _ once: () async throws -> Int) async throws -> TimingReport {
     let before = ThisDevice.thermalState
-    let warmUpRuns = try warmUp(plan.warmUpSeconds, run)
+    let warmUpRuns = try await warmUp(plan.warmUpSeconds, once)
     var samples: [Int] = []
     let end = DispatchTime.now().uptimeNanoseconds + UInt64(plan.measureSeconds * 1e9)
     while samples.count < plan.leastSamples || DispatchTime.now().uptimeNanoseconds < end {
-        samples.append(try once(run))
+        samples.append(try await once())
     }
     return TimingReport(
         samples: samples,
@@ -22,14 +21,14 @@ func measure(_ plan: Kit.Plan, _ run: () throws -> Void) throws -> TimingReport 
     )
 }
 
-private func warmUp(_ seconds: Double, _ run: () throws -> Void) throws -> Int {
+private func warmUp(_ seconds: Double, _ once: () async throws -> Int) async throws -> Int {
     let end = DispatchTime.now().uptimeNanoseconds + UInt64(seconds * 1e9)
     var previous = Double.infinity
     var runs = 0
     while true {
         var samples: [Int] = []
         for _ in 0..<window {
-            samples.append(try once(run))
+            samples.append(try await once())
         }
         runs += window
         let middle = median(samples)
@@ -40,10 +39,9 @@ private func warmUp(_ seconds: Double, _ run: () throws -> Void) throws -> Int {
     }
 }
 
-private func once(_ run: () throws -> Void) throws -> Int {
-    let start = DispatchTime.now().uptimeNanoseconds
-    try autoreleasepool { try run() }
-    return max(1, Int(DispatchTime.now().uptimeNanoseconds - start))
+/// Nanoseconds since `start`, of the clock that `DispatchTime` reads.
+func nanoseconds(since start: UInt64) -> Int {
+    max(1, Int(DispatchTime.now().uptimeNanoseconds - start))
 }
 
 func median(_ samples: [Int]) -> Double {

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.artifact import digest
+
 Rng = np.random.Generator
 """Places and magnitudes are drawn at random, from a seed that whoever plants shows."""
 
@@ -81,12 +83,15 @@ class Table(Generic[T]):
 
 
 def in_file(opened: Callable[[Path], AbstractContextManager[T]]) -> Planting[T]:
-    """Plant in what `opened` yields, which saves it on exit."""
+    """Plant in what `opened` yields, which saves it on exit. Raises ValueError where the file is what it was."""
 
     @contextmanager
     def planting(plant: Plant[T], path: Path, rng: Rng) -> Iterator[None]:
+        before = digest(path)
         with opened(path) as content:
             plant(content, rng)
+        if digest(path) == before:
+            raise ValueError("the fault changed nothing")
         yield
 
     return planting

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.digests import tensor_digest
 from efficientvit.errors import MissingExtra, StageFailed, Unavailable
 from runtimes.artifact import Artifact
 from runtimes.coreai.aimodel import load_program
@@ -106,11 +107,17 @@ def _run(artifact: Artifact, child: Child) -> OpenSession:
         )
     ((image, taken),) = ports["inputs"].items()
 
+    known: dict[object, Mapping[str, NDArray[Any]]] = {}
+
     def answered(images: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-        try:  # an asset of another tool may take float16
-            return child.ask(image, images.astype(taken["dtype"], copy=False))
+        """Every output. A run takes up to a second, and classes are asked for of images that were run before."""
+        fed = images.astype(taken["dtype"], copy=False)  # an asset of another tool may take float16
+        key = fed.shape, tensor_digest(fed)
+        try:
+            known[key] = known.get(key) or child.ask(image, fed)
         except Ended as error:
             raise refused(f"{label} on images {images.shape}", error) from error
+        return known[key]
 
     def run(images: Array) -> Values:
         answer = answered(images)

@@ -23,10 +23,16 @@ from validation.gates.gate import Gate
 from validation.gates.result import GateResult
 from validation.proof.outcome import Outcome
 
+_THIRD = tuple(
+    fault
+    for number, fault in enumerate(table.FAULTS)
+    if number % 3 == 0 or fault.name in ("renamed_input", "transposed_windows")
+)
+
 
 @pytest.fixture(scope="module")
 def found() -> SelfTest:
-    """In ONNX and in IRs; every fault of every target is planted one by one in faults/test_planted.py."""
+    """A third of ONNX's and IRs'; every fault of every target is planted one by one in faults/test_planted.py."""
     right = functools.lru_cache(maxsize=8)(right_tensors)  # the model's tensors on an image are those of every fault
 
     def once(model: Any, precision: Any, calls: Any, *others: Any, **options: Any) -> Right:
@@ -34,6 +40,7 @@ def found() -> SelfTest:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifact, "right_tensors", once)
+        patch.setattr(table, "FAULTS", _THIRD)
         return selftest("m0", "seeded", image_size=square(64), seed=4, forms=(("onnx", "fp32"), ("openvino", "fp32")))
 
 
@@ -59,16 +66,16 @@ def test_everything_is_caught_and_nothing_healthy_rejected(found: SelfTest) -> N
 
 def test_the_layer_is_named(found: SelfTest) -> None:
     right, of = found.blamed
-    assert of > 25
+    assert of > 8
     assert right >= 0.9 * of, [each.name for each in found.detections if each.blamed is False]
 
 
 def test_the_proof_tells_all_that_changes_the_program_and_names_the_operation(found: SelfTest) -> None:
     assert found.taken_for_equal == ()
     told, of = found.told_apart
-    assert told == of > 40
+    assert told == of > 15
     named, of = found.named
-    assert of > 25
+    assert of > 8
     assert named >= 0.95 * of, [each.name for each in found.detections if each.named is False]
     kept = {each.name for each in found.detections if not each.program}
     assert kept == {each.name for each in found.detections if not each.told_apart} == {"renamed_input"}

@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.published_m0] if FULL else []
 
 
 def _prepared(model: str, seed: int, size: int, folder: Path) -> tuple[ReferenceModel, Artifacts]:
-    """With all golden images for the first seed, with one of each kind for the others."""
+    """With all golden images at the smallest size, with one of each kind at the others."""
     weights = find_weights(f"seeded:{seed}", model, square(size))
     golden = synthetic(Preprocessing(image_size=square(size)))
-    reference = ReferenceModel(weights.model, golden if FULL or seed == 0 else golden.one_of_each_kind())
+    reference = ReferenceModel(weights.model, golden if FULL or size == 64 else golden.one_of_each_kind())
     return reference, Artifacts(Workshop(weights, reference, folder), folder)
 
 
@@ -47,7 +47,8 @@ def _failed(verdict: Verdict) -> set[str]:
 
 @pytest.mark.parametrize(
     ("model", "seed", "size"),
-    [("m0", 0, 64), ("m0", 1, 64), ("m0", 3, 96), ("m0", 4, 128), ("m2", 5, 224)],
+    # Seed 0 at 128 is in test_planted.py.
+    [("m0", 1, 64), ("m0", 3, 96), ("m2", 5, 128)],
 )
 def test_healthy_files_pass(model: str, seed: int, size: int, tmp_path: Path) -> None:
     """In both runtimes and both precisions."""
@@ -74,10 +75,7 @@ VARIANTS = {
     "palette6-tensor": ("fp16", replace(TENSOR, ios=16, weights_bits=6)),
 }
 
-QUICK = {
-    ("m0", 0, 64): ("fp16-image-labels", "fp32", "int8", "palette4"),
-    ("m0", 1, 64): ("fp16-tensor-nolabels", "palette8-tensor", "palette6-tensor"),
-}
+QUICK = {("m0", 1, 64): ("fp16-image-labels", "int8", "palette4", "fp16-tensor-nolabels", "palette8-tensor")}
 """Model, seed and size, and the variants: those that are made of the same packages."""
 
 WHOLE = {(model, seed, 224): tuple(VARIANTS)[:7] for model in MODELS for seed in range(5)}

@@ -8,6 +8,7 @@ from efficientvit.errors import StageFailed
 from efficientvit.installation import install_command
 from export.targets.registry import TARGETS
 from runtimes.host.machine import Host, this_host, version
+from runtimes.host.wheels import without_a_wheel
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence
 
@@ -53,4 +54,7 @@ def _ability(name: str) -> Ability:
 
 
 def _install(package: str, extra: str | None) -> str:
+    if (unfit := without_a_wheel(extra)) is not None:
+        hosts, this = unfit
+        return f"{package} has wheels for {hosts}; this host is {this}"
     return f"pip install {package}" if extra is None else install_command(extra)

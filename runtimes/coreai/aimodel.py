@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import BrokenArtifact, MissingExtra, UnknownOperation
+from efficientvit.errors import BrokenArtifact, UnknownOperation
 from efficientvit.files import parse_json
 from runtimes.artifact import digest
 from runtimes.coreai.process import Child, Ended
@@ -83,12 +83,11 @@ def load_program(asset: Path) -> Program:
     """The program of a saved asset, read once while it is one of the last few.
 
     Raises:
-        MissingExtra: coreai-core is not installed.
+        Unavailable: coreai-core is not installed, or has no wheel for this host.
         BrokenArtifact: a file is missing, cut off or contradicts itself, or holds what is not supported.
     """
     require_whole(asset)
     if (absent := missing("coreai", "coreai", "reading a Core AI asset")) is not None:
-        assert isinstance(absent, MissingExtra)
         raise absent
     key = digest(asset)
     program = _LAST.pop(key, None) or _read(asset)

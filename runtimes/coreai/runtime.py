@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.digests import tensor_digest
-from efficientvit.errors import MissingExtra, StageFailed, Unavailable
+from efficientvit.errors import StageFailed, Unavailable
 from runtimes.artifact import Artifact
 from runtimes.coreai.aimodel import load_program
 from runtimes.coreai.process import Child, Ended, refused
@@ -49,7 +49,7 @@ class CoreAi:
         """A session on `artifact`. Apple's runtime takes no thread count and does not report what it used.
 
         Raises:
-            MissingExtra: coreai-core is not installed.
+            Unavailable: coreai-core is not installed, or has no wheel for this host.
             StageFailed: Apple's runtime refuses the asset.
             BrokenArtifact: the asset cannot be read.
         """
@@ -63,7 +63,7 @@ class CoreAi:
             yield session
 
 
-def _unavailable() -> MissingExtra | Unavailable | None:
+def _unavailable() -> Unavailable | None:
     return missing("coreai", "coreai", "running a Core AI asset")
 
 

@@ -3,12 +3,21 @@
 from importlib.util import find_spec
 
 from efficientvit.errors import MissingExtra, Unavailable
+from runtimes.host.wheels import without_a_wheel
 
 
 def missing(package: str, extra: str | None, purpose: str) -> Unavailable | None:
     """The error to raise when `package` is not installed, else None; `extra` None: every install has it."""
     if find_spec(package) is not None:
         return None
+    if (unfit := without_a_wheel(extra)) is not None:
+        hosts, this = unfit
+        return Unavailable(
+            f"{purpose} needs the package '{package}', of which there is no wheel for this host",
+            expected=hosts,
+            got=this,
+            next_step=f"use a host that has one: {hosts}",
+        )
     if extra is not None:
         return MissingExtra(package, extra, purpose)
     return Unavailable(

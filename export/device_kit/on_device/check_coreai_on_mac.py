@@ -8,8 +8,9 @@ Writes device-report.json beside this file; `vit-export attach` takes it from th
 of its own, because what goes wrong in Core AI can end the process that it happens in. Nothing is timed before its
 outputs were compared with the reference and found within the budget.
 
-Python 3.11 and macOS 27 or later. Elsewhere coreai-core has an interpreter on the CPU: there `cpuOnly` is checked and
-not timed, and the other units are not run; `vit-export attach` takes that for what it is, and for no device's.
+Python 3.11 to 3.14, and macOS 27 or later. Elsewhere coreai-core has an interpreter on the CPU: there `cpuOnly` is
+checked and not timed, and the other units are not run; `vit-export attach` takes that for what it is, and for no
+device's.
 
 Exit codes: 0 every unit that this host has passed; 1 a unit is over its budget, or the kit is not what it was; 2 usage,
 or no kit here; 3 nothing could be run, or not the unit that --unit asked for; 4 a unit crashed.

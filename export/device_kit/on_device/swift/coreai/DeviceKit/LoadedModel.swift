@@ -100,7 +100,7 @@ struct LoadedModel {
 
 /// (1, classes) float32, whatever its strides are.
 func classLogits(_ array: NDArray, classes: Int) throws -> [Float] {
-    guard array.scalarType == .float32, Array(array.shape) == [1, classes] else {
+    guard array.scalarType == .float32, array.shape == [1, classes] else {
         throw KitError("the asset returned \(array.scalarType) of shape \(array.shape), where (1, \(classes)) is expected")
     }
     var logits = [Float](repeating: .nan, count: classes)

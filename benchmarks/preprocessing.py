@@ -21,6 +21,7 @@ from export.request.request import Request
 from export.selftest.artifacts import Artifacts
 from export.targets.workshop import Workshop
 from runtimes.host.machine import this_host
+from runtimes.interface import OUTPUT
 from runtimes.registry import runtime_for
 from runtimes.runtime import Mode
 from runtimes.wrapping import Feed, Takes
@@ -66,12 +67,13 @@ def _show(target: str, seen: list[Pictured]) -> None:
     each = [x.preprocessed for x in seen if x.preprocessed is not None]
     share = float(np.mean([x.differing for x in each]))
     worst, largest = max(x.differing for x in each), max(x.largest for x in each)
-    flipped = [x for x in seen if x.own.argmax() != x.pillow.argmax()]
+    flipped = [x for x in seen if not x.same_class]
     _say(f"{target}: {share:.4%} of all values differ, at most {worst:.3%} of an image's, by at most {largest}")
     _say(f"  another class on {len(flipped)} of {len(seen)}")
     for x in flipped:
-        margin = float(x.pillow.max() - x.pillow[x.own.argmax()])
-        _say(f"    {x.name}: {margin:.2e} apart, logits moved by up to {float(np.abs(x.own - x.pillow).max()):.2e}")
+        own, pillow = x.own[OUTPUT], x.pillow[OUTPUT]
+        margin = float(pillow.max() - pillow[own.argmax()])
+        _say(f"    {x.name}: {margin:.2e} apart, logits moved by up to {float(np.abs(own - pillow).max()):.2e}")
 
 
 def _say(text: str) -> None:

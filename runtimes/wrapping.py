@@ -93,7 +93,7 @@ class Answers:
             return cls(Gives(name))
         raise BadOption(
             f"there is no output '{text}'",
-            expected=f"logits, probabilities, topk for the {BEST} best classes, or topk:K",
+            expected=f"logits, probabilities, topk for the {BEST} best classes, or topk:K, with K from 1 to 9999",
             got=text,
             next_step="leave --output out for logits alone, which every file gives",
         )

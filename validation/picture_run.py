@@ -10,13 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.images.labels import both_answers
 from efficientvit.images.preprocessing import normalize, to_uint8
 from runtimes.artifact import Artifact
+from runtimes.interface import OUTPUT
 from runtimes.runtime import Array, Mode, Runtime, Session
 from runtimes.wrapping import Takes, Wrapping
 from validation.inputs.pictures import pictures
 from validation.network import preprocessing_of
 from validation.reference.reference import Reference
+
+Outputs = Mapping[str, NDArray[np.float32]]
+"""What one image gave, by the output's name, without the batch."""
 
 _GOLDEN = 8
 """Golden images that a file is run on which takes tensors, or pixels of the network's own size."""
@@ -48,15 +53,23 @@ class Preprocessed:
 class Pictured:
     """What a file gave of an image. `preprocessed`: None of a file that takes tensors.
 
-    `given`: the file's outputs, by name. `own`, `pillow`: the network's logits, of what the file's preprocessing gives
-    and of what Pillow's does.
+    `given`: the file's outputs, by name. `own`, `pillow`: the network's, of what the file's preprocessing gives and of
+    what Pillow's does.
     """
 
     name: str
     preprocessed: Preprocessed | None
-    given: Mapping[str, NDArray[np.float32]]
-    own: NDArray[np.float32]
-    pillow: NDArray[np.float32]
+    given: Outputs
+    own: Outputs
+    pillow: Outputs
+
+    @property
+    def same_class(self) -> bool | None:
+        """A classifier's network names the same class of both; None of another head."""
+        if OUTPUT not in self.own:
+            return None
+        own, pillow = (both_answers(each[OUTPUT]).argmax() for each in (self.own, self.pillow))
+        return bool(own == pillow)
 
 
 def picture_run(
@@ -86,8 +99,8 @@ def picture_run(
 
 
 def _of_tensors(name: str, fed: Array, whole: Session, inner: Session) -> Pictured:
-    given, (logits,) = whole(fed), inner(fed).values()
-    return Pictured(name, None, {key: value[0] for key, value in given.items()}, logits[0], logits[0])
+    own = _row(inner(fed), 0)
+    return Pictured(name, None, _row(whole(fed), 0), own, own)
 
 
 def _of_images(
@@ -100,14 +113,16 @@ def _of_images(
     with np.errstate(invalid="ignore"):  # NaN becomes a pixel far off
         rounded = np.rint(np.nan_to_num(pixels, nan=-1e6, posinf=1e6, neginf=-1e6)).astype(np.int64)
     normalized = normalize(np.clip(rounded, 0, 255).astype(np.uint8), contract)
-    given = whole(fed)
-    (own,), (right,) = inner(tensor).values(), inner(normalize(pillow, contract)).values()
+    given, own, right = whole(fed), inner(tensor), inner(normalize(pillow, contract))
     for row in range(len(fed)):
         preprocessed = Preprocessed(
             rounded[row], pillow[row].astype(np.int64), float(np.abs(normalized[row] - tensor[row]).max())
         )
-        answers = {key: value[row] for key, value in given.items()}
-        yield Pictured(name, preprocessed, answers, own[row], right[row])
+        yield Pictured(name, preprocessed, _row(given, row), _row(own, row), _row(right, row))
+
+
+def _row(values: Mapping[str, Array], row: int) -> Outputs:
+    return {name: value[row] for name, value in values.items()}
 
 
 def _tensors(reference: Reference, batch: int | None) -> Iterator[tuple[str, Array]]:

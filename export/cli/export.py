@@ -83,8 +83,8 @@ def _targets() -> "Sequence[str]":
     "--input",
     "What the artifact takes: tensor, normalized float32; pixels, 8-bit RGB (batch, height, width, 3) of the network's "
     "size, which it normalizes; image, photos of any size, which it also resizes and crops as Pillow does, or "
-    "image:HxW of a stated size. A Core ML package takes tensor, or image of the network's size. [default: image for "
-    "Core ML, else tensor]",
+    "image:HxW of a stated size. A Core ML package takes tensor or pixels, and image is the same as pixels there. "
+    "[default: pixels for Core ML, else tensor]",
     metavar="tensor|pixels|image[:HxW]",
 )
 @option(

@@ -134,6 +134,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _require(screen, verdict["evidence"], manifest["evidence_required"])
             _settings(screen, verdict["evidence"], manifest["settings"])
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
+            _image(screen, manifest["coreml"], manifest["model"]["inputs"])
             _proof(screen, verdict["gates"])
             section = manifest["coreml"] or manifest.get("coreai")
             _readiness(screen, section, kit=bool(manifest["coreml"]) and (each.folder / KIT).is_dir())
@@ -180,6 +181,14 @@ def _around(screen: Console, feed: str, gates: Record, timed: Sequence[int] | No
     if timed:
         _, height, width, _ = timed
         screen.print(Text(f"latency of the whole file, on images of {height} x {width}", "dim"))
+
+
+def _image(screen: Console, coreml: Record | None, inputs: Sequence[Record]) -> None:
+    """Of which size the image is that a Core ML package takes: whatever was asked for, it does not resize."""
+    if coreml is not None and coreml["input"] == "image":
+        *_, height, width = inputs[0]["shape"]
+        text = f"takes 8-bit images of {height} x {width}, and normalizes them; Vision resizes and crops in the app"
+        screen.print(Text(text, "dim"))
 
 
 def _settings(screen: Console, evidence: str, settings: Record) -> None:

@@ -21,6 +21,8 @@ def write_app(folder: Path, artifact: Artifact, settings: Mapping[str, Any]) -> 
     any_size = wrapping is not None and wrapping.resizes and wrapping.fed_size is None
     if wrapping is None or not any_size or artifact.batch not in (None, 1) or not templates.is_dir():
         return
+    if not artifact.model.head.gives_logits:  # the code names classes
+        return
     background = str(wrapping.preprocessing.background)
     marks = {"@FILE@": artifact.path.name, "@SETTINGS@": _as_cpp(settings), '"@BACKGROUND@"': background}
     (folder / APP).mkdir()

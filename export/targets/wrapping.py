@@ -41,13 +41,12 @@ def require_wrapping(job: Job) -> None:
             got=f"--output {answers}",
             next_step=f"leave --output out, or -t {target.name}; {target.instead}",
         )
-    if job.wrapped and not job.head.gives_logits:
-        asked = f"--input {feed}" if feed.takes is not Takes.TENSOR else f"--output {answers}"
+    if answers.gives is not Gives.LOGITS and not job.head.gives_logits:
         raise BadOption(
-            f"{asked} is for classifiers, whose answers are compared",
-            expected=f"--head logits with {asked}",
+            f"--output {answers} is for classifiers",
+            expected=f"--head logits with --output {answers}",
             got=f"--head {job.head}",
-            next_step="leave it out: maps and embeddings are given of normalized tensors",
+            next_step="leave --output out: maps and embeddings have no classes",
         )
     if feed.takes is not Takes.TENSOR and job.plan[-1][1].execution is Dtype.BF16:
         raise BadOption(

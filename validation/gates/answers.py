@@ -10,32 +10,50 @@ from runtimes.interface import BEST_CLASSES, BEST_SCORES, OUTPUT, PROBABILITIES
 from runtimes.wrapping import Answers, Gives
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
-from validation.metrics import relative_error, scale_of
+from validation.metrics import Float64, relative_error
 from validation.picture_run import Pictured
 from validation.trial import Trial
+
+_MORE: Mapping[Gives, tuple[str, ...]] = {
+    Gives.LOGITS: (),
+    Gives.PROBABILITIES: ("probabilities",),
+    Gives.TOPK: ("classes",),
+}
 
 _TOLERANCE = 2.0**-16
 """Of a probability: a hundred units in the last place of 1."""
 
 
-def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: float) -> GateResult:
-    """Images on which the file's logits are off its network's by more than `allowed`, or its answers off its logits.
+def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: Mapping[str, float]) -> GateResult:
+    """Images of which an output is off the network's by more than is `allowed`, or the answers off the logits.
 
-    Budget 0. `allowed`: relative error. Probabilities are the softmax of the logits, or the sigmoid of a single one.
+    Budget 0. `allowed`: the relative error of each of the network's outputs, by name. Probabilities are the softmax of
+    the logits, or the sigmoid of a single one.
     """
     if not seen:
         return GateResult("answers", float("nan"), 0.0, "no image to judge on")
-    own = np.stack([each.own for each in seen]).astype(np.float64)
-    scale = scale_of(own)
+    off = {name: _off(seen, name) for name in allowed}
     wrong = []
     for row, each in enumerate(seen):
-        error = float(relative_error(each.given[OUTPUT][None], own[[row]], scale[[row]])[0])
-        fault = f"logits off by {error:.1e} of at most {allowed:.1e}" if not error <= allowed else ""
-        if fault := fault or _misstated(each.given, answers):
+        faults = [
+            f"{name} off by {errors[row]:.1e} of at most {allowed[name]:.1e}"
+            for name, errors in off.items()
+            if not errors[row] <= allowed[name]
+        ]
+        if fault := "; ".join(faults) or _misstated(each.given, answers):
             wrong.append(f"{each.name}: {fault}")
-    said = {Gives.LOGITS: "logits", Gives.PROBABILITIES: "logits and probabilities", Gives.TOPK: "logits and classes"}
-    detail = "; ".join(wrong) or f"{said[answers.gives]} as the network's on {len(seen)} images"
+    said = " and ".join([", ".join(allowed), *_MORE[answers.gives]])
+    detail = "; ".join(wrong) or f"{said} as the network's on {len(seen)} images"
     return GateResult("answers", float(len(wrong)), 0.0, detail)
+
+
+def _off(seen: Sequence[Pictured], name: str) -> Float64:
+    """(images,): the relative error of one output."""
+    given, own = (
+        np.stack([each[name].reshape(-1) for each in outputs]).astype(np.float64)
+        for outputs in ([each.given for each in seen], [each.own for each in seen])
+    )
+    return relative_error(given, own)
 
 
 def _misstated(given: Mapping[str, NDArray[np.float32]], answers: Answers) -> str:
@@ -57,13 +75,14 @@ def _misstated(given: Mapping[str, NDArray[np.float32]], answers: Answers) -> st
 def _judge(trial: Trial) -> GateResult:
     wrapping = trial.file.interface.wrapping
     assert wrapping is not None
-    return answers_gate(trial.pictured, wrapping.answers, trial.judged.classifier.error_allowed)
+    allowed = {name: each.error_allowed for name, each in trial.judged.outputs.items()}
+    return answers_gate(trial.pictured, wrapping.answers, allowed)
 
 
 ANSWERS = Gate(
     name="answers",
     title="the whole file, against its network and its own logits",
-    applies=lambda trial: trial.wrapped and trial.reference.gives_logits,
+    applies=lambda trial: trial.wrapped,
     judge=_judge,
     counts="image",
 )

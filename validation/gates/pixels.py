@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from efficientvit.images.labels import both_answers
 from runtimes.interface import takes_images
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
@@ -35,12 +34,14 @@ def pixels_gate(seen: Sequence[Pictured], interpolation: str) -> GateResult:
     limits = LIMITS.get(interpolation, Limits(0.0, 0))
     shown = [(each.name, each.preprocessed) for each in seen if each.preprocessed is not None]
     wrong = [f"{name}: {fault}" for name, each in shown if (fault := _fault(each, limits))]
-    flipped = [each.name for each in seen if both_answers(each.own).argmax() != both_answers(each.pillow).argmax()]
+    flipped = [each.name for each in seen if each.same_class is False]
     most = max((each.differing for _, each in shown), default=0.0)
     furthest = max((each.largest for _, each in shown), default=0)
     same = f"at most {most:.2%} of an image's values differ from Pillow's, by at most {furthest}"
-    labels = f"the same class on {len(seen) - len(flipped)} of {len(seen)} images"
-    detail = "; ".join(wrong) or f"{same}; {labels}{f', not on {flipped[0]}' if flipped else ''}"
+    labels = f"; the same class on {len(seen) - len(flipped)} of {len(seen)} images"
+    if any(each.same_class is None for each in seen):  # maps and embeddings name none
+        labels = f" ({len(seen)} images)"
+    detail = "; ".join(wrong) or f"{same}{labels}{f', not on {flipped[0]}' if flipped else ''}"
     return GateResult("pixels", float(len(wrong)) if shown else float("nan"), 0.0, detail)
 
 

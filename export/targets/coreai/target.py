@@ -108,6 +108,7 @@ TARGET = Target(
     distributions=("coreai-core", "coreai-torch"),
     options=CoreAiOptions,
     heads=("fp16", "fp32"),
+    instead="an asset takes tensors, and with labels gives the probabilities; a package, of -t coreml, takes images",
     adapt=_compressed,
     section=_section,
 )

@@ -57,6 +57,8 @@ class CoreMlOptions(AppleOptions):
     def fed(self, feed: Feed | None) -> tuple[Self, Feed]:
         """An image of Core ML's has the network's size, and the package normalizes it: nothing is left.
 
+        That is what `pixels` are, and all that `image` can be here: the summary says of which size.
+
         Raises:
             BadOption: the image is to have another size.
         """
@@ -65,9 +67,9 @@ class CoreMlOptions(AppleOptions):
         if feed.size is not None:
             raise BadOption(
                 f"a Core ML package does not take --input {feed}",
-                expected="--input image, an image of the network's size, or --input tensor",
+                expected="--input pixels, an image of the network's size, or --input tensor",
                 got=f"--input {feed}",
-                next_step="take --input image: Vision resizes and crops in the app, as docs/coreml.md says",
+                next_step="take --input pixels: Vision resizes and crops in the app, as docs/coreml.md says",
             )
         return replace(self, input="tensor" if feed.takes is Takes.TENSOR else "image"), TENSOR
 

@@ -47,6 +47,7 @@ def test_every_target_is_verified_as_far_as_this_host_can(exported: Any) -> None
     assert "UNTRAINED WEIGHTS" in exported.ran.err
     assert "built, NOT RUN here; the network it was built from passed" in exported.ran.err
     assert "its program evaluated in fp16, not run: never timed here" in exported.ran.err
+    assert "takes 8-bit images of 64 x 64, and normalizes them; Vision resizes and crops" in exported.ran.err
     assert f"next: out/{COREML}/kit/README.md says how a device checks and times it" in exported.ran.err
 
 

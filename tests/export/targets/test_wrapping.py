@@ -12,6 +12,7 @@ from efficientvit.errors import BadOption
 from efficientvit.head import Head
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize, square
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
 from export.request.request import Request
 from export.selftest.artifacts import Artifacts, verdict_on
@@ -81,18 +82,52 @@ def test_every_precision_is_wrapped_and_verified(
 
 
 @pytest.mark.parametrize(
+    ("target", "precision", "head", "feed", "batch"),
+    [
+        ("onnx", "fp32", "features", "image", None),
+        ("onnx", "fp16", "embedding", "pixels", 2),
+        ("openvino", "fp32", "features:2,3", "image:70x90", 1),
+        ("openvino", "fp16", "embedding", "image", 1),
+    ],
+)
+def test_maps_and_embeddings_are_given_of_photos(
+    target: str, precision: str, head: str, feed: str, batch: int | None, tmp_path: Path
+) -> None:
+    of_head = Head.parse(head)
+    weights = find_weights("seeded", "m0", SIZE, reading=Reading(head=of_head))
+    reference = ReferenceModel(weights.model, synthetic(Preprocessing(image_size=SIZE)).one_of_each_kind())
+    (job,) = _request(target, feed, precision=precision, batch=batch, head=of_head, image_size=SIZE).jobs()
+    *_, made = Artifacts(Workshop(weights, reference, tmp_path), tmp_path).chain(job).values()
+    verdict = verdict_on(made, reference)
+    assert verdict.report is not None
+    assert not _rejecting(verdict)
+    gates = {gate.gate: gate.detail for gate in verdict.report.gates}
+    names = ", ".join(output.name for output in reference.outputs)
+    assert f"{names} as the network's" in gates["answers"]
+    assert {"wrapping", "pixels"} <= set(gates)
+    assert "proven" in gates["identity"]
+
+
+@pytest.mark.parametrize(
     ("request_", "what", "next_step"),
     [
         (_request("tensorrt", "image"), "TensorRT engines do not take --input image", "-t onnx"),
         (_request("tensorrt", answers="topk"), "TensorRT engines do not take --output topk:5", "-t onnx"),
+        (_request("coreai", "image"), "Core AI assets do not take --input image", "of -t coreml, takes images"),
+        (_request("coreai", "pixels"), "Core AI assets do not take --input pixels", "of -t coreml, takes images"),
+        (_request("coreai", answers="topk"), "Core AI assets do not take --output topk:5", "gives the probabilities"),
         (_request("coreml", "image:480x640"), "a Core ML package does not take --input image:480x640", "Vision"),
         (_request("coreml", answers="topk"), "Core ML packages do not take --output topk:5", "with labels"),
         (
             _request("onnx", answers="topk", head=Head.parse("embedding")),
             "--output topk:5 is for classifiers",
-            "leave it out",
+            "leave --output out",
         ),
-        (_request("openvino", "pixels", head=Head.parse("features")), "--input pixels is for classifiers", "tensors"),
+        (
+            _request("openvino", "image", "probabilities", head=Head.parse("features")),
+            "--output probabilities is for classifiers",
+            "no classes",
+        ),
         (_request("onnx", "image", opset=17), "a newer opset", "--input pixels"),
         (_request("openvino", "pixels", precision="bf16"), "bfloat16", "-p fp32"),
     ],

@@ -20,7 +20,7 @@ def _pictured(
     pillow = np.full((20, 50, 3), 100, np.int64)
     preprocessed = Preprocessed(pillow if own is None else own, pillow, off)
     answers = {name: np.asarray(value, np.float32) for name, value in {"logits": LOGITS, **(given or {})}.items()}
-    return Pictured("photo", preprocessed, answers, LOGITS, LOGITS)
+    return Pictured("photo", preprocessed, answers, {"logits": LOGITS}, {"logits": LOGITS})
 
 
 def _with_differing(count: int, by: int) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ def test_normalization(off: float, error: int) -> None:
 
 def test_a_class_that_pillow_does_not_give_is_named() -> None:
     flipped = _pictured()
-    other = Pictured("the other", flipped.preprocessed, flipped.given, LOGITS, -LOGITS)
+    other = Pictured("the other", flipped.preprocessed, flipped.given, {"logits": LOGITS}, {"logits": -LOGITS})
     result = pixels_gate([flipped, other], "bicubic")
     assert result.passed
     assert "the same class on 1 of 2 images, not on the other" in result.detail
@@ -85,8 +85,26 @@ def _shares() -> NDArray[np.float64]:
     ],
 )
 def test_answers(given: Mapping[str, object], asked: str, error: int) -> None:
-    result = answers_gate([_pictured(given=given), _pictured(given=given)], Answers.parse(asked), allowed=0.01)
+    result = answers_gate([_pictured(given=given), _pictured(given=given)], Answers.parse(asked), {"logits": 0.01})
     assert result.worst == 2 * error, result.detail
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, 0), (1.001, 0), (1.1, 1)])
+def test_each_map_is_compared_with_the_networks(factor: float, wrong: int) -> None:
+    maps = {name: np.random.default_rng(0).normal(size=(8, 2, 2)).astype(np.float32) for name in ("stage1", "stage2")}
+    given = {**maps, "stage2": (maps["stage2"] * factor).astype(np.float32)}
+    result = answers_gate([Pictured("photo", None, given, maps, maps)], Answers(), dict.fromkeys(maps, 0.01))
+    assert result.worst == wrong
+    assert ("stage2 off by" in result.detail) == bool(wrong)
+    assert wrong or "stage1, stage2 as the network's" in result.detail
+
+
+def test_no_class_is_said_of_maps() -> None:
+    maps = {"stage1": np.ones((8, 2, 2), np.float32)}
+    photo = _pictured()
+    result = pixels_gate([Pictured("photo", photo.preprocessed, maps, maps, maps)], "bicubic")
+    assert result.passed
+    assert "class" not in result.detail
 
 
 def test_a_single_logit_has_a_sigmoid() -> None:
@@ -97,5 +115,5 @@ def test_a_single_logit_has_a_sigmoid() -> None:
             "logits": own,
             "probabilities": (1 / (1 + np.exp(-own))).astype(np.float32),
         }
-        seen.append(Pictured(str(logit), None, given, own, own))
-    assert answers_gate(seen, Answers.parse("probabilities"), 1e-3).passed
+        seen.append(Pictured(str(logit), None, given, {"logits": own}, {"logits": own}))
+    assert answers_gate(seen, Answers.parse("probabilities"), {"logits": 1e-3}).passed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from efficientvit.errors import BadInput, UnknownOperation
 from efficientvit.size import ImageSize
-from efficientvit.spec import model_spec
+from efficientvit.spec import PUBLISHED_SIZE, model_spec
 from runtimes.artifact import Artifact
 from runtimes.interface import BATCH, Port
 from runtimes.precision import Dtype, Precision
@@ -40,8 +40,10 @@ class Foreign:
         return self.image.dtype == "uint8"
 
 
-def open_foreign(path: Path, model: str, classes: int) -> Foreign:
+def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISHED_SIZE) -> Foreign:
     """Recognize what the file at `path` takes and gives: batch, image size, layout, precision.
+
+    `size`: what the checkpoint takes, to name it where the file takes images of any size.
 
     Raises:
         BadInput: no file of a format that can be judged, or not one image in and `classes` scores out.
@@ -68,7 +70,7 @@ def open_foreign(path: Path, model: str, classes: int) -> Foreign:
     bare = Artifact.on_disk(path, fmt, spec, made_by="external")
     reader = reader_of(bare)
     inputs, outputs = reader.program_ports(bare)
-    image, channels_last, size = _image(path, inputs)
+    image, channels_last, size = _image(path, inputs, reader, size)
     scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
     if len(scores) == 1 and len(outputs) > 1 and not reader.several_outputs:
         raise BadInput(
@@ -101,18 +103,31 @@ def _colors(path: Path, declared: str | None) -> str | None:
     )
 
 
-def _image(path: Path, inputs: tuple[Port, ...]) -> tuple[Port, bool, ImageSize]:
+def _image(path: Path, inputs: tuple[Port, ...], reader: Reader, usual: ImageSize) -> tuple[Port, bool, ImageSize]:
     shape = inputs[0].shape if len(inputs) == 1 else ()
     if len(shape) == 4 and inputs[0].dtype in _IMAGES:
         for channels_last, channel, sides in ((False, shape[1], shape[2:]), (True, shape[3], shape[1:3])):
             height, width = sides
             if channel == 3 and isinstance(height, int) and isinstance(width, int):
                 return inputs[0], channels_last, ImageSize(height=height, width=width)
+        if 3 in (shape[1], shape[3]):
+            raise _of_any_size(path, inputs[0], reader, usual)
     raise BadInput(
         f"{path.name} does not take one image",
         expected="one input of floats or uint8, (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
         got=", ".join(map(str, inputs)) or "no input",
         next_step="export it for one image size; only the batch may be dynamic",
+    )
+
+
+def _of_any_size(path: Path, image: Port, reader: Reader, usual: ImageSize) -> BadInput:
+    meant = usual.nchw(1) if image.shape[1] == 3 else (1, usual.height, usual.width, 3)
+    shape = [each if isinstance(each, int) else stated for each, stated in zip(image.shape, meant, strict=True)]
+    return BadInput(
+        f"{path.name} takes images of more than one size, and is judged at one",
+        expected=f"'{image.name}' with numbers for height and width; the checkpoint's are {usual.height}x{usual.width}",
+        got=str(image),
+        next_step=reader.at_one_size(str(path), image.name, shape),
     )
 
 

@@ -43,8 +43,12 @@ def takes_images(artifact: Artifact) -> bool:
 
 
 def dimensions(found: Sequence[int | None]) -> tuple[int | str, ...]:
-    """Those of a port: the first is called `batch` where it is dynamic; sides of images, channels last, by name too."""
-    names = (BATCH, *SIZES, BATCH) if len(found) == 4 and found[3] == 3 else (BATCH,) * len(found)
+    """Those of a port: the first is called `batch` where it is dynamic; sides of images with 3 channels by name too."""
+    names = (BATCH,) * len(found)
+    if len(found) == 4 and found[3] == 3:
+        names = (BATCH, *SIZES, BATCH)
+    elif len(found) == 4 and found[1] == 3:
+        names = (BATCH, BATCH, *SIZES)
     return tuple(name if each is None else each for name, each in zip(names, found, strict=True))
 
 

@@ -126,6 +126,10 @@ class Reader(Protocol):
         """Order of the channels of an input that is an 8-bit image, RGB or BGR; None of a tensor."""
         return None
 
+    def at_one_size(self, file: str, image: str, shape: Sequence[int]) -> str:
+        """What a person has to do to get a copy of `file`, of another tool, whose input `image` has this shape alone."""
+        return f"export it for one image size: '{image}' of {tuple(shape)}"
+
     def metadata(self, artifact: Artifact) -> Mapping[str, str]:
         """What the file says of itself under this project's keys; empty for a format that has no place for it."""
         return {}

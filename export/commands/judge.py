@@ -88,7 +88,7 @@ def judge_file(
     options = options or JudgeOptions()
     reading = options.reading
     known = find_weights(weights_option, model, None, reading=replace(reading, any_size=True))
-    foreign = open_foreign(path, model, known.model.spec.classes)
+    foreign = open_foreign(path, model, known.model.spec.classes, known.model.spec.image_size)
     size = foreign.artifact.model.image_size
     weights = (
         known

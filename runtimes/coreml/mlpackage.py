@@ -204,8 +204,8 @@ class _Reader:
         """None where it is not a tensor but a classifier's dictionary."""
         return self._type(value.type, value.name) if value.type.WhichOneof("type") == "tensorType" else None
 
-    def _broken(self, got: str) -> BrokenArtifact:
-        return BrokenArtifact(self._what(), got=got)
+    def _broken(self, got: str, next_step: str | None = None) -> BrokenArtifact:
+        return BrokenArtifact(self._what(), got=got, next_step=next_step)
 
     def _what(self) -> str:
         return f"the program in {self._label} cannot be interpreted"
@@ -274,7 +274,10 @@ class _Reader:
         if proto.WhichOneof("type") != "tensorType" or tensor.dataType not in _DTYPES:
             raise self._broken(f"'{name}' has an unsupported type: {proto}".replace("\n", " "))
         if any(not dimension.HasField("constant") for dimension in tensor.dimensions):
-            raise self._broken(f"'{name}' has a dynamic shape: convert it for one fixed shape, and judge that package")
+            one = (
+                "convert it for one size, ct.TensorType(shape=(1, 3, H, W)) or ct.ImageType(…), and judge that package"
+            )
+            raise self._broken(f"'{name}' has a dynamic shape", one)
         shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
         if len(shape) != tensor.rank:
             raise self._broken(f"'{name}' is declared of rank {tensor.rank} with {len(shape)} dimensions")

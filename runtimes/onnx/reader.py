@@ -1,7 +1,7 @@
 """Reads ONNX files."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,12 @@ class OnnxReader(Reader):
         """As the graph declares them."""
         graph = load_onnx(self.file(artifact), weights=False).graph
         return tuple(map(_port, graph.input)), tuple(map(_port, graph.output))
+
+    def at_one_size(self, file: str, image: str, shape: Sequence[int]) -> str:
+        """By ONNX Runtime's own tool."""
+        tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed"
+        sizes = ",".join(map(str, shape))
+        return f"run `{tool} --input_name {image} --input_shape {sizes} {file} fixed.onnx`, and judge fixed.onnx"
 
     def program(self, artifact: Artifact) -> "tuple[Program, Language]":
         """The main graph, local functions inlined."""

@@ -1,7 +1,7 @@
 """Reads OpenVINO IRs: the graph (.xml) and the weights (.bin) beside it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,12 @@ class OpenVinoReader(Reader):
         """As the model declares them."""
         model = _model(artifact)
         return tuple(map(_port, model.inputs)), tuple(map(_port, model.outputs))
+
+    def at_one_size(self, file: str, image: str, shape: Sequence[int]) -> str:
+        """By OpenVINO itself."""
+        code = f"m = ov.Core().read_model('{file}'); m.reshape({list(shape)})"
+        saves = "ov.save_model(m, 'fixed.xml', compress_to_fp16=False)"
+        return f'run `python -c "import openvino as ov; {code}; {saves}"`, and judge fixed.xml'
 
     def program(self, artifact: Artifact) -> "tuple[Program, Language]":
         """The model as it lies in the file."""

@@ -1,0 +1,71 @@
+"""Files of other tools that take images of any size: what to do is said, and doing it gives a file that is taken."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from efficientvit.errors import BadInput
+from efficientvit.size import ImageSize
+from runtimes.external import open_foreign
+from runtimes.openvino.runtime import import_openvino
+
+SIZE = ImageSize(height=64, width=96)
+
+
+def _onnx(folder: Path, *shape: int | str) -> Path:
+    """A classifier of three classes, whose scores are the channels' means."""
+    axes = [1, 2] if shape[3] == 3 else [2, 3]
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["photo", "axes"], ["scores"], keepdims=0)],
+        "means",
+        [helper.make_tensor_value_info("photo", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, (shape[0], 3))],
+        [numpy_helper.from_array(np.array(axes), "axes")],
+    )
+    path = folder / "any-size.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def _ir(folder: Path, *shape: int | str) -> Path:
+    openvino = import_openvino()
+    path = folder / "any-size.xml"
+    openvino.save_model(openvino.convert_model(_onnx(folder, *shape)), path)
+    return path
+
+
+@pytest.mark.parametrize("make", [_onnx, _ir])
+@pytest.mark.parametrize(
+    ("shape", "said", "size"),
+    [
+        (("n", 3, "h", "w"), "(batch, 3, height, width)", SIZE),
+        ((1, "h", "w", 3), "(1, height, width, 3)", SIZE),
+        ((1, 3, 128, "w"), "(1, 3, 128, width)", ImageSize(height=128, width=96)),
+    ],
+)
+def test_what_is_said_makes_a_copy_of_one_size(
+    make: object, shape: tuple[int | str, ...], said: str, size: ImageSize, tmp_path: Path
+) -> None:
+    assert callable(make)
+    path = make(tmp_path, *shape)
+    with pytest.raises(BadInput, match="takes images of more than one size") as refused:
+        open_foreign(path, "m0", 3, SIZE)
+    assert said in str(refused.value)
+    assert "64x96" in str(refused.value)
+    command = (refused.value.next_step or "").split("`")[1]
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True, capture_output=True)
+    taken = open_foreign(tmp_path / f"fixed{path.suffix}", "m0", 3, SIZE)
+    assert taken.artifact.model.image_size == size
+
+
+def test_channels_that_are_not_stated_are_refused_as_before(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="does not take one image"):
+        open_foreign(_onnx(tmp_path, "n", "c", "h", "w"), "m0", 3)

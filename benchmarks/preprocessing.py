@@ -50,7 +50,7 @@ def main(model: str = "m0", option: str = "seeded", side: str = "224") -> None:
             seen: list[Pictured] = []
             with network_of(file) as network:
                 for seed in range(SEEDS):
-                    seen += picture_run(file, network, reference.at(file.precision), runtime, seed)
+                    seen += picture_run(file, network, reference.at(file.precision), runtime, seed).seen
             _show(target, seen)
             with runtime.open(file, Mode.SHIPPED) as session:
                 for picture in pictures(None):

@@ -24,15 +24,18 @@ class Port:
     """One input or output. A dimension is a number, or `batch`, or `height` or `width`, where it is dynamic.
 
     `dtype`: NumPy's name, or `RGB8`, `string`, `dictionary`. `labels_sha256`: of the labels that an output bears.
+    `aliases`: what else it is called, in an IR: some of its calls give an app any one of the names.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     labels_sha256: str = ""
+    aliases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = f"'{self.name}' {self.dtype} ({', '.join(map(str, self.shape))})"
+        name = " or ".join(f"'{each}'" for each in (self.name, *self.aliases))
+        text = f"{name} {self.dtype} ({', '.join(map(str, self.shape))})"
         return f"{text} labels {self.labels_sha256[:12]}" if self.labels_sha256 else text
 
 

@@ -127,7 +127,7 @@ class Reader(Protocol):
         return None
 
     def at_one_size(self, file: str, image: str, shape: Sequence[int]) -> str:
-        """What a person has to do to get a copy of `file`, of another tool, whose input `image` has this shape alone."""
+        """What to do to get a copy of `file`, of another tool, whose input `image` has this shape alone."""
         return f"export it for one image size: '{image}' of {tuple(shape)}"
 
     def metadata(self, artifact: Artifact) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from validation.accuracy.top1 import AccuracyTest
 from validation.budgets import Budgets
 from validation.gates import table
 from validation.gates.accuracy import accuracy_gate
-from validation.gates.interface import unreadable
+from validation.gates.interface import INTERFACE, unreadable
 from validation.gates.precision import judge_precision
 from validation.gates.quality import judge_quality
 from validation.gates.result import GateResult
@@ -46,20 +46,21 @@ def judge(
     if (reason := runtime.unavailable()) is not None:
         return NotRun(artifact, reason, remedy="run `vit-export verify` on this folder on a host that can run it")
     try:
-        with network_of(artifact) as network:
-            whole = None if network is artifact else artifact
-            trial = Trial(network, reference, runtime, budgets or Budgets(), labeled, whole=whole)
-            report = _report(trial, defaults=defaults)
+        first = INTERFACE.judge(Trial(artifact, reference, runtime))
+        if first.passed:
+            with network_of(artifact) as network:
+                whole = None if network is artifact else artifact
+                trial = Trial(network, reference, runtime, budgets or Budgets(), labeled, whole=whole)
+                report = _report(trial, first, defaults=defaults)
+        else:  # then there is nothing to feed, or to compare
+            report = Report(artifact.sha256, runtime.evidence, None, (first,), (), None)
     except BrokenArtifact as error:
         report = Report(artifact.sha256, runtime.evidence, None, (unreadable(error),), (), None)
     return in_another_arithmetic(artifact, report) or verdict_of(artifact, report, _why_not_run(artifact, runtime))
 
 
-def _report(trial: Trial, *, defaults: bool) -> Report:
-    interface, *others = table.GATES
-    first = interface.judge(trial)
-    if not first.passed:  # then there is nothing to feed, or to compare
-        return Report(trial.file.sha256, trial.runtime.evidence, None, (first,), (), None)
+def _report(trial: Trial, first: GateResult, *, defaults: bool) -> Report:
+    others = [gate for gate in table.GATES if gate is not INTERFACE]
     # A file that its runtime refuses is a failed stage, whatever the next gates would say of it.
     _ = trial.oracle, trial.shipped
     found = (first, *table.results(trial, others))

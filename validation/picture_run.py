@@ -14,7 +14,7 @@ from efficientvit.images.labels import both_answers
 from efficientvit.images.preprocessing import normalize, to_uint8
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
-from runtimes.runtime import Array, Mode, Runtime, Session
+from runtimes.runtime import Array, Attestation, Mode, Runtime, Session
 from runtimes.wrapping import Takes, Wrapping
 from validation.inputs.pictures import pictures
 from validation.network import preprocessing_of
@@ -22,6 +22,9 @@ from validation.reference.reference import Reference
 
 Outputs = Mapping[str, NDArray[np.float32]]
 """What one image gave, by the output's name, without the batch."""
+
+_ALIKE = ("precision", "threads", "isa")
+"""Of an attestation: in what a file has to run as its network does, whose verdict it bears."""
 
 _GOLDEN = 8
 """Golden images that a file is run on which takes tensors, or pixels of the network's own size."""
@@ -72,9 +75,22 @@ class Pictured:
         return bool(own == pillow)
 
 
-def picture_run(
-    file: Artifact, network: Artifact, reference: Reference, runtime: Runtime, seed: int = 0
-) -> list[Pictured]:
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureRun:
+    """What came of all images. `whole`, `inner`: how the file ran, and how its network did."""
+
+    seen: list[Pictured]
+    whole: Attestation
+    inner: Attestation
+
+    @property
+    def ran_otherwise(self) -> str:
+        """In what the file and its network, judged by itself, did not run alike; empty where they did."""
+        pairs = ((name, getattr(self.whole, name), getattr(self.inner, name)) for name in _ALIKE)
+        return "; ".join(f"{name} {whole}, of its network {inner}" for name, whole, inner in pairs if whole != inner)
+
+
+def picture_run(file: Artifact, network: Artifact, reference: Reference, runtime: Runtime, seed: int = 0) -> PictureRun:
     """Run `file`, which ships, its preprocessing and its `network` on the same images.
 
     Raises:
@@ -88,14 +104,15 @@ def picture_run(
         runtime.open(file, Mode.SHIPPED) as whole,
         runtime.open(network, Mode.SHIPPED) as inner,
     ):
+        found: list[Pictured] = []
         if before is None:
-            return [_of_tensors(name, fed, whole, inner) for name, fed in _tensors(reference, file.batch)]
+            found.extend(_of_tensors(name, fed, whole, inner) for name, fed in _tensors(reference, file.batch))
+            return PictureRun(found, whole.attestation, inner.attestation)
         with runtime.open(before, Mode.SHIPPED) as preprocessing:
-            found: list[Pictured] = []
             for name, fed in _images(wrapping, reference, file.batch, seed):
                 (tensor,) = preprocessing(fed).values()
                 found.extend(_of_images(name, fed, tensor, wrapping, whole, inner))
-            return found
+        return PictureRun(found, whole.attestation, inner.attestation)
 
 
 def _of_tensors(name: str, fed: Array, whole: Session, inner: Session) -> Pictured:

@@ -15,7 +15,7 @@ from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.budgets import Budgets
 from validation.golden_run import Outputs, Peaks, Run, run_golden
 from validation.metrics import Float64
-from validation.picture_run import Pictured, picture_run
+from validation.picture_run import PictureRun, picture_run
 from validation.proof.outcome import Proof
 from validation.reference.reference import Reference
 
@@ -92,7 +92,7 @@ class Trial:
         return read_ports(self.file)
 
     @cached_property
-    def pictured(self) -> list[Pictured]:
+    def pictured(self) -> PictureRun:
         """What a file gave of images that has something around its network."""
         return picture_run(self.file, self.artifact, self.reference, self.runtime)
 

@@ -102,9 +102,11 @@ def load_rgb(path: Path, preprocessing: Preprocessing) -> "Rgb":
     """The picture in the file as (h, w, 3) uint8, transparency on the contract's background: `read_rgb`.
 
     Raises:
-        BadImage: the file is not a usable image.
+        BadImage: the file is not a usable image, or its picture is too long and thin to resize.
     """
-    return read_rgb(path, preprocessing.background)
+    rgb = read_rgb(path, preprocessing.background)
+    require_resizable(ImageSize(height=rgb.shape[0], width=rgb.shape[1]), preprocessing, f"{path}: ")
+    return rgb
 
 
 def to_uint8(rgb: "Rgb", preprocessing: Preprocessing) -> "Rgb":
@@ -159,8 +161,8 @@ def to_tensor(rgb: "Rgb", preprocessing: Preprocessing) -> "NDArray[np.float32]"
     return normalize(to_uint8(rgb, preprocessing), preprocessing)
 
 
-def require_resizable(size: ImageSize, preprocessing: Preprocessing) -> None:
-    """Refuse an image of this size if, resized, it would exceed `MAX_PIXELS`.
+def require_resizable(size: ImageSize, preprocessing: Preprocessing, where: str = "") -> None:
+    """Refuse an image of this size if, resized, it would exceed `MAX_PIXELS`. `where`: its file, for the message.
 
     Raises:
         BadImage: it would.
@@ -168,7 +170,7 @@ def require_resizable(size: ImageSize, preprocessing: Preprocessing) -> None:
     resized = resized_size(size, preprocessing)
     if resized.area > MAX_PIXELS:
         raise BadImage(
-            f"an image of {size.width} x {size.height} is too long and thin to resize",
+            f"{where}an image of {size.width} x {size.height} is too long and thin to resize",
             expected=f"at most {MAX_PIXELS:,} pixels once it covers {preprocessing.resize}",
             got=f"{resized.width} x {resized.height}",
             next_step="crop it first",

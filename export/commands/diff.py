@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.commands.fail_on import FailOn
-from export.folder.exported import Exported, open_exported
+from export.folder.exported import Exported, open_exported, require_interface
 from export.folder.records import plain
 from export.step import Step
 from runtimes.artifact import Artifact
@@ -73,6 +73,8 @@ def diff(old: Path, new: Path, *, time: bool = True, step: Step = lambda _: None
         NothingToShip, ArtifactChanged: one holds nothing that may ship, or was changed.
     """
     pair = _Pair(open_exported(old), open_exported(new))
+    for each in (pair.old, pair.new):
+        require_interface(each)
     notes: list[str] = []
     findings = [*pair.made_of()]
     step("judging both")

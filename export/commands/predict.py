@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadImage, BadOption, Unavailable
 from efficientvit.images.labels import largest, most_probable
-from efficientvit.images.preprocessing import load_rgb, normalize, require_resizable, to_uint8
-from efficientvit.size import ImageSize
-from export.folder.exported import Exported, open_exported
+from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
+from export.folder.exported import Exported, open_exported, require_interface
 from runtimes.interface import OUTPUT, takes_images
 from runtimes.registry import runtime_for
 from runtimes.runtime import Images, Mode, Runtime, Session
@@ -52,6 +51,7 @@ class Predictor:
         runtime = runtime_for(exported.artifact.format)
         if (reason := runtime.unavailable()) is not None:
             raise Unavailable(f"{exported.artifact.path.name} cannot be run here", got=reason)
+        require_interface(exported)
         return cls(exported, runtime)
 
     def predict(self, photos: Sequence[Path]) -> Iterator[Prediction]:
@@ -80,8 +80,6 @@ class Predictor:
                 got=f"{photographed.shape[0]} x {photographed.shape[1]}",
                 next_step="resize it, or export with --input image, which takes any size",
             )
-        height, width, _ = photographed.shape
-        require_resizable(ImageSize(height=height, width=width), preprocessing)
         return photographed
 
     def _top(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[tuple[str, float], ...]:

@@ -11,6 +11,7 @@ from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToS
 from efficientvit.files import parse_json
 from efficientvit.head import Head
 from efficientvit.images.labels import class_names, read_labels
+from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
@@ -19,9 +20,9 @@ from export.folder.records import field_of
 from export.folder.schema import manifest_schema
 from export.folder.sections import CoreMlSection
 from runtimes.artifact import Artifact, Interface, digest
-from runtimes.interface import labels_digest
+from runtimes.interface import intended_ports, labels_digest
 from runtimes.plugins import TARGETS, installed
-from runtimes.registry import known_format
+from runtimes.registry import known_format, read_ports
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
 from validation.budgets import Budgets
 from validation.reference import file as reference_file
@@ -75,6 +76,7 @@ def open_exported(folder: Path) -> Exported:
     reference = reference_file.load(folder / "evidence")
     if reference.golden.sha256 != manifest.golden.sha256:
         raise _changed(f"the golden set in {folder}", manifest.golden.sha256, reference.golden.sha256)
+    _require_preprocessing(folder, manifest.preprocessing.value, reference.golden.preprocessing)
     if reference.precision != artifact.precision:
         raise _changed(f"the precision in {folder}/manifest.json", str(reference.precision), str(artifact.precision))
     # The floors and answers decide the verdict, and a verdict covers the settings it was made with.
@@ -82,6 +84,38 @@ def open_exported(folder: Path) -> Exported:
         if (found := digest(inside(folder, path))) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found)
     return Exported(folder, manifest, artifact, reference, manifest.budgets)
+
+
+def _require_preprocessing(folder: Path, said: Preprocessing, used: Preprocessing) -> None:
+    """An app reproduces what the manifest says; the artifact was judged on what the golden images were made with."""
+    given, meant = said.to_json(), used.to_json()
+    if other := [name for name in meant if given[name] != meant[name]]:
+        raise ArtifactChanged(
+            f"{folder}/manifest.json says another preprocessing than the golden images were made with",
+            expected=", ".join(f"{name} {meant[name]}" for name in other),
+            got=", ".join(f"{name} {given[name]}" for name in other),
+            next_step="somebody changed the folder: export the artifact again",
+        )
+
+
+def require_interface(exported: Exported) -> None:
+    """An artifact that is run without being judged has to take and give what the manifest says.
+
+    Raises:
+        ArtifactChanged: it has other inputs or outputs.
+        BrokenArtifact: it cannot be read.
+    """
+    artifact = exported.artifact
+    found, said = read_ports(artifact), intended_ports(artifact.model, artifact.batch, artifact.interface)
+    other = [side for side in (0, 1) if found[side] != said[side]]
+    if other:
+        given, meant = (", ".join(str(port) for side in other for port in ports[side]) for ports in (found, said))
+        raise ArtifactChanged(
+            f"{artifact.path.name} does not take and give what {exported.folder}/manifest.json says",
+            expected=meant,
+            got=given,
+            next_step="somebody changed the folder: export the artifact again",
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

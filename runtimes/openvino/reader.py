@@ -172,8 +172,8 @@ def _write(model: Any, out: Path) -> None:
 
 def _port(value: Any) -> Port:
     shape = dimensions([None if d.is_dynamic else d.get_length() for d in value.get_partial_shape()])
-    name = sorted(value.get_names())[0] if value.get_names() else ""
-    return Port(name, value.get_element_type().to_dtype().name, shape)
+    name, *aliases = sorted(value.get_names()) or [""]
+    return Port(name, value.get_element_type().to_dtype().name, shape, aliases=tuple(aliases))
 
 
 def _source_name(name: str) -> str:

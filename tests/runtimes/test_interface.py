@@ -10,7 +10,9 @@ from efficientvit.errors import StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import Port, intended_ports
+from runtimes.openvino.runtime import import_openvino
 from runtimes.registry import read_ports
+from validation.gates.interface import interface_gate
 
 
 def test_what_is_intended(spec: ModelSpec) -> None:
@@ -30,6 +32,20 @@ def test_files_say_it_in_every_format(
     (ours,), (other,) = intended_ports(spec, batch)
     assert image == replace(ours, name="images")
     assert logits == other
+
+
+def test_a_port_of_an_ir_has_all_its_names(ir_batch_1: Artifact, spec: ModelSpec, tmp_path: Path) -> None:
+    openvino = import_openvino()
+    model = openvino.Core().read_model(ir_batch_1.path)
+    model.outputs[0].get_tensor().set_names({"logits", "scores"})
+    openvino.save_model(model, tmp_path / "called.xml", compress_to_fp16=False)
+    called = Artifact.on_disk(tmp_path / "called.xml", Format.OPENVINO, spec, made_by="test")
+    _, (logits,) = read_ports(called)
+    assert str(logits) == "'logits' or 'scores' float32 (1, 10)"
+    inputs, intended = intended_ports(spec, 1)
+    result = interface_gate((inputs, (logits,)), (inputs, intended))
+    assert not result.passed
+    assert "'logits' or 'scores'" in result.detail
 
 
 def test_another_type_is_read(onnx_batch_1: Artifact, spec: ModelSpec, tmp_path: Path) -> None:

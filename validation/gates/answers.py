@@ -9,7 +9,7 @@ from efficientvit.images.labels import probabilities_of
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, OUTPUT, PROBABILITIES
 from runtimes.wrapping import Answers, Gives
 from validation.gates.gate import Gate
-from validation.gates.result import GateResult
+from validation.gates.result import GateResult, some
 from validation.metrics import Float64, relative_error
 from validation.picture_run import Pictured
 from validation.trial import Trial
@@ -24,14 +24,19 @@ _TOLERANCE = 2.0**-16
 """Of a probability: a hundred units in the last place of 1."""
 
 
-def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: Mapping[str, float]) -> GateResult:
+def answers_gate(
+    seen: Sequence[Pictured], answers: Answers, allowed: Mapping[str, float], otherwise: str = ""
+) -> GateResult:
     """Images of which an output is off the network's by more than is `allowed`, or the answers off the logits.
 
     Budget 0. `allowed`: the relative error of each of the network's outputs, by name. Probabilities are the softmax of
-    the logits, or the sigmoid of a single one.
+    the logits, or the sigmoid of a single one. `otherwise`: in what the file did not run as its network, whose verdict
+    then says nothing of it: all images count.
     """
     if not seen:
         return GateResult("answers", float("nan"), 0.0, "no image to judge on")
+    if otherwise:
+        return GateResult("answers", float(len(seen)), 0.0, f"the whole file ran otherwise: {otherwise}")
     off = {name: _off(seen, name) for name in allowed}
     wrong = []
     for row, each in enumerate(seen):
@@ -43,7 +48,7 @@ def answers_gate(seen: Sequence[Pictured], answers: Answers, allowed: Mapping[st
         if fault := "; ".join(faults) or _misstated(each.given, answers):
             wrong.append(f"{each.name}: {fault}")
     said = " and ".join([", ".join(allowed), *_MORE[answers.gives]])
-    detail = "; ".join(wrong) or f"{said} as the network's on {len(seen)} images"
+    detail = some(wrong) or f"{said} as the network's on {len(seen)} images"
     return GateResult("answers", float(len(wrong)), 0.0, detail)
 
 
@@ -76,7 +81,8 @@ def _judge(trial: Trial) -> GateResult:
     wrapping = trial.file.interface.wrapping
     assert wrapping is not None
     allowed = {name: each.error_allowed for name, each in trial.judged.outputs.items()}
-    return answers_gate(trial.pictured, wrapping.answers, allowed)
+    run = trial.pictured
+    return answers_gate(run.seen, wrapping.answers, allowed, run.ran_otherwise)
 
 
 ANSWERS = Gate(

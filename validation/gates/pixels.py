@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runtimes.interface import takes_images
 from validation.gates.gate import Gate
-from validation.gates.result import GateResult
+from validation.gates.result import GateResult, some
 from validation.picture_run import Pictured, Preprocessed
 from validation.trial import Trial
 
@@ -41,7 +41,7 @@ def pixels_gate(seen: Sequence[Pictured], interpolation: str) -> GateResult:
     labels = f"; the same class on {len(seen) - len(flipped)} of {len(seen)} images"
     if any(each.same_class is None for each in seen):  # maps and embeddings name none
         labels = f" ({len(seen)} images)"
-    detail = "; ".join(wrong) or f"{same}{labels}{f', not on {flipped[0]}' if flipped else ''}"
+    detail = some(wrong) or f"{same}{labels}{f', not on {flipped[0]}' if flipped else ''}"
     return GateResult("pixels", float(len(wrong)) if shown else float("nan"), 0.0, detail)
 
 
@@ -57,7 +57,7 @@ def _fault(each: Preprocessed, limits: Limits) -> str:
 def _judge(trial: Trial) -> GateResult:
     wrapping = trial.file.interface.wrapping
     assert wrapping is not None
-    return pixels_gate(trial.pictured, wrapping.preprocessing.interpolation if wrapping.resizes else "")
+    return pixels_gate(trial.pictured.seen, wrapping.preprocessing.interpolation if wrapping.resizes else "")
 
 
 PIXELS = Gate(

@@ -1,5 +1,6 @@
 """What a gate found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtimes.interface import OUTPUT
@@ -33,6 +34,15 @@ class KindError:
     def snr_db(self) -> float:
         """Signal-to-noise ratio of the worst image."""
         return snr_db(self.worst)
+
+
+_SHOWN = 3
+
+
+def some(found: Sequence[str]) -> str:
+    """The first few of what is wrong, and how many more there are."""
+    more = len(found) - _SHOWN
+    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
 """`--input` and `--output`: refused where a target has none, made and judged where it has, run as an app would."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from efficientvit.errors import BadOption
 from efficientvit.head import Head
 from efficientvit.images.preprocessing import Preprocessing
-from efficientvit.size import ImageSize, square
+from efficientvit.size import square
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
 from export.request.request import Request
@@ -20,9 +18,7 @@ from export.targets.coreml.options import CoreMlOptions
 from export.targets.workshop import Workshop
 from export.targets.wrapping import require_preprocessing
 from runtimes.wrapping import Answers, Feed
-from tests.command_line import in_this_process
 from validation.blame.artifact import blame_artifact
-from validation.inputs.pictures import pictures
 from validation.inputs.synthetic import synthetic
 from validation.reference.model import ReferenceModel
 from validation.verdict import Verdict
@@ -171,71 +167,3 @@ def test_a_core_ml_package_takes_an_image_of_its_own(feed: str | None, takes: st
     (job,) = replace(_request("coreml"), feed=None if feed is None else Feed.parse(feed)).jobs()
     assert CoreMlOptions.of(job).input == takes
     assert not job.wrapped
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two files of M0 that take photos: of any size, and of 70 x 90."""
-    folder = tmp_path_factory.mktemp("exported")
-    for index, pixels in enumerate((pictures(None)[0].pixels, pictures(ImageSize(height=70, width=90))[0].pixels)):
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    for feed in ("image", "image:70x90"):
-        ran = in_this_process(
-            (
-                "m0",
-                "--image-size",
-                "64",
-                "-w",
-                "seeded",
-                "--input",
-                feed,
-                "--output",
-                "topk:3",
-                "--no-time",
-                "-o",
-                "out",
-            ),
-            folder,
-        )
-        assert ran.code in (0, 3), ran.err
-    return folder
-
-
-NAME = "m0-64-onnx-fp32-{}-topk-3-untrained"
-
-
-def test_the_manifest_says_what_is_fed_and_given(exported: Path) -> None:
-    manifest = json.loads((exported / "out" / NAME.format("image") / "manifest.json").read_text())
-    assert (manifest["model"]["feed"], manifest["model"]["answers"]) == ("image", "topk:3")
-    (image,) = manifest["model"]["inputs"]
-    assert (image["shape"], image["dtype"], image["layout"]) == ([1, "height", "width", 3], "uint8", "NHWC")
-    assert [each["name"] for each in manifest["model"]["outputs"]] == ["logits", "scores", "classes"]
-    assert manifest["stages"][-1]["name"] == "wrap"
-
-
-def test_a_wrapped_file_is_verified_from_its_folder(exported: Path) -> None:
-    ran = in_this_process(("verify", str(exported / "out" / NAME.format("image"))), exported)
-    assert "the network wrapped again is this file, byte for byte" in " ".join(ran.err.split())
-
-
-def test_photos_are_fed_as_they_are(exported: Path) -> None:
-    ran = in_this_process(("predict", str(exported / "out" / NAME.format("image")), "0.png", "1.png"), exported)
-    assert ran.code == 0, ran.err
-    assert ran.out.count("%") >= 10
-
-
-def test_a_photo_of_another_size_is_refused_by_a_file_of_one_size(exported: Path) -> None:
-    folder = str(exported / "out" / NAME.format("image-70x90"))
-    assert in_this_process(("predict", folder, "1.png"), exported).code == 0
-    ran = in_this_process(("predict", folder, "0.png"), exported)
-    assert ran.code == 2
-    assert "70 x 90" in ran.err
-    assert "480 x 640" in ran.err
-
-
-def test_two_wrapped_files_are_compared(exported: Path) -> None:
-    folders = [str(exported / "out" / NAME.format(feed)) for feed in ("image", "image-70x90")]
-    ran = in_this_process(("diff", *folders), exported)
-    assert ran.code == 0, ran.err
-    assert "interface" in ran.err
-    assert "agreement" not in ran.err

@@ -1,15 +1,18 @@
 """The gates of what is around a network: at their limits, and just beyond."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from runtimes.precision import Dtype
+from runtimes.runtime import Attestation
 from runtimes.wrapping import Answers
 from validation.gates.answers import answers_gate
 from validation.gates.pixels import LIMITS, pixels_gate
-from validation.picture_run import Pictured, Preprocessed
+from validation.picture_run import Pictured, PictureRun, Preprocessed
 
 LOGITS = np.array([2.0, -1.0, 0.5, 0.0, 1.0, -3.0], np.float32)
 
@@ -52,6 +55,13 @@ def test_pixels(count: int, by: int, interpolation: str, error: int) -> None:
 @pytest.mark.parametrize(("off", "error"), [(2.0**-18, 0), (2.0**-17, 1), (float("nan"), 1)])
 def test_normalization(off: float, error: int) -> None:
     assert pixels_gate([_pictured(off=off)], "bicubic").worst == error
+
+
+def test_of_many_images_that_are_off_three_are_named() -> None:
+    result = pixels_gate([_pictured(_with_differing(500, 9))] * 5, "bicubic")
+    assert result.worst == 5
+    assert result.detail.count("photo: ") == 3
+    assert result.detail.endswith("; and 2 more")
 
 
 def test_a_class_that_pillow_does_not_give_is_named() -> None:
@@ -105,6 +115,15 @@ def test_no_class_is_said_of_maps() -> None:
     result = pixels_gate([Pictured("photo", photo.preprocessed, maps, maps, maps)], "bicubic")
     assert result.passed
     assert "class" not in result.detail
+
+
+def test_a_file_that_runs_otherwise_than_its_network_is_rejected() -> None:
+    whole = Attestation("onnxruntime", "1.32", Dtype.FP32, 1, "avx2")
+    assert not PictureRun([_pictured()], whole, whole).ran_otherwise
+    run = PictureRun([_pictured()], whole, replace(whole, precision=Dtype.BF16))
+    result = answers_gate(run.seen, Answers(), {"logits": 0.01}, run.ran_otherwise)
+    assert not result.passed
+    assert result.detail == "the whole file ran otherwise: precision fp32, of its network bf16"
 
 
 def test_a_single_logit_has_a_sigmoid() -> None:

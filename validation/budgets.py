@@ -24,6 +24,8 @@ class Budgets:
 
     `quality`: relative error (RMS) that compressed weights may cost. `accuracy`: percentage points of top-1 that may be
     lost. `readiness`: least share of the work that must fit the Neural Engine; by default it is only reported.
+    `latency_ms` a batch, `load_ms`, `memory_mb` over an empty runtime's, `size_mb` (10^6 bytes): the most that what
+    ships may take; by default it is only reported.
 
     Raises:
         BadOption: a value out of range.
@@ -32,6 +34,10 @@ class Budgets:
     quality: float | None = None
     accuracy: float | None = None
     readiness: float | None = None
+    latency_ms: float | None = None
+    load_ms: float | None = None
+    memory_mb: float | None = None
+    size_mb: float | None = None
 
     def __post_init__(self) -> None:
         if self.quality is not None and not 0 < self.quality < float("inf"):
@@ -55,3 +61,24 @@ class Budgets:
                 got=str(self.readiness),
                 next_step="for 95 % of the work write --ane-budget 0.95",
             )
+        for flag, value, unit in (
+            ("--latency-budget", self.latency_ms, "milliseconds"),
+            ("--load-budget", self.load_ms, "milliseconds"),
+            ("--memory-budget", self.memory_mb, "megabytes"),
+            ("--size-budget", self.size_mb, "megabytes"),
+        ):
+            if value is not None and not 0 < value < float("inf"):
+                raise BadOption(
+                    f"{flag} is in {unit}",
+                    expected="above 0",
+                    got=str(value),
+                    next_step="leave it out to have it measured and not judged",
+                )
+
+    @property
+    def spends(self) -> tuple[str, ...]:
+        """The options that were given of which only a run can tell."""
+        asked = (
+            ("--latency-budget", self.latency_ms), ("--load-budget", self.load_ms), ("--memory-budget", self.memory_mb),
+        )  # fmt: skip
+        return tuple(flag for flag, value in asked if value is not None)

@@ -18,6 +18,7 @@ from validation.metrics import Float64
 from validation.picture_run import PictureRun, picture_run
 from validation.proof.outcome import Proof
 from validation.reference.reference import Reference
+from validation.spent import Spent
 
 DYNAMIC_BATCHES = (1, 3, 8)
 """The batch sizes at which a dynamic artifact is judged."""
@@ -58,7 +59,7 @@ class Tried:
 class Trial:
     """One artifact with all that it is held against. `labeled`: images on which its accuracy is measured.
 
-    `whole`: the file that ships, where `artifact` is the network in it.
+    `whole`: the file that ships, where `artifact` is the network in it. `spent`: what running it took, once measured.
 
     Every property raises StageFailed where the runtime refuses the file.
     """
@@ -70,6 +71,7 @@ class Trial:
     labeled: AccuracyTest | None = None
     dynamic_batches: tuple[int, ...] = DYNAMIC_BATCHES
     whole: Artifact | None = None
+    spent: Spent | None = None
 
     @property
     def file(self) -> Artifact:

@@ -14,11 +14,11 @@ from runtimes.host.machine import this_host, versions
 
 COLUMNS = (
     "model", "target", "precision", "batch", "threads", "median_ms", "iqr_ms", "images_per_s", "speedup", "size_mb",
-    "error", "budget",
+    "load_ms", "first_ms", "memory_mb", "error", "budget",
 )  # fmt: skip
 _HEADINGS = (
     "model", "target", "precision", "batch", "threads", "ms a batch", "quartiles apart", "images/s", "times baseline",
-    "MB", "error / budget",
+    "MB", "loads in ms", "memory, MB", "error / budget",
 )  # fmt: skip
 _TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
 
@@ -39,8 +39,9 @@ def _row(bench: Bench, row: Row) -> dict[str, Any]:
         _figure(row.timing.median_ms),
         _figure(row.timing.iqr_ms),
         _figure(row.images_per_s),
-        None if speedup is None else _figure(speedup),
+        _figure_or_none(speedup),
         _figure(row.verified.artifact.size_bytes / 1e6),
+        *map(_figure_or_none, (row.spent.load_ms, row.spent.first_ms, row.spent.memory_mb)),
         row.gate.worst,
         row.gate.budget,
     )
@@ -50,6 +51,10 @@ def _row(bench: Bench, row: Row) -> dict[str, Any]:
 def _figure(value: float) -> float:
     """With five significant digits: with three decimals, a row 24 times as slow as its baseline read 0.041."""
     return float(f"{value:.5g}")
+
+
+def _figure_or_none(value: float | None) -> float | None:
+    return None if value is None else _figure(value)
 
 
 def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
@@ -123,7 +128,8 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         lines.append(
             f"| {row['model']} | {row['target']} | {precision} | {row['batch']} | {row['threads']} "
             f"| {row['median_ms']:.2f} | {row['iqr_ms']:.2f} | {row['images_per_s']:.0f} | {speedup} "
-            f"| {row['size_mb']:.1f} | {row['error']:.1e} / {row['budget']:.1e} |"
+            f"| {row['size_mb']:.1f} | {_or_none(row['load_ms'])} | {_or_none(row['memory_mb'])} "
+            f"| {row['error']:.1e} / {row['budget']:.1e} |"
         )
     lines += ["", *_claims(record["compared"])]
     lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
@@ -135,6 +141,11 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         *(f"- {note}" for note in record["notes"]),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _or_none(value: float | None) -> str:
+    """Of PyTorch, which is not run alone, there is none."""
+    return "" if value is None else f"{value:.0f}"
 
 
 def _claims(claims: list[dict[str, Any]]) -> list[str]:

@@ -8,20 +8,25 @@ from export.bench.request import BenchRequest
 from export.cache.store import Cache
 from export.progress import Progress
 from validation.gates.result import GateResult
+from validation.spent import Spent
 from validation.timing.interleaved import in_turns
 from validation.timing.latency import Timing
+from validation.timing.spending import spending
 from validation.verdict import VerifiedArtifact
+
+_PROCESSES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One verified artifact at one number of threads, and how long a batch takes."""
+    """One verified artifact at one number of threads, how long a batch takes, and what an app pays besides."""
 
     model: str
     target: str
     precision: str
     verified: VerifiedArtifact
     timing: Timing
+    spent: Spent
 
     @property
     def batch(self) -> int:
@@ -79,8 +84,13 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
     """
     found = entries(request, progress, cache, at_once)
     timings = in_turns([entry for _, entry in found.timed], request.rounds, progress.step)
-    rows = tuple(
-        Row(judged.model, judged.target, judged.precision, entry.verified, timing)
-        for (judged, entry), timing in zip(found.timed, timings, strict=True)
-    )
-    return Bench(rows, tuple(found.notes), tuple(found.untrained), found.code)
+    rows = []
+    for (judged, entry), timing in zip(found.timed, timings, strict=True):
+        name = f"{judged.model}-{judged.target}-{judged.precision}"
+
+        def step(text: str, name: str = name) -> None:
+            progress.step(f"{name}: {text}")
+
+        spent = spending(entry.verified, entry.runtime, timing, entry.images, step, _PROCESSES)
+        rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent))
+    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), found.code)

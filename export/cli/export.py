@@ -20,6 +20,7 @@ from export.cli.options import (
     PATH,
     QUALITY_BUDGET,
     READING,
+    SPENDING,
     WEIGHTS,
     Command,
     Name,
@@ -142,6 +143,7 @@ def _targets() -> "Sequence[str]":
 @option("Gates", "--release", "Require trained weights, photos in --golden, and native evidence.", is_flag=True)
 @QUALITY_BUDGET
 @LABELED
+@SPENDING
 @option(
     "Output",
     "-o --out",
@@ -177,7 +179,14 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     from runtimes.wrapping import Answers, Feed
     from validation.budgets import Budgets
 
-    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
+    budgets = Budgets(
+        options["quality_budget"],
+        options["accuracy_budget"],
+        latency_ms=options["latency_budget"],
+        load_ms=options["load_budget"],
+        memory_mb=options["memory_budget"],
+        size_mb=options["size_budget"],
+    )
     fields = ("resize", "interpolation", "mean", "std")
     same = (
         "precision",

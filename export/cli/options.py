@@ -186,6 +186,17 @@ QUALITY_BUDGET = option(
     type=float,
     metavar="X",
 )
+SPENDING = options(
+    *(
+        option("Gates", f"--{name}-budget", f"The most that {what}. [default: reported only]", type=float, metavar=unit)
+        for name, what, unit in (
+            ("latency", "a batch may take, median, on one thread of this host", "MS"),
+            ("load", "loading the file may take, in a process of its own", "MS"),
+            ("memory", "running it may take over an empty runtime's, in a process of its own (10^6 bytes)", "MB"),
+            ("size", "the file may have (10^6 bytes)", "MB"),
+        )
+    )
+)
 CALIBRATE = option(
     "Precision",
     "--calibrate",

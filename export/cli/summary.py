@@ -133,6 +133,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
         case "verified":
             _require(screen, verdict["evidence"], manifest["evidence_required"])
             _settings(screen, verdict["evidence"], manifest["settings"])
+            _spent(screen, manifest["timing"])
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _image(screen, manifest["coreml"], manifest["model"]["inputs"])
             _proof(screen, verdict["gates"])
@@ -171,6 +172,16 @@ def _proof(screen: Console, gates: Record) -> None:
     """What holds for every input, beside what was measured on some."""
     if (identity := gates.get("identity")) is not None:
         screen.print(Text(f"program {identity['detail']}", "dim"))
+
+
+def _spent(screen: Console, timing: Record) -> None:
+    """What an app pays besides the latency."""
+    if "load_ms" in timing:
+        text = (
+            f"in a process of its own: loads in {timing['load_ms']:.3g} ms, first run {timing['first_ms']:.3g} ms, "
+            f"{timing['memory_bytes'] / 1e6:.3g} MB of memory"
+        )
+        screen.print(Text(text, "dim"))
 
 
 def _around(screen: Console, feed: str, gates: Record, timed: Sequence[int] | None) -> None:

@@ -224,7 +224,7 @@ def show_bench(screen: Console, found: "Bench") -> None:
     """What was timed, the fastest of a model and a batch first, and what was not."""
     from export.bench.claims import compared
 
-    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "MB", "error")
+    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "MB", "load", "memory", "error")
     table = _table("model", "target", "precision", *numbers, right=numbers)
     ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
     for before, row in zip((None, *ordered), ordered, strict=False):
@@ -242,6 +242,7 @@ def show_bench(screen: Console, found: "Bench") -> None:
             f"{row.images_per_s:.0f}",
             "" if speedup is None else f"{speedup:.2f}",
             f"{row.verified.artifact.size_bytes / 1e6:.1f}",
+            *("" if each is None else f"{each:.0f}" for each in (row.spent.load_ms, row.spent.memory_mb)),
             f"{row.gate.worst:.1e}",
         )
     screen.print(table)

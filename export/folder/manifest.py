@@ -217,6 +217,14 @@ class FailedRecord(Record, frozen=True, kw_only=True):
     error: Annotated[str, says("What, expected, got, next.")]
 
 
+class ProcessRecord(Record, frozen=True, kw_only=True):
+    """The shipped artifact, loaded and run once in a process of its own."""
+
+    load_ns: Annotated[Count, says("Loading, nanoseconds.")]
+    first_ns: Annotated[Count, says("The first run, nanoseconds a batch.")]
+    memory_bytes: Annotated[int, says("Peak resident memory over an empty runtime's, bytes.")]
+
+
 class TimingRecord(Record, frozen=True, kw_only=True):
     """Latency of the shipped artifact. `measured` false: there is the reason, and nothing else."""
 
@@ -233,6 +241,14 @@ class TimingRecord(Record, frozen=True, kw_only=True):
     warm_up_runs: Annotated[IfMeasured[int], says("Runs before measuring.")] = msgspec.UNSET
     warm_up_stable: Annotated[IfMeasured[bool], says("Two windows of ten agreed within 5 %.")] = msgspec.UNSET
     peak_memory_bytes: Annotated[IfMeasured[int], says("Peak resident memory of the exporting process, bytes.")] = (
+        msgspec.UNSET
+    )
+    load_ms: Annotated[IfMeasured[float], says("Time to load the file, milliseconds, in a process of its own with the "
+                                          "runtime imported; median over processes.")] = msgspec.UNSET  # fmt: skip
+    first_ms: Annotated[IfMeasured[float], says("The first run after that, milliseconds a batch.")] = msgspec.UNSET
+    memory_bytes: Annotated[IfMeasured[int], says("The most that such a process had resident over what it had with the "
+                                             "runtime and no file, bytes; median.")] = msgspec.UNSET  # fmt: skip
+    processes: Annotated[IfMeasured[list[ProcessRecord]], says("What each of these processes measured.")] = (
         msgspec.UNSET
     )
     effective: Annotated[IfMeasured[AttestationRecord], says("How it ran while it was timed.")] = msgspec.UNSET
@@ -293,6 +309,9 @@ class Manifest(Record, frozen=True, kw_only=True):
         """What the export was asked to keep to, as far as it is recorded here: the reference has the quality budget."""
         section = self.coreml or self.coreai
         ready = section and section.neural_engine
+        size = self.stages[-1].verdict.gates.get("size")
         return Budgets(
-            accuracy=self.accuracy.budget_points if self.accuracy else None, readiness=ready.budget if ready else None
+            accuracy=self.accuracy.budget_points if self.accuracy else None,
+            readiness=ready.budget if ready else None,
+            size_mb=float(size.budget) if size else None,
         )

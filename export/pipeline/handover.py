@@ -31,6 +31,7 @@ from validation.blame.artifact import blame_artifact
 from validation.reference import file
 from validation.timing.feed import timing_feed
 from validation.timing.latency import TimingPlan, benchmark
+from validation.timing.spending import held_to, not_measured, spending
 from validation.verdict import Built, VerifiedArtifact
 
 BeforePublishing = Callable[[Outcome, Path], None]
@@ -66,17 +67,26 @@ class Handover:
         return outcome.untimed is None
 
     def time(self, outcome: Outcome) -> None:
-        """Time what can be timed."""
+        """Time what can be timed, and hold it to the budgets for what running may take."""
+        budgets = self.request.budgets
         if not self.can_be_timed(outcome):
+            if budgets.spends and isinstance(outcome.final, VerifiedArtifact | Built):
+                outcome.settle(not_measured(outcome.final, budgets.spends, str(outcome.untimed)))
             return
         verified = outcome.final
         assert isinstance(verified, VerifiedArtifact)
         self.progress.step(f"{outcome.slug}: timing")
         artifact = verified.artifact
-        images = timing_feed(artifact, self.model.reference.golden)
+        images, runtime = timing_feed(artifact, self.model.reference.golden), runtime_for(artifact.format)
         with output_capture.into(self.log):
             plan = TimingPlan(batch=artifact.batch or 1)
-            outcome.timing = benchmark(verified, runtime_for(artifact.format), plan, images)
+            timing = outcome.timing = benchmark(verified, runtime, plan, images)
+
+            def step(text: str) -> None:
+                self.progress.step(f"{outcome.slug}: {text}")
+
+            spent = outcome.spent = spending(verified, runtime, timing, images, step)
+        outcome.settle(held_to(budgets, verified, spent, self.model.reference_for(artifact), runtime))
 
     def write(self, outcome: Outcome) -> None:
         """Fill a folder and publish it. A rejected or failed job leaves the last good folder as it is.

@@ -117,7 +117,11 @@ class Judging:
                 case NotRun(reason=reason, remedy=remedy, report=report):
                     return NotRun(artifact, reason, remedy, report)
         asked = self.model.reference.budgets
-        budgets = replace(asked, readiness=job.options.readiness_budget if last else None)
+        budgets = replace(
+            asked,
+            readiness=job.options.readiness_budget if last else None,
+            size_mb=asked.size_mb if last else None,
+        )
         runtime = runtime_for(artifact.format, ships=stage.shared or job.target.format == artifact.format)
         reference = self.model.reference_for(artifact, before.artifact if before is not None else None)
         # What can't be run here is judged by what it is built from, and so is its accuracy.

@@ -1,6 +1,6 @@
 """What came of a job, and the exit code that says so."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import GateResult
+from validation.spent import Spent
 from validation.timing.latency import Timing
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact, status_of
 
@@ -64,6 +65,7 @@ class Outcome:
     rewrite: Rewrite | None = None
     stages: list[StageResult] = field(default_factory=list)
     timing: Timing | None = None
+    spent: Spent | None = None
     untimed: str | None = None
     folder: Path | None = None
     record: dict[str, Any] | None = None
@@ -76,6 +78,10 @@ class Outcome:
     def final(self) -> Verdict | None:
         """The verdict on what would ship: of the last stage, once all were run; a rejection ends the chain."""
         return self.stages[-1].verdict if self.stages else None
+
+    def settle(self, verdict: Verdict) -> None:
+        """The last word on what would ship, which other jobs that share the stage have not to do with."""
+        self.stages[-1] = replace(self.stages[-1], verdict=verdict)
 
     @property
     def rejected_stage(self) -> str | None:

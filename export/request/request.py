@@ -102,6 +102,13 @@ class Request:
                 got=f"--head {self.head}",
                 next_step="leave --eval out: maps and embeddings are compared with the reference, value by value",
             )
+        if self.budgets.spends and not self.time:
+            raise BadOption(
+                f"{' and '.join(self.budgets.spends)} cannot be decided without a measurement",
+                expected="no --no-time with it",
+                got="--no-time",
+                next_step="leave one of the two out",
+            )
         jobs = tuple(
             self._job(model, target, precision)
             for model in models

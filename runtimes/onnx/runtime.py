@@ -97,9 +97,10 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool, images: b
     return session_of(_attest(session, path, mode), shape, run, images=images)
 
 
-def shipped_session(model: bytes) -> Any:
-    """ONNX Runtime's own session on a model in memory, with the settings that ship, on one thread."""
-    return _opened(model, "the model in memory", Mode.SHIPPED, 1, optimized=True)
+def shipped_session(model: bytes | Path, threads: int = 1) -> Any:
+    """ONNX Runtime's own session on a file, or on a model in memory, with the settings that ship."""
+    what = model.name if isinstance(model, Path) else "the model in memory"
+    return _opened(model, what, Mode.SHIPPED, threads, optimized=True)
 
 
 def oracle_session(model: bytes) -> Any:

@@ -25,7 +25,8 @@ class Gate:
     `name`: as the manifest and every table show it. `title`: what is compared, in a line. `applies`: whether the
     artifact is asked this at all; where it says no, nothing is run for it. `judge`: the comparison. `counts`: for a
     gate whose error is a number of faults and whose budget is 0, what it counts. `whole`: error and budget are shown
-    without exponent. `cost`: it measures what quantization costs on purpose, not whether the file is right.
+    without exponent or decimals; `plain`: with three digits. `cost`: it measures what quantization costs on purpose,
+    not whether the file is right. `spends`: it is about what running takes, measured of what passed all others.
     `next_step`: what helps where it rejects, if that is in the caller's hands.
     """
 
@@ -36,9 +37,13 @@ class Gate:
     blame: Where = Where.NOWHERE
     counts: str = ""
     whole: bool = False
+    plain: bool = False
     cost: bool = False
+    spends: bool = False
     next_step: str = ""
 
     def text(self, value: float) -> str:
         """An error or a budget of this gate, as tables show it."""
+        if self.plain:
+            return f"{value:.3g}"
         return f"{value:.0f}" if self.counts or self.whole else f"{value:.1e}"

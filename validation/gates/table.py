@@ -18,6 +18,7 @@ from validation.gates.quality import QUALITY
 from validation.gates.ranges import RANGES
 from validation.gates.readiness import READINESS
 from validation.gates.result import GateResult
+from validation.gates.spent import LATENCY, LOAD, MEMORY, SIZE
 from validation.gates.structure import STRUCTURE
 from validation.gates.wrapping import WRAPPING
 from validation.trial import Trial
@@ -39,6 +40,10 @@ GATES: tuple[Gate, ...] = (
     QUALITY,
     ACCURACY,
     READINESS,
+    SIZE,
+    LATENCY,
+    LOAD,
+    MEMORY,
 )
 """The first decides whether there is anything to run: where it rejects, no other gate is tried."""
 

@@ -1,0 +1,141 @@
+"""A file run in a process of its own, as an app runs it: what loading costs, the first run, and memory.
+
+    python -m runtimes.alone RUNTIME FILE SETTINGS FEED
+
+The process that made a file has its runtime warm, its memory full and PyTorch loaded; an app has none of these.
+Nothing is attested here: the verdict on the file says how it runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from efficientvit.errors import StageFailed
+from runtimes.artifact import Artifact
+from runtimes.host.machine import peak_rss_bytes
+from runtimes.registry import native_runtime
+from runtimes.runtime import Images
+
+Run = Callable[[Any], object]
+Opener = Callable[[Path, Mapping[str, Any]], Run]
+
+_STEADY_S, _LEAST = 0.3, 10
+_LIMIT_S = 600
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One process. Times in nanoseconds, `steady_ns` of the runs after the first.
+
+    `memory_bytes`: by how much the most that it had resident exceeds what it had with the runtime and no file.
+    """
+
+    load_ns: int
+    first_ns: int
+    steady_ns: tuple[int, ...]
+    memory_bytes: int
+
+
+def run_alone(artifact: Artifact, images: Images, threads: int = 1) -> Alone | None:
+    """Load and run `artifact` with the settings that ship, in a new process; None where its runtime has no such way.
+
+    `images`: a batch as the file takes it.
+
+    Raises:
+        StageFailed: the process failed.
+    """
+    runtime = native_runtime(artifact.format)
+    if runtime.name not in _OPENERS:
+        return None
+    settings = {**runtime.shipped_settings(artifact), _THREADS[runtime.name]: threads}
+    with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+        feed = Path(scratch) / "feed.npy"
+        np.save(feed, images)
+        arguments = (runtime.name, str(artifact.path.resolve()), json.dumps(settings), str(feed))
+        done = subprocess.run(  # noqa: S603 - this Python, and this module
+            [sys.executable, "-P", "-m", __name__, *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
+        )
+    if done.returncode != 0:
+        raise StageFailed(
+            f"{artifact.path.name} could not be run in a process of its own",
+            expected="exit code 0",
+            got=f"{done.returncode}: {done.stderr.strip()[-300:]}",
+            next_step="run `vit-export verify` on it; if that passes, free some memory and try again",
+        )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return Alone(found["load_ns"], found["first_ns"], tuple(found["steady_ns"]), found["memory_bytes"])
+
+
+def _onnxruntime(path: Path, settings: Mapping[str, Any]) -> Run:
+    from runtimes.onnx.runtime import shipped_session
+
+    session = shipped_session(path, settings["intra_op_num_threads"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
+
+
+def _openvino(path: Path, settings: Mapping[str, Any]) -> Run:
+    from runtimes.openvino.runtime import import_openvino
+
+    run: Run = import_openvino().Core().compile_model(path, "CPU", settings)
+    return run
+
+
+_OPENERS: Mapping[str, Opener] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+_THREADS = {"onnxruntime": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
+
+
+def _imported(runtime: str) -> None:
+    """The runtime's package, which is no cost of the file."""
+    if runtime == "openvino":
+        from runtimes.openvino.runtime import import_openvino
+
+        import_openvino().Core().get_versions("CPU")  # loads the plugin
+        return
+    from runtimes.onnx.runtime import own_errors
+
+    assert own_errors(), "which imports ONNX Runtime"
+
+
+def _measured(runtime: str, path: Path, settings: Mapping[str, Any], images: Images) -> dict[str, Any]:
+    _imported(runtime)
+    with suppress(OSError):  # where the kernel has none, the peak so far is the floor
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+    before = peak_rss_bytes()
+    start = time.perf_counter_ns()
+    run = _OPENERS[runtime](path, settings)
+    loaded = time.perf_counter_ns()
+    run(images)
+    first = time.perf_counter_ns()
+    steady: list[int] = []
+    while len(steady) < _LEAST or time.perf_counter_ns() - first < _STEADY_S * 1e9:
+        begun = time.perf_counter_ns()
+        run(images)
+        steady.append(time.perf_counter_ns() - begun)
+    return {
+        "load_ns": loaded - start,
+        "first_ns": first - loaded,
+        "steady_ns": steady,
+        "memory_bytes": peak_rss_bytes() - before,
+    }
+
+
+if __name__ == "__main__":
+    _, own_runtime, own_path, own_settings, own_feed = sys.argv
+    print(json.dumps(_measured(own_runtime, Path(own_path), json.loads(own_settings), np.load(own_feed))))  # noqa: T201

@@ -1,0 +1,75 @@
+"""`--latency-budget`, `--load-budget`, `--memory-budget`, `--size-budget` in the command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TIMED = ("m0", "--image-size", "64", "-w", "seeded", "--no-kit", "-o", "out")
+
+
+def _manifest(out: Path) -> dict[str, Any]:
+    (folder,) = out.iterdir()
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return found
+
+
+def test_what_is_spent_is_told_and_keeps_to_budgets(command: Any, tmp_path: Path) -> None:
+    wide = ("--latency-budget", "1e5", "--load-budget", "1e6", "--memory-budget", "1e4", "--size-budget", "1e3")
+    ran = command(*TIMED, "-t", "onnx", *wide)
+    assert ran.code == 0, ran.err
+    assert "in a process of its own: loads in " in ran.err
+    manifest = _manifest(tmp_path / "out")
+    timing = manifest["timing"]
+    assert len(timing["processes"]) == 5
+    assert 0 < timing["load_ms"] < 1e6
+    assert 1e6 < timing["memory_bytes"] < 1e9
+    gates = manifest["stages"][-1]["verdict"]["gates"]
+    for name, budget in (("latency", 1e5), ("load", 1e6), ("memory", 1e4), ("size", 1e3)):
+        assert gates[name]["passed"]
+        assert 0 < gates[name]["worst"] <= gates[name]["budget"] == budget
+    assert manifest["stages"][-2]["verdict"]["gates"]["size"] is None, "of what ships alone"
+    (folder,) = (tmp_path / "out").iterdir()
+    assert command("verify", str(folder)).code == 0
+    page = (folder / "report.html").read_text()
+    assert "In a process of its own, as an app runs it" in page
+
+
+def test_too_slow_is_rejected_although_it_is_right(command: Any, tmp_path: Path) -> None:
+    ran = command(*TIMED, "-t", "onnx", "--latency-budget", "1e-3")
+    assert ran.code == 1
+    assert "REJECTED at stage 'simplify': it must not ship" in ran.err
+    assert "latency gate: " in ran.err
+    assert "next: take -p int8, a smaller model or image size, or say by --latency-budget what may go" in ran.err
+    manifest = _manifest(tmp_path / "out")
+    assert manifest["artifact"] is None
+    assert manifest["timing"]["measured"], "what was measured of a verified file stays true"
+    gates = manifest["stages"][-1]["verdict"]["gates"]
+    assert [name for name, gate in gates.items() if gate and not gate["passed"]] == ["latency"]
+
+
+def test_too_large_is_rejected_without_a_run(command: Any, tmp_path: Path) -> None:
+    ran = command(*TIMED, "-t", "onnx", "--no-time", "--size-budget", "0.5")
+    assert ran.code == 1
+    assert "MB of at most 0.5" in ran.err
+
+
+def test_what_cannot_be_measured_here_is_not_decided(command: Any, tmp_path: Path) -> None:
+    ran = command(*TIMED, "-t", "coreml", "--latency-budget", "5")
+    assert ran.code == 3, ran.err
+    assert "--latency-budget could not be decided here: verified by reference evidence" in ran.err
+    assert _manifest(tmp_path / "out")["status"] == "not_run"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--no-time", "--latency-budget", "5"), "--latency-budget cannot be decided without a measurement"),
+        (("--memory-budget", "0"), "--memory-budget is in megabytes"),
+    ],
+)
+def test_what_can_never_be_decided_is_refused(options: tuple[str, ...], says: str, command: Any) -> None:
+    ran = command(*TIMED, "-t", "onnx", *options)
+    assert ran.code == 2
+    assert says in ran.err

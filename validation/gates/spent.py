@@ -1,0 +1,104 @@
+"""Latency, load, memory, size: what an artifact takes, against what the caller allows; decided with their noise."""
+
+from collections.abc import Callable, Sequence
+
+from validation.gates.gate import Gate
+from validation.gates.result import GateResult
+from validation.spent import Spent
+from validation.trial import Trial
+
+
+def latency_gate(spent: Spent, budget: float) -> GateResult:
+    """Lower end of the 99 % interval of the median, milliseconds per batch, <= `Budgets.latency_ms`."""
+    low, high = spent.latency_interval_ms()
+    detail = (
+        f"{spent.latency_ms:.3g} ms a batch ({low:.3g} to {high:.3g} with 99 %, {len(spent.latency_ns)} runs) "
+        f"of at most {budget:g}"
+    )
+    return GateResult("latency", low, budget, detail, warning=_unclear(low, high, budget))
+
+
+def load_gate(spent: Spent, budget: float) -> GateResult:
+    """The quickest load of the processes, milliseconds, <= `Budgets.load_ms`."""
+    return _of_processes("load", [each / 1e6 for each in spent.load_ns], budget, "ms to load")
+
+
+def memory_gate(spent: Spent, budget: float) -> GateResult:
+    """The least peak of the processes over an empty runtime's, MB (10^6 bytes), <= `Budgets.memory_mb`."""
+    return _of_processes("memory", [each / 1e6 for each in spent.memory_bytes], budget, "MB over an empty runtime's")
+
+
+def size_gate(size_bytes: int, budget: float) -> GateResult:
+    """The file, or all files of it, MB (10^6 bytes), <= `Budgets.size_mb`."""
+    size = size_bytes / 1e6
+    return GateResult("size", size, budget, f"{size:.2f} MB of at most {budget:g}")
+
+
+def _of_processes(gate: str, samples: Sequence[float], budget: float, unit: str) -> GateResult:
+    low, high = min(samples), max(samples)
+    detail = f"{low:.3g} to {high:.3g} {unit}, {len(samples)} processes, of at most {budget:g}"
+    return GateResult(gate, low, budget, detail, warning=_unclear(low, high, budget))
+
+
+def _unclear(low: float, high: float, budget: float) -> str | None:
+    if not low <= budget < high:
+        return None
+    return f"{low:.3g} to {high:.3g} is on both sides of the budget of {budget:g}: a quiet host can tell"
+
+
+def _asked(name: str) -> Callable[[Trial], bool]:
+    """It was measured, and there is a budget for it."""
+    return lambda trial: trial.spent is not None and getattr(trial.budgets, name) is not None
+
+
+def _judged(gate: Callable[[Spent, float], GateResult], name: str) -> Callable[[Trial], GateResult]:
+    def judge(trial: Trial) -> GateResult:
+        assert trial.spent is not None
+        return gate(trial.spent, getattr(trial.budgets, name))
+
+    return judge
+
+
+def _judge_size(trial: Trial) -> GateResult:
+    assert trial.budgets.size_mb is not None
+    return size_gate(trial.file.size_bytes, trial.budgets.size_mb)
+
+
+SIZE = Gate(
+    name="size",
+    title="the file's size against the budget for it",
+    applies=lambda trial: trial.budgets.size_mb is not None,
+    judge=_judge_size,
+    plain=True,
+    next_step="take fewer bits (-p fp16, --weights-bits) or a smaller model, or say by --size-budget what may go",
+)
+
+LATENCY = Gate(
+    name="latency",
+    title="median latency against the budget for it",
+    applies=_asked("latency_ms"),
+    judge=_judged(latency_gate, "latency_ms"),
+    plain=True,
+    spends=True,
+    next_step="take -p int8, a smaller model or image size, or say by --latency-budget what may go",
+)
+
+LOAD = Gate(
+    name="load",
+    title="time to load, in a process of its own, against the budget for it",
+    applies=_asked("load_ms"),
+    judge=_judged(load_gate, "load_ms"),
+    plain=True,
+    spends=True,
+    next_step="take a smaller model, or say by --load-budget what may go",
+)
+
+MEMORY = Gate(
+    name="memory",
+    title="memory over an empty runtime's, in a process of its own, against the budget for it",
+    applies=_asked("memory_mb"),
+    judge=_judged(memory_gate, "memory_mb"),
+    plain=True,
+    spends=True,
+    next_step="take a smaller model or image size, or say by --memory-budget what may go",
+)

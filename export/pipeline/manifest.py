@@ -19,6 +19,7 @@ from export.folder.records import (
     PrecisionRecord,
     gates_of,
 )
+from export.folder.timing import TimingRecord
 from export.folder.weights import SaidRecord, WeightsRecord
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
@@ -30,8 +31,6 @@ from runtimes.interface import intended_ports
 from runtimes.runtime import Evidence
 from runtimes.wrapping import LOGITS, TENSOR
 from validation.self_check import SelfCheck
-from validation.spent import Spent
-from validation.timing.latency import Timing
 from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact, status_of
 
 
@@ -88,7 +87,7 @@ def build(
         tensorrt=sections.pop("tensorrt", None),
         accuracy=AccuracyRecord.of(report.accuracy if report else None),
         devices=[],
-        timing=_timing(outcome.timing, outcome.spent, outcome.untimed),
+        timing=TimingRecord.of(outcome.timing, outcome.spent, outcome.untimed),
     )
     return {**built.to_json(), **{name: msgspec.to_builtins(section) for name, section in sections.items()}}
 
@@ -213,31 +212,4 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
             batches=list(report.batches) if report else [],
             top1=None if top1 is None else record.Top1Record.from_attributes(top1),
         ),
-    )
-
-
-def _timing(timing: Timing | None, spent: Spent | None, reason: str | None) -> record.TimingRecord:
-    if timing is None:
-        return record.TimingRecord(measured=False, reason=reason or "the export did not get that far")
-    alone: dict[str, Any] = dict.fromkeys(("load_ms", "first_ms", "memory_bytes", "processes"), msgspec.UNSET)
-    if spent is not None and spent.load_ns:
-        assert spent.memory_mb is not None
-        processes = zip(spent.load_ns, spent.first_ns, spent.memory_bytes, strict=True)
-        alone = {
-            "load_ms": spent.load_ms,
-            "first_ms": spent.first_ms,
-            "memory_bytes": round(spent.memory_mb * 1e6),
-            "processes": [record.ProcessRecord(load_ns=a, first_ns=b, memory_bytes=c) for a, b, c in processes],
-        }
-    return record.TimingRecord.from_attributes(
-        timing,
-        measured=True,
-        reason=None,
-        batch=timing.plan.batch,
-        fed=list(timing.fed),
-        p90_ms=timing.percentile_ms(90),
-        p99_ms=timing.percentile_ms(99),
-        effective=AttestationRecord.from_attributes(timing.attestation),
-        samples_ns=list(timing.samples_ns),
-        **alone,
     )

@@ -19,7 +19,7 @@ from runtimes.precision import Dtype
 from runtimes.registry import BUILT_IN
 from tests.silent import Silent
 from tests.stages import STAGES
-from validation.devices.units import EngineUnit, Unit
+from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 from validation.gates import table
 
 ROOT = Path(__file__).parents[3]
@@ -91,7 +91,7 @@ def test_the_schema_knows_every_format_dtype_gate_and_unit() -> None:
     assert list(_choices(SCHEMA, "execution")) == [arithmetic]
     gates = SCHEMA["$defs"]["VerdictRecord"]["properties"]["gates"]
     assert gates["required"] == list(gates["properties"]) == list(table.names())
-    assert list(_choices(SCHEMA["$defs"]["DeviceEntry"], "unit")) == [{*Unit, *EngineUnit}]
+    assert list(_choices(SCHEMA["$defs"]["DeviceEntry"], "unit")) == [{*Unit, *EngineUnit, *CoreAiUnit}]
     stages = SCHEMA["$defs"]["StageRecord"]["properties"]["name"]["description"]
     assert not [name for name in STAGES if name not in stages]
 

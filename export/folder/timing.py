@@ -1,0 +1,80 @@
+"""Latency of the shipped artifact, and what an app pays besides, as `manifest.json` has them."""
+
+from typing import Annotated, Any, Self
+
+import msgspec
+
+from export.folder.records import AttestationRecord, Count, IfMeasured, Record, says
+from validation.spent import Spent
+from validation.timing.latency import Timing
+
+
+class ProcessRecord(Record, frozen=True, kw_only=True):
+    """The shipped artifact, loaded and run once in a process of its own."""
+
+    load_ns: Annotated[Count, says("Loading, nanoseconds.")]
+    first_ns: Annotated[Count, says("The first run, nanoseconds a batch.")]
+    memory_bytes: Annotated[int, says("Peak resident memory over an empty runtime's, bytes.")]
+
+
+class TimingRecord(Record, frozen=True, kw_only=True):
+    """Latency of the shipped artifact. `measured` false: there is the reason, and nothing else."""
+
+    measured: Annotated[bool, says("Timed.")]
+    reason: Annotated[str | None, says("Why there is no latency; null where it was measured.")]
+    batch: Annotated[IfMeasured[Count], says("Images per run.")] = msgspec.UNSET
+    fed: Annotated[IfMeasured[list[Count]], says("Shape of the input that it was timed on.")] = msgspec.UNSET
+    median_ms: Annotated[IfMeasured[float], says("Median, milliseconds per batch.")] = msgspec.UNSET
+    p90_ms: Annotated[IfMeasured[float], says("90th percentile, milliseconds per batch.")] = msgspec.UNSET
+    p99_ms: Annotated[IfMeasured[float], says("99th percentile, milliseconds per batch.")] = msgspec.UNSET
+    iqr_ms: Annotated[IfMeasured[float], says("Interquartile range, milliseconds per batch.")] = msgspec.UNSET
+    noisy: Annotated[IfMeasured[bool], says("Quartiles wider than a tenth of the median, or the warm-up never became "
+                                       "stable.")] = msgspec.UNSET  # fmt: skip
+    warm_up_runs: Annotated[IfMeasured[int], says("Runs before measuring.")] = msgspec.UNSET
+    warm_up_stable: Annotated[IfMeasured[bool], says("Two windows of ten agreed within 5 %.")] = msgspec.UNSET
+    peak_memory_bytes: Annotated[IfMeasured[int], says("Peak resident memory of the exporting process, bytes.")] = (
+        msgspec.UNSET
+    )
+    load_ms: Annotated[IfMeasured[float], says("Time to load the file, milliseconds, in a process of its own with the "
+                                          "runtime imported; median over processes.")] = msgspec.UNSET  # fmt: skip
+    first_ms: Annotated[IfMeasured[float], says("The first run after that, milliseconds a batch.")] = msgspec.UNSET
+    memory_bytes: Annotated[IfMeasured[int], says("The most that such a process had resident over what it had with the "
+                                             "runtime and no file, bytes; median.")] = msgspec.UNSET  # fmt: skip
+    processes: Annotated[IfMeasured[list[ProcessRecord]], says("What each of these processes measured.")] = (
+        msgspec.UNSET
+    )
+    effective: Annotated[IfMeasured[AttestationRecord], says("How it ran while it was timed.")] = msgspec.UNSET
+    samples_ns: Annotated[IfMeasured[list[Count]], says("Every sample, nanoseconds per batch.")] = msgspec.UNSET
+
+    @classmethod
+    def of(cls, timing: Timing | None, spent: Spent | None, reason: str | None) -> Self:
+        """What was measured; `reason`: why nothing was."""
+        if timing is None:
+            return cls(measured=False, reason=reason or "the export did not get that far")
+        alone: dict[str, Any] = dict.fromkeys(("load_ms", "first_ms", "memory_bytes", "processes"), msgspec.UNSET)
+        if spent is not None and spent.load_ns:
+            assert spent.memory_mb is not None
+            processes = zip(spent.load_ns, spent.first_ns, spent.memory_bytes, strict=True)
+            alone = {
+                "load_ms": spent.load_ms,
+                "first_ms": spent.first_ms,
+                "memory_bytes": round(spent.memory_mb * 1e6),
+                "processes": [ProcessRecord(load_ns=a, first_ns=b, memory_bytes=c) for a, b, c in processes],
+            }
+        return cls.from_attributes(
+            timing,
+            measured=True,
+            reason=None,
+            batch=timing.plan.batch,
+            fed=list(timing.fed),
+            p90_ms=timing.percentile_ms(90),
+            p99_ms=timing.percentile_ms(99),
+            effective=AttestationRecord.from_attributes(timing.attestation),
+            samples_ns=list(timing.samples_ns),
+            **alone,
+        )
+
+    @property
+    def samples(self) -> list[int]:
+        """Nanoseconds per batch; none where it was not measured."""
+        return [] if isinstance(self.samples_ns, msgspec.UnsetType) else self.samples_ns

@@ -8,10 +8,10 @@ from export.bench.request import BenchRequest
 from export.cache.store import Cache
 from export.progress import Progress
 from validation.gates.result import GateResult
-from validation.spent import Spent
 from validation.timing.interleaved import in_turns
 from validation.timing.latency import Timing
 from validation.timing.spending import spending
+from validation.trial import Spent
 from validation.verdict import VerifiedArtifact
 
 _PROCESSES = 3

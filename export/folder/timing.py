@@ -5,8 +5,8 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from export.folder.records import AttestationRecord, Count, IfMeasured, Record, says
-from validation.spent import Spent
 from validation.timing.latency import Timing
+from validation.trial import Spent
 
 
 class ProcessRecord(Record, frozen=True, kw_only=True):

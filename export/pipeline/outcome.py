@@ -12,8 +12,8 @@ from runtimes.artifact import Artifact
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.result import GateResult
-from validation.spent import Spent
 from validation.timing.latency import Timing
+from validation.trial import Spent
 from validation.verdict import Built, NotRun, Rejected, Verdict, VerifiedArtifact, status_of
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from validation.gates.accuracy import ACCURACY
 from validation.gates.answers import ANSWERS
 from validation.gates.constants import CONSTANTS
+from validation.gates.demands import LATENCY, LOAD, MEMORY, READINESS, SIZE
 from validation.gates.execution import EXECUTION
 from validation.gates.gate import Gate
 from validation.gates.identity import IDENTITY
@@ -16,9 +17,7 @@ from validation.gates.pixels import PIXELS
 from validation.gates.precision import PRECISION
 from validation.gates.quality import QUALITY
 from validation.gates.ranges import RANGES
-from validation.gates.readiness import READINESS
 from validation.gates.result import GateResult
-from validation.gates.spent import LATENCY, LOAD, MEMORY, SIZE
 from validation.gates.structure import STRUCTURE
 from validation.gates.wrapping import WRAPPING
 from validation.trial import Trial

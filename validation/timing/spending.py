@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtimes.alone import run_alone
 from runtimes.runtime import Images, Runtime
 from validation.budgets import Budgets
 from validation.gates import table
 from validation.reference.reference import Reference
-from validation.spent import Spent
+from validation.timing.alone import run_alone
 from validation.timing.latency import Timing, require_timeable
-from validation.trial import Trial
+from validation.trial import Spent, Trial
 from validation.verdict import Built, NotRun, Rejected, VerifiedArtifact
 
 PROCESSES = 5

@@ -58,7 +58,7 @@ def test_it_says_what_the_record_does() -> None:
     assert "M5 int8 over MobileNetV3-L int8 onnx 16 1.22 no claim of the paper" in texts
     assert "m5 over efficientnet_b0, pytorch eager: 1.9 in the paper" in texts
     # Fastest first: 64 ms for 16 images is 250 images a second.
-    assert "M0 16 onnx int8 64.00 0.25 250 2.50 12.5 2.5e-06 / 1.0e-05 openvino bf16 80.00" in texts
+    assert "M0 16 onnx int8 64.00 0.25 250 2.50 12.5 31 36 2.5e-06 / 1.0e-05 openvino bf16 80.00" in texts
     assert "M0 63.2 228.4 340.1" in texts  # what the authors published
     assert "vit-export bench --paper -w seeded" in texts
     assert "onnxruntime 1.0" in texts

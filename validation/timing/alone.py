@@ -1,6 +1,6 @@
 """A file run in a process of its own, as an app runs it: what loading costs, the first run, and memory.
 
-    python -m runtimes.alone RUNTIME FILE SETTINGS FEED
+    python -m validation.timing.alone RUNTIME FILE SETTINGS FEED
 
 The process that made a file has its runtime warm, its memory full and PyTorch loaded; an app has none of these.
 Nothing is attested here: the verdict on the file says how it runs.

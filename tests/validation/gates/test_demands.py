@@ -6,8 +6,8 @@ import pytest
 
 from efficientvit.errors import BadOption
 from validation.budgets import Budgets
-from validation.gates.spent import latency_gate, load_gate, memory_gate, size_gate
-from validation.spent import Spent
+from validation.gates.demands import latency_gate, load_gate, memory_gate, size_gate
+from validation.trial import Spent
 
 STEADY = Spent((1_000_000,) * 60, (30_000_000, 31_000_000, 40_000_000), (2_000_000,) * 3, (20_000_000, 21_000_000))
 NOISY = replace(STEADY, latency_ns=tuple(1_000_000 + 40_000 * (index % 7) for index in range(60)))

@@ -1,11 +1,36 @@
-"""Latency, load, memory, size: what an artifact takes, against what the caller allows; decided with their noise."""
+"""Readiness, size, latency, load, memory: what a file demands of its device, against what the caller allows.
+
+Readiness and size are read off the file. The others are measured of what passed, and decided with their noise.
+"""
 
 from collections.abc import Callable, Sequence
 
+from runtimes.evaluator.neural_engine import Readiness
+from runtimes.reader import Reader
+from runtimes.registry import reader_of
 from validation.gates.gate import Gate
 from validation.gates.result import GateResult
-from validation.spent import Spent
-from validation.trial import Trial
+from validation.trial import Spent, Trial
+
+
+def readiness_gate(found: Readiness, budget: float) -> GateResult:
+    """1 - (multiply-accumulates fit for the Neural Engine / all) <= 1 - budget."""
+    some = "; ".join(found.violations[:3]) + (" …" if len(found.violations) > 3 else "")
+    detail = f"{found.share:.1%} of the work is fit for the Neural Engine, by a heuristic{f': {some}' if some else ''}"
+    return GateResult("readiness", 1 - found.share, 1 - budget, detail)
+
+
+def _judge_readiness(trial: Trial) -> GateResult:
+    assert trial.budgets.readiness is not None
+    found = reader_of(trial.artifact).readiness(trial.artifact)
+    assert found is not None
+    return readiness_gate(found, trial.budgets.readiness)
+
+
+def _has_rules(trial: Trial) -> bool:
+    """A least share is asked for, and the format has such rules."""
+    rules = type(reader_of(trial.artifact)).readiness is not Reader.readiness
+    return trial.budgets.readiness is not None and rules
 
 
 def latency_gate(spent: Spent, budget: float) -> GateResult:
@@ -63,6 +88,13 @@ def _judge_size(trial: Trial) -> GateResult:
     assert trial.budgets.size_mb is not None
     return size_gate(trial.file.size_bytes, trial.budgets.size_mb)
 
+
+READINESS = Gate(
+    name="readiness",
+    title="the share of the work that is fit for the Neural Engine",
+    applies=_has_rules,
+    judge=_judge_readiness,
+)
 
 SIZE = Gate(
     name="size",

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from efficientvit.errors import StageFailed
 from efficientvit.size import square
 from efficientvit.spec import model_spec
-from runtimes.alone import run_alone
 from runtimes.artifact import Artifact, Format
 from runtimes.openvino.runtime import import_openvino
+from validation.timing.alone import run_alone
 
 SIZE = 64
 IMAGES = np.zeros((1, 3, SIZE, SIZE), np.float32)

@@ -10,7 +10,7 @@ from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import ArtifactChanged
 from efficientvit.spec import ModelSpec
 from runtimes.precision import Precision
-from runtimes.wrapping import Wrapping
+from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
 
 
 class Format(str):
@@ -62,6 +62,16 @@ class Interface:
     metadata: tuple[tuple[str, str], ...] = ()
     wrapping: Wrapping | None = None
     dictionary: bool = True
+
+    @property
+    def feed(self) -> Feed:
+        """What is fed to a wrapped network, as `--input` has it; a tensor to a bare one."""
+        return TENSOR if self.wrapping is None else self.wrapping.feed
+
+    @property
+    def answers(self) -> Answers:
+        """What it then gives, as `--output` has it."""
+        return LOGITS if self.wrapping is None else self.wrapping.answers
 
 
 @dataclass(frozen=True, slots=True)

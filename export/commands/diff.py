@@ -241,6 +241,10 @@ class _Pair:
         if self.old.artifact.batch != self.new.artifact.batch:
             notes.append("latency was not compared: the two take other batches")
             return None
+        one, other = (each.interface.feed for each in self._artifacts())
+        if one != other:  # a file that resizes photos does an app's work as well
+            notes.append(f"latency was not compared: the one has --input {one}, the other --input {other}")
+            return None
         native = all(
             isinstance(verdict, VerifiedArtifact) and verdict.report.evidence is Evidence.NATIVE
             for verdict in self._verdicts

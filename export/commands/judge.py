@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from efficientvit.errors import BadInput
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
+from export.folder.layout import MANIFEST
 from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
 from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
@@ -88,7 +90,7 @@ def judge_file(
     options = options or JudgeOptions()
     reading = options.reading
     known = find_weights(weights_option, model, None, reading=replace(reading, any_size=True))
-    foreign = open_foreign(path, model, known.model.spec.classes, known.model.spec.image_size)
+    foreign = _opened(path, model, known)
     size = foreign.artifact.model.image_size
     weights = (
         known
@@ -118,6 +120,19 @@ def judge_file(
         gates = found.verdict.report.gates
         blame = blame_artifact(foreign.artifact, reference, gates, feed=feed, output=foreign.output.name)
     return Judged(foreign, weights, check, found, blame)
+
+
+def _opened(path: Path, model: str, weights: Weights) -> Foreign:
+    """The file, if it is a bare classifier. One that takes photos, of a folder of ours, is judged with that folder."""
+    spec = weights.model.spec
+    try:
+        return open_foreign(path, model, spec.classes, spec.image_size)
+    except BadInput as error:
+        folder = path.parent.parent
+        if not (folder / MANIFEST).is_file():
+            raise
+        said = f"it lies in a folder of an export: `vit-export verify {folder}` judges it, and all around its network"
+        raise BadInput(error.what, expected=error.expected, got=error.got, next_step=said) from error
 
 
 def judged_record(judged: Judged, code: int) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from runtimes.artifact import Interface
 from runtimes.host.machine import this_host, versions
 from runtimes.interface import intended_ports
 from runtimes.runtime import Evidence
-from runtimes.wrapping import LOGITS, TENSOR
 from validation.self_check import SelfCheck
 from validation.verdict import Built, NotRun, Rejected, Report, VerifiedArtifact, status_of
 
@@ -112,7 +111,6 @@ def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
 def _model(model: Prepared, batch: int | None, interface: Interface) -> record.ModelRecord:
     spec = model.reference.trained.spec
     inputs, outputs = intended_ports(spec, batch, interface)
-    wrapping = interface.wrapping
     strides = {output.name: output.stride for output in spec.outputs}
     return record.ModelRecord(
         name=spec.name,
@@ -120,8 +118,8 @@ def _model(model: Prepared, batch: int | None, interface: Interface) -> record.M
         classes=spec.classes,
         head=str(spec.head),
         labels=list(model.weights.labels),
-        feed=str(wrapping.feed if wrapping else TENSOR),
-        answers=str(wrapping.answers if wrapping else LOGITS),
+        feed=str(interface.feed),
+        answers=str(interface.answers),
         batch="dynamic" if batch is None else batch,
         inputs=[PortRecord.of(port) for port in inputs],
         outputs=[PortRecord.of(port, stride=strides.get(port.name)) for port in outputs],

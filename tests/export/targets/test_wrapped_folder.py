@@ -172,3 +172,13 @@ def test_two_wrapped_files_are_compared(exported: Path) -> None:
     assert ran.code == 0, ran.err
     assert "interface" in ran.err
     assert "agreement" not in ran.err
+    said = " ".join(ran.err.split())
+    assert "latency was not compared: the one has --input image, the other --input image:70x90" in said
+
+
+def test_judge_leaves_a_file_that_takes_photos_to_verify(exported: Path) -> None:
+    folder = Path("out") / NAME.format("image")
+    ran = in_this_process(("judge", "m0", str(folder / "ship" / "efficientvit_m0.onnx"), "-w", "seeded"), exported)
+    assert ran.code == 2
+    assert "takes images of more than one size" in ran.err
+    assert f"`vit-export verify {folder}`" in ran.err

@@ -26,7 +26,7 @@ endif
 .DELETE_ON_ERROR:
 
 help: ## list these commands
-	@echo 'vit-export: EfficientViT M0-M5 to ONNX, OpenVINO, Core ML and TensorRT, checked before it is timed'
+	@echo 'vit-export: EfficientViT M0-M5 to ONNX, OpenVINO, Core ML, Core AI and TensorRT, checked before it is timed'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo

@@ -104,7 +104,8 @@ def constant(operation: Any) -> tuple[Any, str]:
     from coreai._compiler._mlir_libs._coreaiIR._bindings.compiler import copy_constant_value_to_array
 
     kind = operation.results[0].type
-    bits = kind.element_type.width
+    # Apple's library writes a truth value into a byte of its own, past the end of what is not made for that.
+    bits = 8 if str(kind.element_type) == "i1" else kind.element_type.width
     data = np.zeros(-(-int(np.prod(kind.shape, dtype=np.int64)) * bits // 8), np.uint8)
     copy_constant_value_to_array(constant_op=operation, destination=data)
     match = _NAMED.match(str(operation.attributes["value"])[:300]) if _is_resource(operation) else None

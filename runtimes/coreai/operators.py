@@ -65,6 +65,10 @@ def _max_pool_2d(
     return functional.max_pool2d(x, tuple(kernel_size), tuple(stride), 0, tuple(dilation), bool(ceil_mode))
 
 
+def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(condition, a, b)
+
+
 def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise BadOperand(f"approximate {approximate}")
@@ -111,6 +115,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "batch_matmul": lambda x, y: x @ y,
     "broadcast_to": lambda x, shape: x.expand(tuple(shape)),
     "broadcasting_batch_matmul": lambda x, y: x @ y,
+    "broadcasting_where": _where,
     "cast": _cast,
     "concat": lambda dimension, inputs: torch.cat(tuple(inputs), dimension),
     "conv2d": _conv2d,
@@ -141,5 +146,5 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
 }
 """By the dialect's names, without what stands before the last dot. `split` has several outputs."""
 
-CORE_AI = Language(OPERATORS, "f")
-"""Integers are Python values here: axes, shapes and sizes."""
+CORE_AI = Language(OPERATORS, "fb")
+"""Integers are Python values here: axes, shapes and sizes. Truth values may be masks."""

@@ -37,10 +37,8 @@ def unpacked(data: bytes, declared: TensorType, what: str) -> NDArray[Any]:
         BrokenArtifact: the type is not supported, or the bytes are too few or too many.
     """
     count = int(np.prod(declared.shape, dtype=np.int64))
-    if declared.dtype == "bool":  # packed, and of one value all bits are the same
-        return (
-            np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count].astype(bool).reshape(declared.shape)
-        )
+    if declared.dtype == "bool":
+        return (unpack(data, "uint8", count, what) & 1).astype(bool).reshape(declared.shape)
     return unpack(data, declared.dtype, count, what).reshape(declared.shape)
 
 

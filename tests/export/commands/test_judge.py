@@ -127,6 +127,17 @@ def _coreml(folder: Path) -> Path:
     return path
 
 
+def core_ai(network: nn.Module, path: Path) -> Path:
+    """Apple's converter, as its documentation has it."""
+    coreai_torch = pytest.importorskip("coreai_torch")
+    with unheeded():
+        program = torch.export.export(network.eval(), IMAGE).run_decompositions(coreai_torch.get_decomp_table())
+        converter = coreai_torch.TorchConverter()
+        converter.add_exported_program(program, input_names=["x"], output_names=["y"])
+        converter.to_coreai().save_asset(path)
+    return path
+
+
 _MAKERS: dict[str, Callable[[Path], Path]] = {
     "torch.onnx, dynamo": _dynamo,
     "torch.onnx, dynamic batch": _dynamic,
@@ -135,7 +146,10 @@ _MAKERS: dict[str, Callable[[Path], Path]] = {
     "OpenVINO fp32": lambda folder: _openvino(folder, half=False),
     "OpenVINO fp16": lambda folder: _openvino(folder, half=True),
     "Core ML": _coreml,
+    "Core AI": lambda folder: core_ai(_timm(), folder / "app.aimodel"),
 }
+_ELSEWHERE = {"Core ML": Evidence.REFERENCE, "Core AI": Evidence.VENDOR}
+"""The evidence that this host has of formats for other ones."""
 
 
 def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, softmax: bool = False) -> Path:  # type: ignore[assignment]
@@ -186,7 +200,7 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
     assert result.code(Evidence.REFERENCE) is Exit.OK, result.found.verdict
     assert result.found.taken.range is Range.NORMALIZED
     assert result.blame is None
-    assert (result.found.verdict.report.evidence is Evidence.NATIVE) == (tool != "Core ML")
+    assert result.found.verdict.report.evidence is _ELSEWHERE.get(tool, Evidence.NATIVE)
     traced = next(gate for gate in result.found.verdict.report.gates if gate.gate == "constants")
     assert traced.detail.startswith(("0 of", "1", "2", "3"))
     assert "within rounding" in traced.detail
@@ -357,6 +371,17 @@ def test_a_fault_in_a_strangers_file_is_laid_on_its_layer(
     assert result.code(Evidence.NATIVE) is Exit.REJECTED
     assert result.blame is not None
     assert result.blame.suspects[0].module == "stage3.downsample.merge.gate"
+
+
+def test_a_core_ai_asset_with_another_weight_is_refused_and_the_layer_named(checkpoint: Path, tmp_path: Path) -> None:
+    network = _timm()
+    with torch.no_grad():
+        network.get_parameter("stages.1.blocks.0.dw0.m.conv.weight").mul_(1.5)
+    result = judged(core_ai(network, tmp_path / "wrong.aimodel"), checkpoint)
+    assert result.code(Evidence.REFERENCE) is Exit.REJECTED
+    assert result.blame is not None
+    modules = [suspect.module for suspect in result.blame.suspects]
+    assert any(module is not None and module.startswith("stage2.") for module in modules[:2]), modules
 
 
 def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: Path, tmp_path: Path) -> None:

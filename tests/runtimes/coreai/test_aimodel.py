@@ -45,6 +45,30 @@ def test_a_program_is_read_as_it_was_saved(asset: Path) -> None:
     assert [0.5, -1.0] in sizes
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("dense<true>", [True] * 40),
+        ("dense<false>", [False] * 40),
+        (f"dense<[{', '.join(['true', 'false', 'false', 'true', 'true'] * 8)}]>", [True, False, False, True, True] * 8),
+    ],
+)
+def test_a_truth_value_has_a_byte_of_its_own(value: str, expected: list[bool], tmp_path: Path) -> None:
+    """Apple's library says that one is a bit wide, and writes as many bytes as there are values."""
+    program = load_program(
+        saved(
+            'coreai.graph @main(%x: tensor<40xf32> {coreai.name = "image"}) -> (tensor<40xf32> {coreai.name = "y"}) {\n'
+            f"%mask = coreai.constant {value} : tensor<40xi1>\n"
+            '%y = "coreai.decomposable.broadcasting_where"(%mask, %x, %x) : (tensor<40xi1>, tensor<40xf32>, '
+            "tensor<40xf32>) -> tensor<40xf32>\n"
+            "coreai.output %y : tensor<40xf32> }",
+            tmp_path / "mask.aimodel",
+        )
+    )
+    (mask,) = [np.asarray(each.value) for each in program.constants.values() if each.type.dtype == "bool"]
+    assert mask.tolist() == expected
+
+
 def test_a_value_that_is_returned_twice_has_both_names(tmp_path: Path) -> None:
     program = load_program(
         saved(

@@ -41,6 +41,8 @@ CONSTANTS = {
     "shape": ("tensor<3xui32>", "dense<[2, 24, 6]>"),
     "whole": ("tensor<3xsi32>", "dense<[2, -1, 6]>"),
     "channel": ("tensor<4x1x1xf32>", "dense<[[[0.5]], [[2.0]], [[-1.0]], [[3.0]]]>"),
+    "everywhere": ("tensor<2x4x6x6xi1>", "dense<true>"),
+    "some": ("tensor<4x1x1xi1>", "dense<[[[true]], [[false]], [[false]], [[true]]]>"),
     "wide": ("tensor<5xui32>", "dense<[3, 2, 4, 6, 6]>"),
 }  # fmt: skip
 
@@ -59,6 +61,12 @@ CASES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "conv2d": ("conv2d", "%x, %kernel, %two, %one, %groups", ("tensor<2x4x2x2xf32>",)),
     "dilated": ("conv2d", "%x, %kernel, %one, %two, %groups", ("tensor<2x4x2x2xf32>",)),
     "pad": ("pad", "%x, %pads, %filling", ("tensor<2x7x7x8xf32>",)),
+    "where": ("decomposable.broadcasting_where", "%some, %x, %positive", (X,)),
+    "where it is padded": (
+        "decomposable.broadcasting_where",
+        "%inside, %filling, %y_pad",
+        ("tensor<2x7x7x8xf32>",),
+    ),
     "max_pool_2d": ("max_pool_2d", "%x, %three, %two, %one, %no", ("tensor<2x4x2x2xf32>",)),
     "ceiling": ("max_pool_2d", "%x, %three, %two, %one, %yes", ("tensor<2x4x3x3xf32>",)),
     "softmax": ("softmax", "%x, %last", (X,)),
@@ -94,12 +102,14 @@ def _line(name: str, case: tuple[str, str, tuple[str, ...]], types: Mapping[str,
 @pytest.fixture(scope="module")
 def asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     types = {"%x": X, "%positive": X, "%scaled": X, "%one_more": "tensor<1x2x4x6x6xf32>", "%matrix": "tensor<6x6xf32>"}
+    types |= {"%inside": "tensor<2x7x7x8xi1>", "%y_pad": "tensor<2x7x7x8xf32>"}
     types |= {f"%{name}": kind for name, (kind, _) in CONSTANTS.items()}
     lines = [f"%{name} = coreai.constant {value} : {kind}" for name, (kind, value) in CONSTANTS.items()]
     lines += [
         "%matrix = coreai.constant dense<0.125> : tensor<6x6xf32>",
         _line("positive", ("exp", "%x", (X,)), types),
         _line("scaled", ("decomposable.broadcasting_mul", "%positive, %filling", (X,)), types),
+        _line("inside", ("pad", "%everywhere, %pads, %no", ("tensor<2x7x7x8xi1>",)), types),
         _line("one_more", ("expand_dims", "%x, %front", ("tensor<1x2x4x6x6xf32>",)), types),
     ]
     given: list[tuple[str, str, str]] = []

@@ -76,6 +76,10 @@ def open_exported(folder: Path) -> Exported:
     reference = reference_file.load(folder / "evidence")
     if reference.golden.sha256 != manifest.golden.sha256:
         raise _changed(f"the golden set in {folder}", manifest.golden.sha256, reference.golden.sha256)
+    if reference.image_input != artifact.interface.image_input:
+        images = (artifact.interface.image_input, reference.image_input)
+        said, found = (f"one of {'images' if each else 'tensors'}" for each in images)
+        raise _changed(f"the reference in {folder}", said, found)
     _require_preprocessing(folder, manifest.preprocessing.value, reference.golden.preprocessing)
     if reference.precision != artifact.precision:
         raise _changed(f"the precision in {folder}/manifest.json", str(reference.precision), str(artifact.precision))
@@ -247,6 +251,9 @@ def _wrapping(folder: Path, manifest: Manifest) -> Wrapping | None:
         raise _damaged(folder, "model.feed and model.answers", error.expected or "", error.got or "") from error
     if (feed, answers) == (TENSOR, LOGITS):
         return None
+    if manifest.coreml or manifest.coreai or manifest.tensorrt:  # in none of them can anything be wrapped
+        alone = f"{TENSOR} and {LOGITS}, as such an artifact has"
+        raise _damaged(folder, "model.feed and model.answers", alone, f"{feed} and {answers}")
     return Wrapping(feed, answers, manifest.preprocessing.value)
 
 

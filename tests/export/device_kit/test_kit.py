@@ -16,6 +16,7 @@ from efficientvit.errors import ArtifactChanged, BadOption, BadOutput, NothingTo
 from export.device_kit.folder import open_for_kit
 from export.device_kit.formats import has_kit
 from export.device_kit.kit import carry, kit_of, write_kit
+from export.folder.exported import BadFolder
 from runtimes.artifact import Format, digest
 from runtimes.precision import Dtype, Precision
 from tests.manifests import stage
@@ -46,6 +47,25 @@ def test_a_kit_is_complete_and_every_file_is_under_a_digest(folder: Path) -> Non
     manifest = json.loads((folder / "manifest.json").read_text())
     assert record["package"]["sha256"] == manifest["stages"][-1]["artifact"]["sha256"]
     assert digest(data / "model.mlpackage") == record["package"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "says"),
+    [
+        ("model", "feed", "image", "expected: tensor and logits, as such an artifact has"),
+        ("model", "answers", "topk:5", "got:      tensor and topk:5"),
+        ("coreml", "input", "tensor", "expected: one of tensors"),
+    ],
+)
+def test_a_manifest_that_says_another_input_or_output_is_refused(
+    section: str, field: str, value: str, says: str, folder: Path
+) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest[section][field] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises((ArtifactChanged, BadFolder)) as refused:
+        open_for_kit(folder)
+    assert says in str(refused.value)
 
 
 def test_the_cases_are_the_judged_images_of_eight_bits(folder: Path) -> None:

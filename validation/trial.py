@@ -57,16 +57,27 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleTime:
+    """One module of the model in a profiled run: nanoseconds a batch, and how many operators ran for it."""
+
+    name: str
+    ns: int
+    operators: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """Samples of one artifact. `latency_ns`: runs, nanoseconds per batch.
 
     Of processes of their own, one sample each: `load_ns`, `first_ns`, and `memory_bytes` over an empty runtime's.
+    `modules`: of one more, which was profiled.
     """
 
     latency_ns: tuple[int, ...]
     load_ns: tuple[int, ...] = ()
     first_ns: tuple[int, ...] = ()
     memory_bytes: tuple[int, ...] = ()
+    modules: tuple[ModuleTime, ...] = ()
 
     @property
     def latency_ms(self) -> float:

@@ -16,7 +16,7 @@ from validation.gates import table
 
 KIT = "kit"
 
-_VIOLATIONS_SHOWN, _SUSPECTS_SHOWN = 3, 3
+_VIOLATIONS_SHOWN, _SUSPECTS_SHOWN, _SLOWEST_SHOWN = 3, 3, 3
 _NUMBERS = frozenset({"MB", "ops", "error", "budget", "ms"})
 _WIDTHS = {"stage": 9, "MB": 5, "ops": 4, "error": 8, "budget": 7, "verdict": 8, "evidence": 9, "ms": 10}
 
@@ -182,6 +182,10 @@ def _spent(screen: Console, timing: Record) -> None:
             f"{timing['memory_bytes'] / 1e6:.3g} MB of memory"
         )
         screen.print(Text(text, "dim"))
+    if modules := timing.get("modules"):
+        slowest = sorted(modules, key=lambda each: each["ns"], reverse=True)[:_SLOWEST_SHOWN]
+        said = ", ".join(f"{each['name']} {each['share']:.0%}" for each in slowest)
+        screen.print(Text(f"most of the time: {said}; all of it in the report", "dim"))
 
 
 def _around(screen: Console, feed: str, gates: Record, timed: Sequence[int] | None) -> None:

@@ -1,12 +1,15 @@
 """Latency of the shipped artifact, and what an app pays besides, as `manifest.json` has them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 import msgspec
 
 from export.folder.records import AttestationRecord, Count, IfMeasured, Record, says
 from validation.timing.latency import Timing
-from validation.trial import Spent
+from validation.trial import ModuleTime, Spent
+
+_ALONE = ("load_ms", "first_ms", "memory_bytes", "processes", "modules")
 
 
 class ProcessRecord(Record, frozen=True, kw_only=True):
@@ -15,6 +18,21 @@ class ProcessRecord(Record, frozen=True, kw_only=True):
     load_ns: Annotated[Count, says("Loading, nanoseconds.")]
     first_ns: Annotated[Count, says("The first run, nanoseconds a batch.")]
     memory_bytes: Annotated[int, says("Peak resident memory over an empty runtime's, bytes.")]
+
+
+class ModuleRecord(Record, frozen=True, kw_only=True):
+    """One module of the model in a profiled run."""
+
+    name: Annotated[str, says("The module, as the model's parameters name it; preprocessing for what is before it.")]
+    ns: Annotated[Count, says("Nanoseconds a batch, median; a profiler makes them somewhat longer.")]
+    operators: Annotated[Count, says("Operators that the runtime executed for it.")]
+    share: Annotated[float, says("Of the time of all.")]
+
+
+def modules_of(modules: Sequence[ModuleTime]) -> list[ModuleRecord]:
+    """With the share of each."""
+    whole = sum(each.ns for each in modules) or 1
+    return [ModuleRecord.from_attributes(each, share=round(each.ns / whole, 4)) for each in modules]
 
 
 class TimingRecord(Record, frozen=True, kw_only=True):
@@ -43,6 +61,9 @@ class TimingRecord(Record, frozen=True, kw_only=True):
     processes: Annotated[IfMeasured[list[ProcessRecord]], says("What each of these processes measured.")] = (
         msgspec.UNSET
     )
+    modules: Annotated[IfMeasured[list[ModuleRecord]], says("Where the time goes, in the order of execution.")] = (
+        msgspec.UNSET
+    )
     effective: Annotated[IfMeasured[AttestationRecord], says("How it ran while it was timed.")] = msgspec.UNSET
     samples_ns: Annotated[IfMeasured[list[Count]], says("Every sample, nanoseconds per batch.")] = msgspec.UNSET
 
@@ -51,7 +72,9 @@ class TimingRecord(Record, frozen=True, kw_only=True):
         """What was measured; `reason`: why nothing was."""
         if timing is None:
             return cls(measured=False, reason=reason or "the export did not get that far")
-        alone: dict[str, Any] = dict.fromkeys(("load_ms", "first_ms", "memory_bytes", "processes"), msgspec.UNSET)
+        alone: dict[str, Any] = dict.fromkeys(
+            ("load_ms", "first_ms", "memory_bytes", "processes", "modules"), msgspec.UNSET
+        )
         if spent is not None and spent.load_ns:
             assert spent.memory_mb is not None
             processes = zip(spent.load_ns, spent.first_ns, spent.memory_bytes, strict=True)
@@ -59,6 +82,7 @@ class TimingRecord(Record, frozen=True, kw_only=True):
                 "load_ms": spent.load_ms,
                 "first_ms": spent.first_ms,
                 "memory_bytes": round(spent.memory_mb * 1e6),
+                "modules": modules_of(spent.modules),
                 "processes": [ProcessRecord(load_ns=a, first_ns=b, memory_bytes=c) for a, b, c in processes],
             }
         return cls.from_attributes(

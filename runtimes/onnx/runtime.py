@@ -103,6 +103,15 @@ def shipped_session(model: bytes | Path, threads: int = 1) -> Any:
     return _opened(model, what, Mode.SHIPPED, threads, optimized=True)
 
 
+def profiled_session(path: Path, threads: int, prefix: Path) -> Any:
+    """The same on a file, with its profiler on; `end_profiling()` gives the file that begins with `prefix`."""
+    import onnxruntime
+
+    options = _options(onnxruntime, Mode.SHIPPED, threads, optimized=True)
+    options.enable_profiling, options.profile_file_prefix = True, str(prefix)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 def oracle_session(model: bytes) -> Any:
     """The same without graph optimizations: quantizers are computed as they are, and it opens several times faster."""
     return _opened(model, "the model in memory", Mode.ORACLE, 1, optimized=False)

@@ -55,16 +55,28 @@ def run_alone(artifact: Artifact, images: Images, threads: int = 1) -> Alone | N
     Raises:
         StageFailed: the process failed.
     """
-    runtime = native_runtime(artifact.format)
-    if runtime.name not in _OPENERS:
+    found = in_a_process(__name__, artifact, images, threads)
+    if found is None:
         return None
-    settings = {**runtime.shipped_settings(artifact), _THREADS[runtime.name]: threads}
+    return Alone(found["load_ns"], found["first_ns"], tuple(found["steady_ns"]), found["memory_bytes"])
+
+
+def in_a_process(module: str, artifact: Artifact, images: Images, threads: int) -> Any:
+    """What `python -m MODULE RUNTIME FILE SETTINGS FEED` prints last, as JSON; None where the runtime has no such way.
+
+    Raises:
+        StageFailed: the process failed.
+    """
+    runtime = native_runtime(artifact.format)
+    if runtime.name not in THREADS:
+        return None
+    settings = {**runtime.shipped_settings(artifact), THREADS[runtime.name]: threads}
     with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         feed = Path(scratch) / "feed.npy"
         np.save(feed, images)
         arguments = (runtime.name, str(artifact.path.resolve()), json.dumps(settings), str(feed))
-        done = subprocess.run(  # noqa: S603 - this Python, and this module
-            [sys.executable, "-P", "-m", __name__, *arguments],
+        done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
+            [sys.executable, "-P", "-m", module, *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
@@ -78,14 +90,19 @@ def run_alone(artifact: Artifact, images: Images, threads: int = 1) -> Alone | N
             got=f"{done.returncode}: {done.stderr.strip()[-300:]}",
             next_step="run `vit-export verify` on it; if that passes, free some memory and try again",
         )
-    found = json.loads(done.stdout.splitlines()[-1])
-    return Alone(found["load_ns"], found["first_ns"], tuple(found["steady_ns"]), found["memory_bytes"])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def asked() -> tuple[str, Path, Mapping[str, Any], Images]:
+    """In that process: runtime, file, settings, images."""
+    _, runtime, path, settings, feed = sys.argv
+    return runtime, Path(path), json.loads(settings), np.load(feed)
 
 
 def _onnxruntime(path: Path, settings: Mapping[str, Any]) -> Run:
     from runtimes.onnx.runtime import shipped_session
 
-    session = shipped_session(path, settings["intra_op_num_threads"])
+    session = shipped_session(path, settings[THREADS["onnxruntime"]])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
 
@@ -98,7 +115,7 @@ def _openvino(path: Path, settings: Mapping[str, Any]) -> Run:
 
 
 _OPENERS: Mapping[str, Opener] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
-_THREADS = {"onnxruntime": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
+THREADS = {"onnxruntime": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
 
 
 def _imported(runtime: str) -> None:
@@ -137,5 +154,4 @@ def _measured(runtime: str, path: Path, settings: Mapping[str, Any], images: Ima
 
 
 if __name__ == "__main__":
-    _, own_runtime, own_path, own_settings, own_feed = sys.argv
-    print(json.dumps(_measured(own_runtime, Path(own_path), json.loads(own_settings), np.load(own_feed))))  # noqa: T201
+    print(json.dumps(_measured(*asked())))  # noqa: T201

@@ -11,6 +11,7 @@ from validation.gates import table
 from validation.reference.reference import Reference
 from validation.timing.alone import run_alone
 from validation.timing.latency import Timing, require_timeable
+from validation.timing.layers import time_by_module
 from validation.trial import Spent, Trial
 from validation.verdict import Built, NotRun, Rejected, VerifiedArtifact
 
@@ -45,6 +46,7 @@ def spending(
         tuple(each.load_ns for each in found),
         tuple(each.first_ns for each in found),
         tuple(each.memory_bytes for each in found),
+        time_by_module(verified.artifact, feed, timing.plan.threads),
     )
 
 

@@ -1,0 +1,114 @@
+"""Where the time of a run goes, by the model's modules: measured by the runtime's own profiler.
+
+    python -m validation.timing.layers RUNTIME FILE SETTINGS FEED
+
+The runtime executes other operators than the file has: it fuses them, and puts conversions of memory layouts between
+them. Each counts for the module whose name it bears, or whose tensor it makes; one that has neither counts for the next
+that does, which needed it. A profiler costs time itself: the shares are what it is for.
+"""
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtimes.artifact import Artifact
+from runtimes.runtime import Images
+from validation.timing.alone import THREADS, asked, in_a_process
+from validation.trial import ModuleTime
+
+RUNS = 20
+_MODULE = re.compile(r"stem|stage\d+\.(?:downsample|block\d+)(?:\.[a-z]+\d*)?|head")
+_OUTPUTS = re.compile(r"logits|probabilities|embedding|scores|classes")
+_AROUND, _HEAD = "preprocessing", "head"
+
+Executed = tuple[str, str, int]
+"""An operator that ran: its name, the tensor that it makes or nothing, nanoseconds."""
+
+
+def time_by_module(artifact: Artifact, images: Images, threads: int = 1) -> tuple[ModuleTime, ...]:
+    """In the order in which they run; nothing where the runtime has no profiler that can be asked here.
+
+    Raises:
+        StageFailed: the process failed.
+    """
+    found = in_a_process(__name__, artifact, images, threads)
+    return () if found is None else tuple(ModuleTime(*each) for each in found)
+
+
+def by_module(executed: Iterable[Executed], makers: Mapping[str, str]) -> list[tuple[str, int, int]]:
+    """(module, nanoseconds, operators), in order. `makers`: the file's operator that makes a tensor."""
+    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    waiting: list[int] = []
+    last = _AROUND
+    for name, tensor, ns in executed:
+        module = _module_of(name) or _module_of(makers.get(tensor, ""))
+        waiting.append(ns)
+        if module is None:
+            continue
+        totals[module][0] += sum(waiting)
+        totals[module][1] += len(waiting)
+        waiting, last = [], module
+    if waiting:  # what follows the last module is its own
+        totals[last][0] += sum(waiting)
+        totals[last][1] += len(waiting)
+    return [(module, ns, count) for module, (ns, count) in totals.items()]
+
+
+def _module_of(name: str) -> str | None:
+    if (match := _MODULE.search(name)) is not None:
+        return match[0]
+    return _HEAD if _OUTPUTS.match(name) else None
+
+
+def _onnxruntime(path: Path, settings: Mapping[str, Any], images: Images) -> list[tuple[str, int, int]]:
+    from runtimes.onnx.graph import load_onnx
+    from runtimes.onnx.runtime import profiled_session
+
+    with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+        session = profiled_session(path, settings[THREADS["onnxruntime"]], Path(scratch) / "profile")
+        name = session.get_inputs()[0].name
+        for _ in range(RUNS + 1):
+            session.run(None, {name: images})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            times[event["name"].removesuffix("_kernel_time")].append(int(event["dur"]) * 1000)
+    makers = {output: node.name for node in load_onnx(path).graph.node for output in node.output}
+    # What is fused into blocks of channels has the name of the tensor that it makes, and not an operator's.
+    executed = ((name, name.removesuffix("_nchwc"), _middle(samples[1:])) for name, samples in times.items())
+    return by_module(executed, makers)
+
+
+def _openvino(path: Path, settings: Mapping[str, Any], images: Images) -> list[tuple[str, int, int]]:
+    from runtimes.openvino.runtime import import_openvino
+
+    compiled = import_openvino().Core().compile_model(path, "CPU", {**settings, "PERF_COUNT": True})
+    request = compiled.create_infer_request()
+    times: dict[str, list[int]] = defaultdict(list)
+    for _ in range(RUNS + 1):
+        request.infer({0: images})
+        for each in request.profiling_info:
+            if each.status == each.Status.EXECUTED:
+                times[each.node_name].append(round(each.real_time.total_seconds() * 1e9))
+    return by_module(((name, "", _middle(samples[1:])) for name, samples in times.items()), {})
+
+
+def _middle(samples: Sequence[int]) -> int:
+    return int(np.median(samples)) if samples else 0
+
+
+def _measured() -> Iterator[tuple[str, int, int]]:
+    runtime, path, settings, images = asked()
+    profile = {"onnxruntime": _onnxruntime, "openvino": _openvino}[runtime]
+    yield from profile(path, settings, images)
+
+
+if __name__ == "__main__":
+    print(json.dumps(list(_measured())))  # noqa: T201

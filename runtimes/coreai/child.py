@@ -139,9 +139,11 @@ def read(path: Path, send: Send) -> None:
 async def run(path: Path, send: Send, messages: BinaryIO) -> None:
     """Load the asset, send what its function takes and gives, then answer until the input ends."""
     from coreai.authoring import AIModelAsset
-    from coreai.runtime import NDArray
+    from coreai.runtime import NDArray, SpecializationOptions
 
-    async with AIModelAsset.load(path).executable() as model:
+    # On a Mac, Core AI of the system would choose among its compute units. The device kit judges each of them.
+    options = SpecializationOptions.cpu_only() if SpecializationOptions.is_supported() else None
+    async with AIModelAsset.load(path).executable(options) as model:
         function = model.load_function(MAIN)
         description = function.desc
         ports = {
@@ -149,7 +151,8 @@ async def run(path: Path, send: Send, messages: BinaryIO) -> None:
             for name in description.input_names
             for kind in [description.input_descriptor(name)]
         }
-        send({"inputs": ports, "outputs": list(description.output_names)})
+        asked = "none" if options is None else "cpuOnly"
+        send({"inputs": ports, "outputs": list(description.output_names), "asked": asked})
         for name, array in _asked(messages):
             results = await function({name: NDArray(array)})
             arrays = {key: np.array(value.numpy()) for key, value in results.items()}

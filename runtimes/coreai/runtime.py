@@ -138,8 +138,8 @@ def _run(artifact: Artifact, child: Child) -> OpenSession:
         precision=artifact.precision.activations,
         threads=0,
         isa=this_host().isa,
-        # Off a Mac the runtime takes no wish for a compute unit and has none but the CPU.
-        settings={"compute_units": "cpu", "compute_units_asked": "none", "os": this_host().os},
+        # Off a Mac the runtime takes no wish for a compute unit and has none but the CPU; on a Mac it is asked for.
+        settings={"compute_units": "cpu", "compute_units_asked": ports["asked"], "os": this_host().os},
     )
     return OpenSession(
         attestation,

@@ -1,5 +1,7 @@
 """Each mistake about the input is told from the answers, and a file without one has none."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -26,3 +28,18 @@ def test_the_mistake_is_said(said: str | None, model_reference: ReferenceModel) 
         return answers
 
     assert cause_of(run, model_reference, TAKEN, None) == said
+
+
+@pytest.mark.parametrize("place", [2, 5, 9])
+def test_a_lost_bias_is_no_mistake_about_the_input(place: int, model_reference: ReferenceModel) -> None:
+    """On values up to 255 it is next to nothing: there the file answers as a network that is fed just these."""
+    spoiled = copy.deepcopy(model_reference.exact)
+    biases = [value for name, value in spoiled.named_parameters() if name.endswith("bias")]
+    with torch.no_grad():
+        biases[place * len(biases) // 10].zero_()
+
+    def run(images: np.ndarray) -> Float64:
+        answers: Float64 = evaluate(spoiled, torch.tensor(images.astype(np.float64))).numpy()
+        return answers
+
+    assert cause_of(run, model_reference, TAKEN, None) is None

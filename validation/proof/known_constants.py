@@ -3,7 +3,8 @@
 Values are compared one by one: a constant of which one is further off than rounding explains is nobody's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -37,11 +38,14 @@ Steps = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A tensor of the checkpoint: its value, how far rounding may move each entry, and exactly."""
+    """A tensor of the checkpoint: its value, how far rounding may move each entry, and what gives it exactly.
+
+    Most forms of most tensors are in no file, and an exact one takes as long to make as all else here.
+    """
 
     value: NDArray[np.float64]
     scale: NDArray[np.float64]
-    exact: FieldTensor
+    exact: Callable[[], FieldTensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Exact:
     lost: tuple[str, ...]
 
 
+@torch.no_grad()
 def exact_constants(
     program: Program, model: EfficientViT, field: Field, more: Iterable[Known] = (), steps: Steps = MappingProxyType({})
 ) -> Exact:
@@ -75,7 +80,7 @@ def exact_constants(
         matches = (_rounded_from(value, other, steps.get(name)) for other in by_size.get(value.size, ()))
         found = min((match for match in matches if match is not None), key=lambda match: match[0], default=None)
         if found is not None:
-            exact[name] = found[1]
+            exact[name] = found[1]()
         elif value.size >= _SMALL:
             lost.append(name)
     return Exact(exact, tuple(lost))
@@ -83,8 +88,8 @@ def exact_constants(
 
 def _rounded_from(
     value: NDArray[np.floating], tensor: Known, step: NDArray[np.float64] | None
-) -> tuple[float, FieldTensor] | None:
-    """How far off, and the tensor in the constant's shape, if each entry of it is the tensor's within rounding."""
+) -> tuple[float, Callable[[], FieldTensor]] | None:
+    """How far off, and what gives the tensor in the constant's shape, if each entry is the tensor's within rounding."""
     layouts: list[tuple[int, ...]] = [tuple(range(tensor.value.ndim))]
     if tensor.value.ndim == 2:
         layouts.append((1, 0))
@@ -97,10 +102,14 @@ def _rounded_from(
         there, scale = (each.transpose(layout).reshape(-1) for each in (tensor.value, tensor.scale))
         off = np.abs(mine - there)
         if bool((off <= _ROUNDINGS * scale + relative * np.abs(there) + absolute).all()):
-            residues = tensor.exact.residues.permute(0, *(axis + 1 for axis in layout))
-            exact = tensor.exact.like(residues.reshape(residues.shape[0], *value.shape))
-            return float(np.linalg.norm(off)), exact
+            return float(np.linalg.norm(off)), functools.partial(_laid_out, tensor, layout, value.shape)
     return None
+
+
+def _laid_out(tensor: Known, layout: tuple[int, ...], shape: tuple[int, ...]) -> FieldTensor:
+    exact = tensor.exact()
+    residues = exact.residues.permute(0, *(axis + 1 for axis in layout))
+    return exact.like(residues.reshape(residues.shape[0], *shape))
 
 
 def of_preprocessing(contract: Preprocessing, top: float, field: Field) -> Iterator[Known]:
@@ -113,10 +122,9 @@ def of_preprocessing(contract: Preprocessing, top: float, field: Field) -> Itera
         (t * s, top * std), (1 / (t * s), 1 / (top * std)),
     ):  # fmt: skip
         number = value.double().numpy()
-        known = Known(number, np.abs(number), _field(exact))
-        yield known
+        yield Known(number, np.abs(number), functools.partial(_field, exact))
         if len(set(number.tolist())) == 1:
-            yield Known(number[:1], np.abs(number[:1]), _field(_field(exact)[:1]))
+            yield Known(number[:1], np.abs(number[:1]), functools.partial(_field, _field(exact)[:1]))
 
 
 def _tensors(model: EfficientViT, field: Field) -> Iterator[Known]:
@@ -138,19 +146,26 @@ def _tensors(model: EfficientViT, field: Field) -> Iterator[Known]:
 
 def _of_the_deploy_form(model: EfficientViT, field: Field) -> Iterator[Known]:
     """What this project exports holds."""
-    form = in_field(model, field)
-    with torch.no_grad(), Writing(field):
-        for rewrite in REWRITES:
-            form = rewrite(form)
-    numbers = rewritten(model).state_dict()
-    for name, exact in form.named_parameters():
-        value = numbers[name].double().numpy()
-        yield Known(value, np.abs(value), _field(exact))
+
+    @functools.cache
+    def form() -> Mapping[str, Tensor]:
+        found = in_field(model, field)
+        with Writing(field):
+            for rewrite in REWRITES:
+                found = rewrite(found)
+        return dict(found.named_parameters())
+
+    def exactly(name: str) -> FieldTensor:
+        return _field(form()[name])
+
+    for name, tensor in rewritten(model).named_parameters():
+        value = tensor.detach().double().numpy()
+        yield Known(value, np.abs(value), functools.partial(exactly, name))
 
 
 def _as_it_is(tensor: Tensor, field: Field) -> Known:
     value = tensor.double().numpy()
-    return Known(value, np.abs(value), field.constant(tensor))
+    return Known(value, np.abs(value), lambda: field.constant(tensor))
 
 
 @torch.no_grad()
@@ -159,7 +174,7 @@ def _folded(module: ConvNorm, field: Field) -> Iterator[Known]:
     norm = _Norm(module.norm, field)
     weight, shape = module.conv.weight.detach(), (-1, 1, 1, 1)
     value = weight.double().numpy() * norm.scale.value.reshape(shape)
-    yield Known(value, np.abs(value), _field(field.constant(weight) * norm.scale.exact.reshape(shape)))
+    yield Known(value, np.abs(value), lambda: _field(field.constant(weight) * norm.scale.exact().reshape(shape)))
     yield norm.shift
 
 
@@ -170,11 +185,14 @@ def _folded_into_linear(linear: nn.Linear, norm: nn.BatchNorm1d, field: Field) -
     weight, bias = linear.weight.detach(), linear.bias.detach()
     numbers, offset = weight.double().numpy(), bias.double().numpy()
     value = numbers * folded.scale.value
-    exact = field.constant(weight)
-    yield Known(value, np.abs(value), _field(exact * folded.scale.exact))
-    moved = _field(field.constant(bias) + (exact @ folded.shift.exact[:, None])[:, 0])
+    exact = functools.cache(lambda: field.constant(weight))
+    yield Known(value, np.abs(value), lambda: _field(exact() * folded.scale.exact()))
     largest = np.abs(offset) + np.abs(numbers) @ folded.shift.scale
-    yield Known(offset + numbers @ folded.shift.value, largest, moved)
+    yield Known(
+        offset + numbers @ folded.shift.value,
+        largest,
+        lambda: _field(field.constant(bias) + (exact() @ folded.shift.exact()[:, None])[:, 0]),
+    )
 
 
 class _Norm:
@@ -183,12 +201,15 @@ class _Norm:
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, field: Field) -> None:
         tensors = [norm.weight, norm.bias, norm.running_mean, norm.running_var]
         gamma, beta, mean, variance = (tensor.detach() for tensor in tensors if tensor is not None)
-        root = field.constant(gamma) * (field.constant(variance) + norm.eps).rsqrt()
+        root = functools.cache(lambda: field.constant(gamma) * (field.constant(variance) + norm.eps).rsqrt())
         scale = gamma.double().numpy() / np.sqrt(variance.double().numpy() + norm.eps)
-        self.scale = Known(scale, np.abs(scale), _field(root))
+        self.scale = Known(scale, np.abs(scale), lambda: _field(root()))
         offset, middle = beta.double().numpy(), mean.double().numpy() * scale
-        exact = _field(field.constant(beta) - field.constant(mean) * root)
-        self.shift = Known(offset - middle, np.abs(offset) + np.abs(middle), exact)
+        self.shift = Known(
+            offset - middle,
+            np.abs(offset) + np.abs(middle),
+            lambda: _field(field.constant(beta) - field.constant(mean) * root()),
+        )
 
 
 def _field(value: Tensor) -> FieldTensor:

@@ -16,7 +16,7 @@ from runtimes.artifact import Artifact, Format
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Mode
-from tests.integer_cpu import INT8_HERE
+from tests.integer_cpu import needs_exact_int8
 
 pytestmark = pytest.mark.published_m0
 
@@ -42,6 +42,7 @@ def test_the_checkpoint_has_the_accuracy_that_it_says() -> None:
     assert accuracy(loaded.model, images, labels) == pytest.approx(0.68, abs=0.06)  # 140 of the 700 patches
 
 
+@needs_exact_int8
 def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
     """On 280 patches; docs/numerics.md has the figures of all 700."""
     from PIL import Image
@@ -55,13 +56,12 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
         Image.fromarray(patch).save(tmp_path / "eval" / name / f"{index:03}.png")
     options = ["-w", str(CHECKPOINT), "-t", "onnx", "--no-time", "--calibrate", str(calibration), "-o", "out"]
     options += ["--eval", str(tmp_path / "eval")]
-    ran = command("m0", *options, *INT8_HERE)
+    ran = command("m0", *options, "-p", "int8")
     assert ran.code == 0, ran.err
     (path,) = (tmp_path / "out").glob("*/ship/*.onnx")
     loaded = load_checkpoint(CHECKPOINT, "m0")
     images, labels = evaluation_set(20)
-    weights = Dtype.INT7 if "--reduce-range" in INT8_HERE else Dtype.INT8
-    precision = Precision(weights, Dtype.UINT8, Dtype.INT8)
+    precision = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
     artifact = Artifact.on_disk(path, Format.ONNX, loaded.model.spec, made_by="quantize", precision=precision)
     with OnnxRuntime().open(artifact, Mode.SHIPPED) as session, torch.no_grad():
         integers: Logits = np.concatenate([session(image[None])["logits"] for image in images.numpy()])

@@ -68,6 +68,14 @@ def test_a_timed_one_shows_how_long_the_runs_took(exported: Any) -> None:
     assert "5.000 ms median" in page
     assert "The host was noisy" in page
     assert page.count("<svg ") == 2
+    assert "Where the time goes" not in page, "an earlier version recorded no modules"
+    manifest["timing"]["modules"] = [
+        {"name": "stem", "ns": 1_000_000, "operators": 4, "share": 0.2},
+        {"name": "stage1.block1.mixer", "ns": 4_000_000, "operators": 77, "share": 0.8},
+    ]
+    page = render(manifest, Evidence())
+    assert '<th scope="row"><code>stage1.block1.mixer</code></th><td class="n">77</td><td class="n">4.000</td>' in page
+    assert '<span style="width: 25.0%"></span>' in page
 
 
 def test_plots_are_the_same_for_the_same_figures() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientvit.errors import StageFailed
+from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact
 from runtimes.host.machine import peak_rss_bytes
 from runtimes.registry import native_runtime
@@ -31,6 +31,7 @@ Opener = Callable[[Path, Mapping[str, Any]], Run]
 
 _STEADY_S, _LEAST = 0.3, 10
 _LIMIT_S = 600
+_ERROR, _TOLD = "error", 300
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5)
 
 
@@ -83,17 +84,27 @@ def in_a_process(module: str, artifact: Artifact, images: Images, threads: int) 
             check=False,
             timeout=_LIMIT_S,
         )
-    if done.returncode != 0:
+    found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+    if done.returncode != 0 or _ERROR in found:
         raise StageFailed(
             f"{artifact.path.name} could not be run in a process of its own",
-            expected="exit code 0",
-            got=f"{done.returncode}: {done.stderr.strip()[-300:]}",
+            expected="what it takes to run",
+            got=found.get(_ERROR, f"exit code {done.returncode}: {done.stderr.strip()[-_TOLD:]}"),
             next_step="run `vit-export verify` on it; if that passes, free some memory and try again",
         )
-    return json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def asked() -> tuple[str, Path, Mapping[str, Any], Images]:
+def answer(measure: Callable[[str, Path, Mapping[str, Any], Images], Any]) -> None:
+    """In that process: print what `measure` finds, or the error of this project that it raises."""
+    try:
+        found = measure(*_asked())
+    except VitExportError as error:
+        found = {_ERROR: f"{error.what}: {error.got}"}
+    print(json.dumps(found))  # noqa: T201
+
+
+def _asked() -> tuple[str, Path, Mapping[str, Any], Images]:
     """In that process: runtime, file, settings, images."""
     _, runtime, path, settings, feed = sys.argv
     return runtime, Path(path), json.loads(settings), np.load(feed)
@@ -154,4 +165,4 @@ def _measured(runtime: str, path: Path, settings: Mapping[str, Any], images: Ima
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measured(*asked())))  # noqa: T201
+    answer(_measured)

@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ import numpy as np
 
 from runtimes.artifact import Artifact
 from runtimes.runtime import Images
-from validation.timing.alone import THREADS, asked, in_a_process
+from validation.timing.alone import THREADS, answer, in_a_process
 from validation.trial import ModuleTime
 
 RUNS = 20
 _MODULE = re.compile(r"stem|stage\d+\.(?:downsample|block\d+)(?:\.[a-z]+\d*)?|head")
 _OUTPUTS = re.compile(r"logits|probabilities|embedding|scores|classes")
-_AROUND, _HEAD = "preprocessing", "head"
+_AROUND, _HEAD, _MODULES = "preprocessing", "head", "modules"
 
 Executed = tuple[str, str, int]
 """An operator that ran: its name, the tensor that it makes or nothing, nanoseconds."""
@@ -38,7 +38,7 @@ def time_by_module(artifact: Artifact, images: Images, threads: int = 1) -> tupl
         StageFailed: the process failed.
     """
     found = in_a_process(__name__, artifact, images, threads)
-    return () if found is None else tuple(ModuleTime(*each) for each in found)
+    return () if found is None else tuple(ModuleTime(*each) for each in found[_MODULES])
 
 
 def by_module(executed: Iterable[Executed], makers: Mapping[str, str]) -> list[tuple[str, int, int]]:
@@ -104,11 +104,12 @@ def _middle(samples: Sequence[int]) -> int:
     return int(np.median(samples)) if samples else 0
 
 
-def _measured() -> Iterator[tuple[str, int, int]]:
-    runtime, path, settings, images = asked()
+def _measured(
+    runtime: str, path: Path, settings: Mapping[str, Any], images: Images
+) -> dict[str, list[tuple[str, int, int]]]:
     profile = {"onnxruntime": _onnxruntime, "openvino": _openvino}[runtime]
-    yield from profile(path, settings, images)
+    return {_MODULES: profile(path, settings, images)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(list(_measured())))  # noqa: T201
+    answer(_measured)

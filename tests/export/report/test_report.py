@@ -62,7 +62,7 @@ def test_a_timed_one_shows_how_long_the_runs_took(exported: Any) -> None:
     samples = (5e6 * np.random.default_rng(0).lognormal(0, 0.1, 500)).astype(int).tolist()
     manifest["timing"] = {
         "measured": True, "median_ms": 5.0, "p90_ms": 5.5, "p99_ms": 6.0, "batch": 1, "noisy": True,
-        "samples_ns": samples, "effective": {"threads": 1},
+        "samples_ns": samples, "effective": {"runtime": "onnxruntime", "threads": 1},
     }  # fmt: skip
     page = render(manifest, Evidence())
     assert "5.000 ms median" in page

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from efficientvit.errors import StageFailed
+from tests.stages import replace_stages
+
 TIMED = ("m0", "--image-size", "64", "-w", "seeded", "--no-kit", "-o", "out")
 
 
@@ -60,6 +63,25 @@ def test_what_cannot_be_measured_here_is_not_decided(command: Any, tmp_path: Pat
     assert ran.code == 3, ran.err
     assert "--latency-budget could not be decided here: verified by reference evidence" in ran.err
     assert _manifest(tmp_path / "out")["status"] == "not_run"
+
+
+def test_a_file_that_need_only_be_made_still_has_to_keep_to_its_budget(command: Any) -> None:
+    ran = command(*TIMED, "-t", "coreml", "--require", "built", "--latency-budget", "5")
+    assert ran.code == 3, ran.err
+    assert "--latency-budget could not be decided here" in ran.err
+
+
+def test_a_failed_stage_leaves_the_verdicts_before_it(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise StageFailed("the simplifier gave up")
+
+    replace_stages(monkeypatch, simplify=fails)
+    ran = command(*TIMED, "-t", "onnx", "--latency-budget", "5", "--jobs", "1", "--no-cache")
+    assert ran.code == 4, ran.err
+    manifest = _manifest(tmp_path / "out")
+    assert [stage["verdict"]["status"] for stage in manifest["stages"]] == ["verified", "verified"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,13 @@ QUALITY_SHARE = 1 / 3
 ACCURACY_POINTS = 0.5
 """Accuracy: the default budget, in percentage points of top-1."""
 
+_OF_A_RUN = (
+    ("--latency-budget", "latency_ms", "milliseconds"),
+    ("--load-budget", "load_ms", "milliseconds"),
+    ("--memory-budget", "memory_mb", "megabytes"),
+)
+"""Of what only a run can tell: option, field, unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
@@ -61,12 +68,8 @@ class Budgets:
                 got=str(self.readiness),
                 next_step="for 95 % of the work write --ane-budget 0.95",
             )
-        for flag, value, unit in (
-            ("--latency-budget", self.latency_ms, "milliseconds"),
-            ("--load-budget", self.load_ms, "milliseconds"),
-            ("--memory-budget", self.memory_mb, "megabytes"),
-            ("--size-budget", self.size_mb, "megabytes"),
-        ):
+        for flag, name, unit in (*_OF_A_RUN, ("--size-budget", "size_mb", "megabytes")):
+            value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise BadOption(
                     f"{flag} is in {unit}",
@@ -78,7 +81,4 @@ class Budgets:
     @property
     def spends(self) -> tuple[str, ...]:
         """The options that were given of which only a run can tell."""
-        asked = (
-            ("--latency-budget", self.latency_ms), ("--load-budget", self.load_ms), ("--memory-budget", self.memory_mb),
-        )  # fmt: skip
-        return tuple(flag for flag, value in asked if value is not None)
+        return tuple(flag for flag, name, _ in _OF_A_RUN if getattr(self, name) is not None)

@@ -20,6 +20,9 @@ LARGEST_HALF = 65504.0
 """float16's largest number; a larger result is infinite on a device that computes in float16."""
 
 
+RESAMPLES = 4000
+"""Of a bootstrap."""
+
 FEW = 5
 """As many logits, or fewer, are compared by the spread over the images."""
 
@@ -147,3 +150,15 @@ def top1_agreement(logits: NDArray[Any], reference: Float64, budget: NDArray[np.
     margin = reference[rows, winner] - reference[rows, given]
     explained = margin <= explains
     return Agreement(agree=int((~flipped).sum()), of=len(reference), outside_margin=int((flipped & ~explained).sum()))
+
+
+def medians_of_resamples(samples: Float64, rng: np.random.Generator) -> Float64:
+    """(n,) -> (RESAMPLES,): the median of as many samples, drawn with replacement."""
+    return np.asarray(np.median(rng.choice(samples, (RESAMPLES, len(samples))), axis=1))
+
+
+def middle_of(resampled: Float64, confidence: float) -> tuple[float, float]:
+    """What holds a statistic with so much confidence, in per cent, from its values over the resamples."""
+    tail = (100 - confidence) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return float(low), float(high)

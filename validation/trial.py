@@ -14,7 +14,7 @@ from runtimes.runtime import Answer, Attestation, Mode, Runtime, Session
 from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.budgets import Budgets
 from validation.golden_run import Outputs, Peaks, Run, run_golden
-from validation.metrics import Float64
+from validation.metrics import Float64, medians_of_resamples, middle_of
 from validation.picture_run import PictureRun, picture_run
 from validation.proof.outcome import Proof
 from validation.reference.reference import Reference
@@ -24,7 +24,6 @@ DYNAMIC_BATCHES = (1, 3, 8)
 
 _LABELED_IMAGES = 4
 _CONFIDENCE = 99.0
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +65,27 @@ class ModuleTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Samples of one artifact. `latency_ns`: runs, nanoseconds per batch.
+class Alone:
+    """One process that loads and runs a file. Times in nanoseconds, `steady_ns` of the runs after the first.
 
-    Of processes of their own, one sample each: `load_ns`, `first_ns`, and `memory_bytes` over an empty runtime's.
-    `modules`: of one more, which was profiled.
+    `memory_bytes`: by how much the most that it had resident exceeds what it had with the runtime and no file.
+    """
+
+    load_ns: int
+    first_ns: int
+    steady_ns: tuple[int, ...]
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What running one artifact took. `latency_ns`: runs, nanoseconds per batch; `alone`: in processes of their own.
+
+    `modules`: in one more process, which was profiled. Nothing where the runtime is not run so.
     """
 
     latency_ns: tuple[int, ...]
-    load_ns: tuple[int, ...] = ()
-    first_ns: tuple[int, ...] = ()
-    memory_bytes: tuple[int, ...] = ()
+    alone: tuple[Alone, ...] = ()
     modules: tuple[ModuleTime, ...] = ()
 
     @property
@@ -86,26 +95,23 @@ class Spent:
 
     def latency_interval_ms(self) -> tuple[float, float]:
         """What holds the median with a confidence of 99 %, by the bootstrap; milliseconds per batch."""
-        rng, samples = np.random.default_rng(0), np.array(self.latency_ns, np.float64)
-        medians = np.median(rng.choice(samples, (_RESAMPLES, len(samples))), axis=1) / 1e6
-        tail = (100 - _CONFIDENCE) / 2
-        low, high = np.percentile(medians, [tail, 100 - tail])
-        return float(low), float(high)
+        samples = np.array(self.latency_ns, np.float64) / 1e6
+        return middle_of(medians_of_resamples(samples, np.random.default_rng(0)), _CONFIDENCE)
 
     @property
     def load_ms(self) -> float | None:
         """Median over the processes, milliseconds; None where there were none."""
-        return _median(self.load_ns, 1e6)
+        return _median([each.load_ns / 1e6 for each in self.alone])
 
     @property
     def first_ms(self) -> float | None:
         """Median over the processes, milliseconds; None where there were none."""
-        return _median(self.first_ns, 1e6)
+        return _median([each.first_ns / 1e6 for each in self.alone])
 
     @property
     def memory_mb(self) -> float | None:
         """Median over the processes, MB (10^6 bytes); None where there were none."""
-        return _median(self.memory_bytes, 1e6)
+        return _median([each.memory_bytes / 1e6 for each in self.alone])
 
 
 @dataclass(eq=False)
@@ -209,5 +215,5 @@ def _answers(session: Session, reference: Reference, run: Run) -> list[tuple[str
     ]
 
 
-def _median(samples: tuple[int, ...], unit: float) -> float | None:
-    return float(np.median(samples)) / unit if samples else None
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None

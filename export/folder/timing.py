@@ -4,20 +4,25 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 import msgspec
+import numpy as np
 
 from export.folder.records import AttestationRecord, Count, IfMeasured, Record, says
 from validation.timing.latency import Timing
-from validation.trial import ModuleTime, Spent
-
-_ALONE = ("load_ms", "first_ms", "memory_bytes", "processes", "modules")
+from validation.trial import Alone, ModuleTime, Spent
 
 
 class ProcessRecord(Record, frozen=True, kw_only=True):
-    """The shipped artifact, loaded and run once in a process of its own."""
+    """The shipped artifact, loaded and run in a process of its own."""
 
     load_ns: Annotated[Count, says("Loading, nanoseconds.")]
     first_ns: Annotated[Count, says("The first run, nanoseconds a batch.")]
+    steady_ns: Annotated[Count, says("Median of the runs after that, nanoseconds a batch.")]
     memory_bytes: Annotated[int, says("Peak resident memory over an empty runtime's, bytes.")]
+
+    @classmethod
+    def of(cls, alone: Alone) -> Self:
+        """One process."""
+        return cls.from_attributes(alone, steady_ns=round(float(np.median(alone.steady_ns))))
 
 
 class ModuleRecord(Record, frozen=True, kw_only=True):
@@ -75,15 +80,13 @@ class TimingRecord(Record, frozen=True, kw_only=True):
         alone: dict[str, Any] = dict.fromkeys(
             ("load_ms", "first_ms", "memory_bytes", "processes", "modules"), msgspec.UNSET
         )
-        if spent is not None and spent.load_ns:
-            assert spent.memory_mb is not None
-            processes = zip(spent.load_ns, spent.first_ns, spent.memory_bytes, strict=True)
+        if spent is not None and spent.memory_mb is not None:
             alone = {
                 "load_ms": spent.load_ms,
                 "first_ms": spent.first_ms,
                 "memory_bytes": round(spent.memory_mb * 1e6),
                 "modules": modules_of(spent.modules),
-                "processes": [ProcessRecord(load_ns=a, first_ns=b, memory_bytes=c) for a, b, c in processes],
+                "processes": [ProcessRecord.of(each) for each in spent.alone],
             }
         return cls.from_attributes(
             timing,

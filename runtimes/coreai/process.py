@@ -4,7 +4,6 @@ Apple's library ends the whole process where an asset is broken, so that it must
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
+from runtimes.host.packages import same_packages
 
 _PROGRAM = Path(__file__).with_name("child.py")
 _TOLD = 300
@@ -43,7 +43,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=same_packages(),
         )
 
     def __enter__(self) -> Self:

@@ -26,6 +26,9 @@ from runtimes.precision import Dtype
 from runtimes.runtime import Answer, Array, Attestation, Evidence, Images, Mode, Session, Values
 from runtimes.session import OpenSession
 
+_KEPT = 64
+"""Answers that a session remembers: those of the golden images, of which some are asked for again."""
+
 SHIPPED_UNITS = "default"
 """What an app gets that sets nothing: Core AI chooses among the CPU, the GPU and the Neural Engine."""
 
@@ -117,6 +120,8 @@ def _run(artifact: Artifact, child: Child) -> OpenSession:
             known[key] = known.get(key) or child.ask(image, fed)
         except Ended as error:
             raise refused(f"{label} on images {images.shape}", error) from error
+        while len(known) > _KEPT:
+            del known[next(iter(known))]
         return known[key]
 
     def run(images: Array) -> Values:

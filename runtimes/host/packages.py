@@ -1,5 +1,7 @@
 """Optional packages: whether one is installed, without importing it."""
 
+import os
+import sys
 from importlib.util import find_spec
 
 from efficientvit.errors import MissingExtra, Unavailable
@@ -28,3 +30,8 @@ def missing(package: str, extra: str | None, purpose: str) -> Unavailable | None
 def in_one_sentence(error: Unavailable | None) -> str | None:
     """The reason and the remedy, as `Runtime.unavailable` gives them."""
     return None if error is None else f"{error.what}: {error.next_step}"
+
+
+def same_packages() -> dict[str, str]:
+    """The environment of a process of this Python that is to find what this one finds."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

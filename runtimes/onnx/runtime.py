@@ -105,11 +105,7 @@ def shipped_session(model: bytes | Path, threads: int = 1) -> Any:
 
 def profiled_session(path: Path, threads: int, prefix: Path) -> Any:
     """The same on a file, with its profiler on; `end_profiling()` gives the file that begins with `prefix`."""
-    import onnxruntime
-
-    options = _options(onnxruntime, Mode.SHIPPED, threads, optimized=True)
-    options.enable_profiling, options.profile_file_prefix = True, str(prefix)
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _opened(path, path.name, Mode.SHIPPED, threads, optimized=True, profile=prefix)
 
 
 def oracle_session(model: bytes) -> Any:
@@ -117,15 +113,18 @@ def oracle_session(model: bytes) -> Any:
     return _opened(model, "the model in memory", Mode.ORACLE, 1, optimized=False)
 
 
-def _opened(source: Path | bytes, what: str, mode: Mode, threads: int, *, optimized: bool) -> Any:
+def _opened(
+    source: Path | bytes, what: str, mode: Mode, threads: int, *, optimized: bool, profile: Path | None = None
+) -> Any:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
     onnxruntime.disable_telemetry_events()
+    options = _options(onnxruntime, mode, threads, optimized=optimized)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     with refused_by("ONNX Runtime", what, own_errors()):
-        return onnxruntime.InferenceSession(
-            source, _options(onnxruntime, mode, threads, optimized=optimized), providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def own_errors() -> list[type[Exception]]:

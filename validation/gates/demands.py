@@ -45,12 +45,14 @@ def latency_gate(spent: Spent, budget: float) -> GateResult:
 
 def load_gate(spent: Spent, budget: float) -> GateResult:
     """The quickest load of the processes, milliseconds, <= `Budgets.load_ms`."""
-    return _of_processes("load", [each / 1e6 for each in spent.load_ns], budget, "ms to load")
+    return _of_processes("load", [each.load_ns / 1e6 for each in spent.alone], budget, "ms to load")
 
 
 def memory_gate(spent: Spent, budget: float) -> GateResult:
     """The least peak of the processes over an empty runtime's, MB (10^6 bytes), <= `Budgets.memory_mb`."""
-    return _of_processes("memory", [each / 1e6 for each in spent.memory_bytes], budget, "MB over an empty runtime's")
+    return _of_processes(
+        "memory", [each.memory_bytes / 1e6 for each in spent.alone], budget, "MB over an empty runtime's"
+    )
 
 
 def size_gate(size_bytes: int, budget: float) -> GateResult:

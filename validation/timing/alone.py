@@ -7,14 +7,12 @@ Nothing is attested here: the verdict on the file says how it runs.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +21,20 @@ import numpy as np
 from efficientvit.errors import StageFailed, VitExportError
 from runtimes.artifact import Artifact
 from runtimes.host.machine import peak_rss_bytes
+from runtimes.host.packages import same_packages
 from runtimes.registry import native_runtime
 from runtimes.runtime import Images
+from validation.trial import Alone
 
 Run = Callable[[Any], object]
 Opener = Callable[[Path, Mapping[str, Any]], Run]
 
 _STEADY_S, _LEAST = 0.3, 10
-_LIMIT_S = 600
+LIMIT_S = 600
+"""Of one process."""
+
 _ERROR, _TOLD = "error", 300
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5)
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """One process. Times in nanoseconds, `steady_ns` of the runs after the first.
-
-    `memory_bytes`: by how much the most that it had resident exceeds what it had with the runtime and no file.
-    """
-
-    load_ns: int
-    first_ns: int
-    steady_ns: tuple[int, ...]
-    memory_bytes: int
 
 
 def run_alone(artifact: Artifact, images: Images, threads: int = 1) -> Alone | None:
@@ -76,22 +65,28 @@ def in_a_process(module: str, artifact: Artifact, images: Images, threads: int) 
         feed = Path(scratch) / "feed.npy"
         np.save(feed, images)
         arguments = (runtime.name, str(artifact.path.resolve()), json.dumps(settings), str(feed))
-        done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
-            [sys.executable, "-P", "-m", module, *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LIMIT_S,
-        )
-    found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
-    if done.returncode != 0 or _ERROR in found:
+        found = _said([sys.executable, "-P", "-m", module, *arguments])
+    if _ERROR in found:
         raise StageFailed(
             f"{artifact.path.name} could not be run in a process of its own",
             expected="what it takes to run",
-            got=found.get(_ERROR, f"exit code {done.returncode}: {done.stderr.strip()[-_TOLD:]}"),
+            got=found[_ERROR],
             next_step="run `vit-export verify` on it; if that passes, free some memory and try again",
         )
+    return found
+
+
+def _said(command: Sequence[str]) -> dict[str, Any]:
+    """What the process printed last, or `_ERROR`: it failed, or did not end."""
+    try:
+        done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
+            command, env=same_packages(), capture_output=True, text=True, check=False, timeout=LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return {_ERROR: f"it did not end within {LIMIT_S} s"}
+    if done.returncode != 0:
+        return {_ERROR: f"exit code {done.returncode}: {done.stderr.strip()[-_TOLD:]}"}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

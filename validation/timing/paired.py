@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtimes.runtime import Images, Session
-from validation.metrics import Float64
+from validation.metrics import RESAMPLES, Float64, medians_of_resamples, middle_of
 
 ROUNDS = 20
 _BLOCKS, _RUNS, _BLOCK_NS = 6, 5, 15e6
 _CONFIDENCE = 99.9
-_RESAMPLES = 4000
 LEAST = 0.02
 """A smaller difference is never called one: compiling, caches and memory move a session's speed by as much."""
 
@@ -96,25 +95,15 @@ def recorded(old_ns: Sequence[int], new_ns: Sequence[int]) -> Ratio:
     """From samples that were taken at another time: an interval of the ratio of their medians."""
     rng = np.random.default_rng(0)
     old, new = np.array(old_ns, np.float64), np.array(new_ns, np.float64)
-
-    def medians(samples: Float64) -> Float64:
-        return np.asarray(np.median(rng.choice(samples, (_RESAMPLES, len(samples))), axis=1))
-
-    low, high = _bounds(medians(new) / medians(old))
+    low, high = middle_of(medians_of_resamples(new, rng) / medians_of_resamples(old, rng), _CONFIDENCE)
     old_ms, new_ms = float(np.median(old)) / 1e6, float(np.median(new)) / 1e6
     return Ratio(new_ms / old_ms, low, high, old_ms, new_ms, interleaved=False)
 
 
 def _interval(ratios: Float64) -> tuple[float, float]:
     """Of the mean of the middle half of the rounds, by the bootstrap."""
-    return _bounds(_middle(np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))))
-
-
-def _bounds(resampled: Float64) -> tuple[float, float]:
-    """What holds a statistic with the confidence that is asked for, from its values over the resamples."""
-    tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return float(low), float(high)
+    resampled = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
+    return middle_of(_middle(resampled), _CONFIDENCE)
 
 
 def _middle(samples: Float64) -> Float64:

@@ -41,13 +41,7 @@ def spending(
         if each is None:
             return Spent(timing.samples_ns)
         found.append(each)
-    return Spent(
-        timing.samples_ns,
-        tuple(each.load_ns for each in found),
-        tuple(each.first_ns for each in found),
-        tuple(each.memory_bytes for each in found),
-        time_by_module(verified.artifact, feed, timing.plan.threads),
-    )
+    return Spent(timing.samples_ns, tuple(found), time_by_module(verified.artifact, feed, timing.plan.threads))
 
 
 def held_to(
@@ -55,7 +49,7 @@ def held_to(
 ) -> VerifiedArtifact | Rejected | NotRun:
     """The verdict with the gates for what was spent, of those that a budget was asked for."""
     alone = [flag for flag in budgets.spends if flag != "--latency-budget"]
-    if alone and not spent.load_ns:
+    if alone and not spent.alone:
         return not_measured(verified, alone, f"{runtime.name} is not run in a process of its own")
     trial = Trial(verified.artifact, reference, runtime, budgets, spent=spent)
     more = table.results(trial, (gate for gate in table.GATES if gate.spends))

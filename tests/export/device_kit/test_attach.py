@@ -18,25 +18,13 @@ from export.device_kit.attach import attach
 from export.device_kit.device_report import BadReport
 from export.device_kit.kit import write_kit
 from runtimes.artifact import digest
-
-Report = dict[str, Any]
+from tests.device_reports import Report, edit, timed
 
 
 @pytest.fixture
 def reported(folder: Path, healthy_report: str) -> Path:
     """What a healthy device reports of every unit, CPU_ONLY timed."""
-    report = json.loads(healthy_report)
-    timing = {"samples_ns": list(range(900_000, 901_000, 10)), "warm_up_runs": 20}
-    report["units"][0]["timing"] = {**timing, "thermal_before": "nominal", "thermal_after": None}
-    path = folder / "kit" / "device-report.json"
-    path.write_text(json.dumps(report))
-    return path
-
-
-def edit(path: Path, change: Callable[[Report], object]) -> None:
-    report = json.loads(path.read_text())
-    change(report)
-    path.write_text(json.dumps(report))
+    return timed(folder, healthy_report, 0)
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

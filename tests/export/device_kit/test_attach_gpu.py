@@ -22,10 +22,10 @@ from export.device_kit.kit import carry, kit_of, write_kit
 from export.folder.schema import manifest_schema
 from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
+from tests.device_reports import Report, edit, timed
 from validation.inputs.golden_set import Kind
 from validation.reference import file
 
-Report = dict[str, Any]
 INT8 = Precision(Dtype.INT8, Dtype.INT8, Dtype.INT8)
 SCHEMA = manifest_schema()
 DEVICES = {"$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], **SCHEMA["properties"]["devices"]}
@@ -34,19 +34,9 @@ DEVICES = {"$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], **SCHEMA["pro
 @pytest.fixture
 def reported(engine_folder: Path, healthy_gpu_report: str) -> Path:
     """What a healthy host reports of both products, RTX timed by a graph."""
-    report = json.loads(healthy_gpu_report)
-    timing = {"samples_ns": list(range(900_000, 901_000, 10)), "warm_up_runs": 20}
-    report["units"][0]["timing"] = {**timing, "thermal_before": "temperature.gpu 40", "thermal_after": None}
-    report["units"][0]["engine"].update(launch="graph")
-    path = engine_folder / "kit" / "device-report.json"
-    path.write_text(json.dumps(report))
+    path = timed(engine_folder, healthy_gpu_report, 0, "temperature.gpu 40")
+    edit(path, lambda report: report["units"][0]["engine"].update(launch="graph"))
     return path
-
-
-def edit(path: Path, change: Callable[[Report], object]) -> None:
-    report = json.loads(path.read_text())
-    change(report)
-    path.write_text(json.dumps(report))
 
 
 def record_of(folder: Path) -> dict[str, Any]:

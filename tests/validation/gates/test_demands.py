@@ -7,9 +7,10 @@ import pytest
 from efficientvit.errors import BadOption
 from validation.budgets import Budgets
 from validation.gates.demands import latency_gate, load_gate, memory_gate, size_gate
-from validation.trial import Spent
+from validation.trial import Alone, Spent
 
-STEADY = Spent((1_000_000,) * 60, (30_000_000, 31_000_000, 40_000_000), (2_000_000,) * 3, (20_000_000, 21_000_000))
+PROCESSES = ((30_000_000, 20_000_000), (31_000_000, 21_000_000), (40_000_000, 21_000_000))
+STEADY = Spent((1_000_000,) * 60, tuple(Alone(load, 2_000_000, (1_000_000,), memory) for load, memory in PROCESSES))
 NOISY = replace(STEADY, latency_ns=tuple(1_000_000 + 40_000 * (index % 7) for index in range(60)))
 
 

@@ -12,6 +12,7 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.openvino.runtime import import_openvino
+from validation.timing import alone
 from validation.timing.alone import run_alone
 
 SIZE = 64
@@ -45,11 +46,11 @@ def test_memory_is_the_files_and_not_the_processs(form: str, tmp_path: Path) -> 
     found = []
     for megabytes in (1, 40):
         made = _onnx(tmp_path / f"{megabytes}.onnx", megabytes)
-        alone = run_alone(_ir(tmp_path / f"{megabytes}.xml", made) if form == "ir" else made, IMAGES)
-        assert alone is not None
-        assert min(alone.load_ns, alone.first_ns, *alone.steady_ns) > 0
-        assert len(alone.steady_ns) >= 10
-        found.append(alone.memory_bytes)
+        ran = run_alone(_ir(tmp_path / f"{megabytes}.xml", made) if form == "ir" else made, IMAGES)
+        assert ran is not None
+        assert min(ran.load_ns, ran.first_ns, *ran.steady_ns) > 0
+        assert len(ran.steady_ns) >= 10
+        found.append(ran.memory_bytes)
     assert found[0] < 60e6
     assert found[1] - found[0] > 30e6
 
@@ -60,6 +61,13 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"broken\.onnx could not be run in a process of its own") as raised:
         run_alone(artifact, IMAGES)
     assert "ONNX Runtime refuses" in str(raised.value)
+
+
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alone, "LIMIT_S", 0.05)
+    with pytest.raises(StageFailed, match="process of its own") as raised:
+        run_alone(_onnx(tmp_path / "x.onnx", 1), IMAGES)
+    assert "it did not end within 0.05 s" in str(raised.value)
 
 
 def test_what_has_no_such_runtime_is_none(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from export.folder.schema import manifest_schema
 from runtimes.artifact import Format, digest
 from runtimes.precision import Dtype, Precision
 from tests.coreai_assets import needs_coreai
+from tests.device_reports import Report, edit, timed
 from validation.devices.units import CoreAiUnit
 
 pytestmark = needs_coreai
 
-Report = dict[str, Any]
 UNITS = ["default", "cpuOnly", "gpu", "neuralEngine"]
 SCHEMA = manifest_schema()
 DEVICES = {"$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], **SCHEMA["properties"]["devices"]}
@@ -37,18 +37,7 @@ INTERPRETED = {"runtime": "package", "allowed": ["CPU"], "preferred": None}
 @pytest.fixture
 def reported(folder: Path, healthy_report: str) -> Path:
     """What a healthy Mac reports of every unit, cpuOnly timed."""
-    report = json.loads(healthy_report)
-    timing = {"samples_ns": list(range(900_000, 901_000, 10)), "warm_up_runs": 20}
-    report["units"][1]["timing"] = {**timing, "thermal_before": "nominal", "thermal_after": None}
-    path = folder / "kit" / "device-report.json"
-    path.write_text(json.dumps(report))
-    return path
-
-
-def edit(path: Path, change: Callable[[Report], object]) -> None:
-    report = json.loads(path.read_text())
-    change(report)
-    path.write_text(json.dumps(report))
+    return timed(folder, healthy_report, 1)
 
 
 def devices_of(folder: Path) -> dict[str, Any]:

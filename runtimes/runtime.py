@@ -38,8 +38,11 @@ class Evidence(StrEnum):
 
     def at_least(self, other: "Evidence") -> bool:
         """NATIVE satisfies everything, BUILT only itself."""
-        order = (Evidence.BUILT, Evidence.REFERENCE, Evidence.VENDOR, Evidence.NATIVE)
-        return order.index(self) >= order.index(other)
+        return self.rank() >= other.rank()
+
+    def rank(self) -> int:
+        """0 for BUILT, the weakest, to 3 for NATIVE."""
+        return (Evidence.BUILT, Evidence.REFERENCE, Evidence.VENDOR, Evidence.NATIVE).index(self)
 
 
 class Mode(StrEnum):

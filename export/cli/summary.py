@@ -10,6 +10,8 @@ from rich.text import Text
 
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
+from export.device_kit.attached import failure
+from export.folder.device_entry import DeviceEntry
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from validation.gates import table
@@ -250,3 +252,13 @@ def _readiness(screen: Console, section: Record | None, *, kit: bool) -> None:
         screen.print(Text(f"  not fit: {violation}", "yellow"))
     if (more := len(ready["violations"]) - _VIOLATIONS_SHOWN) > 0:
         screen.print(Text(f"  and {more} more, in the manifest", "yellow"))
+
+
+def show_device(screen: Console, entry: DeviceEntry) -> None:
+    """A unit of a device: what it gives evidence of, or why it failed."""
+    where = Text(f"  on {entry.device.model}, {entry.device.os}, {entry.unit}: ")
+    if (why := failure(entry)) is not None:
+        screen.print(where + Text(entry.status, STYLE["rejected"]) + Text(f": {why}"), soft_wrap=True)
+        return
+    rebuilt = " of an engine that was built there" if entry.engine and entry.engine.origin == "rebuilt" else ""
+    screen.print(where + Text("passed", STYLE["verified"]) + Text(f", {entry.evidence} evidence{rebuilt}"))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
-from export.cli.summary import show_suspects
+from export.cli.summary import show_device, show_suspects
 from export.commands.doctor import Ability
 from export.commands.predict import Predictor
 from export.commands.verify import Verification
@@ -115,6 +115,8 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
 def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
     """The verdict on a folder."""
     word, style = _word(verification.verdict)
+    if verification.devices.failed:
+        word, style = "rejected", STYLE["rejected"]
     if (report := verification.verdict.report) is not None:
         _gates(screen, report)
         _beside(screen, report)
@@ -123,6 +125,8 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
     )
     if not isinstance(verification.verdict, VerifiedArtifact):
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
+    for entry in verification.devices.entries:
+        show_device(screen, entry)
     _warn_untrained(screen, trained=verification.trained)
     for what in verification.not_repeated:
         screen.print(Text(f"  not checked again: {what}", "bold yellow"))

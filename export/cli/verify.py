@@ -51,6 +51,9 @@ def verify(
 
     With -w against one that is computed from the weights here and now: then a manifest that was forged to agree with
     the artifact does not help either.
+
+    Device reports that were attached are judged again from their raw outputs: a device that passed is native evidence,
+    one that did not rejects the artifact.
     """
     from efficientvit.errors import VitExportError
     from export.cli import console, tables
@@ -95,11 +98,12 @@ def verify(
             "status": verification.status,
             "recorded": verification.recorded,
             "reason": getattr(verification.verdict, "reason", None),
-            "evidence": report.evidence if report else None,
+            "evidence": verification.evidence if report else None,
             "trained": verification.trained,
             "exit_code": int(code),
             "gates": gates_of(report.gates) if report else None,
             "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
+            "devices": verification.devices.entries,
             "not_repeated": verification.not_repeated,
         }
         console.print_json(found)

@@ -1,8 +1,8 @@
 """`vit-export verify --junit FILE`: the verdict in the form that CI servers read and show.
 
-One test case a gate, and a last one, `verdict`, for what the exit code says. The elements are those of
-https://github.com/testmoapp/junitxml: `failure` is an artifact that must not ship, `error` a check that could not be
-made, `skipped` one that the caller did not require.
+One test case a gate, one a unit of a device that reported, and a last one, `verdict`, for what the exit code says. The
+elements are those of https://github.com/testmoapp/junitxml: `failure` is an artifact that must not ship, `error` a
+check that could not be made, `skipped` one that the caller did not require.
 """
 
 import re
@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from efficientvit.errors import Refused, VitExportError
 from efficientvit.files import replace_file
 from export.commands.verify import Verification
+from export.device_kit.attached import failure
 from export.exits import Exit
 from export.folder.atomic import require_writable, writing
 from validation.gates.result import GateResult
@@ -27,6 +28,10 @@ def of_verification(verification: Verification, code: Exit) -> Element:
     verdict = verification.verdict
     name = verification.folder.resolve().name
     cases = [_case(name, gate.gate, _finding(gate)) for gate in (verdict.report.gates if verdict.report else ())]
+    for entry in verification.devices.entries:
+        why = failure(entry)
+        found = None if why is None else _said("failure", entry.status, [why])
+        cases.append(_case(name, f"{entry.device.model} {entry.unit}", found))
     said = [f"{verification.folder}: {verification.status} (when exported: {verification.recorded})"]
     if not isinstance(verdict, VerifiedArtifact):
         said.append(verdict.reason)

@@ -8,6 +8,7 @@ from pathlib import Path
 from efficientvit.errors import ArtifactChanged
 from efficientvit.weights.source import Weights
 from export.commands.recompute import recompute, weights_of
+from export.device_kit.attached import NO_DEVICES, OnDevices, on_devices
 from export.exits import Exit
 from export.folder.exported import Exported, open_exported
 from export.request.evaluation import Evaluation, accuracy_test
@@ -27,7 +28,7 @@ from validation.verdict import Built, Rejected, Verdict, VerifiedArtifact, statu
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The new verdict on a folder, and what the manifest says of the old one.
+    """The new verdict on a folder, what devices reported of it, and what the manifest says of the old verdict.
 
     `recomputed`: by the weights at hand. `not_repeated`: what was checked when it was exported, and not now.
     """
@@ -37,26 +38,34 @@ class Verification:
     recorded: str
     trained: bool
     fallback: bool
+    devices: OnDevices = NO_DEVICES
     recomputed: bool = False
     not_repeated: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
-        """`verified`, `built`, `rejected` or `not_run`."""
-        return status_of(self.verdict)
+        """`verified`, `built`, `rejected` or `not_run`: `rejected` also where a device rejected it."""
+        return "rejected" if self.devices.failed else status_of(self.verdict)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The strongest, of this host or of a device that ran the file; None where nothing could be said here."""
+        match self.verdict:
+            case VerifiedArtifact(report=report):
+                own = report.evidence
+            case Built(report=report):
+                # With the weights at hand nothing counts that was not looked into: the engine itself was not.
+                own = Evidence.BUILT if self.recomputed else report.evidence
+            case _:
+                return None
+        return max(own, self.devices.evidence or own, key=Evidence.rank)
 
     def code(self, required: Evidence) -> Exit:
         """As an export's exit code."""
-        match self.verdict:
-            case Rejected():
-                return Exit.REJECTED
-            case VerifiedArtifact(report=report) if report.evidence.at_least(required) and not self.fallback:
-                return Exit.OK
-            case Built(report=report) if not self.fallback:
-                # With the weights at hand nothing counts that was not looked into: the engine itself was not.
-                evidence = Evidence.BUILT if self.recomputed else report.evidence
-                return Exit.OK if evidence.at_least(required) else Exit.NOT_VERIFIED
-        return Exit.OK if required is Evidence.BUILT and not self.fallback else Exit.NOT_VERIFIED
+        if isinstance(self.verdict, Rejected) or self.devices.failed:
+            return Exit.REJECTED
+        enough = (self.evidence or Evidence.BUILT).at_least(required) and not self.fallback
+        return Exit.OK if enough else Exit.NOT_VERIFIED
 
     def shortfall(self, code: Exit) -> str | None:
         """Why the exit code is 3: nothing is wrong with the artifact, and it is not enough."""
@@ -64,7 +73,7 @@ class Verification:
             return None
         if self.fallback:
             return "the weights are an untrained fallback, which is no release: export with -w"
-        return "the evidence that was required is not to be had on this host"
+        return "the evidence that was required is not to be had on this host, and no attached device report gives it"
 
 
 def verify(
@@ -77,7 +86,7 @@ def verify(
     labels: str | None = None,
     skip_bad: bool = False,
 ) -> Verification:
-    """Judge what lies in `folder/ship` against the reference in `folder/evidence`.
+    """Judge what lies in `folder/ship` against the reference in `folder/evidence`, and the attached device reports.
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
@@ -88,7 +97,9 @@ def verify(
         BadFolder: no manifest, or not one of ours.
         BadGoldenSet: the reference is missing or was changed.
         NothingToShip: the export was rejected or failed.
-        ArtifactChanged: the artifact, the golden set or the reference is not the one that the manifest is about.
+        ArtifactChanged: the artifact, the golden set, the reference or a device report is not the one that the
+            manifest is about.
+        Refused: a device report is about another kit, or does not follow from its own outputs.
     """
     exported = open_exported(folder)
     manifest, artifact = exported.manifest, exported.artifact
@@ -112,7 +123,8 @@ def verify(
     verdict = unless_vacuous(verdict, failures, unseen)
     measured = verdict.report is not None and verdict.report.accuracy is not None
     skipped = () if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)
-    return Verification(folder, verdict, manifest.status, trained, fallback, weights is not None, skipped)
+    devices = on_devices(exported)
+    return Verification(folder, verdict, manifest.status, trained, fallback, devices, weights is not None, skipped)
 
 
 def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tuple[Weights, Reference, SelfCheck]:

@@ -19,6 +19,16 @@ def open_for_kit(folder: Path) -> Exported:
         BadGoldenSet: the reference is missing or broken.
     """
     exported = open_exported(folder)
+    require_kit(exported)
+    return exported
+
+
+def require_kit(exported: Exported) -> None:
+    """The artifact is one that has a kit.
+
+    Raises:
+        BadOption: it is not.
+    """
     artifact = exported.artifact
     if artifact.format not in FORMS:
         kinds = [form.what for form in FORMS.values()]
@@ -42,4 +52,3 @@ def open_for_kit(folder: Path) -> Exported:
             got="more",
             next_step="export it with --batch 1 for the kit",
         )
-    return exported

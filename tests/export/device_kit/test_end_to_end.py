@@ -18,6 +18,7 @@ from export.folder.exported import Exported, open_exported
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.runtime import Mode
 from runtimes.tensorrt.evaluated import TrtNetwork
+from tests.device_reports import edit
 from validation.metrics import relative_error, root_mean_square
 
 COREML, FP16 = "m0-64-coreml-fp16-untrained", "m0-64-tensorrt-fp16-untrained"
@@ -50,7 +51,7 @@ def _worst(exported: Exported, logits: Any, entry: dict[str, Any]) -> None:
 
 
 def test_a_core_ml_package_goes_from_the_export_through_the_kit_into_the_manifest(
-    exported: Any, tmp_path: Path, device: Any
+    exported: Any, tmp_path: Path, device: Any, command: Any
 ) -> None:
     device.folder, device.noise = _copied(exported, COREML, tmp_path), 0.0
     package = open_exported(device.folder)
@@ -68,6 +69,28 @@ def test_a_core_ml_package_goes_from_the_export_through_the_kit_into_the_manifes
     assert {entry["status"] for entry in devices.values()} == {"passed"}
     assert len(devices) == 4
     _worst(package, logits, devices["CPU_AND_NE"])
+    _native_until_a_unit_fails(device, command, tmp_path)
+
+
+def _native_until_a_unit_fails(device: Any, command: Any, tmp_path: Path) -> None:
+    """What `verify` says on a host that has no Core ML."""
+    junit = tmp_path / "verify.xml"
+    ran = command("verify", str(device.folder), "--require", "native", "--junit", str(junit), "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert (found["status"], found["evidence"], len(found["devices"])) == ("verified", "native", 4)
+    edit(device.report, _crashed)
+    attach(device.folder, device.report)
+    ran = command("verify", str(device.folder), "--junit", str(junit), "--json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["status"] == "rejected"
+    assert ": rejected" in ran.err
+    assert "EXC_BAD_ACCESS" in ran.err
+    assert "EXC_BAD_ACCESS" in junit.read_text()
+
+
+def _crashed(report: dict[str, Any]) -> None:
+    report["units"][1].update(status="crashed", reason="EXC_BAD_ACCESS", cases=[], jpeg=None, compute_plan=None)
 
 
 def test_an_engine_goes_from_the_export_through_the_kit_into_the_manifest(

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("document", type=click.Choice(["manifest", "device-report"]))
+@click.argument("document", type=click.Choice(["manifest", "device-report", "tune"]))
 def schema(document: str) -> None:
     """Print the JSON Schema of DOCUMENT: every field with its type, unit and meaning.
 
@@ -19,6 +19,10 @@ def schema(document: str) -> None:
 
         own = {name: target.section().type for name, target in TARGETS.items() if target.section is not None}
         found = manifest_schema(own)
+    elif document == "tune":
+        from export.tuning.record import tune_schema
+
+        found = tune_schema()
     else:
         from export.device_kit.device_report import device_report_schema
 

@@ -178,8 +178,10 @@ class Job:
 
     @property
     def variant(self) -> str:
-        """What tells its files from another job's, within one model and one set of options."""
-        return f"{self.batch}-{self.opset}-{self.target.name}-{self.precision}"
+        """What tells its files from another job's, within one model."""
+        int8 = () if self.int8 is None else self.int8.slug_parts()
+        own = (*int8, *self.options.slug_parts(self.batch))
+        return "-".join(map(str, (self.batch, self.opset, self.target.name, self.precision, *own)))
 
     @property
     def image_input(self) -> bool:

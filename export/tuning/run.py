@@ -1,0 +1,198 @@
+"""`vit-export tune`: make and judge every candidate, time what passed in turns, and choose."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.cache.store import Cache
+from export.exits import Exit, worst
+from export.folder import atomic
+from export.pipeline.finished import Finished
+from export.pipeline.schedule import default_at_once
+from export.progress import Progress
+from export.tuning import choice
+from export.tuning.choice import Point
+from export.tuning.forms import Form, forms_of
+from export.tuning.latency import timed
+from export.tuning.making import make
+from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
+from runtimes.host.machine import this_host
+from validation.timing.latency import Timing
+
+FRONT = "front"
+_PASSED = ("verified", "built")
+
+
+@dataclass(slots=True)
+class Tried:
+    """A candidate's export and what was found of it. `timing` None: `untimed` says why."""
+
+    candidate: Candidate
+    export: Finished
+    timing: Timing | None = None
+    untimed: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the candidate."""
+        return self.candidate.name
+
+    @property
+    def passed(self) -> bool:
+        """It may ship."""
+        return self.export.manifest["status"] in _PASSED
+
+    @property
+    def verdict(self) -> Mapping[str, Any]:
+        """The last stage's, as the manifest has it."""
+        found: Mapping[str, Any] = self.export.manifest["stages"][-1]["verdict"]
+        return found
+
+    @property
+    def drop(self) -> float | None:
+        """Top-1 that is lost on the labeled images, percentage points; None: it could not be measured."""
+        accuracy = self.export.manifest["accuracy"]
+        return None if accuracy is None else float(accuracy["drop_points"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the artifact, all files together."""
+        return int(self.export.manifest["stages"][-1]["artifact"]["bytes"])
+
+    def point(self, budget: float) -> Point:
+        """What it costs."""
+        within = self.drop is not None and self.drop <= budget
+        median = None if self.timing is None else self.timing.median_ms
+        return Point(self.name, self.candidate.target, self.size_bytes, self.drop, within, median)
+
+
+@dataclass(slots=True)
+class Tuned:
+    """The result. `front`: names of the Pareto front; `best`: by target; `chosen`: the fastest of all that were timed.
+
+    `folders`: where those worth having lie, by name. `seconds`: the duration. `out_of_time`: the limit ended it.
+    """
+
+    request: TuneRequest
+    tried: list[Tried] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    front: frozenset[str] = frozenset()
+    best: Mapping[str, str] = field(default_factory=dict)
+    chosen: str | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+    out_of_time: bool = False
+
+    @property
+    def code(self) -> Exit:
+        """0 where each target has a candidate within the budget with the evidence that an export requires."""
+        return worst(self._code(target) for target in self.request.targets)
+
+    def _code(self, target: str) -> Exit:
+        own = [each for each in self.tried if each.candidate.target == target]
+        if target in self.best:
+            return next(Exit(each.export.code) for each in own if each.name == self.best[target])
+        codes = {Exit(each.export.code) for each in own}
+        for code in (Exit.FAILED, Exit.REJECTED):
+            if code in codes:
+                return code
+        return Exit.NOT_VERIFIED
+
+
+def tune(
+    asked: TuneRequest,
+    progress: Progress,
+    command: tuple[str, ...] = (),
+    *,
+    cache: Cache | None = None,
+    at_once: int | None = None,
+) -> Tuned:
+    """Search, and put the folders that are worth having below `asked.out`.
+
+    Raises:
+        BadInput: the request, the weights, the photos or the output folder cannot be used.
+        Unavailable: what makes a target is not installed.
+    """
+    start = time.monotonic()
+    until = None if asked.time_limit_s is None else start + asked.time_limit_s
+    first, left_out = asked.candidates(this_host())
+    found = Tuned(asked, left_out=left_out)
+    atomic.require_writable(asked.out)
+
+    def search(candidates: Sequence[Candidate]) -> None:
+        count = at_once or default_at_once()
+        made = make(asked, candidates, progress, cache=cache, at_once=count, command=command, until=until)
+        for candidate, export in zip(candidates, made, strict=True):
+            if export is not None:
+                found.tried.append(Tried(candidate, export))
+                continue
+            found.out_of_time = True
+            name, target, precision = candidate.name, candidate.target, candidate.form.precision
+            found.left_out.append(LeftOut(name, target, precision, "time was up: run it again with a longer limit"))
+
+    search(first)
+    for target, form in _dependent(asked):
+        more = _fewer_integers(asked, target, form, found.tried)
+        if isinstance(more, LeftOut):
+            found.left_out.append(more)
+        else:
+            search([more])
+    _time(found, progress)
+    _choose(found)
+    found.folders = _hand_out(found)
+    found.seconds = time.monotonic() - start
+    if cache is not None:
+        cache.prune()
+    return found
+
+
+def _dependent(asked: TuneRequest) -> Iterator[tuple[str, Form]]:
+    """What depends on what int8 alone has cost."""
+    for target in asked.targets:
+        for form in forms_of(target):
+            wanted = not asked.precisions or form.precision in asked.precisions
+            if form.error is not None and wanted and asked.calibrate is not None:
+                yield target, form
+
+
+def _fewer_integers(asked: TuneRequest, target: str, form: Form, tried: Sequence[Tried]) -> Candidate | LeftOut:
+    """int8 of which more layers are in floats, so that it costs a share of the error; or why that is not tried."""
+    name, share = name_of(target, form), form.error
+    assert share is not None
+    plain = next((each for each in tried if each.name == name_of(target, Form(form.precision))), None)
+    why = "int8 was not made" if plain is None else "int8 itself did not pass"
+    if plain is not None and plain.passed:
+        if plain.drop is not None and plain.drop > 0:
+            quality = share * float(plain.verdict["gates"]["quality"]["worst"])
+            return asked.candidate(target, form, quality)
+        why = "int8 lost no accuracy on these images: layers in floats would cost time and gain nothing"
+    return LeftOut(name, target, form.precision, why)
+
+
+def _time(found: Tuned, progress: Progress) -> None:
+    passed = [each for each in found.tried if each.passed]
+    result = timed([each.export for each in passed], found.request.threads, found.request.rounds, progress.step)
+    for place, each in enumerate(passed):
+        each.timing, each.untimed = result.timings.get(place), result.reasons.get(place)
+
+
+def _choose(found: Tuned) -> None:
+    points = [each.point(found.request.budget) for each in found.tried if each.passed]
+    found.front, found.best, found.chosen = choice.front(points), choice.best(points), choice.fastest(points)
+
+
+def _hand_out(found: Tuned) -> dict[str, Path]:
+    """Copies of the exports that are worth having, in one folder that replaces the one of an earlier search whole."""
+    out, model = found.request.out, found.request.model
+    worth = found.front | set(found.best.values())
+    if not worth:  # the last good ones stay
+        return {}
+    with atomic.new_folder(out, FRONT) as partial, atomic.writing(out / FRONT):
+        for each in found.tried:
+            if each.name in worth:
+                shutil.copytree(each.export.folder, partial / f"{model}-{each.name}")
+        atomic.publish(partial, out / FRONT)
+    return {name: out / FRONT / f"{model}-{name}" for name in worth}

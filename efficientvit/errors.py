@@ -16,7 +16,8 @@
     │   ├── ArtifactChanged      a file is not the one that was verified
     │   ├── BrokenArtifact       a file that contradicts itself, or that nothing here can interpret
     │   │   └── UnknownOperation     one of its operations has no meaning here
-    │   └── NothingToShip        a folder of an export that was rejected or failed
+    │   ├── NothingToShip        a folder of an export that was rejected or failed
+    │   └── NotPassed            a folder whose verdict is not passed, which no bundle may hold
     └── StageFailed              a converter or tool failed                        exit 4
 
 The library raises these; only the command line turns them into text and an exit code.
@@ -141,6 +142,10 @@ class UnknownOperation(BrokenArtifact):
 
 class NothingToShip(Refused):
     """A folder holds no artifact that could: its export was rejected or failed."""
+
+
+class NotPassed(Refused):
+    """A folder whose verdict is not passed, or whose files are not the manifest's: no bundle may hold it."""
 
 
 class StageFailed(VitExportError):

@@ -1,5 +1,6 @@
 """Files are written whole or not at all; JSON that others wrote is read strictly."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,5 +34,28 @@ def parse_json(text: bytes | str) -> Any:
     """
     try:
         return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+def parse_unique_json(content: bytes) -> Any:
+    """The same of a document on which two readers must not disagree: no key of an object twice, UTF-8 without a mark.
+
+    Raises:
+        ValueError: it is no JSON, or JSON that readers understand differently.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+        return found
+
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant}, which JSON does not have")
+
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=once, parse_constant=refused)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error

@@ -21,7 +21,7 @@ CARRIED = (ROOT / "export/device_kit/in_app", ROOT / "export/device_kit/on_devic
 """Run on other machines, not imported here."""
 
 OPTIONAL = ("coreai", "coreai_torch", "coremltools", "openvino", "tensorrt", "tensorrt_rtx", "timm", "torchvision",
-            "skimage", "distributed", "dask")  # fmt: skip
+            "skimage", "distributed", "dask", "cyclonedx", "model_signing", "OpenSSL", "cryptography")  # fmt: skip
 # What takes a tenth of a second or more to import; numpy stands for all that is built on it.
 HEAVY = ("torch", "numpy", "scipy", "onnx", "onnxscript", "onnxruntime", "onnxsim", "onnxconverter_common",
          "huggingface_hub", "pooch", "requests", "PIL", *OPTIONAL)  # fmt: skip

@@ -12,6 +12,7 @@ from efficientvit.errors import VitExportError
 from efficientvit.spec import MODELS
 from export import __version__
 from export.cli.bench import bench
+from export.cli.bundles.bundle import bundle, verify_bundle
 from export.cli.cache import cache
 from export.cli.diff import diff
 from export.cli.explain import explain
@@ -76,7 +77,8 @@ def completion(shell: str) -> None:
 
 
 for command in (
-    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, cache, schema
+    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, bundle,
+    verify_bundle, cache, schema,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("document", type=click.Choice(["manifest", "device-report", "tune"]))
+@click.argument("document", type=click.Choice(["manifest", "device-report", "tune", "bundle"]))
 def schema(document: str) -> None:
     """Print the JSON Schema of DOCUMENT: every field with its type, unit and meaning.
 
@@ -23,6 +23,10 @@ def schema(document: str) -> None:
         from export.tuning.record import tune_schema
 
         found = tune_schema()
+    elif document == "bundle":
+        from export.bundle.records import index_schema
+
+        found = index_schema()
     else:
         from export.device_kit.device_report import device_report_schema
 

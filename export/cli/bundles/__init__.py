@@ -1,0 +1,1 @@
+"""Commands for a release as a whole: bundles, and what became of them over time."""

@@ -1,0 +1,96 @@
+"""What a manifest says that people ask first: how near to a budget, what was not checked, why it may not ship."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from export.folder.manifest import Manifest
+from export.folder.records import GateRecord
+from runtimes.runtime import Evidence
+from validation.gates.table import named
+
+PASSED = ("verified", "built")
+"""The verdicts under which an artifact may ship, with the evidence that was required."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The error that is nearest to its budget."""
+
+    gate: str
+    worst: float
+    budget: float
+
+    @property
+    def share(self) -> float:
+        """Of the budget; above 1 it is exceeded."""
+        return self.worst / self.budget
+
+    def __str__(self) -> str:
+        gate = named(self.gate)
+        return f"{gate.text(self.worst)} of {gate.text(self.budget)} ({self.gate})"
+
+
+def nearest(manifest: Manifest) -> Nearest | None:
+    """Of the last stage's gates that measure an error; None where it could not be run."""
+    gates = manifest.stages[-1].verdict.gates
+    found = [
+        Nearest(name, float(each.worst), float(each.budget))
+        for name, each in gates.items()
+        if each is not None and (each.kinds or named(name).cost)
+    ]
+    return max((each for each in found if each.budget > 0), key=lambda each: each.share, default=None)
+
+
+def unchecked(manifest: Manifest) -> Iterator[str]:
+    """What this export did not look into, a sentence each."""
+    verdict, golden = manifest.stages[-1].verdict, manifest.golden
+    if verdict.remedy and verdict.reason:
+        yield f"{verdict.reason}. Next: {verdict.remedy}"
+    if verdict.evidence in (Evidence.REFERENCE, Evidence.VENDOR) and not manifest.devices:
+        yield "No device has run it"
+    if golden.not_judged:
+        yield f"Images on which the model is chaotic: {', '.join(golden.not_judged)}"
+    if golden.skipped:
+        yield f"Photos that could not be read: {', '.join(golden.skipped)}"
+    if not any(kind == "photo" and count for kind, count in golden.kinds.items()):
+        yield "Photos: none were given"
+    if manifest.accuracy is None:
+        yield "Accuracy on labeled images"
+    elif manifest.accuracy.skipped:
+        yield f"Labeled images that could not be read: {', '.join(manifest.accuracy.skipped)}"
+    if not manifest.timing.measured:
+        yield f"Latency: {manifest.timing.reason}"
+
+
+def not_passed(manifest: Manifest) -> Iterator[str]:
+    """Why the artifact may not be released, by all that the manifest says: nothing where it passed."""
+    last = manifest.stages[-1]
+    if manifest.status not in PASSED or manifest.artifact is None:
+        yield f"its verdict is {manifest.status}"
+    if manifest.exit_code != 0:
+        yield f"its export exited with code {manifest.exit_code}"
+    if manifest.weights.fallback:
+        yield "its weights are an untrained fallback"
+    if manifest.self_check.vacuous:
+        yield f"parity on its weights is vacuous: {'; '.join(manifest.self_check.failures)}"
+    if last.artifact is None or last.artifact.path != manifest.artifact:
+        made = last.artifact and last.artifact.path
+        yield f"what ships is {manifest.artifact}, and its last stage made {made or 'no file'}"
+    if last.verdict.status != manifest.status:
+        yield f"its status is {manifest.status}, and its last stage was {last.verdict.status}"
+    if last.verdict.evidence is None or not last.verdict.evidence.at_least(manifest.evidence_required):
+        yield f"{last.verdict.evidence or 'no'} evidence, where {manifest.evidence_required} is required"
+    for stage in manifest.stages:
+        failed = [name for name, gate in stage.verdict.gates.items() if _over(gate)]
+        if failed:
+            yield f"stage '{stage.name}' is over budget: {', '.join(failed)}"
+        elif stage.verdict.status == "rejected":
+            yield f"stage '{stage.name}' was rejected"
+    latest = {(entry.device.model, entry.device.os, entry.unit): entry for entry in manifest.devices}
+    for (device, _, unit), entry in latest.items():
+        if entry.status != "passed":
+            yield f"{device} {entry.status} it on {unit}"
+
+
+def _over(gate: GateRecord | None) -> bool:
+    return gate is not None and not gate.passed

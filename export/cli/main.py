@@ -13,8 +13,8 @@ from efficientvit.spec import MODELS
 from export import __version__
 from export.cli.bench import bench
 from export.cli.bundles.bundle import bundle, verify_bundle
+from export.cli.bundles.diff import diff
 from export.cli.cache import cache
-from export.cli.diff import diff
 from export.cli.explain import explain
 from export.cli.export import export
 from export.cli.host import doctor, models

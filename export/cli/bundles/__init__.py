@@ -1,1 +1,1 @@
-"""Commands for a release as a whole: bundles, and what became of them over time."""
+"""Commands for releases: bundles, and how two of them differ."""

@@ -13,12 +13,12 @@ from export.folder.manifest import HostRecord
 from runtimes.host.machine import this_host, versions
 
 COLUMNS = (
-    "model", "target", "precision", "batch", "threads", "median_ms", "iqr_ms", "images_per_s", "speedup", "size_mb",
-    "load_ms", "first_ms", "memory_mb", "error", "budget",
+    "model", "target", "precision", "batch", "threads", "median_ms", "iqr_ms", "images_per_s", "speedup", "gops",
+    "limit_share", "size_mb", "load_ms", "first_ms", "memory_mb", "error", "budget",
 )  # fmt: skip
 _HEADINGS = (
     "model", "target", "precision", "batch", "threads", "ms a batch", "quartiles apart", "images/s", "times baseline",
-    "MB", "loads in ms", "memory, MB", "error / budget",
+    "Gop/s", "of the limit", "MB", "loads in ms", "memory, MB", "error / budget",
 )  # fmt: skip
 _TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
 
@@ -40,6 +40,8 @@ def _row(bench: Bench, row: Row) -> dict[str, Any]:
         _figure(row.timing.iqr_ms),
         _figure(row.images_per_s),
         _figure_or_none(speedup),
+        _figure(row.operations_per_s / 1e9),
+        _figure_or_none(bench.limit_share(row)),
         _figure(row.verified.artifact.size_bytes / 1e6),
         *map(_figure_or_none, (row.spent.load_ms, row.spent.first_ms, row.spent.memory_mb)),
         row.gate.worst,
@@ -72,6 +74,15 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
                 "samples_ns": list(row.timing.samples_ns),
             }
             for values, row in zip(bench_rows(bench), bench.rows, strict=True)
+        ],
+        "limits": [
+            {
+                "arithmetic": str(each.arithmetic),
+                "gops": _figure(each.operations_per_s / 1e9),
+                "library": each.library,
+                "shape": list(each.shape),
+            }
+            for each in bench.limits.values()
         ],
         "compared": [_claim(each) for each in compared(bench)],
         "unmeasured": [
@@ -124,14 +135,16 @@ def as_markdown(record: Mapping[str, Any]) -> str:
     ]
     for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.3g}"
+        share = "" if row["limit_share"] is None else f"{row['limit_share']:.0%}"
         precision = "as timm exports it" if row["precision"] == STOCK else row["precision"]
         lines.append(
             f"| {row['model']} | {row['target']} | {precision} | {row['batch']} | {row['threads']} "
             f"| {row['median_ms']:.2f} | {row['iqr_ms']:.2f} | {row['images_per_s']:.0f} | {speedup} "
-            f"| {row['size_mb']:.1f} | {_or_none(row['load_ms'])} | {_or_none(row['memory_mb'])} "
+            f"| {row['gops']:.0f} | {share} | {row['size_mb']:.1f} "
+            f"| {_or_none(row['load_ms'])} | {_or_none(row['memory_mb'])} "
             f"| {row['error']:.1e} / {row['budget']:.1e} |"
         )
-    lines += ["", *_claims(record["compared"])]
+    lines += ["", *_limits(record["limits"]), *_claims(record["compared"])]
     lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
     lines += [
         "",
@@ -146,6 +159,12 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 def _or_none(value: float | None) -> str:
     """Of PyTorch, which is not run alone, there is none."""
     return "" if value is None else f"{value:.0f}"
+
+
+def _limits(limits: list[dict[str, Any]]) -> list[str]:
+    """What the column says the share of."""
+    said = (f"{each['gops']:.0f} Gop/s in {each['arithmetic']} ({each['library']})" for each in limits)
+    return [f"One core multiplied at most: {', '.join(said)}.", ""] if limits else []
 
 
 def _claims(claims: list[dict[str, Any]]) -> list[str]:

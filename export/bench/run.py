@@ -1,15 +1,19 @@
 """`vit-export bench`: models x precisions x runtimes x batches x threads, verified first, then timed in one run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from export.bench.baselines import STOCK
 from export.bench.entries import entries
 from export.bench.request import BenchRequest
+from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
 from export.progress import Progress
+from runtimes.precision import Dtype
 from validation.gates.result import GateResult
 from validation.timing.interleaved import in_turns
 from validation.timing.latency import Timing
+from validation.timing.limit import Limit
 from validation.timing.spending import spending
 from validation.trial import Spent
 from validation.verdict import VerifiedArtifact
@@ -49,15 +53,24 @@ class Row:
         """At the median."""
         return self.batch / self.timing.median_ms * 1e3
 
+    @property
+    def operations_per_s(self) -> float:
+        """Multiplications and additions of its products and convolutions, at the median."""
+        return 2 * macs_of(self.verified.artifact.model) * self.images_per_s
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random."""
+    """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random.
+
+    `limits`: what one core multiplied just before and after, by arithmetic.
+    """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
     code: int = 0
+    limits: Mapping[Dtype, Limit] = field(default_factory=dict)
 
     def baseline(self, row: Row) -> Row | None:
         """What a row is compared with: the stock model where there is one, else its own target's float32."""
@@ -74,6 +87,10 @@ class Bench:
         against = self.baseline(row)
         return None if against is None else against.timing.median_ms / row.timing.median_ms
 
+    def limit_share(self, row: Row) -> float | None:
+        """Of what its threads can multiply in its arithmetic; None where that was not measured."""
+        return share(self.limits, row.verified.attestation.precision, row.operations_per_s, row.threads)
+
 
 def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None) -> Bench:
     """Make and verify every combination, `at_once` processes at a time, then time what passed, in turns, alone.
@@ -83,7 +100,14 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
     found = entries(request, progress, cache, at_once)
+    core = Watched()
+    if found.timed:
+        progress.step("what one core multiplies")
+        core.measure()
     timings = in_turns([entry for _, entry in found.timed], request.rounds, progress.step)
+    if found.timed:
+        progress.step("what one core multiplies, once more")
+        core.measure()
     rows = []
     for (judged, entry), timing in zip(found.timed, timings, strict=True):
         name = f"{judged.model}-{judged.target}-{judged.precision}"
@@ -93,4 +117,4 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
 
         spent = spending(entry.verified, entry.runtime, timing, entry.images, step, _PROCESSES)
         rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent))
-    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), found.code)
+    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), found.code, core.limits)

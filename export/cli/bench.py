@@ -96,7 +96,8 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
 
     Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
     one run, in turns, in rounds of fresh sessions. DIR gets bench.html, the page to read, bench.json with every sample,
-    bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed.
+    bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed. What one core multiplies is
+    measured just before and after; each row has its share of it.
 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/

@@ -228,13 +228,13 @@ def show_bench(screen: Console, found: "Bench") -> None:
     """What was timed, the fastest of a model and a batch first, and what was not."""
     from export.bench.claims import compared
 
-    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "MB", "load", "memory", "error")
+    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "limit", "MB", "load", "memory", "error")
     table = _table("model", "target", "precision", *numbers, right=numbers)
     ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
     for before, row in zip((None, *ordered), ordered, strict=False):
         if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
             table.add_row()
-        speedup = found.speedup(row)
+        speedup, share = found.speedup(row), found.limit_share(row)
         table.add_row(
             row.model,
             row.target,
@@ -245,11 +245,15 @@ def show_bench(screen: Console, found: "Bench") -> None:
             f"{row.timing.iqr_ms:.2f}",
             f"{row.images_per_s:.0f}",
             "" if speedup is None else f"{speedup:.2f}",
+            "" if share is None else f"{share:.0%}",
             f"{row.verified.artifact.size_bytes / 1e6:.1f}",
             *("" if each is None else f"{each:.0f}" for each in (row.spent.load_ms, row.spent.memory_mb)),
             f"{row.gate.worst:.1e}",
         )
     screen.print(table)
+    for limit in found.limits.values():
+        text = f"one core multiplied {limit.operations_per_s / 1e9:.0f} Gop/s in {limit.arithmetic} ({limit.library})"
+        screen.print(Text(text, "dim"), soft_wrap=True)
     for each in compared(found):
         paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper}; {each.verdict})"
         names = (f"{row.model} {row.precision}" for row in (each.first, each.second))

@@ -33,7 +33,7 @@ _STEADY_S, _LEAST = 0.3, 10
 LIMIT_S = 600
 """Of one process."""
 
-_ERROR, _TOLD = "error", 300
+ERROR, _TOLD = "error", 300
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5)
 
 
@@ -65,27 +65,27 @@ def in_a_process(module: str, artifact: Artifact, images: Images, threads: int) 
         feed = Path(scratch) / "feed.npy"
         np.save(feed, images)
         arguments = (runtime.name, str(artifact.path.resolve()), json.dumps(settings), str(feed))
-        found = _said([sys.executable, "-P", "-m", module, *arguments])
-    if _ERROR in found:
+        found = said([sys.executable, "-P", "-m", module, *arguments])
+    if ERROR in found:
         raise StageFailed(
             f"{artifact.path.name} could not be run in a process of its own",
             expected="what it takes to run",
-            got=found[_ERROR],
+            got=found[ERROR],
             next_step="run `vit-export verify` on it; if that passes, free some memory and try again",
         )
     return found
 
 
-def _said(command: Sequence[str]) -> dict[str, Any]:
-    """What the process printed last, or `_ERROR`: it failed, or did not end."""
+def said(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the process printed last, as JSON, or `ERROR`: it failed, or did not end."""
     try:
         done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
-            command, env=same_packages(), capture_output=True, text=True, check=False, timeout=LIMIT_S
+            command, env=environment or same_packages(), capture_output=True, text=True, check=False, timeout=LIMIT_S
         )
     except subprocess.TimeoutExpired:
-        return {_ERROR: f"it did not end within {LIMIT_S} s"}
+        return {ERROR: f"it did not end within {LIMIT_S} s"}
     if done.returncode != 0:
-        return {_ERROR: f"exit code {done.returncode}: {done.stderr.strip()[-_TOLD:]}"}
+        return {ERROR: f"exit code {done.returncode}: {done.stderr.strip()[-_TOLD:]}"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -95,7 +95,7 @@ def answer(measure: Callable[[str, Path, Mapping[str, Any], Images], Any]) -> No
     try:
         found = measure(*_asked())
     except VitExportError as error:
-        found = {_ERROR: f"{error.what}: {error.got}"}
+        found = {ERROR: f"{error.what}: {error.got}"}
     print(json.dumps(found))  # noqa: T201
 
 

@@ -37,6 +37,11 @@ def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path)
     for row in (ours, eager):
         assert row["speedup"] == pytest.approx(stock["median_ms"] / row["median_ms"], rel=1e-3)
     assert all(row["error"] <= row["budget"] and len(row["samples_ns"]) >= 5 for row in record["rows"])
+    assert {"fp32", "int8"} <= {each["arithmetic"] for each in record["limits"]}
+    (limit,) = (each["gops"] for each in record["limits"] if each["arithmetic"] == "fp32")
+    for row in record["rows"]:
+        assert row["limit_share"] == pytest.approx(row["gops"] / limit, rel=1e-3)
+    assert ours["gops"] * ours["median_ms"] == pytest.approx(stock["gops"] * stock["median_ms"], rel=1e-3)
     assert record["untrained"] == ["m0"]
     rows = list(csv.DictReader((out / "bench.csv").read_text().splitlines()))
     assert [row["median_ms"] for row in rows] == [str(row["median_ms"]) for row in record["rows"]]

@@ -18,6 +18,7 @@ def _row(model: str, target: str, precision: str, batch: int, ms: float, threads
     return {
         "model": model, "target": target, "precision": precision, "batch": batch, "threads": threads,
         "median_ms": ms, "iqr_ms": 0.25, "images_per_s": batch / ms * 1e3, "speedup": 10.0 * batch / ms,
+        "gops": 150.0, "limit_share": 0.75,
         "size_mb": 12.5, "load_ms": 31.0, "first_ms": 4.0, "memory_mb": 36.0,
         "error": 2.5e-6, "budget": 1e-5, "noisy": False,
     }  # fmt: skip
@@ -33,6 +34,7 @@ def _record(**changed: Any) -> dict[str, Any]:
             _row(model, target, precision, batch, ms * batch)
             for model in models for batch in (1, 16) for target, precision, ms in FORMS
         ],
+        "limits": [{"arithmetic": "fp32", "gops": 200.0, "library": "a <library>", "shape": [784, 384, 768]}],
         "compared": [
             {"first": "m5 stock", "second": "mobilenetv3_large_100 stock", "target": "onnx", "batch": 16, "threads": 1,
              "ratio": 0.54, "paper": 0.885, "holds": False, "noisy": False,
@@ -58,7 +60,10 @@ def test_it_says_what_the_record_does() -> None:
     assert "M5 int8 over MobileNetV3-L int8 onnx 16 1.22 no claim of the paper" in texts
     assert "m5 over efficientnet_b0, pytorch eager: 1.9 in the paper" in texts
     # Fastest first: 64 ms for 16 images is 250 images a second.
-    assert "M0 16 onnx int8 64.00 0.25 250 2.50 12.5 31 36 2.5e-06 / 1.0e-05 openvino bf16 80.00" in texts
+    assert "M0 16 onnx int8 64.00 0.25 250 2.50 150 75 % 12.5 31 36 2.5e-06 / 1.0e-05 openvino bf16 80.00" in texts
+    assert (
+        "One core multiplied at most, just before or after: 200 Gop/s in fp32 (a <library>, 784 × 384 × 768)" in texts
+    )
     assert "M0 63.2 228.4 340.1" in texts  # what the authors published
     assert "vit-export bench --paper -w seeded" in texts
     assert "onnxruntime 1.0" in texts

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from export.bench.baselines import STOCK
+from export.bench.peers import RIVALS
 from export.bench.pytorch import TARGET as PYTORCH
 from export.bench.run import Bench, Row
 
@@ -111,5 +112,6 @@ def unmeasured(bench: Bench) -> Iterator[Claim]:
 
 
 def _fastest(rows: list[Row], model: str, target: str, form: str) -> Row | None:
-    chosen = [row for row in rows if (row.model, row.target) == (model, target) and form in (row.precision, _BEST)]
+    own = [row for row in rows if (row.model, row.target) == (model, target) and row.precision not in RIVALS]
+    chosen = [row for row in own if form in (row.precision, _BEST)]
     return min(chosen, key=lambda row: row.timing.median_ms, default=None)

@@ -17,6 +17,7 @@ from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.bench.baselines import BASELINES, STOCK, Baseline, baseline_spec, baselines, prepared
+from export.bench.peers import judged_rivals
 from export.bench.pytorch import COMPILED, PyTorch
 from export.bench.pytorch import TARGET as PYTORCH
 from export.bench.request import BenchRequest
@@ -32,6 +33,8 @@ from export.pipeline.stage_cache import evaluations
 from export.progress import Progress
 from export.request.request import model_names
 from export.step import Step
+from export.targets.onnx.calibration import calibration_images
+from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
 from export.workers.pool import in_processes
@@ -98,10 +101,10 @@ def entries(
 
     Raises:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
-        MissingExtra: `stock`, `pytorch` or `paper` without timm.
+        MissingExtra: `stock`, `pytorch`, `peers` or `paper` without timm.
     """
     _ = request.made  # what can't be had is refused before minutes of work
-    with_timm = request.stock or request.pytorch or request.paper
+    with_timm = request.stock or request.pytorch or request.paper or request.peers
     if with_timm and (error := missing("timm", "baselines", "making the models to compare with")) is not None:
         raise error
     names = [*model_names(request.models, request.image_size), *(BASELINES if request.paper else ())]
@@ -135,7 +138,7 @@ def judge_files(
             for batch in request.batches:
                 for outcome in pipeline.run(request.export(name, batch), progress, cache=cache):
                     _ours(outcome, batch, found)
-            if request.stock:
+            if request.stock or request.peers:
                 _stock(request, found, progress.step)
     yield found
 
@@ -154,19 +157,31 @@ def _ours(outcome: Outcome, batch: int, found: Judgments) -> None:
 
 
 def _stock(request: BenchRequest, found: Judgments, step: Step) -> None:
-    """timm's EfficientViT with the same weights: one reference for all batches."""
+    """timm's EfficientViT with the same weights, and what others make of it: one reference for all batches."""
     model = found.model
     step(f"{model}: weights and reference for timm's own")
     weights, reference, vacuous = _reference(request, model)
     if vacuous:
         found.notes.append(f"timm's own {model} was not timed: parity on these weights would be vacuous")
         return
+    photos = None
+    if request.peers and request.calibration is not None:
+        shop = Workshop(weights, reference, request.artifacts, request.skip_bad_photos)
+        photos = calibration_images(shop, request.calibration)
     for batch in request.batches:
         step(f"{model}: timm's own, batch {batch}")
         request.artifacts.mkdir(parents=True, exist_ok=True)
         path = export_stock(weights.model, request.artifacts / f"{model}-b{batch}-stock.onnx", batch)
         verdict = judge_foreign(open_foreign(path, model, weights.model.spec.classes), reference).verdict
         found.judged.append(Judged(model, "onnx", STOCK, batch, verdict))
+        if not request.peers:
+            continue
+        out = request.artifacts / f"{model}-b{batch}-peers"
+        for each in judged_rivals(path, photos, batch, out, reference, request.targets, step):
+            if each.verdict is None:
+                found.notes.append(f"{model}, {each.target} {each.name}, batch {batch}, was not made: {each.why}")
+            else:
+                found.judged.append(Judged(model, each.target, each.name, batch, each.verdict))
 
 
 def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceModel, bool]":

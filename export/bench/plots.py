@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.spec import MODELS
 from export.bench.baselines import STOCK
 from export.bench.claims import BASELINE_TOP1
+from export.bench.peers import RIVALS
 from export.bench.pytorch import TARGET as PYTORCH
 from export.report.svg import INK, QUIET, SERIES, new_figure, new_panels, svg
 
@@ -17,6 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 _COLORS = {"onnx": SERIES[0], "openvino": SERIES[1], PYTORCH: SERIES[2]}
 _MARKS = {STOCK: "X", "fp32": "o", "fp16": "s", "bf16": "D", "int8": "^", "eager": "P", "compiled": "v"}
+_PEERS_MARK = "*"
 _DASHES = {STOCK: ":", "fp16": "--", "int8": "-."}
 _TARGETS = {"onnx": "ONNX", "openvino": "OpenVINO", PYTORCH: "PyTorch"}
 
@@ -56,7 +58,12 @@ def _name_heights(axes: "Axes", heights: Mapping[str, float]) -> None:
 
 def _line(axes: "Axes", rows: Rows) -> None:
     target, precision = rows[0]["target"], rows[0]["precision"]
-    style: dict[str, Any] = {"color": _COLORS[target], "marker": _MARKS[precision], "markersize": 6, "linewidth": 1.1}
+    style: dict[str, Any] = {
+        "color": _COLORS[target],
+        "marker": _MARKS.get(precision, _PEERS_MARK),
+        "markersize": 6,
+        "linewidth": 1.1,
+    }
     family = sorted((row for row in rows if row["model"] in MODELS), key=lambda row: str(row["model"]))
     others = [row for row in rows if row["model"] not in MODELS]
     style["label"], dashes = series_name(target, precision), _DASHES.get(precision, "-")
@@ -145,9 +152,10 @@ def papers_batch(rows: Rows) -> int:
 
 
 def series(rows: Rows) -> list[tuple[str, str]]:
-    """Every (target, precision) there is, runtimes together, stock first."""
+    """Every (target, precision) there is, runtimes together, stock first, what other tools made last."""
     found = {(row["target"], row["precision"]) for row in rows}
-    return sorted(found, key=lambda pair: (list(_TARGETS).index(pair[0]), list(_MARKS).index(pair[1])))
+    places = {name: place for place, name in enumerate((*_MARKS, *RIVALS))}
+    return sorted(found, key=lambda pair: (list(_TARGETS).index(pair[0]), places[pair[1]]))
 
 
 def series_name(target: str, precision: str) -> str:

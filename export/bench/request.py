@@ -19,7 +19,8 @@ TIMED = ("onnx", "openvino")
 class BenchRequest:
     """What to compare. `precisions` empty: all that each target has, int8 only where there is a calibration.
 
-    `stock`: timm's own export as well. `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
+    `stock`: timm's own export as well. `peers`: and what other tools make of it with the same photos, of our models.
+    `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
     paper compares itself with, int8 calibrated on the golden images unless `calibrate` names photos.
     """
 
@@ -36,6 +37,7 @@ class BenchRequest:
     skip_bad_photos: bool = False
     budgets: Budgets = field(default_factory=Budgets)
     stock: bool = False
+    peers: bool = False
     pytorch: bool = False
     paper: bool = False
     rounds: int = ROUNDS

@@ -71,6 +71,13 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
     metavar="N",
 )
 @option("Baselines", "--stock", "Time timm's own model exported by torch.onnx.export, and compare.", is_flag=True)
+@option(
+    "Baselines",
+    "--peers",
+    "Time what other tools make of the same weights and photos, each judged as by `vit-export judge`: ONNX Runtime's "
+    "quantize_static, NNCF's presets (extra `peers`), OpenVINO's conversion of timm's export. Implies --stock.",
+    is_flag=True,
+)
 @option("Baselines", "--pytorch", "Time timm's own model in PyTorch, eagerly and by torch.compile.", is_flag=True)
 @option(
     "Baselines",
@@ -102,6 +109,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
     vit-export bench m0 m5 -t onnx --batch 1 --batch 16 --stock     against timm's own export
+    vit-export bench m2 -w best.pth --calibrate photos/ --peers     against other tools
     vit-export bench m2 --pytorch --batch 16                        against PyTorch
     vit-export bench --paper -w seeded                              the paper's comparison, minutes
 
@@ -140,6 +148,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         skip_bad_photos=options["skip_bad_photos"],
         budgets=Budgets(quality=options["quality_budget"]),
         stock=options["stock"] or options["paper"],
+        peers=options["peers"],
         pytorch=options["pytorch"] or options["paper"],
         paper=options["paper"],
         rounds=options["rounds"] or (_PAPERS_ROUNDS if options["paper"] else ROUNDS),

@@ -21,6 +21,7 @@ from export.cli.options import (
     QUALITY_BUDGET,
     READING,
     SPENDING,
+    SUMMARY,
     WEIGHTS,
     Command,
     Name,
@@ -28,6 +29,7 @@ from export.cli.options import (
     option,
     require,
     skip_bad,
+    summary_to,
 )
 from export.cli.target_options import Precision, options_of_targets, taken
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from export.pipeline.finished import Finished
+    from export.report.step_summary import Summary
     from export.request.request import Request
 
 
@@ -157,11 +160,13 @@ def _targets() -> "Sequence[str]":
 @option("Output", "--no-time", "Check, but do not measure latency.", is_flag=True)
 @JOBS
 @NO_CACHE
+@SUMMARY
 @JSON
-def export(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def export(models: tuple[str, ...], as_json: bool, summary: Path | None, **options: Any) -> None:
     """Export MODEL... (m0 to m5, or all), check every stage, time what passed."""
+    page = summary_to(summary, f"vit-export {' '.join(models)}")
     cached, at_once = not options.pop("no_cache"), options.pop("at_once")
-    sys.exit(_export(request_of(models, options), as_json=as_json, cached=cached, at_once=at_once))
+    sys.exit(_export(request_of(models, options), page, as_json=as_json, cached=cached, at_once=at_once))
 
 
 def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
@@ -220,7 +225,7 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     )
 
 
-def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | None) -> int:
+def _export(request: "Request", page: "Summary", *, as_json: bool, cached: bool, at_once: int | None) -> int:
     import json
 
     from efficientvit.errors import StageFailed
@@ -228,6 +233,7 @@ def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | N
     from export.cli import console, summary
     from export.exits import Exit, worst
     from export.pipeline import schedule
+    from export.report.step_summary import of_exports
 
     jobs = request.jobs()  # refuse what cannot be done before anything heavy is imported
     done: list[Finished] = []
@@ -243,7 +249,9 @@ def _export(request: "Request", *, as_json: bool, cached: bool, at_once: int | N
     if len(done) != len(jobs):
         raise StageFailed("not every artifact was accounted for", expected=f"{len(jobs)}", got=f"{len(done)}")
     code = worst(Exit(each.code) for each in done)
+    artifacts = [{"folder": str(each.folder), "checked_before": each.before, **each.manifest} for each in done]
+    document = {"exit_code": int(code), "artifacts": artifacts}
+    page.add(code, of_exports(document))
     if as_json:
-        artifacts = [{"folder": str(each.folder), "checked_before": each.before, **each.manifest} for each in done]
-        click.echo(json.dumps({"exit_code": int(code), "artifacts": artifacts}, indent=2))
+        click.echo(json.dumps(document, indent=2))
     return int(code)

@@ -14,10 +14,12 @@ from export.cli.options import (
     PATH,
     QUALITY_BUDGET,
     READING,
+    SUMMARY,
     Command,
     option,
     require,
     skip_bad,
+    summary_to,
     weights,
 )
 
@@ -53,8 +55,9 @@ from export.cli.options import (
 @QUALITY_BUDGET
 @LABELED
 @require("native", "vendor", "reference")
+@SUMMARY
 @JSON
-def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
+def judge(model: str, file: Path, summary: Path | None, as_json: bool, **options: Any) -> None:
     """Judge FILE, whatever tool exported it, against the checkpoint of MODEL (m0 to m5).
 
     FILE is an ONNX file, an OpenVINO IR (.xml) or a Core ML package (.mlpackage). Its batch, size, layout, range of
@@ -79,11 +82,14 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
     from efficientvit.weights.reading import Reading
     from export.cli import console, tables
     from export.commands.judge import JudgeOptions, judge_file, judged_record
+    from export.folder.records import plain
+    from export.report.step_summary import of_verdict
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets
     from validation.external.input_format import Range, Scores
 
+    page = summary_to(summary, f"vit-export judge {file.name}")
     asked = options["image_range"]
     budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
     how = JudgeOptions(
@@ -102,6 +108,8 @@ def judge(model: str, file: Path, as_json: bool, **options: Any) -> None:
             judged = judge_file(model, options["weights"], file, how, live.step)
         code = judged.code(Evidence(options["require"]))
         tables.show_judged(screen, judged, code)
+    found = judged_record(judged, int(code))
+    page.add(code, of_verdict(plain(found)))
     if as_json:
-        console.print_json(judged_record(judged, int(code)))
+        console.print_json(found)
     sys.exit(int(code))

@@ -14,6 +14,7 @@ from export import __version__
 from export.cli.bench import bench
 from export.cli.bundles.bundle import bundle, verify_bundle
 from export.cli.bundles.diff import diff
+from export.cli.bundles.history import history
 from export.cli.cache import cache
 from export.cli.explain import explain
 from export.cli.export import export
@@ -78,7 +79,7 @@ def completion(shell: str) -> None:
 
 for command in (
     export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, bundle,
-    verify_bundle, cache, schema,
+    verify_bundle, history, cache, schema,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS
+
+if TYPE_CHECKING:
+    from export.report.step_summary import Summary
 
 EXIT_CODES = """\b
 Exit codes
@@ -213,6 +216,21 @@ JOBS = option(
 NO_CACHE = option(
     "Output", "--no-cache", "Make and check everything anew, and keep nothing: see `vit-export cache`.", is_flag=True
 )
+
+SUMMARY = option(
+    "Output",
+    "--summary",
+    "Add the result to this file as Markdown, for example $GITHUB_STEP_SUMMARY.",
+    type=PATH,
+    metavar="FILE",
+)
+
+
+def summary_to(path: Path | None, title: str) -> "Summary":
+    """Where the result of this command goes, its errors too; nowhere without a path."""
+    from export.report.step_summary import reported
+
+    return click.get_current_context().with_resource(reported(path, title))
 
 
 def skip_bad(of: str) -> Decorator:

@@ -26,9 +26,10 @@ from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, stat
 
 if TYPE_CHECKING:
     from export.bench.run import Bench
-    from export.commands.diff import Diff, Finding
+    from export.commands.diff import Diff
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
+    from export.commands.recorded import Finding
     from export.selftest.result import Detection, SelfTest
 
 _SUSPECTS_SHOWN = 3

@@ -12,10 +12,12 @@ from export.cli.options import (
     LABELED,
     PATH,
     QUALITY_BUDGET,
+    SUMMARY,
     Command,
     option,
     require,
     skip_bad,
+    summary_to,
     weights,
 )
 
@@ -37,6 +39,7 @@ from export.cli.options import (
 @QUALITY_BUDGET
 @LABELED
 @option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
+@SUMMARY
 @JSON
 def verify(
     folder: Path,
@@ -44,6 +47,7 @@ def verify(
     weights: str | None,
     quality_budget: float | None,
     junit: Path | None,
+    summary: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -60,11 +64,13 @@ def verify(
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
     from export.folder.accuracy import AccuracyRecord
-    from export.folder.records import gates_of
+    from export.folder.records import gates_of, plain
+    from export.report.step_summary import of_verdict
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets
 
+    page = summary_to(summary, f"vit-export verify {folder.resolve().name}")
     budgets = Budgets(quality_budget, options["accuracy_budget"])
     asked = evaluation(
         options["eval_folder"], budgets, labels=options["labels"], skip_bad_photos=options["skip_bad_photos"]
@@ -91,20 +97,21 @@ def verify(
         xml.write(junit, xml.of_verification(verification, code))
     with console.console() as screen:
         tables.show_verification(screen, verification, code)
+    report = verification.verdict.report
+    found = {
+        "folder": str(folder),
+        "status": verification.status,
+        "recorded": verification.recorded,
+        "reason": getattr(verification.verdict, "reason", None),
+        "evidence": verification.evidence if report else None,
+        "trained": verification.trained,
+        "exit_code": int(code),
+        "gates": gates_of(report.gates) if report else None,
+        "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
+        "devices": verification.devices.entries,
+        "not_repeated": verification.not_repeated,
+    }
+    page.add(code, of_verdict(plain(found)))
     if as_json:
-        report = verification.verdict.report
-        found = {
-            "folder": str(folder),
-            "status": verification.status,
-            "recorded": verification.recorded,
-            "reason": getattr(verification.verdict, "reason", None),
-            "evidence": verification.evidence if report else None,
-            "trained": verification.trained,
-            "exit_code": int(code),
-            "gates": gates_of(report.gates) if report else None,
-            "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
-            "devices": verification.devices.entries,
-            "not_repeated": verification.not_repeated,
-        }
         console.print_json(found)
     sys.exit(int(code))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.commands.fail_on import FailOn
+from export.commands.recorded import Finding, recorded_differences
 from export.folder.exported import Exported, open_exported, require_interface
 from export.folder.records import plain
 from export.step import Step
@@ -16,7 +17,6 @@ from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
 from runtimes.registry import count_operators, read_ports, runtime_for
 from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
-from validation.accuracy.top1 import QUANTILE
 from validation.golden_run import run_golden
 from validation.inputs.golden_set import GoldenSet, Kind
 from validation.judge import judge
@@ -27,27 +27,6 @@ from validation.reference.reference import Expected, Reference
 from validation.timing.feed import timing_feed
 from validation.timing.paired import Ratio, interleaved, recorded
 from validation.verdict import Verdict, VerifiedArtifact, status_of
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something of a kind (`export.commands.fail_on.KINDS`) that is not the same.
-
-    `growth`: as a share, where it is a number.
-    """
-
-    kind: str
-    old: str
-    new: str
-    worse: bool
-    growth: float | None = None
-    detail: str = ""
-
-    def fails(self, limits: FailOn) -> bool:
-        """It is of a kind that may not get worse, or not so much."""
-        if not self.worse or self.kind not in limits:
-            return False
-        return self.growth is None or self.growth > limits[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,34 +103,10 @@ class _Pair:
 
     def made_of(self) -> Iterator[Finding]:
         """Weights, tools and what an app feeds and gets."""
-        before, after = self.old.manifest, self.new.manifest
-        if (a := before.weights.sha256) != (b := after.weights.sha256):
-            yield Finding("weights", a[:12], b[:12], worse=True)
-        tools = sorted({*before.tools, *after.tools})
-        for tool in tools:
-            a, b = (each.tools.get(tool, "none") for each in (before, after))
-            if a != b:
-                yield Finding("tools", f"{tool} {a}", f"{tool} {b}", worse=True)
-        if (one := _precision(self.old.artifact)) != (other := _precision(self.new.artifact)):
-            yield Finding("precision", one, other, worse=True)
-        yield from self._accuracy()
+        yield from recorded_differences(self.old.manifest, self.new.manifest)
         old, new = (tuple(map(str, (*ports[0], *ports[1]))) for ports in map(read_ports, self._artifacts()))
         if old != new:
             yield Finding("interface", "; ".join(old), "; ".join(new), worse=True)
-
-    def _accuracy(self) -> Iterator[Finding]:
-        """What was measured of both on labeled images, where a fall is more than noise: they are not paired here."""
-        before, after = (each.manifest.accuracy for each in (self.old, self.new))
-        if before is None and after is None:
-            return
-        if before is None or after is None:
-            said = ["not measured" if each is None else f"{each.artifact.top1:.2%}" for each in (before, after)]
-            yield Finding("accuracy", said[0], said[1], worse=after is None)
-            return
-        one, other = before.artifact.top1, after.artifact.top1
-        noise = QUANTILE * sum(top1 * (1 - top1) / each.images for top1, each in ((one, before), (other, after))) ** 0.5
-        if abs(one - other) > noise:
-            yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)
 
     def _artifacts(self) -> tuple[Artifact, Artifact]:
         return self.old.artifact, self.new.artifact
@@ -263,12 +218,6 @@ class _Pair:
             return None
         notes.append("latency is by the samples that the exports recorded: a busy host then looks like a change now")
         return recorded(timings[0].samples, timings[1].samples)
-
-
-def _precision(artifact: Artifact) -> str:
-    precision = artifact.precision
-    left = f", {len(precision.float_layers)} layers in fp32" if precision.float_layers else ""
-    return f"{precision.weights} weights, {precision.activations} activations, {precision.execution} arithmetic{left}"
 
 
 def _on(each: Exported, other: Exported) -> Reference:

@@ -16,6 +16,7 @@ KINDS = (
     "interface",
     "weights",
     "tools",
+    "artifacts",
 )
 _WITH_LIMIT = frozenset({"accuracy", "latency", "size", "operators"})
 _ITEM = re.compile(r"([a-z]+)(?::(\d+(?:\.\d+)?)%)?")

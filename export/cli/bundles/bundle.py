@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli.options import JSON, PATH, Command, option, options
+from export.cli.options import JSON, PATH, SUMMARY, Command, option, options, summary_to
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,8 +145,9 @@ def bundle(folders: tuple[Path, ...], name: str, version: str, out: Path, as_jso
 @click.command("verify-bundle", cls=Command)
 @click.argument("folder", metavar="BUNDLE", type=PATH)
 @_TRUST
+@SUMMARY
 @JSON
-def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, **given: Any) -> None:
+def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, summary: Path | None, **given: Any) -> None:
     """Check BUNDLE, offline: every file, what is said of them, their verdicts, and the signature.
 
     The index lists neither more nor less than there is, each file has its digest, each manifest's verdict is passed
@@ -168,7 +169,10 @@ def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, **given: An
     from export.bundle.check import check_bundle
     from export.bundle.signature import Trust
     from export.cli import console
+    from export.folder.records import plain
+    from export.report.step_summary import of_bundle
 
+    page = summary_to(summary, f"vit-export verify-bundle {folder.resolve().name}")
     key, certificates, at = given["key"], given["certificates"], given["at"]
     if (key is not None and certificates) or ((given["subject"] or at) and not certificates):
         raise BadOption(
@@ -182,8 +186,10 @@ def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, **given: An
     with console.console() as screen:
         _show_contents(screen, checked)
         _show_checked(screen, checked)
+    found = _record(checked)
+    page.add(checked.code, of_bundle(plain(found)))
     if as_json:
-        console.print_json(_record(checked))
+        console.print_json(found)
     sys.exit(int(checked.code))
 
 

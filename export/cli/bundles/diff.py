@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from export.cli.options import JSON, PATH, Command, option
+
+if TYPE_CHECKING:
+    from export.commands.fail_on import FailOn
 
 
 @click.command(cls=Command)
@@ -15,7 +19,7 @@ from export.cli.options import JSON, PATH, Command, option
     "Gates",
     "--fail-on",
     "Exit 1 on these, with commas: parity, agreement, accuracy:N%, precision, latency:N%, size:N%, operators:N%, "
-    "interface, weights, tools. Example: parity,latency:5%.",
+    "interface, weights, tools, artifacts (of two bundles, one that is gone). Example: parity,latency:5%.",
     default="parity",
     show_default=True,
     metavar="KINDS",
@@ -29,9 +33,12 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
     are timed in turns, in rounds of fresh sessions, and a difference counts only where the noise of this host leaves no
     room for none. Where not both can be run here, the samples that the exports recorded are compared.
 
+    Of two bundles the artifacts are paired by name, and what their manifests recorded is compared: nothing is run.
+
     \b
     vit-export diff released/m2-onnx-fp32 exports/m2-onnx-fp32
     vit-export diff OLD NEW --fail-on parity,agreement,latency:5%,size:2%     in CI
+    vit-export diff dist/efficientvit-1.1.0 dist/efficientvit-1.2.0 --fail-on artifacts,accuracy,size:2%
 
     \b
     Exit codes
@@ -39,12 +46,15 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
       1    something did; or a folder holds nothing that may ship
       2    no folder of an export, or an unknown kind
     """  # noqa: D301 - click wants the character itself
+    from export.bundle.releases import is_bundle
     from export.cli import console, tables
     from export.commands.diff import diff as compare
     from export.commands.diff import diff_record
     from export.commands.fail_on import parse_fail_on
 
     limits = parse_fail_on(fail_on)
+    if is_bundle(old) and is_bundle(new):
+        sys.exit(_of_bundles(old, new, limits, as_json=as_json))
     with console.console() as screen:
         with console.Live(screen) as live:
             found = compare(old, new, time=not no_time, step=live.step)
@@ -54,3 +64,37 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
     if as_json:
         console.print_json(diff_record(found, failures, code))
     sys.exit(code)
+
+
+def _of_bundles(old: Path, new: Path, limits: "FailOn", *, as_json: bool) -> int:
+    from rich.table import Table
+    from rich.text import Text
+
+    from export.bundle.compare import diff_bundles
+    from export.cli import console
+
+    found = diff_bundles(old, new)
+    failures = found.failures(limits)
+    code = 1 if failures else 0
+    with console.console() as screen:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("artifact", "", "old", "new", "change", "finding"):
+            table.add_column(heading, overflow="fold")
+        for name, findings in found.findings.items():
+            if not findings:
+                says = "same files" if name in found.same else "other files, nothing else"
+                table.add_row(name, "", "", "", "", says, style="dim")
+            for each in findings:
+                change = "" if each.growth is None else f"{each.growth:+.1%}"
+                style = "bold red" if each in failures.get(name, ()) else ("yellow" if each.worse else "green")
+                table.add_row(name, each.kind, each.old, each.new, change, each.detail, style=style)
+        screen.print(table)
+        for note in found.notes:
+            screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
+        screen.print(Text("as recorded: nothing was run, and nothing verified (vit-export verify-bundle)", "dim"))
+        if failures:
+            kinds = ", ".join(dict.fromkeys(each.kind for own in failures.values() for each in own))
+            screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
+    if as_json:
+        console.print_json(found.to_json(limits, code))
+    return code

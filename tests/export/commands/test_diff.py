@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadOption
-from export.commands.diff import Diff, Finding, diff
+from export.commands.diff import Diff, diff
 from export.commands.fail_on import parse_fail_on
+from export.commands.recorded import Finding
 from validation.timing.paired import Ratio, interleaved, recorded
 
 ONNX, IR, COREML = "m0-64-onnx-fp32-untrained", "m0-64-openvino-fp32-untrained", "m0-64-coreml-fp16-untrained"

@@ -36,8 +36,8 @@ from export.cli.target_options import Precision, options_of_targets, taken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from export.commands.step_summary import Summary
     from export.pipeline.finished import Finished
-    from export.report.step_summary import Summary
     from export.request.request import Request
 
 
@@ -231,9 +231,9 @@ def _export(request: "Request", page: "Summary", *, as_json: bool, cached: bool,
     from efficientvit.errors import StageFailed
     from export.cache.store import default_cache
     from export.cli import console, summary
+    from export.commands.step_summary import of_exports
     from export.exits import Exit, worst
     from export.pipeline import schedule
-    from export.report.step_summary import of_exports
 
     jobs = request.jobs()  # refuse what cannot be done before anything heavy is imported
     done: list[Finished] = []

@@ -82,8 +82,8 @@ def judge(model: str, file: Path, summary: Path | None, as_json: bool, **options
     from efficientvit.weights.reading import Reading
     from export.cli import console, tables
     from export.commands.judge import JudgeOptions, judge_file, judged_record
+    from export.commands.step_summary import of_verdict
     from export.folder.records import plain
-    from export.report.step_summary import of_verdict
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets

@@ -11,7 +11,7 @@ from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS
 
 if TYPE_CHECKING:
-    from export.report.step_summary import Summary
+    from export.commands.step_summary import Summary
 
 EXIT_CODES = """\b
 Exit codes
@@ -228,7 +228,7 @@ SUMMARY = option(
 
 def summary_to(path: Path | None, title: str) -> "Summary":
     """Where the result of this command goes, its errors too; nowhere without a path."""
-    from export.report.step_summary import reported
+    from export.commands.step_summary import reported
 
     return click.get_current_context().with_resource(reported(path, title))
 

@@ -62,10 +62,10 @@ def verify(
     from efficientvit.errors import VitExportError
     from export.cli import console, tables
     from export.commands import junit as xml
+    from export.commands.step_summary import of_verdict
     from export.commands.verify import verify as judge_again
     from export.folder.accuracy import AccuracyRecord
     from export.folder.records import gates_of, plain
-    from export.report.step_summary import of_verdict
     from export.request.evaluation import evaluation
     from runtimes.runtime import Evidence
     from validation.budgets import Budgets

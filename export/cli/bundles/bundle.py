@@ -169,8 +169,8 @@ def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, summary: Pa
     from export.bundle.check import check_bundle
     from export.bundle.signature import Trust
     from export.cli import console
+    from export.commands.step_summary import of_bundle
     from export.folder.records import plain
-    from export.report.step_summary import of_bundle
 
     page = summary_to(summary, f"vit-export verify-bundle {folder.resolve().name}")
     key, certificates, at = given["key"], given["certificates"], given["at"]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import ArtifactChanged, BadOutput
+from export.commands.step_summary import of_bundle, of_exports, of_verdict, reported
 from export.report.markdown import code, table, text
-from export.report.step_summary import of_bundle, of_exports, of_verdict, reported
 from runtimes.precision import Precision
 from tests.manifests import manifest, stage
 

@@ -33,6 +33,7 @@ def render(record: Mapping[str, Any]) -> str:
         side=_side,
         top1=plots.top1,
         threads=threads,
+        several_streams=[(row, each) for row in rows for each in row["throughput"]],
         several_threads=len({row["threads"] for row in rows}) > 1,
         untrained=[plots.short_name(model) for model in record["untrained"]],
         untrained_int8=any(row["precision"] == "int8" and row["model"] in untrained for row in rows),

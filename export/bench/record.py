@@ -71,6 +71,14 @@ def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
                 **values,
                 "noisy": row.timing.noisy,
                 "sha256": row.verified.artifact.sha256,
+                "throughput": [
+                    {
+                        "streams": each.streams,
+                        "images_per_s": _figure(each.images_per_s),
+                        "samples": [_figure(sample) for sample in each.samples],
+                    }
+                    for each in row.throughputs
+                ],
                 "samples_ns": list(row.timing.samples_ns),
             }
             for values, row in zip(bench_rows(bench), bench.rows, strict=True)
@@ -144,7 +152,7 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             f"| {_or_none(row['load_ms'])} | {_or_none(row['memory_mb'])} "
             f"| {row['error']:.1e} / {row['budget']:.1e} |"
         )
-    lines += ["", *_limits(record["limits"]), *_claims(record["compared"])]
+    lines += ["", *_streams(rows), *_limits(record["limits"]), *_claims(record["compared"])]
     lines += [f"- not measured: {claim}" for claim in record["unmeasured"]]
     lines += [
         "",
@@ -159,6 +167,20 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 def _or_none(value: float | None) -> str:
     """Of PyTorch, which is not run alone, there is none."""
     return "" if value is None else f"{value:.0f}"
+
+
+def _streams(rows: list[dict[str, Any]]) -> list[str]:
+    """Images a second of what was asked by several at once."""
+    found = [(row, each) for row in rows for each in row["throughput"]]
+    if not found:
+        return []
+    lines = ["| model | target | precision | batch | streams | images/s |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row['model']} | {row['target']} | {row['precision']} | {row['batch']} | {each['streams']} "
+        f"| {each['images_per_s']:.0f} |"
+        for row, each in found
+    ]
+    return [*lines, ""]
 
 
 def _limits(limits: list[dict[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ class BenchRequest:
     `stock`: timm's own export as well. `peers`: and what other tools make of it with the same photos, of our models.
     `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
     paper compares itself with, int8 calibrated on the golden images unless `calibrate` names photos.
+    `streams`: numbers of streams whose throughput is measured too.
     """
 
     models: tuple[str, ...]
@@ -41,6 +42,7 @@ class BenchRequest:
     pytorch: bool = False
     paper: bool = False
     rounds: int = ROUNDS
+    streams: tuple[int, ...] = ()
     out: Path = Path("bench")
 
     @property

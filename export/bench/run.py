@@ -1,6 +1,6 @@
 """`vit-export bench`: models x precisions x runtimes x batches x threads, verified first, then timed in one run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export.bench.baselines import STOCK
@@ -9,12 +9,14 @@ from export.bench.request import BenchRequest
 from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
 from export.progress import Progress
+from export.step import Step
 from runtimes.precision import Dtype
 from validation.gates.result import GateResult
-from validation.timing.interleaved import in_turns
+from validation.timing.interleaved import Peer, in_turns
 from validation.timing.latency import Timing
 from validation.timing.limit import Limit
 from validation.timing.spending import spending
+from validation.timing.streams import Throughput, throughput
 from validation.trial import Spent
 from validation.verdict import VerifiedArtifact
 
@@ -23,7 +25,10 @@ _PROCESSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One verified artifact at one number of threads, how long a batch takes, and what an app pays besides."""
+    """One verified artifact at one number of threads, how long a batch takes, and what an app pays besides.
+
+    `throughputs`: with several streams, at the first number of threads alone: each stream has one thread.
+    """
 
     model: str
     target: str
@@ -31,6 +36,7 @@ class Row:
     verified: VerifiedArtifact
     timing: Timing
     spent: Spent
+    throughputs: tuple[Throughput, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -108,13 +114,36 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
     if found.timed:
         progress.step("what one core multiplies, once more")
         core.measure()
+    streams = _throughputs([entry for _, entry in found.timed], request, progress.step)
     rows = []
-    for (judged, entry), timing in zip(found.timed, timings, strict=True):
+    for (judged, entry), timing, several in zip(found.timed, timings, streams, strict=True):
         name = f"{judged.model}-{judged.target}-{judged.precision}"
 
         def step(text: str, name: str = name) -> None:
             progress.step(f"{name}: {text}")
 
         spent = spending(entry.verified, entry.runtime, timing, entry.images, step, _PROCESSES)
-        rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent))
+        rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent, several))
     return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), found.code, core.limits)
+
+
+def _throughputs(peers: Sequence[Peer], request: BenchRequest, step: Step) -> list[tuple[Throughput, ...]]:
+    """For each of the peers, of those that are asked for; in rounds of all of them, each time in a new process."""
+    asked = [
+        (place, streams)
+        for place, peer in enumerate(peers)
+        if peer.threads == request.threads[0]
+        for streams in request.streams
+    ]
+    samples: dict[tuple[int, int], list[float]] = {each: [] for each in asked}
+    for number in range(_PROCESSES):
+        for done, (place, streams) in enumerate(asked):
+            step(f"{streams} streams, round {number + 1} of {_PROCESSES}: {done + 1} of {len(asked)}")
+            peer = peers[place]
+            one = throughput(peer.verified.artifact, peer.images, streams)
+            if one is not None:
+                samples[place, streams].append(one)
+    return [
+        tuple(Throughput(streams, tuple(own)) for (of, streams), own in samples.items() if of == place and own)
+        for place in range(len(peers))
+    ]

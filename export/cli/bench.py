@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,11 @@ from export.cli.options import (
     skip_bad,
 )
 from export.cli.target_options import Precision
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from export.bench.run import Bench
 
 _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 
@@ -67,6 +72,14 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
     "Timing",
     "--rounds",
     "Rounds of fresh sessions; more is steadier. [default: 7; with --paper 3]",
+    type=click.IntRange(1),
+    metavar="N",
+)
+@option(
+    "Timing",
+    "--streams",
+    "Also measure images/s with so many streams at once, each on one thread; several with commas. [default: none]",
+    multiple=True,
     type=click.IntRange(1),
     metavar="N",
 )
@@ -125,7 +138,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
     from export.bench.request import TIMED, BenchRequest
     from export.bench.run import bench as compare
     from export.cache.store import default_cache
-    from export.cli import console, tables
+    from export.cli import console
     from export.targets.registry import TARGETS
     from runtimes.registry import native_runtime
     from validation.budgets import Budgets
@@ -140,6 +153,7 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         precisions=options["precisions"],
         batches=options["batches"] or ((1, 16) if options["paper"] else (1,)),
         threads=options["threads"] or (1,),
+        streams=options["streams"],
         weights=options["weights"],
         ema=options["ema"],
         override=options["override"],
@@ -158,10 +172,64 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
         with console.Live(screen) as live:
             cache = None if options["no_cache"] else default_cache()
             found = compare(request, live, cache, options["at_once"])
-        tables.show_bench(screen, found)
+        _show(screen, found)
         record = bench_record(found, tuple(sys.argv[1:]))
         write_bench(out, found, record)
         screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
         console.print_json(record)
     sys.exit(found.code)
+
+
+def _show(screen: "Console", found: "Bench") -> None:
+    """What was timed, the fastest of a model and a batch first, and what was not."""
+    from rich.text import Text
+
+    from export.bench.claims import compared
+    from export.cli.tables import plain_table
+
+    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "limit", "MB", "load", "memory", "error")
+    table = plain_table("model", "target", "precision", *numbers, right=numbers)
+    ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
+    for before, row in zip((None, *ordered), ordered, strict=False):
+        if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
+            table.add_row()
+        speedup, share = found.speedup(row), found.limit_share(row)
+        table.add_row(
+            row.model,
+            row.target,
+            row.precision,
+            str(row.batch),
+            str(row.threads),
+            f"{row.timing.median_ms:.2f}",
+            f"{row.timing.iqr_ms:.2f}",
+            f"{row.images_per_s:.0f}",
+            "" if speedup is None else f"{speedup:.2f}",
+            "" if share is None else f"{share:.0%}",
+            f"{row.verified.artifact.size_bytes / 1e6:.1f}",
+            *("" if each is None else f"{each:.0f}" for each in (row.spent.load_ms, row.spent.memory_mb)),
+            f"{row.gate.worst:.1e}",
+        )
+    screen.print(table)
+    _show_streams(screen, found)
+    for limit in found.limits.values():
+        text = f"one core multiplied {limit.operations_per_s / 1e9:.0f} Gop/s in {limit.arithmetic} ({limit.library})"
+        screen.print(Text(text, "dim"), soft_wrap=True)
+    for each in compared(found):
+        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper}; {each.verdict})"
+        names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
+        text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
+        screen.print(Text(text, "bold"), soft_wrap=True)
+    for note in found.notes:
+        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
+
+
+def _show_streams(screen: "Console", found: "Bench") -> None:
+    """Images a second with several streams."""
+    from rich.text import Text
+
+    for row in found.rows:
+        if row.throughputs:
+            said = ", ".join(f"{each.streams} streams {each.images_per_s:.0f}" for each in row.throughputs)
+            name = f"{row.model} {row.target} {row.precision}, batch {row.batch}"
+            screen.print(Text(f"{name}: images/s with {said}"), soft_wrap=True)

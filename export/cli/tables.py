@@ -25,7 +25,6 @@ from validation.gates.table import named, next_steps
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
-    from export.bench.run import Bench
     from export.commands.diff import Diff
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 _SUSPECTS_SHOWN = 3
 
 
-def _table(*headings: str, right: Collection[str] = ()) -> Table:
+def plain_table(*headings: str, right: Collection[str] = ()) -> Table:
+    """Without lines; `right`: headings of the columns of numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
@@ -68,7 +68,7 @@ def _word(verdict: Verdict) -> tuple[str, str]:
 
 def _gates(screen: Console, report: Report) -> None:
     """Every gate of one verdict."""
-    table = _table("gate", "worst error", "budget", "floor", "kind", "finding")
+    table = plain_table("gate", "worst error", "budget", "floor", "kind", "finding")
     for gate in report.gates:
         floor = "" if gate.floor is None else f"{gate.floor:.1e}"
         style_of_gate = "" if gate.passed else "red"
@@ -138,7 +138,7 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
 def show_explanation(screen: Console, folder: Path, explanation: "Explanation", *, layers: bool) -> None:
     """The suspects of a stage, and with `layers` all that could be compared."""
     if layers:
-        table = _table(
+        table = plain_table(
             "layer", "kind", "module", "error", "floor", "from", "to", right=("error", "floor", "from", "to")
         )
         for layer in explanation.blame.layers:
@@ -155,7 +155,7 @@ def show_explanation(screen: Console, folder: Path, explanation: "Explanation", 
 
 def show_selftest(screen: Console, found: "SelfTest") -> None:
     """The detection table: what was planted where, who saw it, and whether the right layer was named."""
-    table = _table("fault", "stage", "effect/budget", "seen by", "layer", "proof", right=("effect/budget",))
+    table = plain_table("fault", "stage", "effect/budget", "seen by", "layer", "proof", right=("effect/budget",))
     for each in (*found.detections, *found.inputs):
         effect = "" if each.effect_over_budget is None else f"{each.effect_over_budget:.1e}"
         layer = {None: "", True: "named", False: "not named"}[each.blamed]
@@ -202,7 +202,7 @@ def _proof(each: "Detection") -> str:
 
 def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:
     """What differs between two releases."""
-    table = _table("", "old", "new", "change", "finding")
+    table = plain_table("", "old", "new", "change", "finding")
     for finding in found.findings:
         change = "" if finding.growth is None else f"{finding.growth:+.1%}"
         style = "bold red" if finding in failures else ("yellow" if finding.worse else "green")
@@ -225,45 +225,6 @@ def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> 
         screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
 
 
-def show_bench(screen: Console, found: "Bench") -> None:
-    """What was timed, the fastest of a model and a batch first, and what was not."""
-    from export.bench.claims import compared
-
-    numbers = ("batch", "threads", "ms", "±", "images/s", "x", "limit", "MB", "load", "memory", "error")
-    table = _table("model", "target", "precision", *numbers, right=numbers)
-    ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
-    for before, row in zip((None, *ordered), ordered, strict=False):
-        if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
-            table.add_row()
-        speedup, share = found.speedup(row), found.limit_share(row)
-        table.add_row(
-            row.model,
-            row.target,
-            row.precision,
-            str(row.batch),
-            str(row.threads),
-            f"{row.timing.median_ms:.2f}",
-            f"{row.timing.iqr_ms:.2f}",
-            f"{row.images_per_s:.0f}",
-            "" if speedup is None else f"{speedup:.2f}",
-            "" if share is None else f"{share:.0%}",
-            f"{row.verified.artifact.size_bytes / 1e6:.1f}",
-            *("" if each is None else f"{each:.0f}" for each in (row.spent.load_ms, row.spent.memory_mb)),
-            f"{row.gate.worst:.1e}",
-        )
-    screen.print(table)
-    for limit in found.limits.values():
-        text = f"one core multiplied {limit.operations_per_s / 1e9:.0f} Gop/s in {limit.arithmetic} ({limit.library})"
-        screen.print(Text(text, "dim"), soft_wrap=True)
-    for each in compared(found):
-        paper = "" if each.claim.paper is None else f" (the paper: {each.claim.paper}; {each.verdict})"
-        names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
-        text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
-        screen.print(Text(text, "bold"), soft_wrap=True)
-    for note in found.notes:
-        screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
-
-
 def show_runtime(screen: Console, predictor: Predictor) -> None:
     """Which program gives the answers, and what they are not."""
     artifact, runtime = predictor.exported.artifact, predictor.runtime
@@ -282,7 +243,7 @@ def show_runtime(screen: Console, predictor: Predictor) -> None:
 def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:
     """The doctor's findings."""
     screen.print(f"{host.os}, {host.cpu}, {host.isa}, {host.physical_cores} cores, {host.memory_bytes / 2**30:.0f} GiB")
-    table = _table("target", "package", "make", "judge", "time", "what is missing")
+    table = plain_table("target", "package", "make", "judge", "time", "what is missing")
     for ability in abilities:
         table.add_row(
             ability.target,

@@ -23,7 +23,9 @@ OPTIONS = ("-w", "seeded", "--image-size", "64", "--rounds", "1", "-o", "out")
 
 
 def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path) -> None:
-    ran = command("bench", "m0", "-t", "onnx", "-p", "fp32", "--stock", "--pytorch", *OPTIONS, "--json")
+    ran = command(
+        "bench", "m0", "-t", "onnx", "-p", "fp32", "--stock", "--pytorch", "--streams", "2", *OPTIONS, "--json"
+    )
     assert ran.code == 0, ran.err
     record = json.loads(ran.out)
     out = tmp_path / "out"
@@ -42,6 +44,8 @@ def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path)
     for row in record["rows"]:
         assert row["limit_share"] == pytest.approx(row["gops"] / limit, rel=1e-3)
     assert ours["gops"] * ours["median_ms"] == pytest.approx(stock["gops"] * stock["median_ms"], rel=1e-3)
+    assert [[each["streams"] for each in row["throughput"]] for row in record["rows"][:3]] == [[2], [2], []]
+    assert all(len(each["samples"]) == 3 for row in record["rows"] for each in row["throughput"])
     assert record["untrained"] == ["m0"]
     rows = list(csv.DictReader((out / "bench.csv").read_text().splitlines()))
     assert [row["median_ms"] for row in rows] == [str(row["median_ms"]) for row in record["rows"]]

@@ -18,7 +18,7 @@ def _row(model: str, target: str, precision: str, batch: int, ms: float, threads
     return {
         "model": model, "target": target, "precision": precision, "batch": batch, "threads": threads,
         "median_ms": ms, "iqr_ms": 0.25, "images_per_s": batch / ms * 1e3, "speedup": 10.0 * batch / ms,
-        "gops": 150.0, "limit_share": 0.75,
+        "gops": 150.0, "limit_share": 0.75, "throughput": [],
         "size_mb": 12.5, "load_ms": 31.0, "first_ms": 4.0, "memory_mb": 36.0,
         "error": 2.5e-6, "budget": 1e-5, "noisy": False,
     }  # fmt: skip
@@ -68,6 +68,12 @@ def test_it_says_what_the_record_does() -> None:
     assert "vit-export bench --paper -w seeded" in texts
     assert "onnxruntime 1.0" in texts
     assert page.count("<svg ") == 3
+
+
+def test_several_streams_have_a_table_of_their_own() -> None:
+    assert "Several streams" not in _texts(render(_record()))
+    row = {**_row("m0", "onnx", "int8", 16, 64.0), "throughput": [{"streams": 4, "images_per_s": 812.0}]}
+    assert "M0 16 onnx int8 4 812" in _texts(render(_record(rows=[row], compared=[])))
 
 
 def test_random_weights_are_said_to_be_and_what_int8_on_them_says() -> None:

@@ -21,6 +21,10 @@ from export.folder.layout import MANIFEST, SHIP
 from export.step import Step
 
 
+_A_LINE_EACH = "\n            "
+"""Below each other in an error's text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """What the bundle is to be called. `license`: an SPDX identifier, of the weights and all that was made of them."""
@@ -138,12 +142,12 @@ def _require_passed(folders: Sequence[Path], step: Step) -> None:
         try:
             wrong += [f"{folder}: {reason}" for reason in _reasons(folder)]
         except Refused as error:
-            wrong.append(f"{folder}: {error.what}")
+            wrong.append(error.what if error.what.startswith(str(folder)) else f"{folder}: {error.what}")
     if wrong:
         raise NotPassed(
             "not everything may be released: nothing was bundled",
             expected="folders whose verdict is passed, and whose files are their manifests'",
-            got="; ".join(wrong),
+            got=_A_LINE_EACH.join(wrong),
             next_step="leave them out, or export them again; `vit-export verify DIR` and `explain DIR` say more",
         )
 

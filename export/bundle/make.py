@@ -20,7 +20,6 @@ from export.folder.findings import not_passed
 from export.folder.layout import MANIFEST, SHIP
 from export.step import Step
 
-
 _A_LINE_EACH = "\n            "
 """Below each other in an error's text."""
 

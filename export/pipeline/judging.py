@@ -35,7 +35,7 @@ class Judging:
     progress: Progress
     defaults: bool
     _shown: list[StageResult] = field(default_factory=list)
-    _shared: dict[tuple[str, int | None, int, bool], StageResult] = field(default_factory=dict)
+    _shared: dict[tuple[object, ...], StageResult] = field(default_factory=dict)
 
     def run(self, outcome: Outcome) -> None:
         """Run the stages until one fails or is rejected: the first that is rejected is the one to blame."""
@@ -64,9 +64,8 @@ class Judging:
     def _stage(
         self, stage: Stage, job: Job, precision: Precision, before: Verdict | None, *, last: bool
     ) -> StageResult:
-        # What ships is judged on labeled images too; what is on the way to something else isn't.
-        key = (stage.name, job.batch, job.opset, last and self.model.labeled is not None)
-        if stage.shared and key in self._shared:
+        key = self._alike(stage, job, precision, last=last)
+        if key is not None and key in self._shared:
             return self._shared[key]
         source = before.artifact if before is not None else None
         if source is not None and source.precision.quantized:  # what was left in float32 stays so
@@ -84,9 +83,16 @@ class Judging:
         if not made.cached and verdict.artifact is made.artifact and not isinstance(verdict, Rejected):
             self.maker.cache.keep(stage, job, precision, source, made.artifact)
         result = StageResult(stage.name, verdict, made.seconds, _operators(verdict.artifact), made.cached)
-        if stage.shared:
+        if key is not None:
             self._shared[key] = result
         return result
+
+    def _alike(self, stage: Stage, job: Job, precision: Precision, *, last: bool) -> tuple[object, ...] | None:
+        """What jobs have in common that take one file of this stage, judged once; None where no two of them do."""
+        if stage.shared:
+            # What ships is judged on labeled images too; what is on the way to something else isn't.
+            return stage.name, job.batch, job.opset, last and self.model.labeled is not None
+        return None if stage.reads is None else (stage.name, precision, last, repr(stage.reads(job)))
 
     def _fallen_back(self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, *, last: bool) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""

@@ -62,7 +62,7 @@ class StageCache:
     def _key(self, stage: Stage, job: Job, made: Precision, source: Artifact | None) -> str:
         own: dict[str, object] = {"batch": job.batch, "opset": job.opset}
         if not stage.shared:
-            own["job"] = job
+            own["job"] = job if stage.reads is None else stage.reads(job)
         if stage.depends is not None:
             own |= stage.depends(self._shop, job, made)
         return key_of(stage=stage.name, made=made, source=source and source.sha256, deploy=self._deploy, **own)

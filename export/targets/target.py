@@ -28,6 +28,7 @@ class Stage:
 
     `shared`: the file depends on the batch and the opset alone, so that every target of a run takes the same.
     `depends`: what else the file depends on, beyond the weights, the source and the job, for the cache's key.
+    `reads`: the job without what this stage does not read: jobs of a run that are alike in the rest take one file.
     `wraps`: it only puts something around what the stage before it made.
     """
 
@@ -36,6 +37,7 @@ class Stage:
     shared: bool = False
     depends: Callable[[Workshop, "Job", Precision], Mapping[str, object]] | None = None
     wraps: bool = False
+    reads: "Callable[[Job], Job] | None" = None
 
     def __call__(self, shop: Workshop, job: "Job", made: Precision, source: Artifact | None) -> Artifact:
         """Make the artifact in a new file of the workshop."""

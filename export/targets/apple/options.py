@@ -1,6 +1,6 @@
 """What can be asked of a file for Apple's systems, whichever of the two formats it has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -157,6 +157,11 @@ class AppleOptions(TargetOptions):
     def files(self) -> tuple[Path, ...]:
         """The labels' file."""
         return () if self.labels in (None, IMAGENET, NONE) else (Path(str(self.labels)),)
+
+
+def uncompressed(job: Job) -> Job:
+    """What the stages before the weights are compressed read of a job."""
+    return replace(job, options=replace(AppleOptions.of(job), weights_bits=None, weights_method=None))
 
 
 def compression(bits: int | None, method: str | None) -> Dtype | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from export.targets.apple.options import uncompressed
 from export.targets.coreai.options import CoreAiOptions
 from export.targets.onnx.target import FP16, FP32
 from export.targets.target import Job, Plan, Section, Stage, Target
@@ -82,10 +83,10 @@ def _section() -> Section:
     return SECTION
 
 
-TWIN = Stage("twin", _twin, depends=_says)
+TWIN = Stage("twin", _twin, depends=_says, reads=uncompressed)
 """The same conversion in float32: it tells the converter's faults from float16's."""
 
-CONVERT = Stage("coreai", _coreai, depends=_says)
+CONVERT = Stage("coreai", _coreai, depends=_says, reads=uncompressed)
 
 COMPRESS = Stage("compress", _compress, depends=_says)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from export.targets.apple.options import uncompressed
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.target import FP16, FP32
 from export.targets.target import Job, Plan, Section, Stage, Target
@@ -59,10 +60,10 @@ def _section() -> Section:
     return SECTION
 
 
-TWIN = Stage("twin", _twin, depends=_says)
+TWIN = Stage("twin", _twin, depends=_says, reads=uncompressed)
 """The same conversion in float32: it tells the converter's faults from float16's."""
 
-CONVERT = Stage("coreml", _coreml, depends=_says)
+CONVERT = Stage("coreml", _coreml, depends=_says, reads=uncompressed)
 COMPRESS = Stage("compress", _compress, depends=_says)
 
 

@@ -8,6 +8,7 @@ import pytest
 from efficientvit.errors import BadOption
 from export.targets.apple.options import compression
 from export.targets.registry import BUILT_IN
+from export.targets.target import Job
 from export.tuning.forms import FORMS, Form, forms_of
 from export.tuning.request import name_of
 
@@ -51,3 +52,21 @@ def test_names_are_unique_and_the_page_has_them_all() -> None:
 def test_a_target_of_a_package_is_tried_in_each_of_its_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(FORMS, "tensorrt")
     assert [each.precision for each in forms_of("tensorrt")] == list(BUILT_IN["tensorrt"].precisions)
+
+
+def test_compressed_packages_begin_with_one_conversion() -> None:
+    """Of what a stage does not read, nothing keeps two jobs apart; of what it reads, everything does."""
+
+    def read(target: str, **options: object) -> list[str | None]:
+        found = BUILT_IN[target]
+        job = Job("m0", found, "fp16", 1, 18, found.options(**options))
+        return [None if stage.reads is None else repr(stage.reads(job)) for stage, _ in job.plan]
+
+    plain = read("coreml", ios=16)
+    assert None not in plain
+    for method in ("linear", "palette"):
+        *before, compress = read("coreml", ios=16, weights_bits=8, weights_method=method)
+        assert before == plain
+        assert compress is None
+    assert read("coreml", ios=15) != plain
+    assert read("coreml", ios=16, author="somebody") != plain

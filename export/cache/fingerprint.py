@@ -67,14 +67,24 @@ def installed() -> tuple[str, ...]:
     return tuple(name for listed in names for name in listed if name.endswith(_INSTALLED))
 
 
+def code() -> str:
+    """SHA-256 over our own code and that of plug-ins, wherever it lies: the same on every host that has the same."""
+    return _at_first()[0]
+
+
 def _code_now() -> str:
-    return _code(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in code_files()))
+    return _code(tuple((name, path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in _named_files()))
 
 
 def code_files() -> list[Path]:
     """Every file of the four packages and of those that add targets or formats, found as Python finds them."""
+    return [path for _, path in _named_files()]
+
+
+def _named_files() -> list[tuple[str, Path]]:
+    """With their names below the folder that the package lies in."""
     return sorted(
-        path
+        (path.relative_to(root.parent).as_posix(), path)
         for root in _roots()
         for path in (root.rglob("*") if root.is_dir() else (root,))
         if path.is_file() and path.suffix != ".pyc"
@@ -92,8 +102,8 @@ def _roots() -> Iterator[Path]:
 
 
 @functools.lru_cache(maxsize=1)
-def _code(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _code(files: tuple[tuple[str, Path, int, int], ...]) -> str:
     total = hashlib.sha256()
-    for path, _, _ in files:
-        total.update(f"{path}\0".encode() + path.read_bytes())
+    for name, path, _, _ in files:
+        total.update(f"{name}\0".encode() + path.read_bytes())
     return total.hexdigest()

@@ -538,6 +538,10 @@ class Driver:
         uuid[:] = [device.value] * len(uuid)
         return 0
 
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = {75: 8 + device.value, 76: 9 if device.value == 0 else 0}[attribute]
+        return 0
+
 
 @pytest.mark.parametrize(
     ("driver", "count"),
@@ -554,6 +558,8 @@ def test_gpus_are_counted_by_the_driver(driver: Driver | None, count: int, monke
     monkeypatch.setattr(ctypes, "CDLL", loaded)
     expected = tuple(f"GPU {index} {f'{index:02x}' * 16}, driver 13010" for index in range(count))
     assert gpu.gpus.__wrapped__() == expected
+    monkeypatch.setattr(gpu, "gpus", lambda: expected)
+    assert gpu.compute_capabilities.__wrapped__() == (89, 90)[:count]
 
 
 PASSED = GateResult("structure", 0, 1, "")

@@ -7,6 +7,7 @@ difference of proportions (Statistics in Medicine 17, 1998), which holds for few
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,17 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed
 from efficientvit.images.labels import both_answers
-from efficientvit.images.preprocessing import normalize
+from efficientvit.images.preprocessing import Preprocessing, normalize
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
 from runtimes.runtime import Evidence, Images, Mode, Runtime
+from validation.accuracy.sharing import Answering, Pixels, Rows, Run, current
 from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.inputs.labeled_images import LabeledImages
 from validation.metrics import most_explained
 
 if TYPE_CHECKING:
     from torch import nn
-
-Pixels = NDArray[np.uint8]
 
 CONFIDENCE = 90
 """Per cent, two-sided: on either side of the interval lies the truth once in twenty times."""
@@ -126,20 +126,13 @@ class AccuracyTest:
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`trained` in float64; Evaluates it on all images."""
-        import torch
-
-        from validation.reference.emulation import evaluate
-
         self.images = images
         points = None if budgets is None else budgets.accuracy
         self.budget = ACCURACY_POINTS if points is None else points
         self._step = step
-        parts = []
-        for rows in self._batches(_BATCH, "the reference"):
-            inputs = torch.tensor(normalize(images.pixels[rows], images.preprocessing)).double()
-            parts.append(evaluate(trained, inputs).numpy())
+        parts = self._answers(ReferenceAnswers(trained, images.preprocessing), _BATCH, "the reference")
         self._outputs = int(parts[0].shape[1])
-        self.logits: NDArray[np.float64] = both_answers(np.concatenate(parts)[: len(images)])
+        self.logits: NDArray[np.float64] = both_answers(np.concatenate(parts)[: len(images)].astype(np.float64))
 
     def of(self, artifact: Artifact, runtime: Runtime, error: float) -> Accuracy:
         """The artifact as it ships, on every image; `error` is the relative error that its budget allows an image.
@@ -147,14 +140,8 @@ class AccuracyTest:
         Raises:
             StageFailed: the runtime refuses the file, or it gives logits of another shape.
         """
-        preprocessing = self.images.preprocessing
-        with runtime.open(artifact, Mode.SHIPPED) as session:
-
-            def run(pixels: Pixels) -> NDArray[np.floating]:
-                feed: Images = pixels if artifact.interface.image_input else normalize(pixels, preprocessing)
-                return session(feed)[OUTPUT]
-
-            return self.of_answers(run, artifact, runtime, error)
+        answering = ArtifactAnswers(artifact, runtime, self.images.preprocessing)
+        return self._counted(answering, artifact, runtime, error)
 
     def of_answers(
         self, run: Callable[[Pixels], NDArray[np.floating]], artifact: Artifact, runtime: Runtime, error: float
@@ -164,11 +151,15 @@ class AccuracyTest:
         Raises:
             StageFailed: it gives logits of another shape.
         """
+        return self._counted(_Opened(run), artifact, runtime, error)
+
+    def _counted(self, answering: Answering, artifact: Artifact, runtime: Runtime, error: float) -> Accuracy:
         images, count = self.images, len(self.images)
         classes = self._outputs
         logits: NDArray[np.float32] = np.full((count, classes), np.nan, np.float32)
-        for rows in self._batches(artifact.batch or _BATCH, f"{artifact.path.name} in {runtime.name}"):
-            answer = run(images.pixels[rows])
+        batch = artifact.batch or _BATCH
+        answers = self._answers(answering, batch, f"{artifact.path.name} in {runtime.name}")
+        for rows, answer in zip(_batches(count, batch), answers, strict=True):
             if answer.shape != (len(rows), classes):
                 raise StageFailed(
                     "the artifact returns logits of the wrong shape",
@@ -212,13 +203,74 @@ class AccuracyTest:
         hits = int((self.logits.argmax(axis=1) == self.images.classes).sum())
         return _at_least(hits, count, 1 / classes) > _GUESSING
 
-    def _batches(self, batch: int, who: str) -> Iterator[NDArray[np.intp]]:
-        """All images in order, the last batch filled up with the first; tells how far it is."""
+    def _answers(self, answering: Answering, batch: int, who: str) -> list[NDArray[np.floating]]:
+        """To all images, a batch at a time; tells how far it is."""
         count = len(self.images)
-        for number, start in enumerate(range(0, count, batch)):
+
+        def step(number: int) -> None:
             if number % max(1, _EVERY // batch) == 0:
-                self._step(f"--eval: {who}, image {start + 1} of {count}")
-            yield np.take(np.arange(count), range(start, start + batch), mode="wrap")
+                self._step(f"--eval: {who}, image {number * batch + 1} of {count}")
+
+        return current().answers(answering, self.images.pixels, _batches(count, batch), step)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceAnswers:
+    """Those of the trained form, in float64."""
+
+    trained: "nn.Module"
+    preprocessing: Preprocessing
+
+    @contextmanager
+    def opened(self) -> Iterator[Run]:
+        """(B, H, W, 3) uint8 to (B, classes) float64."""
+        import torch
+
+        from validation.reference.emulation import evaluate
+
+        def run(pixels: Pixels) -> NDArray[np.floating]:
+            inputs = torch.tensor(normalize(pixels, self.preprocessing)).double()
+            values: NDArray[np.floating] = evaluate(self.trained, inputs).numpy()
+            return values
+
+        yield run
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactAnswers:
+    """Those of a file in its runtime, as it ships."""
+
+    artifact: Artifact
+    runtime: Runtime
+    preprocessing: Preprocessing
+
+    @contextmanager
+    def opened(self) -> Iterator[Run]:
+        """(B, H, W, 3) uint8 to (B, classes)."""
+        with self.runtime.open(self.artifact, Mode.SHIPPED) as session:
+
+            def run(pixels: Pixels) -> NDArray[np.floating]:
+                takes_images = self.artifact.interface.image_input
+                feed: Images = pixels if takes_images else normalize(pixels, self.preprocessing)
+                return session(feed)[OUTPUT]
+
+            yield run
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is open already, and stays in this process."""
+
+    run: Run
+
+    @contextmanager
+    def opened(self) -> Iterator[Run]:
+        yield self.run
+
+
+def _batches(count: int, batch: int) -> list[Rows]:
+    """All images in order, the last batch filled up with the first."""
+    return [np.take(np.arange(count), range(start, start + batch), mode="wrap") for start in range(0, count, batch)]
 
 
 def _at_least(hits: int, images: int, chance: float) -> float:

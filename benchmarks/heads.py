@@ -56,6 +56,9 @@ class _Silent(Progress):
     def weights(self, about: object) -> None:
         """Ignored."""
 
+    def note(self, text: str) -> None:
+        """Not shown."""
+
     def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
         """Ignored."""
 

@@ -36,7 +36,7 @@ COPY runtimes runtimes
 COPY validation validation
 COPY export export
 RUN --mount=type=cache,target=/var/.cache/pip \
-    pip install --no-build-isolation -c constraints.txt '.[openvino,coreml,tensorrt]' \
+    pip install --no-build-isolation -c constraints.txt '.[openvino,coreml,tensorrt,cluster]' \
     && pip check
 
 

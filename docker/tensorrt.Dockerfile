@@ -45,7 +45,7 @@ COPY validation validation
 COPY export export
 # The extra is TensorRT-RTX, for engines built ahead of time; it is a package and a library of its own.
 RUN --mount=type=cache,target=/var/.cache/pip \
-    pip install --no-build-isolation -c constraints.txt '.[tensorrt]' \
+    pip install --no-build-isolation -c constraints.txt '.[tensorrt,cluster]' \
     && pip check
 
 # Last, the container's TensorRT: a line in a .pth file puts the folder that it lies in at the end of the search path,

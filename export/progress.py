@@ -14,6 +14,9 @@ class Progress(Protocol):
     def step(self, text: str) -> None:
         """Something long starts."""
 
+    def note(self, text: str) -> None:
+        """Something to know that is no error: a worker that is left out."""
+
     def weights(self, about: About) -> None:
         """The weights are there."""
 

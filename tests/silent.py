@@ -9,6 +9,9 @@ class Silent:
     def step(self, text: str) -> None:
         """Ignored."""
 
+    def note(self, text: str) -> None:
+        """Ignored."""
+
     def weights(self, about: About) -> None:
         """Ignored."""
 

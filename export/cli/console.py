@@ -69,6 +69,10 @@ class Live:
             self._status.update(line.append(text, "not dim"))
             self._status.start()
 
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._line(text)
+
     def __enter__(self) -> "Live":
         return self
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.cli.host import CLUSTER, cluster_of
 from export.cli.options import (
     CALIBRATE,
     EXIT_CODES,
@@ -34,11 +35,13 @@ from export.cli.options import (
 from export.cli.target_options import Precision, options_of_targets, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from export.commands.step_summary import Summary
     from export.pipeline.finished import Finished
     from export.request.request import Request
+
+    _Make = Callable[..., Iterator[Finished]]
 
 
 class _ExportCommand(Command):
@@ -162,11 +165,30 @@ def _targets() -> "Sequence[str]":
 @NO_CACHE
 @SUMMARY
 @JSON
+@CLUSTER
 def export(models: tuple[str, ...], as_json: bool, summary: Path | None, **options: Any) -> None:
     """Export MODEL... (m0 to m5, or all), check every stage, time what passed."""
+    from functools import partial
+
+    from efficientvit.errors import BadOption
+    from export.pipeline import schedule
+
     page = summary_to(summary, f"vit-export {' '.join(models)}")
     cached, at_once = not options.pop("no_cache"), options.pop("at_once")
-    sys.exit(_export(request_of(models, options), page, as_json=as_json, cached=cached, at_once=at_once))
+    cluster, wait_s = cluster_of(options)
+    if cluster is not None and at_once is not None:
+        raise BadOption(
+            "--jobs is for processes of this host, and --cluster has workers",
+            expected="one of the two",
+            got=f"--jobs {at_once} --cluster {cluster}",
+            next_step="leave --jobs out; local:N says how many workers there are on this host",
+        )
+    make: _Make = partial(schedule.export, at_once=at_once)
+    if cluster is not None:
+        from export.cluster import client
+
+        make = partial(client.export, cluster=cluster, wait_s=wait_s)
+    sys.exit(_export(request_of(models, options), page, make, as_json=as_json, cached=cached))
 
 
 def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
@@ -225,7 +247,7 @@ def request_of(models: tuple[str, ...], options: dict[str, Any]) -> "Request":
     )
 
 
-def _export(request: "Request", page: "Summary", *, as_json: bool, cached: bool, at_once: int | None) -> int:
+def _export(request: "Request", page: "Summary", make: "_Make", *, as_json: bool, cached: bool) -> int:
     import json
 
     from efficientvit.errors import StageFailed
@@ -233,7 +255,6 @@ def _export(request: "Request", page: "Summary", *, as_json: bool, cached: bool,
     from export.cli import console, summary
     from export.commands.step_summary import of_exports
     from export.exits import Exit, worst
-    from export.pipeline import schedule
 
     jobs = request.jobs()  # refuse what cannot be done before anything heavy is imported
     done: list[Finished] = []
@@ -241,7 +262,7 @@ def _export(request: "Request", page: "Summary", *, as_json: bool, cached: bool,
         live = console.Live(screen)
         cache = default_cache() if cached else None
         try:
-            done.extend(schedule.export(request, live, tuple(sys.argv[1:]), cache=cache, at_once=at_once))
+            done.extend(make(request, live, tuple(sys.argv[1:]), cache=cache))
         finally:  # also after an error: what was finished before it is there, and is shown
             live.stop()
             done.sort(key=lambda each: jobs.index(each.job))

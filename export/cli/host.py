@@ -1,12 +1,81 @@
-"""`vit-export models` and `vit-export doctor`: the family, and this host."""
+"""`vit-export models`, `doctor` and `worker`: the family, this host, and this host's work for a cluster."""
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from efficientvit.spec import MODELS
-from export.cli.options import JSON, Command
+from export.cli.options import JSON, PATH, Command, Decorator, option, options
+
+if TYPE_CHECKING:
+    from export.cluster.address import Cluster
+
+_WAIT_S = 60.0
+
+TLS = options(
+    *(
+        option("Cluster", f"--tls-{name}", f"With tls://: {text}, PEM.", type=PATH, metavar="FILE")
+        for name, text in (
+            ("ca", "certificate of the authority that signed those of scheduler, workers and clients"),
+            ("cert", "this host's certificate"),
+            ("key", "its private key"),
+        )
+    )
+)
+
+
+def _wait(says: str) -> Decorator:
+    return option(
+        "Cluster",
+        "--cluster-wait wait_s",
+        f"{says}, in seconds.",
+        type=click.FloatRange(0, min_open=True),
+        default=_WAIT_S,
+        show_default=True,
+        metavar="S",
+    )
+
+
+CLUSTER = options(
+    option(
+        "Cluster",
+        "--cluster",
+        "Scheduler whose workers make and check the artifacts: tls://HOST:8786 with the options below, tcp://HOST:8786 "
+        "in a network that you trust, or local:N for N workers on this host (docs/cluster.md). "
+        "[default: processes of this host]",
+        metavar="ADDRESS",
+    ),
+    TLS,
+    _wait("How long to wait for the scheduler, and for a worker that can do a job"),
+)
+
+
+def cluster_of(given: dict[str, Any]) -> "tuple[Cluster | None, float]":
+    """What the options of `CLUSTER` ask for, taken out of `given`; None without `--cluster`. The second: `wait_s`.
+
+    Raises:
+        BadOption: they do not go together.
+        MissingExtra: Dask is not installed.
+    """
+    from efficientvit.errors import BadOption
+
+    address, wait_s = given.pop("cluster"), given.pop("wait_s")
+    files = {name: given.pop(f"tls_{name}") for name in ("ca", "cert", "key")}
+    if address is None:
+        if any(files.values()):
+            raise BadOption(
+                "--tls-ca, --tls-cert and --tls-key are for a cluster",
+                expected="--cluster tls://HOST:PORT with them",
+                got="no --cluster",
+                next_step="name the scheduler, or leave them out",
+            )
+        return None, wait_s
+    from export.cluster.address import parse_cluster
+
+    return parse_cluster(address, **files), wait_s
 
 
 @click.command(cls=Command)
@@ -40,3 +109,41 @@ def doctor(as_json: bool) -> None:
         return
     with console.console() as screen:
         tables.show_host(screen, host, abilities)
+
+
+@click.command(cls=Command)
+@click.argument("address", metavar="tcp://HOST:PORT")
+@TLS
+@option("Cluster", "--name", "What messages call this worker. [default: its address]", metavar="NAME")
+@option("Cluster", "--no-timing", "Take no job that is to be timed: latencies of this host mean nothing.", is_flag=True)
+@option("Cluster", "--scratch", "Folder for files of jobs and of clients. [default: Dask's]", type=PATH, metavar="DIR")
+@_wait("How long to wait for the scheduler")
+def worker(address: str, name: str | None, scratch: Path | None, **given: Any) -> None:
+    """Work for the scheduler at ADDRESS: make, judge, time and check what this host can.
+
+    What it can is what `vit-export doctor` says: the targets whose converters are installed, and the formats whose own
+    runtime runs here (Core ML on a Mac, TensorRT on a GPU). A job that the host cannot do never comes here. It does one
+    thing at a time, and waits with others of this host while one of them measures.
+
+    \b
+    dask scheduler                                            on one host, prints its address
+    vit-export worker tcp://scheduler:8786                    on each host
+    vit-export m2 -t onnx,coreml --cluster tcp://scheduler:8786
+
+    Everybody who reaches a scheduler can run programs on its workers: outside of a network of your own use tls:// with
+    --tls-ca, --tls-cert and --tls-key (docs/cluster.md).
+    """  # noqa: D301 - click wants the character itself
+    from efficientvit.errors import BadOption
+    from export.cluster.address import parse_cluster
+    from export.cluster.host import join
+
+    files = {each: given[f"tls_{each}"] for each in ("ca", "cert", "key")}
+    cluster = parse_cluster(address, **files)
+    if cluster.address is None:
+        raise BadOption(
+            "a worker joins a scheduler",
+            expected="tcp://HOST:PORT or tls://HOST:PORT",
+            got=address,
+            next_step="`--cluster local:N` of the other commands starts its own workers",
+        )
+    join(cluster, name=name, timing=not given["no_timing"], scratch=scratch, wait_s=given["wait_s"])

@@ -18,7 +18,7 @@ from export.cli.bundles.history import history
 from export.cli.cache import cache
 from export.cli.explain import explain
 from export.cli.export import export
-from export.cli.host import doctor, models
+from export.cli.host import doctor, models, worker
 from export.cli.judge import judge
 from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
@@ -79,7 +79,7 @@ def completion(shell: str) -> None:
 
 for command in (
     export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, bundle,
-    verify_bundle, history, cache, schema,
+    verify_bundle, history, cache, schema, worker,
 ):  # fmt: skip
     cli.add_command(command)
 

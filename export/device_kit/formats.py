@@ -17,15 +17,17 @@ class KitForm:
     """One format's kit.
 
     `artifact`: its place in the data folder; files beside it keep their suffix. `files`: what runs on the device, by
-    its name in `on_device/`, and the name that it has in the kit; several folders may become one. `described`: what
-    kit.json says of this format alone. `batches`: the batch sizes at which the device runs it; it is timed at the
-    last. `single`: for artifacts of one image alone. `what` and `where`: for sentences.
+    its name in `on_device/`, and the name that it has in the kit; several folders may become one. `script`: the one
+    that runs it on a host with Python. `described`: what kit.json says of this format alone. `batches`: the batch sizes
+    at which the device runs it; it is timed at the last. `single`: for artifacts of one image alone. `what` and
+    `where`: for sentences.
     """
 
     what: str
     where: str
     artifact: str
     files: Mapping[str, str]
+    script: str
     batches: Callable[[Exported], tuple[int, ...]]
     described: Callable[[Exported, Sequence[Case]], dict[str, Any]]
     single: bool
@@ -96,6 +98,7 @@ FORMS: Mapping[Format, KitForm] = {
         where="a Mac or an iPhone",
         artifact="model.mlpackage",
         files=_apples("coreml", "README.md", "check_on_mac.py"),
+        script="check_on_mac.py",
         batches=_one,
         described=_nothing,
         single=True,
@@ -108,6 +111,7 @@ FORMS: Mapping[Format, KitForm] = {
             **_apples("coreai", "README-coreai.md", "check_coreai_on_mac.py"),
             "swift/coreai/device-check": "swift/Sources/device-check",
         },
+        script="check_coreai_on_mac.py",
         batches=_one,
         described=_nothing,
         single=True,
@@ -123,6 +127,7 @@ FORMS: Mapping[Format, KitForm] = {
             "kit_cuda.py": "kit_cuda.py",
             "kit_engine.py": "kit_engine.py",
         },
+        script="check_on_gpu.py",
         batches=_engine_batches,
         described=_engine,
         single=False,

@@ -36,7 +36,8 @@ _KEPT = ("verified", "built")
 class Finished:
     """One artifact's folder and its manifest.
 
-    `before`: when it was verified, seconds since 1970, where nothing has changed since.
+    `before`: when it was verified, seconds since 1970, where nothing has changed since. `on_device`: what it exits with
+    after a device of the cluster has run it.
     """
 
     job: Job
@@ -44,11 +45,12 @@ class Finished:
     folder: Path
     manifest: Mapping[str, Any]
     before: float | None = None
+    on_device: int | None = None
 
     @property
     def code(self) -> int:
         """What this one alone would exit with."""
-        return int(self.manifest["exit_code"])
+        return int(self.manifest["exit_code"]) if self.on_device is None else self.on_device
 
 
 def of(outcome: "Outcome") -> Finished:

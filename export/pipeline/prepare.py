@@ -52,9 +52,14 @@ class Prepared(Loaded):
 
 
 def load(
-    request: Request, model: str, jobs: Sequence[Job], progress: Progress, golden: "GoldenSet | None" = None
+    request: Request,
+    model: str,
+    jobs: Sequence[Job],
+    progress: Progress,
+    golden: "GoldenSet | None" = None,
+    weights: Weights | None = None,
 ) -> Loaded:
-    """Find the weights and read the images. `golden`: in place of those that the request names.
+    """Find the weights and read the images. `golden`, `weights`: in place of those that the request names.
 
     Raises:
         BadInput: the weights, the labels, the photos or the labeled images cannot be used.
@@ -64,7 +69,7 @@ def load(
 
     progress.step(f"{model}: weights")
     reading = Reading(ema=request.ema, override=request.override, head=request.head)
-    weights = find_weights(request.weights, model, request.image_size, progress.download, reading)
+    weights = weights or find_weights(request.weights, model, request.image_size, progress.download, reading)
     if request.release and weights.size_assumed:
         raise BadOption(
             "--release needs to know which input size the weights were trained at",

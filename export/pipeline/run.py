@@ -34,7 +34,7 @@ def run(
     exclusive: Exclusive | None = None,
     convert_first: bool = False,
     before_publishing: BeforePublishing | None = None,
-    prepared: Mapping[str, Prepared] | None = None,
+    prepared: Mapping[str, Prepared | Weights] | None = None,
     stages: Mapping[str, Make] | None = None,
 ) -> Iterator[Outcome]:
     """Make, check, time and publish each artifact of the request; yields each as soon as it is done.
@@ -42,8 +42,8 @@ def run(
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
     `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
     process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
-    another worker does at the moment. `prepared`: models, by name, that need not be prepared here. `stages`: by
-    name, in place of what the targets' stages do.
+    another worker does at the moment. `prepared`: models, by name, that need not be prepared here, or
+    their weights, in place of those that the request names. `stages`: by name, in place of what the targets' stages do.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -55,8 +55,9 @@ def run(
     with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         for name in dict.fromkeys(job.model for job in jobs):
             own = [job for job in jobs if job.model == name]
-            model = (prepared or {}).get(name)
-            loaded = model or load(request, name, own, progress)
+            given = (prepared or {}).get(name)
+            model, weights = (None, given) if isinstance(given, Weights) else (given, None)
+            loaded = model or load(request, name, own, progress, weights=weights)
             shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name, request.skip_bad_photos)
             folders = [job.calibrate for job in own if job.calibrate not in (None, GOLDEN)]
             calibration = {str(folder): calibration_images(shop, folder) for folder in dict.fromkeys(folders)}
@@ -73,8 +74,8 @@ def run(
             handover = Handover(request, model, maker.log, progress, command, before_publishing)
             waiting: list[Outcome] = []
             for job in own:
-                weights = model.weights
-                outcome = Outcome(job, _slug(job, weights), model.rewrites[job.image_input], fallback=weights.fallback)
+                slug, fallback = _slug(job, model.weights), model.weights.fallback
+                outcome = Outcome(job, slug, model.rewrites[job.image_input], fallback=fallback)
                 with remembering(memo):
                     judging.run(outcome)
                 if exclusive is not None and handover.can_be_timed(outcome):

@@ -52,16 +52,8 @@ def export(
         BadInput: the request, the weights, the photos or the output folder cannot be used.
         DownloadFailed: `-w pretrained` is unavailable.
     """
-    jobs = request.jobs()
-    atomic.require_writable(request.out)
     left: list[Keyed] = []
-    for job in jobs:
-        key = None if cache is None else key_of_export(request, job)
-        known = None if cache is None or key is None else finished.find(cache, key, request, job)
-        if known is None:
-            left.append((job, key))
-        else:
-            yield known
+    yield from known(request, cache, left)
     make = partial(_made, request, command, cache)
     units = units_of(left)
     count = min(len(units), at_once or default_at_once())
@@ -77,6 +69,23 @@ def export(
         yield from make(Unit(tuple(left)), progress)
     if cache is not None and left:
         cache.prune()
+
+
+def known(request: Request, cache: Cache | None, left: list[Keyed]) -> Iterator[Finished]:
+    """What nothing has changed for since it was made; the other jobs are appended to `left`.
+
+    Raises:
+        BadInput: the request or the output folder cannot be used.
+    """
+    jobs = request.jobs()
+    atomic.require_writable(request.out)
+    for job in jobs:
+        key = None if cache is None else key_of_export(request, job)
+        found = None if cache is None or key is None else finished.find(cache, key, request, job)
+        if found is None:
+            left.append((job, key))
+        else:
+            yield found
 
 
 def _made(

@@ -9,6 +9,7 @@ from docker.rehearse import ROOT, read
 
 COMPOSE = ROOT / "docker" / "compose.yaml"
 SERVICES = ("cpu", "tensorrt")
+CLUSTER = ("scheduler", "worker")
 
 
 def service(name: str) -> dict[str, Any]:
@@ -18,8 +19,27 @@ def service(name: str) -> dict[str, Any]:
 
 def test_there_is_a_service_for_each_image() -> None:
     services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
-    assert {f"docker/{name}.Dockerfile" for name in services} == {s["build"]["dockerfile"] for s in services.values()}
-    assert tuple(services) == SERVICES
+    built = {name: s["build"]["dockerfile"] for name, s in services.items() if "build" in s}
+    assert built == {name: f"docker/{name}.Dockerfile" for name in SERVICES}
+    assert tuple(services) == (*SERVICES, *CLUSTER)
+
+
+def test_a_cluster_is_of_the_cpu_image_and_waits_to_be_asked_for() -> None:
+    from export.cli.main import cli
+    from export.cluster.address import parse_cluster
+
+    scheduler, worker = map(service, CLUSTER)
+    for one in (scheduler, worker):
+        assert (one["image"], one["profiles"]) == (service("cpu")["image"], ["cluster"])
+        assert {"build", "ports"}.isdisjoint(one)
+        assert one["volumes"] == service("cpu")["volumes"]
+    program, *options = scheduler["entrypoint"]
+    assert (program, options[0]) == ("dask", "scheduler")
+    name, address, *more = worker["command"]
+    with cli.commands[name].make_context(name, [address, *more]) as context:
+        assert context.params["address"] == f"tcp://{CLUSTER[0]}:{options[options.index('--port') + 1]}"
+    assert parse_cluster(address).address == address
+    assert worker["depends_on"] == [CLUSTER[0]]
 
 
 @pytest.mark.parametrize("name", SERVICES)

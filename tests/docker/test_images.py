@@ -93,7 +93,7 @@ def test_every_package_is_installed_under_the_constraints(dockerfile: Path) -> N
 @each_image
 def test_the_extras_asked_for_exist(dockerfile: Path) -> None:
     asked = re.findall(r"'\.\[([a-z,]+)\]'", dockerfile.read_text(encoding="utf-8"))
-    expected = {"cpu": ["openvino,coreml,tensorrt"], "tensorrt": ["tensorrt"]}[dockerfile.stem]
+    expected = {"cpu": ["openvino,coreml,tensorrt,cluster"], "tensorrt": ["tensorrt,cluster"]}[dockerfile.stem]
     assert asked == expected
     assert set(asked[0].split(",")) <= set(project()["project"]["optional-dependencies"])
 

@@ -1,0 +1,232 @@
+"""What runs on a worker. Every answer says where it was given; only a defect of ours is raised there."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from efficientvit.errors import HostShortage, VitExportError
+from export.cache.fingerprint import unchanged
+from export.cache.store import default_cache
+from export.cluster import kit_run
+from export.cluster.abilities import needed_for
+from export.cluster.blobs import Blobs, Tree
+from export.cluster.shards import Across
+from export.cluster.shipment import Shipment
+from export.pipeline import finished
+from export.progress import Progress
+from export.workers.exclusive import Exclusive
+from runtimes.host.shortage import shortage_of
+from validation.accuracy.sharing import Alone, Sharing, sharing
+
+_SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A finished folder: the job's place in the request, names and digests of its files."""
+
+    job: int
+    slug: str
+    name: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of one task. `worker`: its address. One of the others is given.
+
+    `missing`: digests of files that the worker has to be sent first. `unfit`: the host cannot do it, another may.
+    `error`: what the work itself came to. `contents`: of the folders or the report, by the digest that the worker
+    found; whoever takes them hashes them again.
+    """
+
+    worker: str
+    missing: frozenset[str] = frozenset()
+    unfit: VitExportError | None = None
+    error: VitExportError | None = None
+    folders: tuple[Folder, ...] = ()
+    report: str | None = None
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Jobs of one model to be made by one worker. `jobs`: their places in the request, with the keys of the cache.
+
+    `topic`: where progress is logged.
+    """
+
+    shipment: Shipment
+    model: str
+    jobs: tuple[tuple[int, str | None], ...]
+    command: tuple[str, ...]
+    topic: str
+    convert_first: bool
+    cached: bool
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of the files that it needs."""
+        return self.shipment.digests((self.model,))
+
+    def done(self, blobs: Blobs, scratch: Path, worker: str, others: Sequence[str]) -> Answer:
+        """Make, judge, time; `others` help with labeled images."""
+        from export.pipeline import run as pipeline
+
+        cache = default_cache() if self.cached else None
+        exclusive, asked = _exclusive(), self.shipment.request
+        with (
+            exclusive.working(),
+            sharing(self._shared(others)),
+            self.shipment.opened(blobs, scratch) as request,
+        ):
+            everything = request.jobs()
+            jobs = [everything[place] for place, _ in self.jobs]
+            keys = {id(job): key for job, (_, key) in zip(jobs, self.jobs, strict=True) if key is not None}
+            outcomes = pipeline.run(
+                request,
+                cast(Progress, Logged(self.topic)),
+                self.command,
+                jobs=jobs,
+                cache=cache,
+                exclusive=exclusive,
+                convert_first=self.convert_first,
+                before_publishing=finished.keeping(cache, asked, keys),
+                prepared=self.shipment.weights_of(blobs, (self.model,)),
+            )
+            made = []
+            for outcome in outcomes:
+                if isinstance(outcome.error, HostShortage):  # another host may have what this one lacks
+                    raise outcome.error
+                made.append(finished.of(outcome))
+        if cache is not None:
+            cache.prune()
+        contents: dict[str, bytes] = {}
+        folders = [_folder(everything.index(each.job), each, contents) for each in made]
+        return Answer(worker, folders=tuple(folders), contents=contents)
+
+    def _shared(self, others: Sequence[str]) -> Sharing:
+        if self.shipment.request.evaluation is None or not others:
+            return Alone()
+        from distributed import get_client
+
+        jobs = self.shipment.request.jobs()
+        return Across(get_client(), others, needed_for((jobs[place] for place, _ in self.jobs), timed=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """A device kit to be run by a worker that has the device. `script`: what runs it, in the kit."""
+
+    kit: Tree
+    script: str
+    timed: bool
+    topic: str
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of the files that it needs."""
+        return self.kit.digests
+
+    def done(self, blobs: Blobs, scratch: Path, worker: str, _: Sequence[str]) -> Answer:
+        """The report of the kit's own script."""
+        exclusive = _exclusive()
+        with exclusive.working(), exclusive.alone():
+            Logged(self.topic).step(f"{self.script}: on {worker}")
+            content = kit_run.report(blobs.place(self.kit, scratch), self.script, timed=self.timed)
+        digest = hashlib.sha256(content).hexdigest()
+        return Answer(worker, report=digest, contents={digest: content})
+
+
+def do(task: Making | Checking, crew: Sequence[str]) -> Answer:
+    """A task, on the worker that this is called on. `crew`: the workers that may work for this client."""
+    from distributed.worker import get_worker
+
+    worker = get_worker()
+    address, folder = str(worker.address), Path(worker.local_directory)
+    blobs = Blobs(folder / _SHIPPED)
+    try:
+        if not unchanged():
+            raise HostShortage(
+                f"the installation of the worker {address} has changed since it started",
+                next_step="start the worker again",
+            )
+        if missing := blobs.missing(task.digests):
+            return Answer(address, missing=missing)
+        with tempfile.TemporaryDirectory(prefix="job-", dir=folder) as scratch:
+            return task.done(blobs, Path(scratch), address, [each for each in crew if each != address])
+    except HostShortage as error:
+        return Answer(address, unfit=error)
+    except VitExportError as error:
+        shortage = shortage_of(error)  # a folder that cannot be written is the request's fault on one host alone
+        return Answer(address, unfit=shortage) if shortage is not None else Answer(address, error=error)
+    except Exception as error:
+        if (shortage := shortage_of(error)) is None:
+            raise
+        return Answer(address, unfit=shortage)
+    finally:
+        blobs.prune()
+
+
+async def receive(contents: Mapping[str, bytes], dask_worker: Any) -> None:
+    """Keep files that a client sends; runs beside the worker's task.
+
+    Raises:
+        ValueError: one has another digest.
+        OSError: it cannot be written.
+    """
+    import asyncio
+
+    blobs = Blobs(Path(dask_worker.local_directory) / _SHIPPED)
+    for digest, content in contents.items():
+        await asyncio.to_thread(blobs.put, digest, content)
+
+
+class Abandoned(BaseException):
+    """Nobody waits for this task any more. No `Exception`: nothing on the way up may take it for a failed stage."""
+
+
+class Logged:
+    """`Progress` on a worker: each call becomes an event at the scheduler. Raises where the task was canceled."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        from distributed.worker import get_worker
+
+        worker = get_worker()
+        state = worker.state.tasks.get(worker.get_current_task())
+        if state is None or state.state == "cancelled":
+            raise Abandoned
+        address = str(worker.address)
+
+        def log(*given: object, **named: object) -> None:
+            worker.log_event(self._topic, {"worker": address, "said": pickle.dumps((name, given, named))})
+
+        return log
+
+
+def _folder(job: int, made: finished.Finished, contents: dict[str, bytes]) -> Folder:
+    files: dict[str, str] = {}
+    for path in sorted(made.folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            files[path.relative_to(made.folder).as_posix()] = digest
+            contents[digest] = content
+    return Folder(job, made.slug, made.folder.name, files)
+
+
+@cache
+def _exclusive() -> Exclusive:
+    """This process among the workers that this person has on this host: they wait while one of them measures."""
+    room = Path(tempfile.gettempdir()) / f"vit-export-{os.getuid()}"
+    room.mkdir(mode=0o700, exist_ok=True)
+    return Exclusive(room)

@@ -1,0 +1,140 @@
+"""Four real workers, two of which claim a device, and everything that may go wrong on them."""
+
+import json
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efficientvit.errors import Unavailable
+from export.cluster.address import Cluster
+from export.cluster.client import export
+from export.folder.exported import open_exported
+from export.pipeline.finished import Finished
+from runtimes.runtime import Evidence
+from tests.export.cluster.asking import SLUGS, Heard, asked
+from tests.export.cluster.conftest import Four
+from tests.export.conftest import Exported
+
+
+def made(four: Four, out: Path, *targets: str, heard: Heard | None = None, wait_s: float = 120.0) -> list[Finished]:
+    cluster = Cluster(four.address)
+    return list(export(asked(out, *targets), heard or Heard(), cluster=cluster, wait_s=wait_s))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return found
+
+
+def require_whole(out: Path, exported: Exported, *targets: str) -> None:
+    """Every artifact that was asked for, intact, and nothing half made."""
+    names = {SLUGS[target] for target in targets or SLUGS}
+    assert {path.name for path in out.iterdir()} == names
+    for name in names:
+        open_exported(out / name)
+        for path in (exported.out / name / "ship").rglob("*"):
+            if path.is_file():
+                assert path.read_bytes() == (out / path.relative_to(exported.out)).read_bytes()
+
+
+def test_what_a_device_can_check_is_checked_there_in_the_same_command(
+    four: Four, exported: Exported, tmp_path: Path
+) -> None:
+    four.inject()
+    heard = Heard()
+    done = {each.job.target.name: each for each in made(four, tmp_path / "out", heard=heard)}
+    require_whole(tmp_path / "out", exported)
+    assert heard.notes == []
+    entries = {name: manifest(each.folder)["devices"] for name, each in done.items()}
+    assert {entry["unit"] for entry in entries["coreml"]} == {"CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL"}
+    assert {entry["unit"] for entry in entries["tensorrt"]} == {"RTX", "ENTERPRISE"}
+    assert entries["onnx"] == entries["openvino"] == []
+    for entry in (*entries["coreml"], *entries["tensorrt"]):
+        assert (entry["status"], entry["evidence"]) == ("passed", "native")
+    assert {(slug, name) for slug, name, _ in heard.stages} == {
+        (SLUGS["coreml"], "on device"), (SLUGS["tensorrt"], "on device"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("faults", "code"), [((), 0), (("none", "noisy"), 1)])
+def test_a_device_s_verdict_is_the_command_s(faults: tuple[str, ...], code: int, four: Four, tmp_path: Path) -> None:
+    """Native evidence was required, which the worker that made it has not."""
+    four.inject(*faults)
+    request = replace(asked(tmp_path, "coreml"), require=Evidence.NATIVE)
+    (one,) = export(request, Heard(), cluster=Cluster(four.address), wait_s=120.0)
+    assert one.manifest["exit_code"] == 3
+    assert one.code == code
+    assert {entry["status"] for entry in one.manifest["devices"]} == {"rejected" if code else "passed"}
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "forged", "outside", "short", "lost", "twice"])
+def test_what_is_not_what_it_says_is_refused_and_its_worker_left_out(
+    fault: str, four: Four, exported: Exported, tmp_path: Path
+) -> None:
+    four.inject(fault)
+    heard = Heard()
+    done = made(four, tmp_path / "out", "onnx", "openvino", heard=heard)
+    assert four.happened == [fault]
+    assert len(done) == 2
+    require_whole(tmp_path / "out", exported, "onnx", "openvino")
+    (note,) = heard.notes
+    assert "gets no more work: a worker" in note
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_killed_worker_s_job_goes_elsewhere(four: Four, exported: Exported, tmp_path: Path) -> None:
+    four.inject("kill")
+    assert len(made(four, tmp_path / "out", "onnx")) == 1
+    assert four.happened == ["kill"]
+    require_whole(tmp_path / "out", exported, "onnx")
+
+
+def test_a_full_disk_on_a_worker_is_not_the_artifact_s_fault(four: Four, exported: Exported, tmp_path: Path) -> None:
+    four.inject("full")
+    heard = Heard()
+    assert len(made(four, tmp_path / "out", "onnx", heard=heard)) == 1
+    require_whole(tmp_path / "out", exported, "onnx")
+    (note,) = heard.notes
+    assert "no disk space left" in note
+
+
+def test_where_no_worker_is_left_it_is_said_by_name(four: Four, tmp_path: Path) -> None:
+    four.inject(*["full"] * 4)
+    with pytest.raises(Unavailable, match="no worker of the cluster can take m0 onnx fp32") as caught:
+        made(four, tmp_path / "out", "onnx", wait_s=5.0)
+    assert {name for name in four.hosts.workers if f"{name} (" in str(caught.value.got)} == set(four.hosts.workers)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_goes_wrong_everything_is_there_once_and_verified(
+    seed: int, four: Four, exported: Exported, tmp_path: Path
+) -> None:
+    lot = random.Random(seed)
+    faults = lot.sample(["corrupt", "forged", "short", "full", "kill" if seed % 4 == 0 else "lost"], 2)
+    four.inject(*faults)
+    done = made(four, tmp_path / "out", "onnx", "openvino", "coreml")
+    assert four.happened == sorted(faults)
+    assert Counter(each.slug for each in done) == Counter(SLUGS[name] for name in ("onnx", "openvino", "coreml"))
+    require_whole(tmp_path / "out", exported, "onnx", "openvino", "coreml")
+
+
+def test_two_clients_at_once(four: Four, exported: Exported, tmp_path: Path) -> None:
+    four.inject("corrupt")
+    together = threading.Barrier(2, timeout=60)
+
+    def one(name: str) -> list[Finished]:
+        together.wait()
+        return made(four, tmp_path / name)
+
+    with ThreadPoolExecutor(2) as threads:
+        found = [each.result(300) for each in [threads.submit(one, name) for name in ("a", "b")]]
+    assert [len(done) for done in found] == [4, 4]
+    for name in ("a", "b"):
+        require_whole(tmp_path / name, exported)

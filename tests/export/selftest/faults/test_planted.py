@@ -35,7 +35,7 @@ PLANTED = [
     pytest.param(fault, seed, id=f"{fault}-{seed}")
     for fault in FAULTS
     if FULL or not fault.rare
-    for seed in range(5 if FULL else 2 if fault.target == "onnx" else 1)
+    for seed in range(5 if FULL else 1)
 ]
 
 

@@ -96,11 +96,12 @@ def make(
 
 
 def _units(left: Sequence[Keyed]) -> Iterator[tuple[Keyed, ...]]:
-    """For one process each: what begins with the same stage, under the same budgets."""
+    """For one process each: what begins with the same trace, or is of one target, under the same budgets."""
     together: dict[tuple[str, Path], list[Keyed]] = {}
     for each in left:
-        first = each.candidate.job.plan[0][0].name
-        together.setdefault((first, each.candidate.request.out), []).append(each)
+        first = each.candidate.job.plan[0][0]
+        begins = first.name if first.shared else each.candidate.target
+        together.setdefault((begins, each.candidate.request.out), []).append(each)
     yield from map(tuple, together.values())
 
 

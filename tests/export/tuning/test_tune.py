@@ -257,3 +257,11 @@ def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch
 
 def _host(*extensions: str) -> Host:
     return Host("Linux", "a CPU", "x86_64", extensions or ("avx512_vnni",), 1, 1, 1 << 34, "3.12")
+
+
+def test_one_process_makes_what_begins_alike(tmp_path: Path) -> None:
+    asked = TuneRequest("m0", ("onnx", "openvino", "coreml"), Evaluation(tmp_path), calibrate="golden")
+    tried, _ = asked.candidates(_host())
+    keyed = [making.Keyed(place, each, None) for place, each in enumerate(tried)]
+    units = [{each.candidate.target for each in unit} for unit in making._units(keyed)]
+    assert units == [{"onnx", "openvino"}, {"coreml"}]

@@ -88,7 +88,7 @@ def measured(prepared: Prepared) -> Iterator[None]:
         return known[images]
 
     with measured_once(lambda artifact: artifact.format != Format.NETWORK), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load", lambda *_: Loaded(prepared.weights, prepared.model, None))
+        patch.setattr(pipeline, "load", lambda *_, **__: Loaded(prepared.weights, prepared.model, None))
         patch.setattr(pipeline, "measure", measured)
         yield
 

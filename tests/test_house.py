@@ -118,7 +118,7 @@ def test_the_hiding_of_packages_hides_them() -> None:
         python(IMPORT, ["torchvision"], OPTIONAL, OPTIONAL)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "export.api"])
 def test_a_package_alone_imports_nothing_heavy(package: str) -> None:
     assert python(IMPORT, [package], [], HEAVY) == []
 

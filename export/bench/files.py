@@ -1,9 +1,7 @@
 """The files of a benchmark: each is written whole, or the old one stays."""
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from efficientvit.files import replace_file, write_text
 from export.bench.page import render
@@ -13,12 +11,13 @@ from export.folder.atomic import writing
 from export.folder.layout import write_json
 
 
-def write_bench(out: Path, found: Bench, record: Mapping[str, Any]) -> None:
-    """`bench.json`, `bench.csv`, `bench.md` and `bench.html` in `out`. `record`: what `bench_record` makes of `found`.
+def write_bench(out: Path, found: Bench) -> None:
+    """`bench.json`, `bench.csv`, `bench.md` and `bench.html` in `out`.
 
     Raises:
         BadOutput: one of them could not be written.
     """
+    record = found.to_json()
     texts = {"bench.csv": as_csv(found), "bench.md": as_markdown(record), "bench.html": render(record)}
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

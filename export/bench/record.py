@@ -59,11 +59,11 @@ def _figure_or_none(value: float | None) -> float | None:
     return None if value is None else _figure(value)
 
 
-def bench_record(bench: Bench, command: tuple[str, ...]) -> dict[str, Any]:
+def bench_record(bench: Bench) -> dict[str, Any]:
     """Everything, samples too, in nanoseconds."""
     host = this_host()
     return {
-        "command": list(command),
+        "command": list(bench.command),
         "host": HostRecord.from_attributes(host, cores=host.physical_cores).to_json(),
         "tools": dict(versions(*_TOOLS)),
         "rows": [

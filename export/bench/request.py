@@ -1,6 +1,6 @@
 """What `vit-export bench` is asked for, and which of it can be had."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from efficientvit.errors import BadOption
@@ -8,11 +8,14 @@ from efficientvit.size import ImageSize
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
+from runtimes.registry import native_runtime
 from validation.budgets import Budgets
 from validation.timing.interleaved import ROUNDS
 
 TIMED = ("onnx", "openvino")
 """Targets whose real runtime every host has."""
+
+_PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,31 @@ class BenchRequest:
     rounds: int = ROUNDS
     streams: tuple[int, ...] = ()
     out: Path = Path("bench")
+
+    def with_defaults(self) -> "BenchRequest":
+        """Where nothing was said: the targets that are installed, batches and rounds as `paper` has them or not.
+
+        Raises:
+            BadOption: no model was named.
+        """
+        if not self.models and not self.paper:
+            raise BadOption(
+                "there is no model to time",
+                expected="one or more of m0 to m5, or all, or --paper",
+                got="none",
+                next_step="name a model: vit-export bench m2",
+            )
+        installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
+        return replace(
+            self,
+            models=self.models or ("all",),
+            targets=self.targets or installed,
+            batches=self.batches or ((1, 16) if self.paper else (1,)),
+            threads=self.threads or (1,),
+            rounds=self.rounds or (_PAPERS_ROUNDS if self.paper else ROUNDS),
+            stock=self.stock or self.paper,
+            pytorch=self.pytorch or self.paper,
+        )
 
     @property
     def made(self) -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from export.bench.baselines import STOCK
 from export.bench.entries import entries
 from export.bench.request import BenchRequest
 from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
+from export.exits import Exit
 from export.progress import Progress
+from export.report.card import Row as Line
+from export.report.card import card
 from export.step import Step
 from runtimes.precision import Dtype
 from validation.gates.result import GateResult
@@ -21,6 +26,7 @@ from validation.trial import Spent
 from validation.verdict import VerifiedArtifact
 
 _PROCESSES = 3
+_COLUMNS = ("model", "target", "precision", "batch", "threads", "ms", "IQR", "images/s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +75,33 @@ class Row:
 class Bench:
     """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random.
 
-    `limits`: what one core multiplied just before and after, by arithmetic.
+    `limits`: what one core multiplied just before and after, by arithmetic. `command`: for the record. `folder`: where the
+    page and the record are, once they are written.
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
-    code: int = 0
+    exit_code: Exit = Exit.OK
     limits: Mapping[Dtype, Limit] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    folder: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export bench --json` prints: everything, samples too, in nanoseconds."""
+        from export.bench.record import bench_record  # which reads this class
+
+        return bench_record(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            Line((each.model, each.target, each.precision, each.batch, each.threads, f"{each.timing.median_ms:.2f}",
+                  f"{each.timing.iqr_ms:.2f}", f"{each.images_per_s:.0f}"))
+            for each in sorted(self.rows, key=lambda each: (each.model, each.batch, each.timing.median_ms))
+        ]  # fmt: skip
+        where = None if self.folder is None else f"{self.folder}/bench.html has all of it"
+        title = "benchmark" if not self.untrained else f"benchmark, untrained weights in {', '.join(self.untrained)}"
+        return card(title, f"{len(rows)} timed", self.exit_code, (*self.notes, where), _COLUMNS, rows)
 
     def baseline(self, row: Row) -> Row | None:
         """What a row is compared with: the stock model where there is one, else its own target's float32."""
@@ -98,7 +123,13 @@ class Bench:
         return share(self.limits, row.verified.attestation.precision, row.operations_per_s, row.threads)
 
 
-def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None, at_once: int | None = None) -> Bench:
+def bench(
+    request: BenchRequest,
+    progress: Progress,
+    cache: Cache | None = None,
+    at_once: int | None = None,
+    command: tuple[str, ...] = (),
+) -> Bench:
     """Make and verify every combination, `at_once` processes at a time, then time what passed, in turns, alone.
 
     Raises:
@@ -124,7 +155,7 @@ def bench(request: BenchRequest, progress: Progress, cache: Cache | None = None,
 
         spent = spending(entry.verified, entry.runtime, timing, entry.images, step, _PROCESSES)
         rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent, several))
-    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), found.code, core.limits)
+    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), Exit(found.code), core.limits, command)
 
 
 def _throughputs(peers: Sequence[Peer], request: BenchRequest, step: Step) -> list[tuple[Throughput, ...]]:

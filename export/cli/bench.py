@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
     from export.bench.run import Bench
 
-_PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
-
 
 @click.command(cls=Command)
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @option(
     "Target",
-    "-t --target targets",
+    "-t --target",
     "onnx or openvino; several with commas. [default: both that are installed]",
     multiple=True,
     metavar="NAME",
@@ -42,7 +40,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @IMAGE_SIZE
 @option(
     "Target",
-    "--batch batches",
+    "--batch",
     "Batch size, in images; several with commas. [default: 1; with --paper 1 and 16]",
     multiple=True,
     type=click.IntRange(1),
@@ -50,7 +48,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 )
 @option(
     "Precision",
-    "-p --precision precisions",
+    "-p --precision",
     "Several with commas. [default: all that a target has; int8 with --calibrate or --paper]",
     multiple=True,
     type=Precision(),
@@ -111,7 +109,7 @@ _PAPERS_ROUNDS = 3  # two hundred artifacts: each round takes minutes
 @JOBS
 @NO_CACHE
 @JSON
-def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> None:
+def bench(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
 
     Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
@@ -133,52 +131,17 @@ def bench(models: tuple[str, ...], as_json: bool, out: Path, **options: Any) -> 
       2    usage, or input that cannot be used
       3    something of ours could not be verified on this host
     """  # noqa: D301 - click wants the character itself
-    from export.bench.files import write_bench
-    from export.bench.record import bench_record
-    from export.bench.request import TIMED, BenchRequest
-    from export.bench.run import bench as compare
-    from export.cache.store import default_cache
+    from export import api
     from export.cli import console
-    from export.targets.registry import TARGETS
-    from runtimes.registry import native_runtime
-    from validation.budgets import Budgets
-    from validation.timing.interleaved import ROUNDS
 
-    installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
-    if not models and not options["paper"]:
-        raise click.UsageError("name one or more of m0 to m5, or all, or ask for --paper")
-    request = BenchRequest(
-        models=models or ("all",),
-        targets=options["targets"] or installed,
-        precisions=options["precisions"],
-        batches=options["batches"] or ((1, 16) if options["paper"] else (1,)),
-        threads=options["threads"] or (1,),
-        streams=options["streams"],
-        weights=options["weights"],
-        ema=options["ema"],
-        override=options["override"],
-        image_size=options["image_size"],
-        calibrate=options["calibrate"],
-        skip_bad_photos=options["skip_bad_photos"],
-        budgets=Budgets(quality=options["quality_budget"]),
-        stock=options["stock"] or options["paper"],
-        peers=options["peers"],
-        pytorch=options["pytorch"] or options["paper"],
-        paper=options["paper"],
-        rounds=options["rounds"] or (_PAPERS_ROUNDS if options["paper"] else ROUNDS),
-        out=out,
-    )
     with console.console() as screen:
         with console.Live(screen) as live:
-            cache = None if options["no_cache"] else default_cache()
-            found = compare(request, live, cache, options["at_once"])
+            found = api.bench(models, **options, command=sys.argv[1:], progress=live)
         _show(screen, found)
-        record = bench_record(found, tuple(sys.argv[1:]))
-        write_bench(out, found, record)
-        screen.print(f"{out}/bench.html, bench.json, bench.csv, bench.md", style="dim")
+        screen.print(f"{found.folder}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
-        console.print_json(record)
-    sys.exit(found.code)
+        console.print_json(found.to_json())
+    sys.exit(int(found.exit_code))
 
 
 def _show(screen: "Console", found: "Bench") -> None:

@@ -32,21 +32,13 @@ def explain(folder: Path, stage: str | None, weights: str | None, layers: bool, 
       1    the stage is rejected; the suspects are listed
       2    no folder of an export, or no weights to compare with
     """  # noqa: D301 - click wants the character itself
+    from export import api
     from export.cli import console, tables
-    from export.commands.explain import explain as look_into
-    from export.folder.records import BlameRecord, LayerRecord, gates_of
 
     with console.console() as screen:
         with console.Live(screen) as live:
-            explanation = look_into(folder, stage, weights, live.step)
-        tables.show_explanation(screen, folder, explanation, layers=layers)
+            found = api.explain(folder, stage=stage, weights=weights, progress=live)
+        tables.show_explanation(screen, found, layers=layers)
     if as_json:
-        found = {
-            "folder": str(folder),
-            "rejected": explanation.rejected,
-            "gates": gates_of(explanation.gates),
-            "blame": BlameRecord.of(explanation.stage, explanation.blame),
-            "layers": [LayerRecord.from_attributes(layer) for layer in explanation.blame.layers],
-        }
-        console.print_json(found)
-    sys.exit(1 if explanation.rejected else 0)
+        console.print_json(found.to_json())
+    sys.exit(int(found.exit_code))

@@ -3,15 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from efficientvit.spec import MODELS
 from export.cli.options import JSON, PATH, Command, Decorator, option, options
-
-if TYPE_CHECKING:
-    from export.cluster.address import Cluster
 
 _WAIT_S = 60.0
 
@@ -30,7 +27,7 @@ TLS = options(
 def _wait(says: str) -> Decorator:
     return option(
         "Cluster",
-        "--cluster-wait wait_s",
+        "--cluster-wait",
         f"{says}, in seconds.",
         type=click.FloatRange(0, min_open=True),
         default=_WAIT_S,
@@ -51,31 +48,6 @@ CLUSTER = options(
     TLS,
     _wait("How long to wait for the scheduler, and for a worker that can do a job"),
 )
-
-
-def cluster_of(given: dict[str, Any]) -> "tuple[Cluster | None, float]":
-    """What the options of `CLUSTER` ask for, taken out of `given`; None without `--cluster`. The second: `wait_s`.
-
-    Raises:
-        BadOption: they do not go together.
-        MissingExtra: Dask is not installed.
-    """
-    from efficientvit.errors import BadOption
-
-    address, wait_s = given.pop("cluster"), given.pop("wait_s")
-    files = {name: given.pop(f"tls_{name}") for name in ("ca", "cert", "key")}
-    if address is None:
-        if any(files.values()):
-            raise BadOption(
-                "--tls-ca, --tls-cert and --tls-key are for a cluster",
-                expected="--cluster tls://HOST:PORT with them",
-                got="no --cluster",
-                next_step="name the scheduler, or leave them out",
-            )
-        return None, wait_s
-    from export.cluster.address import parse_cluster
-
-    return parse_cluster(address, **files), wait_s
 
 
 @click.command(cls=Command)
@@ -146,4 +118,4 @@ def worker(address: str, name: str | None, scratch: Path | None, **given: Any) -
             got=address,
             next_step="`--cluster local:N` of the other commands starts its own workers",
         )
-    join(cluster, name=name, timing=not given["no_timing"], scratch=scratch, wait_s=given["wait_s"])
+    join(cluster, name=name, timing=not given["no_timing"], scratch=scratch, wait_s=given["cluster_wait"])

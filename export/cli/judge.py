@@ -29,13 +29,13 @@ from export.cli.options import (
 @click.argument("file", metavar="FILE", type=PATH)
 @option(
     "Interface",
-    "--range image_range",
+    "--range",
     "Values that FILE takes: normalized by mean and std, from 0 to 1, or from 0 to 255. [default: what fits best]",
     type=click.Choice(["normalized", "unit", "bytes"]),
 )
 @option(
     "Interface",
-    "--output scores",
+    "--output",
     "Values that FILE gives.",
     type=click.Choice(["logits", "probabilities"]),
     default="logits",
@@ -79,37 +79,17 @@ def judge(model: str, file: Path, summary: Path | None, as_json: bool, **options
       2    a file, weights or photos that cannot be used
       3    it could not be judged here, or these weights show nothing
     """  # noqa: D301 - click wants the character itself
-    from efficientvit.weights.reading import Reading
+    from export import api
     from export.cli import console, tables
-    from export.commands.judge import JudgeOptions, judge_file, judged_record
     from export.commands.step_summary import of_verdict
-    from export.folder.records import plain
-    from export.request.evaluation import evaluation
-    from runtimes.runtime import Evidence
-    from validation.budgets import Budgets
-    from validation.external.input_format import Range, Scores
 
     page = summary_to(summary, f"vit-export judge {file.name}")
-    asked = options["image_range"]
-    budgets = Budgets(options["quality_budget"], options["accuracy_budget"])
-    how = JudgeOptions(
-        image_range=Range(asked) if asked else None,
-        scores=Scores(options["scores"]),
-        golden=options["golden"],
-        skip_bad=options["skip_bad_photos"],
-        reading=Reading(ema=options["ema"], override=options["override"]),
-        preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
-        budgets=budgets,
-        evaluation=evaluation(options["eval_folder"], budgets, labels=options["labels"]),
-        labels=options["labels"],
-    )
     with console.console() as screen:
         with console.Live(screen) as live:
-            judged = judge_file(model, options["weights"], file, how, live.step)
-        code = judged.code(Evidence(options["require"]))
-        tables.show_judged(screen, judged, code)
-    found = judged_record(judged, int(code))
-    page.add(code, of_verdict(plain(found)))
+            judged = api.judge(model, file, **options, progress=live)
+        tables.show_judged(screen, judged)
+    document = judged.to_json()
+    page.add(judged.exit_code, of_verdict(document))
     if as_json:
-        console.print_json(found)
-    sys.exit(int(code))
+        console.print_json(document)
+    sys.exit(int(judged.exit_code))

@@ -9,6 +9,7 @@ import click
 from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS
+from export.request.options import about
 
 if TYPE_CHECKING:
     from export.commands.step_summary import Summary
@@ -29,12 +30,14 @@ Decorator = Callable[[Any], Any]
 
 
 class Option(click.Option):
-    """An option of a group. `says`: its help, or what makes the help when it is shown."""
+    """An option of a group. `says`: its help, or what makes the help when it is shown; by default the table's."""
 
-    def __init__(self, names: Sequence[str], *, group: str, says: str | Callable[[], str], **more: Any) -> None:
+    def __init__(
+        self, names: Sequence[str], *, group: str, says: str | Callable[[], str] | None = None, **more: Any
+    ) -> None:
         super().__init__(names, help=says if isinstance(says, str) else "", **more)
         self.group = group
-        self._says = says
+        self._says = says or (lambda: about(str(self.name)))
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Flags and text."""
@@ -63,8 +66,11 @@ class Command(click.Command):
                 formatter.write_dl(sections[name])
 
 
-def option(group: str, names: str, says: str | Callable[[], str], **more: Any) -> Decorator:
-    """`click.option` in a group. `names`: flags, and the parameter's name if it is another, with spaces between."""
+def option(group: str, names: str, says: str | Callable[[], str] | None = None, **more: Any) -> Decorator:
+    """`click.option` in a group. `names`: flags, and the parameter's name if it is another, with spaces between.
+
+    `says`: the help; by default that of the option in `export/request/options.py`.
+    """
     return click.option(*names.split(), cls=Option, group=group, says=says, **more)
 
 
@@ -109,113 +115,32 @@ MODEL = Name("model", lambda: (*MODELS, "all"))
 JSON = option("Output", "--json as_json", "Print the result as JSON on standard output.", is_flag=True)
 
 
-def weights(says: str, **more: Any) -> Decorator:
+def weights(says: str | None = None, **more: Any) -> Decorator:
     """`--weights`."""
     return option("Weights and reference", "-w --weights", says, metavar="SOURCE", **more)
 
 
-WEIGHTS = weights(
-    "Checkpoint: auto (published weights, else seeded), pretrained, seeded or seeded:N (drawn from seed N, untrained, "
-    "no network), a file (.pth, .safetensors), a folder with config.json and weights, hf-hub:owner/name[@revision], or "
-    "timm's name. What it says of its input is the default.",
-    default="auto",
-    show_default=True,
-)
-READING = options(
-    option(
-        "Weights and reference",
-        "--ema",
-        "Take the running average in the checkpoint (state_dict_ema, model_ema). [default: the weights themselves]",
-        is_flag=True,
-    ),
-    option(
-        "Weights and reference",
-        "--override",
-        "Options may contradict what the checkpoint says of its input (config.json, args). [default: refuse]",
-        is_flag=True,
-    ),
-)
-IMAGE_SIZE = option(
-    "Target",
-    "--image-size",
-    "Size of the input in pixels, multiples of 16: N for a square, or HxW, the height first, such as 480x640. "
-    "[default: the weights' own]",
-    type=Size(),
-    metavar="SIZE",
-)
-GOLDEN = option(
-    "Weights and reference",
-    "--golden",
-    "Folder of photos to check on, in addition to the synthetic images. [default: none]",
-    type=PATH,
-    metavar="DIR",
-)
+WEIGHTS = weights(default="auto")
+READING = options(*(option("Weights and reference", name, is_flag=True) for name in ("--ema", "--override")))
+IMAGE_SIZE = option("Target", "--image-size", type=Size(), metavar="SIZE")
+GOLDEN = option("Weights and reference", "--golden", type=PATH, metavar="DIR")
 NORMALIZATION = options(
-    *(
-        option(
-            "Weights and reference",
-            f"--{name}",
-            f"Per-channel normalization {text}, of pixels from 0 to 1. "
-            "[default: what the checkpoint says, else ImageNet's]",
-            type=float,
-            nargs=3,
-            metavar="R G B",
-        )
-        for name, text in (("mean", "mean"), ("std", "standard deviation"))
-    )
+    *(option("Weights and reference", name, type=float, nargs=3, metavar="R G B") for name in ("--mean", "--std"))
 )
 LABELED = options(
-    option(
-        "Gates",
-        "--eval eval_folder",
-        "Folder of labeled images, one sub-folder for each class, named by index or label. Top-1 accuracy that is "
-        "lost against the reference becomes a gate. [default: none]",
-        type=PATH,
-        metavar="DIR",
-    ),
-    option(
-        "Gates",
-        "--accuracy-budget",
-        "With --eval: top-1 accuracy that may be lost, in percentage points. [default: 0.5]",
-        type=float,
-        metavar="POINTS",
-    ),
+    option("Gates", "--eval", type=PATH, metavar="DIR"),
+    option("Gates", "--accuracy-budget", type=float, metavar="POINTS"),
 )
-QUALITY_BUDGET = option(
-    "Gates",
-    "--quality-budget",
-    "RMS of the relative error that compressed weights or int8 may cost, for example 0.1. "
-    "[default: a third of the error of an answer that ignores the image]",
-    type=float,
-    metavar="X",
-)
+QUALITY_BUDGET = option("Gates", "--quality-budget", type=float, metavar="X")
 SPENDING = options(
     *(
-        option("Gates", f"--{name}-budget", f"The most that {what}. [default: reported only]", type=float, metavar=unit)
-        for name, what, unit in (
-            ("latency", "a batch may take, median, on one thread of this host", "MS"),
-            ("load", "loading the file may take, in a process of its own", "MS"),
-            ("memory", "running it may take over an empty runtime's, in a process of its own (10^6 bytes)", "MB"),
-            ("size", "the file may have (10^6 bytes)", "MB"),
-        )
+        option("Gates", f"--{name}-budget", type=float, metavar=unit)
+        for name, unit in (("latency", "MS"), ("load", "MS"), ("memory", "MB"), ("size", "MB"))
     )
 )
-CALIBRATE = option(
-    "Precision",
-    "--calibrate",
-    "Required for int8: folder of about 100 photos to calibrate on, or `golden` for a trial on the golden images.",
-    metavar="DIR",
-)
-JOBS = option(
-    "Output",
-    "-j --jobs at_once",
-    "Worker processes at a time. [default: as CPUs and memory allow]",
-    type=click.IntRange(1),
-    metavar="N",
-)
-NO_CACHE = option(
-    "Output", "--no-cache", "Make and check everything anew, and keep nothing: see `vit-export cache`.", is_flag=True
-)
+CALIBRATE = option("Precision", "--calibrate", metavar="DIR")
+JOBS = option("Output", "-j --jobs", type=click.IntRange(1), metavar="N")
+NO_CACHE = option("Output", "--no-cache", is_flag=True)
 
 SUMMARY = option(
     "Output",
@@ -233,21 +158,13 @@ def summary_to(path: Path | None, title: str) -> "Summary":
     return click.get_current_context().with_resource(reported(path, title))
 
 
-def skip_bad(of: str) -> Decorator:
+def skip_bad(of: str | None = None) -> Decorator:
     """`--skip-bad-photos`."""
-    text = f"Leave out files of {of} that are no images. [default: refuse them]"
+    text = None if of is None else f"Leave out files of {of} that are no images. [default: refuse them]"
     return option("Weights and reference", "--skip-bad-photos", text, is_flag=True)
 
 
 def require(*evidence: str) -> Decorator:
     """`--require`."""
-    return option(
-        "Gates",
-        "--require",
-        "Evidence that exit code 0 needs: native (the real runtime ran the file), vendor (its vendor's runtime did, on "
-        "another kind of host than the device), reference (an evaluator ran it)"
-        f"{', or built (it was made)' if 'built' in evidence else ''}.",
-        type=click.Choice(evidence),
-        default="reference",
-        show_default=True,
-    )
+    says = None if "built" in evidence else lambda: about("require").replace(", or built (it was made)", "")
+    return option("Gates", "--require", says, type=click.Choice(evidence), default="reference")

@@ -13,29 +13,16 @@ from export.cli.options import EXIT_CODES, JSON, PATH, Command
 @JSON
 def predict(artifact: Path, photos: tuple[Path, ...], as_json: bool) -> None:
     """The five most probable classes of PHOTO, as ARTIFACT (an exported folder, or the file in it) sees them."""
+    from export import api
     from export.cli import console, tables
-    from export.commands.predict import Predictor
 
-    predictor = Predictor.of(artifact)
-    predictions = list(predictor.predict(photos))
+    found = api.predict(artifact, photos)
     with console.console() as screen:
-        tables.show_runtime(screen, predictor)
+        tables.show_runtime(screen, found)
     if as_json:
-        found = [
-            {
-                "photo": str(prediction.photo),
-                "top": [{"label": label, "probability": share} for label, share in prediction.top],
-            }
-            for prediction in predictions
-        ]
-        runtime = {
-            "runtime": predictor.runtime.name,
-            "evidence": predictor.runtime.evidence,
-            "trained": predictor.exported.manifest.weights.trained,
-        }
-        console.print_json({**runtime, "predictions": found})
+        console.print_json(found.to_json())
         return
-    for prediction in predictions:
+    for prediction in found.photos:
         click.echo(prediction.photo)
         for label, share in prediction.top:
             click.echo(f"  {share:6.1%}  {label}")

@@ -16,7 +16,7 @@ from export.cli.options import IMAGE_SIZE, JSON, READING, WEIGHTS, Command, opti
 @option("Faults", "--seed", "Seed of their places and sizes.", type=int, default=0, show_default=True)
 @option("Faults", "--full", "Plant them in Core ML packages with compressed weights too.", is_flag=True)
 @JSON
-def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
+def selftest(model: str, as_json: bool, **options: Any) -> None:
     """Plant faults in artifacts of MODEL (m0 to m5; default m0), and see which gate catches them.
 
     More than a hundred, of the kinds that exports really have: a stale attention bias, a flipped kernel, a softmax over
@@ -37,16 +37,13 @@ def selftest(model: str, weights: str, as_json: bool, **options: Any) -> None:
       2    weights that cannot be used
       3    these weights show too little: parity on them would be vacuous
     """  # noqa: D301 - click wants the character itself
-    from efficientvit.weights.reading import Reading
+    from export import api
     from export.cli import console, tables
-    from export.selftest.record import selftest_record
-    from export.selftest.run import selftest as plant_all
 
     with console.console() as screen:
         with console.Live(screen) as live:
-            reading = Reading(ema=options.pop("ema"), override=options.pop("override"))
-            found = plant_all(model, weights, step=live.step, reading=reading, **options)
+            found = api.selftest(model, **options, progress=live)
         tables.show_selftest(screen, found)
     if as_json:
-        console.print_json(selftest_record(found))
-    sys.exit(int(found.code))
+        console.print_json(found.to_json())
+    sys.exit(int(found.exit_code))

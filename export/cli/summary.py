@@ -12,6 +12,7 @@ from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
 from export.device_kit.attached import failure
 from export.folder.device_entry import DeviceEntry
+from export.folder.nearest import nearest
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from validation.gates import table
@@ -48,7 +49,7 @@ def _table(manifest: Record) -> Table:
             stage["name"],
             f"{artifact['bytes'] / 1e6:.1f}" if artifact else "",
             str(stage["operators"] or ""),
-            *_worst(verdict["gates"]),
+            *nearest(verdict["gates"]),
             Text(word, STYLE[word]),
             str(verdict["evidence"] or "-"),
             _milliseconds(manifest["timing"]) if artifact and stage is stages[-1] else "",
@@ -62,22 +63,6 @@ def _milliseconds(timing: Record) -> str:
     if not timing["measured"]:
         return "-"
     return f"{timing['median_ms']:.2f}{' noisy' if timing['noisy'] else ''}"
-
-
-def _worst(gates: Mapping[str, Record | None]) -> tuple[str, str]:
-    """The first gate over its budget, else the one that is nearest to it: error and budget as the gate writes them."""
-    # NaN and infinity are written by name.
-    tried = [
-        (name, float(gate["worst"]), float(gate["budget"]), gate["passed"]) for name, gate in gates.items() if gate
-    ]
-    over = [each for each in tried if not each[3]]
-    near = sorted((each for each in tried if each[2] > 0), key=lambda each: each[1] / each[2], reverse=True)
-    for name, worst, budget, passed in (*over, *near):
-        gate = table.named(name)
-        if passed or not gate.counts:
-            return gate.text(worst), gate.text(budget)
-        return f"{gate.text(worst)} {gate.counts}", gate.text(budget)
-    return "", ""
 
 
 def _remarks(screen: Console, each: Finished) -> None:

@@ -1,7 +1,6 @@
 """What the commands beside `export` show at their end."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,20 +11,19 @@ from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
 from export.cli.summary import show_device, show_suspects
 from export.commands.doctor import Ability
-from export.commands.predict import Predictor
+from export.commands.predict import Predictions
 from export.commands.verify import Verification
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.targets.int8_options import saturation
 from runtimes.host.machine import Host
-from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.blame.ranking import Blame
 from validation.gates.table import named, next_steps
 from validation.verdict import Rejected, Report, Verdict, VerifiedArtifact, status_of
 
 if TYPE_CHECKING:
-    from export.commands.diff import Diff
+    from export.commands.differences import Diff
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
     from export.commands.recorded import Finding
@@ -83,7 +81,7 @@ def _gates(screen: Console, report: Report) -> None:
     screen.print(table)
 
 
-def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
+def show_judged(screen: Console, judged: "Judged") -> None:
     """The verdict on somebody else's file: what was recognized, every gate, what could not be asked, and the blame."""
     foreign, found = judged.foreign, judged.found
     layout = "NHWC" if foreign.channels_last else "NCHW"
@@ -108,12 +106,12 @@ def show_judged(screen: Console, judged: "Judged", code: Exit) -> None:
     if judged.vacuous:
         text = f" PARITY ON THESE WEIGHTS IS VACUOUS: {'; '.join(judged.vacuous)} "
         screen.print(Text(text, "bold white on red"))
-    elif code is Exit.NOT_VERIFIED:
+    elif judged.exit_code is Exit.NOT_VERIFIED:
         screen.print(Text(f"  {found.verdict.report.evidence} evidence only: less than --require asks for", "yellow"))
     _warn_untrained(screen, trained=judged.weights.trained)
 
 
-def show_verification(screen: Console, verification: Verification, code: Exit) -> None:
+def show_verification(screen: Console, verification: Verification) -> None:
     """The verdict on a folder."""
     word, style = _word(verification.verdict)
     if verification.devices.failed:
@@ -131,11 +129,11 @@ def show_verification(screen: Console, verification: Verification, code: Exit) -
     _warn_untrained(screen, trained=verification.trained)
     for what in verification.not_repeated:
         screen.print(Text(f"  not checked again: {what}", "bold yellow"))
-    if (why := verification.shortfall(code)) is not None:
+    if (why := verification.shortfall(verification.exit_code)) is not None:
         screen.print(Text(f"  {why}", "yellow"))
 
 
-def show_explanation(screen: Console, folder: Path, explanation: "Explanation", *, layers: bool) -> None:
+def show_explanation(screen: Console, explanation: "Explanation", *, layers: bool) -> None:
     """The suspects of a stage, and with `layers` all that could be compared."""
     if layers:
         table = plain_table(
@@ -146,7 +144,7 @@ def show_explanation(screen: Console, folder: Path, explanation: "Explanation", 
             table.add_row(layer.name, layer.kind, layer.module, *numbers, style="" if layer.passed else "red")
         screen.print(table)
     word, style = ("rejected", STYLE["rejected"]) if explanation.rejected else ("within budget", "green")
-    screen.print(Text(f"{folder}: stage '{explanation.stage}' is ").append(word, style))
+    screen.print(Text(f"{explanation.folder}: stage '{explanation.stage}' is ").append(word, style))
     for gate in explanation.gates:
         if not gate.passed:
             screen.print(Text(f"  {gate.gate} gate: {gate.detail}"))
@@ -200,8 +198,9 @@ def _proof(each: "Detection") -> str:
     return "TAKEN FOR EQUAL" if each.program else "same program"
 
 
-def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> None:
+def show_diff(screen: Console, found: "Diff") -> None:
     """What differs between two releases."""
+    failures = found.failures
     table = plain_table("", "old", "new", "change", "finding")
     for finding in found.findings:
         change = "" if finding.growth is None else f"{finding.growth:+.1%}"
@@ -225,19 +224,17 @@ def show_diff(screen: Console, found: "Diff", failures: Sequence["Finding"]) -> 
         screen.print(Text(f" worse than --fail-on allows: {kinds} ", "bold white on red"))
 
 
-def show_runtime(screen: Console, predictor: Predictor) -> None:
-    """Which program gives the answers, and what they are not."""
-    artifact, runtime = predictor.exported.artifact, predictor.runtime
-    if runtime.evidence is Evidence.NATIVE:
-        screen.print(Text(f"{artifact.path.name} in {runtime.name}", "dim"))
-    elif runtime.evidence is Evidence.VENDOR:
-        text = f"{artifact.path.name} in {runtime.name}, its vendor's runtime, on this host's CPU"
-        screen.print(Text(text, "dim"))
+def show_runtime(screen: Console, found: Predictions) -> None:
+    """Which program gave the answers, and what they are not."""
+    name = found.artifact.name
+    if found.evidence is Evidence.NATIVE:
+        screen.print(Text(f"{name} in {found.runtime}", "dim"))
+    elif found.evidence is Evidence.VENDOR:
+        screen.print(Text(f"{name} in {found.runtime}, its vendor's runtime, on this host's CPU", "dim"))
     else:
-        real = native_runtime(artifact.format).name
-        text = f"{artifact.path.name}: its program evaluated here, for want of the real runtime ({real})"
+        text = f"{name}: its program evaluated here, for want of the real runtime ({found.native})"
         screen.print(Text(text, "yellow"))
-    _warn_untrained(screen, trained=predictor.exported.manifest.weights.trained)
+    _warn_untrained(screen, trained=found.trained)
 
 
 def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:

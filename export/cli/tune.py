@@ -40,7 +40,7 @@ def _targets() -> tuple[str, ...]:
 @click.argument("model", metavar="MODEL", type=MODEL)
 @option(
     "Target",
-    "-t --target targets",
+    "-t --target",
     "Targets to search; several with commas, or all. [default: onnx and openvino, as installed]",
     multiple=True,
     type=Name("target", _targets),
@@ -52,7 +52,7 @@ def _targets() -> tuple[str, ...]:
 )
 @option(
     "Precision",
-    "-p --precision precisions",
+    "-p --precision",
     "Search only these; several with commas. [default: all; int8 with --calibrate]",
     multiple=True,
     type=Precision(),
@@ -65,7 +65,7 @@ def _targets() -> tuple[str, ...]:
 @NORMALIZATION
 @option(
     "Gates",
-    "--eval eval_folder",
+    "--eval",
     "Folder of labeled images, one sub-folder for each class, named by index or label: accuracy is measured on them.",
     type=PATH,
     required=True,
@@ -115,7 +115,7 @@ def _targets() -> tuple[str, ...]:
 @JOBS
 @NO_CACHE
 @JSON
-def tune(model: str, as_json: bool, out: Path, **options: Any) -> None:
+def tune(model: str, as_json: bool, **options: Any) -> None:
     """Find the fastest form of MODEL (m0 to m5) that loses at most --budget of its accuracy, on this host.
 
     Precisions, weight formats and layers left in floats are exported and judged like any export. What passes is timed
@@ -136,52 +136,18 @@ def tune(model: str, as_json: bool, out: Path, **options: Any) -> None:
       3    a target has none that was checked here, or the weights are an untrained fallback
       4    everything of a target failed
     """  # noqa: D301 - click wants the character itself
-    from export.cache.store import default_cache
+    from export import api
     from export.cli import console
-    from export.request.evaluation import Evaluation
-    from export.tuning.files import write_tuned
-    from export.tuning.record import TuneRecord
-    from export.tuning.request import TuneRequest
-    from export.tuning.run import tune as search
-    from validation.timing.interleaved import ROUNDS
 
-    same = ("budget", "precisions", "calibrate", "weights", "ema", "override", "image_size", "batch", "golden",
-            "skip_bad_photos", "labels", "threads")  # fmt: skip
-    minutes = options["time_limit"]
-    request = TuneRequest(
-        model=model,
-        targets=_asked(options["targets"]),
-        evaluation=Evaluation(options["eval_folder"]),
-        preprocessing={name: options[name] for name in ("mean", "std") if options[name] is not None},
-        rounds=options["rounds"] or ROUNDS,
-        time_limit_s=None if minutes is None else 60 * minutes,
-        out=out,
-        **{name: options[name] for name in same},
-    )
     with console.console() as screen:
         with console.Live(screen) as live:
-            cache = None if options["no_cache"] else default_cache()
-            command = tuple(sys.argv[1:])
-            found = search(request, live, command, cache=cache, at_once=options["at_once"])
-        record = TuneRecord.of(found, command).to_json()
-        write_tuned(out, record)
+            found = api.tune(model, **options, command=sys.argv[1:], progress=live)
+        record = found.to_json()
         _show(screen, record)
-        screen.print(f"{out}/tune.html, tune.json", style="dim")
+        screen.print(f"{found.request.out}/tune.html, tune.json", style="dim")
     if as_json:
         console.print_json(record)
-    sys.exit(int(found.code))
-
-
-def _asked(targets: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, `all` spelled out; by default those of which every host has the runtime, as far as installed."""
-    from export.targets.registry import TARGETS
-    from runtimes.registry import native_runtime
-
-    if not targets:
-        return tuple(
-            name for name in ("onnx", "openvino") if native_runtime(TARGETS[name].format).unavailable() is None
-        )
-    return tuple(dict.fromkeys(each for name in targets for each in (TARGETS if name == "all" else (name,))))
+    sys.exit(int(found.exit_code))
 
 
 def _show(screen: "Console", record: Mapping[str, Any]) -> None:

@@ -41,16 +41,7 @@ from export.cli.options import (
 @option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
 @SUMMARY
 @JSON
-def verify(
-    folder: Path,
-    require: str,
-    weights: str | None,
-    quality_budget: float | None,
-    junit: Path | None,
-    summary: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def verify(folder: Path, summary: Path | None, as_json: bool, **options: Any) -> None:
     """Check an exported folder again, on this host, against the reference that lies in it.
 
     With -w against one that is computed from the weights here and now: then a manifest that was forged to agree with
@@ -59,59 +50,17 @@ def verify(
     Device reports that were attached are judged again from their raw outputs: a device that passed is native evidence,
     one that did not rejects the artifact.
     """
-    from efficientvit.errors import VitExportError
+    from export import api
     from export.cli import console, tables
-    from export.commands import junit as xml
     from export.commands.step_summary import of_verdict
-    from export.commands.verify import verify as judge_again
-    from export.folder.accuracy import AccuracyRecord
-    from export.folder.records import gates_of, plain
-    from export.request.evaluation import evaluation
-    from runtimes.runtime import Evidence
-    from validation.budgets import Budgets
 
     page = summary_to(summary, f"vit-export verify {folder.resolve().name}")
-    budgets = Budgets(quality_budget, options["accuracy_budget"])
-    asked = evaluation(
-        options["eval_folder"], budgets, labels=options["labels"], skip_bad_photos=options["skip_bad_photos"]
-    )
-    if junit is not None:
-        xml.prepare(junit)
-    try:
-        with console.console() as screen, console.Live(screen) as live:
-            verification = judge_again(
-                folder,
-                weights,
-                budgets,
-                live.step,
-                asked=asked,
-                labels=options["labels"],
-                skip_bad=options["skip_bad_photos"],
-            )
-    except VitExportError as error:
-        if junit is not None:
-            xml.write(junit, xml.of_error(folder, error))
-        raise
-    code = verification.code(Evidence(require))
-    if junit is not None:
-        xml.write(junit, xml.of_verification(verification, code))
     with console.console() as screen:
-        tables.show_verification(screen, verification, code)
-    report = verification.verdict.report
-    found = {
-        "folder": str(folder),
-        "status": verification.status,
-        "recorded": verification.recorded,
-        "reason": getattr(verification.verdict, "reason", None),
-        "evidence": verification.evidence if report else None,
-        "trained": verification.trained,
-        "exit_code": int(code),
-        "gates": gates_of(report.gates) if report else None,
-        "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
-        "devices": verification.devices.entries,
-        "not_repeated": verification.not_repeated,
-    }
-    page.add(code, of_verdict(plain(found)))
+        with console.Live(screen) as live:
+            found = api.verify(folder, **options, progress=live)
+        tables.show_verification(screen, found)
+    document = found.to_json()
+    page.add(found.exit_code, of_verdict(document))
     if as_json:
-        console.print_json(found)
-    sys.exit(int(code))
+        console.print_json(document)
+    sys.exit(int(found.exit_code))

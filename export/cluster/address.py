@@ -94,6 +94,27 @@ def parse_cluster(text: str, ca: Path | None = None, cert: Path | None = None, k
     return Cluster(None if local else text, int(local[1]) if local else 0, tls)
 
 
+def cluster_of(
+    address: str | None, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+) -> Cluster | None:
+    """As `parse_cluster`; None where no address is given.
+
+    Raises:
+        BadOption: they do not go together.
+        MissingExtra: Dask is not installed.
+    """
+    if address is not None:
+        return parse_cluster(address, ca, cert, key)
+    if any((ca, cert, key)):
+        raise BadOption(
+            "--tls-ca, --tls-cert and --tls-key are for a cluster",
+            expected="--cluster tls://HOST:PORT with them",
+            got="no --cluster",
+            next_step="name the scheduler, or leave them out",
+        )
+    return None
+
+
 def require_installed() -> None:
     """Find out before any work that Dask is not there.
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from export.commands.fail_on import FailOn
+from export.commands.differences import Diff
+from export.commands.fail_on import PARITY, FailOn
 from export.commands.recorded import Finding, recorded_differences
 from export.folder.exported import Exported, open_exported, require_interface
-from export.folder.records import plain
 from export.step import Step
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
@@ -29,23 +28,10 @@ from validation.timing.paired import Ratio, interleaved, recorded
 from validation.verdict import Verdict, VerifiedArtifact, status_of
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """What was compared, what differs, and what could not be compared and why."""
-
-    old: Path
-    new: Path
-    findings: tuple[Finding, ...]
-    ratio: Ratio | None
-    notes: tuple[str, ...]
-
-    def failures(self, limits: FailOn) -> tuple[Finding, ...]:
-        """The findings that `--fail-on` forbids."""
-        return tuple(finding for finding in self.findings if finding.fails(limits))
-
-
-def diff(old: Path, new: Path, *, time: bool = True, step: Step = lambda _: None) -> Diff:
+def diff(old: Path, new: Path, *, limits: FailOn = PARITY, time: bool = True, step: Step = lambda _: None) -> Diff:
     """Compare two exported folders: verdicts found anew, answers on the same images, size, operations, tools, latency.
+
+    `limits`: what makes the comparison fail.
 
     Raises:
         BadFolder: one is no folder of an export.
@@ -69,30 +55,7 @@ def diff(old: Path, new: Path, *, time: bool = True, step: Step = lambda _: None
             interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
             old_ms, new_ms = f"{ratio.old_ms:.3f} ms", f"{ratio.new_ms:.3f} ms"
             findings.append(Finding("latency", old_ms, new_ms, ratio.slower, ratio.median - 1, interval))
-    return Diff(old, new, tuple(findings), ratio, tuple(notes))
-
-
-def diff_record(found: Diff, failures: Sequence[Finding], code: int) -> dict[str, Any]:
-    """What `vit-export diff --json` prints."""
-    ratio = found.ratio
-    return {
-        "old": str(found.old),
-        "new": str(found.new),
-        "findings": [{**plain(finding), "fails": finding in failures} for finding in found.findings],
-        "latency": None
-        if ratio is None
-        else {
-            "old_ms": ratio.old_ms,
-            "new_ms": ratio.new_ms,
-            "ratio": ratio.median,
-            "interval": [ratio.low, ratio.high],
-            "noise": ratio.noise,
-            "interleaved": ratio.interleaved,
-            "differs": ratio.differs,
-        },
-        "notes": list(found.notes),
-        "exit_code": code,
-    }
+    return Diff(old, new, tuple(findings), ratio, tuple(notes), limits)
 
 
 class _Pair:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from efficientvit.errors import BadOption, Unavailable
 from export.commands.recompute import recompute
+from export.exits import Exit
 from export.folder.exported import artifact_of, read_manifest
 from export.folder.manifest import Manifest
+from export.folder.records import BlameRecord, LayerRecord, gates_of, plain
+from export.report.card import GATES, card, gate_rows
 from export.step import Step
 from export.targets.registry import SHARED
 from runtimes.artifact import Artifact
@@ -31,12 +34,37 @@ REWRITE = "rewrite"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A stage, the gates that it fails, and the blame."""
+    """A stage of a folder's export, its gates, and the blame."""
 
+    folder: Path
     stage: str
     rejected: bool
     gates: tuple[GateResult, ...]
     blame: Blame
+
+    @property
+    def exit_code(self) -> Exit:
+        """1 where the stage is rejected."""
+        return Exit.REJECTED if self.rejected else Exit.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export explain --json` prints."""
+        found: dict[str, Any] = plain(
+            {
+                "folder": str(self.folder),
+                "rejected": self.rejected,
+                "gates": gates_of(self.gates),
+                "blame": BlameRecord.of(self.stage, self.blame),
+                "layers": [LayerRecord.from_attributes(layer) for layer in self.blame.layers],
+            }
+        )
+        return found
+
+    def _repr_html_(self) -> str:
+        verdict = "rejected" if self.rejected else "within budget"
+        suspects = (f"{place}. {suspect}" for place, suspect in enumerate(self.blame.suspects, 1))
+        title, facts = f"stage {self.stage} of {self.folder}", (self.blame.note, *suspects)
+        return card(title, verdict, self.exit_code, facts, GATES, gate_rows(self.gates))
 
 
 def explain(folder: Path, stage: str | None, weights: str | None, step: Step = lambda _: None) -> Explanation:
@@ -70,10 +98,16 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
         gates: tuple[GateResult, ...] = (*rewrite_gates(model, image_input=image_input), *proof_gates(model))
         wrong = not all(gate.passed for gate in gates)
         return Explanation(
-            chosen, wrong, gates, blame_rewrite(model, image_input=image_input) if wrong else Blame((), note=_FINE)
+            folder,
+            chosen,
+            wrong,
+            gates,
+            blame_rewrite(model, image_input=image_input) if wrong else Blame((), note=_FINE),
         )
     gates = _gates(artifact, model, manifest)
-    return Explanation(chosen, not all(gate.passed for gate in gates), gates, blame_artifact(artifact, model, gates))
+    return Explanation(
+        folder, chosen, not all(gate.passed for gate in gates), gates, blame_artifact(artifact, model, gates)
+    )
 
 
 _FINE = "every rewrite is exact"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from efficientvit.errors import BadOption
 
@@ -23,6 +24,9 @@ _ITEM = re.compile(r"([a-z]+)(?::(\d+(?:\.\d+)?)%)?")
 
 FailOn = Mapping[str, float]
 """Kind -> the largest share by which it may grow."""
+
+PARITY: FailOn = MappingProxyType({"parity": 0.0})
+"""The default."""
 
 
 def parse_fail_on(text: str) -> FailOn:

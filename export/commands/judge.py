@@ -12,7 +12,8 @@ from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.layout import MANIFEST
-from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
+from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of, plain
+from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
 from runtimes.external import Foreign, open_foreign
@@ -29,16 +30,22 @@ from validation.verdict import Rejected, status_of
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was found of the file; `blame` where it was rejected by its answers."""
+    """What was found of the file; `blame` where it was rejected by its answers; the evidence that exit code 0 needs."""
 
     foreign: Foreign
     weights: Weights
     check: SelfCheck
     found: ForeignVerdict
     blame: Blame | None
+    required: Evidence = Evidence.REFERENCE
+
+    @property
+    def exit_code(self) -> Exit:
+        """As an export's exit code."""
+        return self.code(self.required)
 
     def code(self, required: Evidence) -> Exit:
-        """As an export's exit code."""
+        """What it would be under this requirement."""
         verdict = self.found.verdict
         if isinstance(verdict, Rejected):
             return Exit.REJECTED
@@ -50,6 +57,51 @@ class Judged:
         """Why the verdict means too little; of a proven program, samples need not show everything."""
         return self.check.failures if self.found.verdict.report.proven else self.check.by_samples
 
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export judge --json` prints."""
+        foreign, found, weights = self.foreign, self.found, self.weights
+        artifact, report = foreign.artifact, found.verdict.report
+        layout = "NHWC" if foreign.channels_last else "NCHW"
+        document: dict[str, Any] = plain(
+            {
+                "file": str(artifact.path),
+                "sha256": artifact.sha256,
+                "format": artifact.format,
+                "model": {"name": artifact.model.name, "image_size": artifact.model.image_size.to_json()},
+                "batch": "dynamic" if artifact.batch is None else artifact.batch,
+                "input": PortRecord.of(foreign.image, layout),
+                "output": PortRecord.of(foreign.output),
+                "range": found.taken.range,
+                "range_recognized": found.taken.recognized,
+                "scores": found.taken.scores,
+                "precision": PrecisionRecord.of(artifact.precision),
+                "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
+                "vacuous": self.vacuous,
+                "status": status_of(found.verdict),
+                "evidence": report.evidence,
+                "gates": gates_of(report.gates),
+                "accuracy": AccuracyRecord.of(report.accuracy),
+                "notes": found.notes,
+                "blame": BlameRecord.of("judge", self.blame),
+                "exit_code": int(self.exit_code),
+            }
+        )
+        return document
+
+    def _repr_html_(self) -> str:
+        verdict, report = self.found.verdict, self.found.verdict.report
+        vacuous = f"parity on these weights is vacuous: {'; '.join(self.vacuous)}" if self.vacuous else None
+        facts = (
+            f"{report.evidence} evidence, {self.required} required",
+            getattr(verdict, "reason", None),
+            vacuous,
+            None if self.weights.trained else "untrained weights",
+            *self.found.notes,
+            *(map(str, self.blame.suspects[:3]) if self.blame else ()),
+        )
+        rows = gate_rows(report.gates)
+        return card(str(self.foreign.artifact.path), status_of(verdict), self.exit_code, facts, GATES, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
@@ -57,6 +109,7 @@ class JudgeOptions:
 
     `image_range`: what it takes; None: what fits best. `golden`: a folder of photos beside the synthetic images.
     `preprocessing`: mean and std by name. `evaluation`: labeled images, their classes named by `labels`.
+    `required`: what exit code 0 needs.
     """
 
     image_range: Range | None = None
@@ -68,6 +121,7 @@ class JudgeOptions:
     budgets: Budgets = field(default_factory=Budgets)
     evaluation: Evaluation | None = None
     labels: str | None = None
+    required: Evidence = Evidence.REFERENCE
 
 
 def judge_file(
@@ -119,7 +173,7 @@ def judge_file(
         feed = network_input(foreign, reference, found.taken)
         gates = found.verdict.report.gates
         blame = blame_artifact(foreign.artifact, reference, gates, feed=feed, output=foreign.output.name)
-    return Judged(foreign, weights, check, found, blame)
+    return Judged(foreign, weights, check, found, blame, options.required)
 
 
 def _opened(path: Path, model: str, weights: Weights) -> Foreign:
@@ -133,32 +187,3 @@ def _opened(path: Path, model: str, weights: Weights) -> Foreign:
             raise
         said = f"it lies in a folder of an export: `vit-export verify {folder}` judges it, and all around its network"
         raise BadInput(error.what, expected=error.expected, got=error.got, next_step=said) from error
-
-
-def judged_record(judged: Judged, code: int) -> dict[str, Any]:
-    """What `vit-export judge --json` prints."""
-    foreign, found, weights = judged.foreign, judged.found, judged.weights
-    artifact, report = foreign.artifact, found.verdict.report
-    layout = "NHWC" if foreign.channels_last else "NCHW"
-    return {
-        "file": str(artifact.path),
-        "sha256": artifact.sha256,
-        "format": artifact.format,
-        "model": {"name": artifact.model.name, "image_size": artifact.model.image_size.to_json()},
-        "batch": "dynamic" if artifact.batch is None else artifact.batch,
-        "input": PortRecord.of(foreign.image, layout),
-        "output": PortRecord.of(foreign.output),
-        "range": found.taken.range,
-        "range_recognized": found.taken.recognized,
-        "scores": found.taken.scores,
-        "precision": PrecisionRecord.of(artifact.precision),
-        "weights": {"source": weights.source, "sha256": weights.sha256, "trained": weights.trained},
-        "vacuous": judged.vacuous,
-        "status": status_of(found.verdict),
-        "evidence": report.evidence,
-        "gates": gates_of(report.gates),
-        "accuracy": AccuracyRecord.of(report.accuracy),
-        "notes": found.notes,
-        "blame": BlameRecord.of("judge", judged.blame),
-        "exit_code": code,
-    }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from efficientvit.errors import BadImage, BadOption, Unavailable
 from efficientvit.images.labels import largest, most_probable
 from efficientvit.images.preprocessing import load_rgb, normalize, to_uint8
+from export.exits import Exit
 from export.folder.exported import Exported, open_exported, require_interface
+from export.report.card import Row, card
 from runtimes.interface import OUTPUT, takes_images
-from runtimes.registry import runtime_for
-from runtimes.runtime import Images, Mode, Runtime, Session
+from runtimes.registry import native_runtime, runtime_for
+from runtimes.runtime import Evidence, Images, Mode, Runtime, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,40 @@ class Prediction:
 
     photo: Path
     top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Of all photos, and the program that gave them. `evidence`: of that program. `native`: the real runtime's name."""
+
+    artifact: Path
+    runtime: str
+    native: str
+    evidence: Evidence
+    trained: bool
+    photos: tuple[Prediction, ...]
+
+    @property
+    def exit_code(self) -> Exit:
+        """There is no verdict on an answer."""
+        return Exit.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export predict --json` prints."""
+        found = [
+            {"photo": str(each.photo), "top": [{"label": label, "probability": share} for label, share in each.top]}
+            for each in self.photos
+        ]
+        return {"runtime": self.runtime, "evidence": self.evidence, "trained": self.trained, "predictions": found}
+
+    def _repr_html_(self) -> str:
+        facts = (f"{self.evidence} evidence", None if self.trained else "untrained weights")
+        rows = [
+            Row(("" if place else each.photo, label, f"{share:.1%}"))
+            for each in self.photos
+            for place, (label, share) in enumerate(each.top)
+        ]
+        return card(self.artifact.name, f"in {self.runtime}", self.exit_code, facts, ("photo", "class", ""), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +90,17 @@ class Predictor:
             raise Unavailable(f"{exported.artifact.path.name} cannot be run here", got=reason)
         require_interface(exported)
         return cls(exported, runtime)
+
+    def all_of(self, photos: Sequence[Path]) -> Predictions:
+        """Of all photos.
+
+        Raises:
+            BadImage: a file is no usable image.
+        """
+        artifact = self.exported.artifact
+        real, trained = native_runtime(artifact.format).name, self.exported.manifest.weights.trained
+        predicted = tuple(self.predict(photos))
+        return Predictions(artifact.path, self.runtime.name, real, self.runtime.evidence, trained, predicted)
 
     def predict(self, photos: Sequence[Path]) -> Iterator[Prediction]:
         """One prediction a photo, preprocessed as the manifest says.

@@ -4,13 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from efficientvit.errors import ArtifactChanged
 from efficientvit.weights.source import Weights
 from export.commands.recompute import recompute, weights_of
 from export.device_kit.attached import NO_DEVICES, OnDevices, on_devices
 from export.exits import Exit
+from export.folder.accuracy import AccuracyRecord
 from export.folder.exported import Exported, open_exported
+from export.folder.records import gates_of, plain
+from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
 from export.step import Step
 from runtimes.interface import METADATA_PREFIX
@@ -31,6 +35,7 @@ class Verification:
     """The new verdict on a folder, what devices reported of it, and what the manifest says of the old verdict.
 
     `recomputed`: by the weights at hand. `not_repeated`: what was checked when it was exported, and not now.
+    `required`: the evidence that exit code 0 needs.
     """
 
     folder: Path
@@ -41,6 +46,7 @@ class Verification:
     devices: OnDevices = NO_DEVICES
     recomputed: bool = False
     not_repeated: tuple[str, ...] = ()
+    required: Evidence = Evidence.REFERENCE
 
     @property
     def status(self) -> str:
@@ -60,8 +66,13 @@ class Verification:
                 return None
         return max(own, self.devices.evidence or own, key=Evidence.rank)
 
-    def code(self, required: Evidence) -> Exit:
+    @property
+    def exit_code(self) -> Exit:
         """As an export's exit code."""
+        return self.code(self.required)
+
+    def code(self, required: Evidence) -> Exit:
+        """What it would be under this requirement."""
         if isinstance(self.verdict, Rejected) or self.devices.failed:
             return Exit.REJECTED
         enough = (self.evidence or Evidence.BUILT).at_least(required) and not self.fallback
@@ -75,6 +86,39 @@ class Verification:
             return "the weights are an untrained fallback, which is no release: export with -w"
         return "the evidence that was required is not to be had on this host, and no attached device report gives it"
 
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export verify --json` prints."""
+        report = self.verdict.report
+        found: dict[str, Any] = plain(
+            {
+                "folder": str(self.folder),
+                "status": self.status,
+                "recorded": self.recorded,
+                "reason": getattr(self.verdict, "reason", None),
+                "evidence": self.evidence if report else None,
+                "trained": self.trained,
+                "exit_code": int(self.exit_code),
+                "gates": gates_of(report.gates) if report else None,
+                "accuracy": AccuracyRecord.of(report.accuracy) if report else None,
+                "devices": self.devices.entries,
+                "not_repeated": self.not_repeated,
+            }
+        )
+        return found
+
+    def _repr_html_(self) -> str:
+        report = self.verdict.report
+        facts = (
+            f"{self.evidence} evidence, {self.required} required; when exported: {self.recorded}" if report else None,
+            getattr(self.verdict, "reason", None),
+            *(f"device {each.device.model}, {each.unit}: {each.status}" for each in self.devices.entries),
+            None if self.trained else "untrained weights",
+            *(f"not checked again: {what}" for what in self.not_repeated),
+            self.shortfall(self.exit_code),
+        )
+        rows = gate_rows(report.gates) if report else []
+        return card(str(self.folder), self.status, self.exit_code, facts, GATES, rows)
+
 
 def verify(
     folder: Path,
@@ -85,13 +129,14 @@ def verify(
     asked: Evaluation | None = None,
     labels: str | None = None,
     skip_bad: bool = False,
+    required: Evidence = Evidence.REFERENCE,
 ) -> Verification:
     """Judge what lies in `folder/ship` against the reference in `folder/evidence`, and the attached device reports.
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
     `budgets`: in the place of those that the manifest records. `asked`: labeled images, which the weights answer too,
-    named by `weights` or by the manifest; `labels` as `--labels` has them.
+    named by `weights` or by the manifest; `labels` as `--labels` has them. `required`: what exit code 0 needs.
 
     Raises:
         BadFolder: no manifest, or not one of ours.
@@ -124,7 +169,8 @@ def verify(
     measured = verdict.report is not None and verdict.report.accuracy is not None
     skipped = () if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)
     devices = on_devices(exported)
-    return Verification(folder, verdict, manifest.status, trained, fallback, devices, weights is not None, skipped)
+    recomputed = weights is not None
+    return Verification(folder, verdict, manifest.status, trained, fallback, devices, recomputed, skipped, required)
 
 
 def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tuple[Weights, Reference, SelfCheck]:

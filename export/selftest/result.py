@@ -1,9 +1,12 @@
 """What `vit-export selftest` found: healthy artifacts, planted faults, and which gate saw each."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from efficientvit.weights.source import Weights
 from export.exits import Exit
+from export.folder.records import plain
+from export.report.card import Row, card
 from validation.proof.outcome import Outcome
 from validation.self_check import SelfCheck
 
@@ -111,7 +114,7 @@ class SelfTest:
         return tuple(artifact for artifact in self.healthy if not artifact.passed)
 
     @property
-    def code(self) -> Exit:
+    def exit_code(self) -> Exit:
         """A fault that no logit shows need not be seen; one that does, must be, and the proof must see all."""
         if self.missed or self.false_alarms or self.taken_for_equal:
             return Exit.REJECTED
@@ -127,3 +130,52 @@ class SelfTest:
         """Of the faults that have a layer: how often it was among the first three suspects, and how many there are."""
         told = [detection.blamed for detection in self.detections if detection.blamed is not None]
         return sum(told), len(told)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export selftest --json` prints."""
+        (blamed, of), (told, changed), (named, told_of) = self.blamed, self.told_apart, self.named
+        found: dict[str, Any] = plain(
+            {
+                "weights": {
+                    "source": self.weights.source,
+                    "sha256": self.weights.sha256,
+                    "trained": self.weights.trained,
+                },
+                "seed": self.seed,
+                "vacuous": self.check.by_samples,
+                "kinds": self.kinds,
+                "planted": len(self.detections),
+                "caught": sum(each.caught for each in self.detections),
+                "missed": len(self.missed),
+                "invisible": len(self.invisible),
+                "blamed": {"right": blamed, "of": of},
+                "proof": {
+                    "told_apart": told,
+                    "of": changed,
+                    "taken_for_equal": [each.name for each in self.taken_for_equal],
+                    "named": {"right": named, "of": told_of},
+                },
+                "healthy": self.healthy,
+                "faults": self.detections,
+                "wrong_inputs": {each.name: each.effect_over_budget for each in self.inputs},
+                "unplanted": self.unplanted,
+                "exit_code": int(self.exit_code),
+            }
+        )
+        return found
+
+    def _repr_html_(self) -> str:
+        visible = len(self.detections) - len(self.invisible)
+        caught, (told, changed) = visible - len(self.missed), self.told_apart
+        facts = (
+            f"{self.kinds} kinds of faults, {len(self.detections)} planted from seed {self.seed}",
+            f"proof: {told} of {changed} that change the program told apart",
+            f"false alarms: {len(self.false_alarms)} of {len(self.healthy)} healthy artifacts",
+            f"these weights show too little: {'; '.join(self.check.by_samples)}" if self.check.by_samples else None,
+        )
+        rows = [
+            Row((each.name, f"{each.target} {each.variant} {each.stage}"), good=False)
+            for each in dict.fromkeys((*self.missed, *self.taken_for_equal))
+        ]
+        verdict = f"{caught} of {visible} faults caught"
+        return card(f"self-test on {self.weights.source}", verdict, self.exit_code, facts, ("missed", "in"), rows)

@@ -91,7 +91,7 @@ class TuneRecord(Record, frozen=True, kw_only=True):
     candidates: Annotated[list[CandidateRecord], says("Those that passed first, the fastest first; then the others.")]
 
     @classmethod
-    def of(cls, found: Tuned, command: tuple[str, ...]) -> Self:
+    def of(cls, found: Tuned) -> Self:
         """Everything that was tried, and what was not and why."""
         host, request = this_host(), found.request
         manifests = [each.export.manifest for each in found.tried]
@@ -101,8 +101,8 @@ class TuneRecord(Record, frozen=True, kw_only=True):
         return cls(
             schema=1,
             vit_export=__version__,
-            command=list(command),
-            exit_code=int(found.code),
+            command=list(found.command),
+            exit_code=int(found.exit_code),
             model=request.model,
             image_size=model.get("image_size"),
             batch=request.batch,

@@ -1,6 +1,6 @@
 """What `vit-export tune` is asked for, and the exports that it comes to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,20 @@ from export.targets.registry import TARGETS
 from export.targets.target import Job
 from export.tuning.forms import Form, forms_of
 from runtimes.host.machine import Host
+from runtimes.registry import native_runtime
 from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.timing.interleaved import ROUNDS
 
 _TRIED = "tried"
+
+
+def targets_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Each once, `all` spelled out; by default those of which every host has the runtime, as far as installed."""
+    if not names:
+        return tuple(
+            name for name in ("onnx", "openvino") if native_runtime(TARGETS[name].format).unavailable() is None
+        )
+    return tuple(dict.fromkeys(each for name in names for each in (TARGETS if name == "all" else (name,))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from export.folder import atomic
 from export.pipeline.finished import Finished
 from export.pipeline.schedule import default_at_once
 from export.progress import Progress
+from export.report.card import Row, card
 from export.tuning import choice
 from export.tuning.choice import Point
 from export.tuning.forms import Form, forms_of
@@ -24,6 +25,7 @@ from validation.timing.latency import Timing
 
 FRONT = "front"
 _PASSED = ("verified", "built")
+_COLUMNS = ("candidate", "ms", "MB", "lost", "folder")
 
 
 @dataclass(slots=True)
@@ -85,11 +87,39 @@ class Tuned:
     folders: Mapping[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     out_of_time: bool = False
+    command: tuple[str, ...] = ()
 
     @property
-    def code(self) -> Exit:
+    def exit_code(self) -> Exit:
         """0 where each target has a candidate within the budget with the evidence that an export requires."""
         return worst(self._code(target) for target in self.request.targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-export tune --json` prints: `tune.json`."""
+        from export.tuning.record import TuneRecord  # which reads this class
+
+        return TuneRecord.of(self).to_json()
+
+    def _repr_html_(self) -> str:
+        record = self.to_json()
+        made = [each for each in record["candidates"] if each["status"] in _PASSED]
+        rows = [
+            Row(
+                (
+                    each["name"],
+                    each["latency"] and f"{each['latency']['median_ms']:.2f}",
+                    f"{each['bytes'] / 1e6:.2f}",
+                    None if each["drop_points"] is None else f"{each['drop_points']:+.2f}",
+                    each["folder"],
+                ),
+                each["within_budget"],
+            )
+            for each in made
+        ]
+        verdict = f"fastest: {self.chosen}" if self.chosen else "nothing within the budget was timed here"
+        title = f"{self.request.model}, at most {self.request.budget:g} points of top-1 lost"
+        others = [f"{each['name']}: {each['reason']}" for each in record["candidates"] if each["reason"]]
+        return card(title, verdict, self.exit_code, others, _COLUMNS, rows)
 
     def _code(self, target: str) -> Exit:
         own = [each for each in self.tried if each.candidate.target == target]
@@ -119,7 +149,7 @@ def tune(
     start = time.monotonic()
     until = None if asked.time_limit_s is None else start + asked.time_limit_s
     first, left_out = asked.candidates(this_host())
-    found = Tuned(asked, left_out=left_out)
+    found = Tuned(asked, left_out=left_out, command=command)
     atomic.require_writable(asked.out)
 
     def search(candidates: Sequence[Candidate]) -> None:

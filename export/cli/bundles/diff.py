@@ -46,24 +46,21 @@ def diff(old: Path, new: Path, fail_on: str, no_time: bool, as_json: bool) -> No
       1    something did; or a folder holds nothing that may ship
       2    no folder of an export, or an unknown kind
     """  # noqa: D301 - click wants the character itself
+    from export import api
     from export.bundle.releases import is_bundle
     from export.cli import console, tables
-    from export.commands.diff import diff as compare
-    from export.commands.diff import diff_record
-    from export.commands.fail_on import parse_fail_on
 
-    limits = parse_fail_on(fail_on)
     if is_bundle(old) and is_bundle(new):
-        sys.exit(_of_bundles(old, new, limits, as_json=as_json))
+        from export.commands.fail_on import parse_fail_on
+
+        sys.exit(_of_bundles(old, new, parse_fail_on(fail_on), as_json=as_json))
     with console.console() as screen:
         with console.Live(screen) as live:
-            found = compare(old, new, time=not no_time, step=live.step)
-        failures = found.failures(limits)
-        tables.show_diff(screen, found, failures)
-    code = 1 if failures else 0
+            found = api.diff(old, new, fail_on=fail_on, no_time=no_time, progress=live)
+        tables.show_diff(screen, found)
     if as_json:
-        console.print_json(diff_record(found, failures, code))
-    sys.exit(code)
+        console.print_json(found.to_json())
+    sys.exit(int(found.exit_code))
 
 
 def _of_bundles(old: Path, new: Path, limits: "FailOn", *, as_json: bool) -> int:

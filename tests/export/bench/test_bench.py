@@ -10,7 +10,6 @@ import pytest
 
 from efficientvit.errors import BadOption, BadOutput
 from export.bench import files
-from export.bench.record import bench_record
 from export.bench.request import BenchRequest
 from export.bench.run import Bench
 from export.pipeline import judging
@@ -109,9 +108,9 @@ def test_int8_is_calibrated_where_it_is_made_and_nowhere_else() -> None:
 
 def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full before the last of them is complete."""
-    empty = Bench(())
-    record = bench_record(empty, ("bench",))
-    files.write_bench(tmp_path, empty, record)
+    empty = Bench((), command=("bench",))
+    record = empty.to_json()
+    files.write_bench(tmp_path, empty)
     before = (tmp_path / "bench.html").read_bytes()
     assert b"Nothing passed" in before
 
@@ -122,7 +121,7 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(BadOutput, match="cannot write"):
-        files.write_bench(tmp_path, empty, record)
+        files.write_bench(tmp_path, empty)
     assert (tmp_path / "bench.html").read_bytes() == before
     assert json.loads((tmp_path / "bench.json").read_text()) == record
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.csv", "bench.html", "bench.json", "bench.md"]

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from efficientvit.errors import BadOption
-from export.commands.diff import Diff, diff
+from export.commands.diff import diff
+from export.commands.differences import Diff
 from export.commands.fail_on import parse_fail_on
 from export.commands.recorded import Finding
 from validation.timing.paired import Ratio, interleaved, recorded
@@ -83,7 +84,7 @@ def test_limits() -> None:
         Finding("tools", "", "", worse=True),
         Finding("parity", "", "", worse=True),
     )
-    failed = Diff(Path(), Path(), findings, None, ()).failures(limits)
+    failed = Diff(Path(), Path(), findings, None, (), limits).failures
     assert [finding.kind for finding in failed] == ["size", "parity"]
 
 
@@ -123,7 +124,7 @@ def test_a_slower_artifact_is_found_on_the_real_runtime(exported: Any, monkeypat
     found = diff(exported.out / ONNX, exported.out / ONNX)
     assert [finding.kind for finding in found.findings] == ["latency"], found.ratio
     assert found.findings[0].worse
-    assert found.failures({"latency": 0.05}) == found.findings
+    assert replace(found, limits={"latency": 0.05}).failures == found.findings
 
 
 def _on_a_quiet_host(patch: pytest.MonkeyPatch, before: float, after: float) -> None:
@@ -190,8 +191,8 @@ def test_a_fall_of_accuracy_is_found_beyond_noise(exported: Any, tmp_path: Path)
     found = diff(old, worse, time=False)
     (finding,) = found.findings
     assert (finding.kind, finding.old, finding.new, finding.worse) == ("accuracy", "80.00%", "78.00%", True)
-    assert found.failures(parse_fail_on("accuracy:1%")) == (finding,)
-    assert found.failures(parse_fail_on("accuracy:3%")) == ()
+    assert replace(found, limits=parse_fail_on("accuracy:1%")).failures == (finding,)
+    assert replace(found, limits=parse_fail_on("accuracy:3%")).failures == ()
     assert diff(old, noise, time=False).findings == ()
     (lost,) = diff(old, exported.out / ONNX, time=False).findings
     assert (lost.kind, lost.new, lost.worse) == ("accuracy", "not measured", True)

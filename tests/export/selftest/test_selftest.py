@@ -57,7 +57,7 @@ def test_everything_is_caught_and_nothing_healthy_rejected(found: SelfTest) -> N
     assert found.missed == ()
     assert found.invisible == ()
     assert found.false_alarms == ()
-    assert found.code is Exit.OK
+    assert found.exit_code is Exit.OK
     assert found.unplanted == ("transposed_windows: no grid has more than one window",)
     assert [each.stage for each in found.healthy] == [
         "rewrite", "trace", "simplify", "openvino", "input",
@@ -105,7 +105,7 @@ def test_what_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "hard_sigmoid-onnx-fp32-simplify", "last_bit-onnx-fp32-trace")
     found = selftest("m0", "seeded", image_size=square(64), forms=(("onnx", "fp32"),))
     assert [each.name for each in found.missed] == ["hard_sigmoid"]
-    assert found.code is Exit.REJECTED
+    assert found.exit_code is Exit.REJECTED
 
 
 def test_tensorrt_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_tensorrt_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
     def with_missed(effect: float | None) -> Exit:
         missed = Detection("x", "X.", "onnx", "fp32", "trace", (), None, effect)
-        return SelfTest(found.weights, found.check, 0, found.healthy, (*found.detections, missed)).code
+        return SelfTest(found.weights, found.check, 0, found.healthy, (*found.detections, missed)).exit_code
 
     assert with_missed(0.5) is Exit.OK
     assert with_missed(2.5) is Exit.REJECTED
@@ -133,8 +133,8 @@ def test_a_fault_that_shows_nowhere_need_not_be_seen(found: SelfTest) -> None:
 
 def test_a_program_that_the_proof_takes_for_the_model_fails(found: SelfTest) -> None:
     seen = Detection("x", "X.", "onnx", "fp32", "trace", ("structure",), True, 9.0, program=True, proof=Outcome.PROVEN)
-    assert replace(found, detections=(seen,)).code is Exit.REJECTED
-    assert replace(found, detections=(replace(seen, program=False),)).code is Exit.OK
+    assert replace(found, detections=(seen,)).exit_code is Exit.REJECTED
+    assert replace(found, detections=(replace(seen, program=False),)).exit_code is Exit.OK
 
 
 def test_a_target_that_is_not_installed_is_told_as_not_planted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,12 +149,11 @@ def test_a_target_that_is_not_installed_is_told_as_not_planted(monkeypatch: pyte
     (told,) = found.unplanted
     assert told.startswith("2 faults in tensorrt fp32: parsing a network needs the package 'tensorrt_rtx'")
     assert found.detections == ()
-    assert found.code is Exit.OK
+    assert found.exit_code is Exit.OK
 
 
 def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str]) -> None:
     from export.cli import console, tables
-    from export.selftest.record import selftest_record
 
     with console.console() as screen:
         tables.show_selftest(screen, found)
@@ -163,7 +162,7 @@ def test_the_table_and_json(found: SelfTest, capsys: pytest.CaptureFixture[str])
     assert f"caught        {visible} of {visible} that show" in said
     assert "false alarms  0 of 5" in said
     assert "wrong inputs  7 of 7" in said
-    console.print_json(selftest_record(found))
+    console.print_json(found.to_json())
     record = json.loads(capsys.readouterr().out)
     assert record["caught"] + record["invisible"] == record["planted"] == len(found.detections)
     assert record["faults"][0].keys() >= {"name", "says", "seen_by", "blamed", "effect_over_budget", "program", "proof"}

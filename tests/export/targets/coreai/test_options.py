@@ -5,22 +5,22 @@ from typing import Any
 import pytest
 
 from efficientvit.errors import BadOption
-from export.cli.target_options import options_of_targets, taken
+from export.cli.target_options import options_of_targets
 from export.request.request import Request
+from export.request.target_options import target_options
 from export.targets.coreai.options import CoreAiOptions
 from export.targets.coreml.options import CoreMlOptions
 
-FLAGS = {param.opts[0]: param for param in options_of_targets([])}
+FLAGS = {param.opts[0]: param for param in options_of_targets()}
 
 
 def given(*targets: str, **values: Any) -> Any:
     """What the command line makes of these flags."""
-    options = {str(FLAGS[f"--{name.replace('_', '-')}"].name): value for name, value in values.items()}
-    return taken({"targets": targets, **options})
+    return target_options(values, targets)
 
 
 def test_a_flag_of_several_targets_is_one_option_with_the_choices_of_all() -> None:
-    names = [param.opts[0] for param in options_of_targets([])]
+    names = [param.opts[0] for param in options_of_targets()]
     assert len(names) == len(set(names))
     assert list(FLAGS["--ios"].type.choices) == ["15", "16", "17", "18", "27"]  # type: ignore[attr-defined]
 

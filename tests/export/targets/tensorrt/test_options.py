@@ -136,13 +136,14 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def test_architectures_are_given_in_a_list_or_one_by_one() -> None:
-    from export.cli.export import request_of
     from export.cli.main import cli as group
+    from export.request.keywords import request_of
 
     command = group.commands["export"]
     for given in (["--sm", "80,89"], ["--sm", "80", "--sm", "89"]):
         options = dict(command.make_context("export", ["m0", "-t", "tensorrt", *given]).params)
-        options.pop("as_json")
+        for name in ("as_json", "jobs", "no_cache"):
+            options.pop(name)
         request = request_of(options.pop("models"), options)
         assert request.options == {"tensorrt": TensorRtOptions(sm=(80, 89))}
 

@@ -14,6 +14,7 @@ Importing it loads no heavy package: the functions do, when they are called.
 """
 
 from export.api.artifacts import export, predict
+from export.api.releases import plan, release
 from export.api.search import bench, tune
 from export.api.verdicts import diff, explain, judge, selftest, verify
 from export.progress import Progress
@@ -27,7 +28,9 @@ __all__ = [
     "explain",
     "export",
     "judge",
+    "plan",
     "predict",
+    "release",
     "selftest",
     "tune",
     "verify",

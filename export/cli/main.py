@@ -23,6 +23,7 @@ from export.cli.judge import judge
 from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
 from export.cli.predict import predict
+from export.cli.release import release
 from export.cli.schema import schema
 from export.cli.selftest import selftest
 from export.cli.tune import tune
@@ -78,7 +79,7 @@ def completion(shell: str) -> None:
 
 
 for command in (
-    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, bundle,
+    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, release, bundle,
     verify_bundle, history, cache, schema, worker,
 ):  # fmt: skip
     cli.add_command(command)

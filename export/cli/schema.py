@@ -6,7 +6,9 @@ import click
 
 
 @click.command()
-@click.argument("document", type=click.Choice(["manifest", "device-report", "tune", "bundle"]))
+@click.argument(
+    "document", type=click.Choice(["manifest", "device-report", "tune", "recipe", "release", "bundle"])
+)
 def schema(document: str) -> None:
     """Print the JSON Schema of DOCUMENT: every field with its type, unit and meaning.
 
@@ -27,6 +29,15 @@ def schema(document: str) -> None:
         from export.bundle.records import index_schema
 
         found = index_schema()
+    elif document == "recipe":
+        from export.release.recipe import recipe_schema
+
+        found = recipe_schema()
+    elif document == "release":
+        from export.folder.schema import schema_of
+        from export.release.record import ReleaseRecord
+
+        found = schema_of(ReleaseRecord, "vit-export release")
     else:
         from export.device_kit.device_report import device_report_schema
 

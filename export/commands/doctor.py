@@ -7,7 +7,7 @@ from importlib.metadata import packages_distributions
 from efficientvit.errors import StageFailed
 from efficientvit.installation import install_command
 from export.targets.registry import TARGETS
-from runtimes.host.machine import Host, this_host, version
+from runtimes.host.machine import Host, this_host, version, versions
 from runtimes.host.wheels import without_a_wheel
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence
@@ -41,16 +41,22 @@ def _ability(name: str) -> Ability:
     runtime = runtime_for(target.format)
     reason = runtime.unavailable()
     remedy = None if installed else _install(package, target.extra)
-    distribution = packages_distributions().get(package, [package])[0]
     return Ability(
         target=name,
         package=package,
-        version=version(distribution) if installed else None,
+        version=_version(package, target.distributions) if installed else None,
         can_make=installed,
         evidence=runtime.evidence if reason is None else None,
         can_time=reason is None and runtime.evidence is Evidence.NATIVE,
         remedy=remedy or reason or native_runtime(target.format).unavailable(),
     )
+
+
+def _version(package: str, distributions: tuple[str, ...]) -> str:
+    """Of the distribution that has the package: most have its name, and to look through all takes half a second."""
+    likely = (each for each in distributions if each.replace("-", "_").startswith(package))
+    own = versions(package, *likely)
+    return own[0][1] if own else version(packages_distributions().get(package, [package])[0])
 
 
 def _install(package: str, extra: str | None) -> str:

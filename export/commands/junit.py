@@ -27,11 +27,11 @@ def of_verification(verification: Verification, code: Exit) -> Element:
     """`code`: what the command exits with, under the evidence that was required."""
     verdict = verification.verdict
     name = verification.folder.resolve().name
-    cases = [_case(name, gate.gate, _finding(gate)) for gate in (verdict.report.gates if verdict.report else ())]
+    cases = [case(name, gate.gate, _of_gate(gate)) for gate in (verdict.report.gates if verdict.report else ())]
     for entry in verification.devices.entries:
         why = failure(entry)
-        found = None if why is None else _said("failure", entry.status, [why])
-        cases.append(_case(name, f"{entry.device.model} {entry.unit}", found))
+        found = None if why is None else finding("failure", entry.status, [why])
+        cases.append(case(name, f"{entry.device.model} {entry.unit}", found))
     said = [f"{verification.folder}: {verification.status} (when exported: {verification.recorded})"]
     if not isinstance(verdict, VerifiedArtifact):
         said.append(verdict.reason)
@@ -41,15 +41,15 @@ def of_verification(verification: Verification, code: Exit) -> Element:
         kind = None if isinstance(verdict, VerifiedArtifact) else "skipped"
     else:
         kind = "failure" if code is Exit.REJECTED else "error"
-    cases.append(_case(name, VERDICT, None if kind is None else _said(kind, verification.status, said)))
-    return _suites(name, cases)
+    cases.append(case(name, VERDICT, None if kind is None else finding(kind, verification.status, said)))
+    return suites_of("vit-export verify", [(name, cases)])
 
 
 def of_error(folder: Path, error: VitExportError) -> Element:
     """A folder on which there is no verdict: refused, or not to be judged."""
     kind = "failure" if isinstance(error, Refused) else "error"
     name = folder.resolve().name
-    return _suites(name, [_case(name, VERDICT, _said(kind, error.what, [str(error)]))])
+    return suites_of("vit-export verify", [(name, [case(name, VERDICT, finding(kind, error.what, [str(error)]))])])
 
 
 def prepare(path: Path) -> None:
@@ -75,8 +75,8 @@ def write(path: Path, suites: Element) -> None:
         replace_file(path, lambda part: part.write_bytes(content))
 
 
-def _finding(gate: GateResult) -> Element | None:
-    return None if gate.passed else _said("failure", f"{gate.gate} gate over budget", _lines(gate))
+def _of_gate(gate: GateResult) -> Element | None:
+    return None if gate.passed else finding("failure", f"{gate.gate} gate over budget", _lines(gate))
 
 
 def _lines(gate: GateResult) -> Iterator[str]:
@@ -86,28 +86,32 @@ def _lines(gate: GateResult) -> Iterator[str]:
             yield f"{kind.kind}: error {kind.worst:.3e}, budget {kind.budget:.3e}, on {kind.worst_image}"
 
 
-def _case(suite: str, name: str, finding: Element | None) -> Element:
-    case = Element("testcase", classname=_clean(f"vit-export.{suite}"), name=_clean(name))
-    if finding is not None:
-        case.append(finding)
-    return case
+def case(suite: str, name: str, found: Element | None) -> Element:
+    """One check. `found`: what `finding` gives where it did not pass."""
+    made = Element("testcase", classname=_clean(f"vit-export.{suite}"), name=_clean(name))
+    if found is not None:
+        made.append(found)
+    return made
 
 
-def _said(kind: str, message: str, lines: Iterable[str]) -> Element:
+def finding(kind: str, message: str, lines: Iterable[str]) -> Element:
+    """`kind`: failure, error or skipped."""
     element = Element(kind, message=_clean(message))
     element.text = _clean("\n".join(lines))
     return element
 
 
-def _suites(name: str, cases: list[Element]) -> Element:
-    counted = {
-        what: str(sum(case.find(kind) is not None for case in cases))
-        for what, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
-    }
-    suites = Element("testsuites", name="vit-export verify")
-    suite = SubElement(suites, "testsuite", {"name": _clean(name), "tests": str(len(cases)), **counted})
-    suite.extend(cases)
-    return suites
+def suites_of(title: str, suites: Iterable[tuple[str, list[Element]]]) -> Element:
+    """A document of suites: each one's name and cases."""
+    document = Element("testsuites", name=title)
+    for name, cases in suites:
+        counted = {
+            what: str(sum(case.find(kind) is not None for case in cases))
+            for what, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
+        }
+        suite = SubElement(document, "testsuite", {"name": _clean(name), "tests": str(len(cases)), **counted})
+        suite.extend(cases)
+    return document
 
 
 def _clean(text: str) -> str:

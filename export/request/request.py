@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,10 @@ class Request:
         """A release needs the real runtime's word."""
         return Evidence.NATIVE if self.release else self.require
 
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self, *, installed: bool = True) -> tuple[Job, ...]:
         """Every artifact asked for, models first; nothing is made before all of them are known to be possible.
+
+        `installed`: refuse what lacks a package too.
 
         Raises:
             BadInput: an unknown model or target, or options that do not go together.
@@ -116,9 +118,16 @@ class Request:
             for precision in self._precisions(target)
         )
         self._require_used(jobs, targets)
-        for target in targets:
+        for target in targets if installed else ():
             target.require_installed()
         return jobs
+
+    @property
+    def common(self) -> tuple[object, ...]:
+        """What a model is prepared with: artifacts of requests that agree in it can be made of the same preparation."""
+        own = ("models", "targets", "precision", "precisions", "batch", "opset", "options", "calibrate", "int8", "feed")
+        kept = (each.name for each in fields(self) if each.name not in (*own, "answers"))
+        return (self.labels, *(str(getattr(self, name)) for name in kept))
 
     @property
     def labels(self) -> str | None:

@@ -1,0 +1,151 @@
+"""Jobs of many requests, as a release has them: those that are prepared alike are made together."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efficientvit.errors import BadOption, DownloadFailed, VitExportError
+from efficientvit.weights.hub import fetch_from_hub
+from efficientvit.weights.located import HUB
+from efficientvit.weights.pretrained import fetch_pretrained
+from export.cache.store import Cache
+from export.folder import atomic
+from export.pipeline import finished
+from export.pipeline.finished import Finished, key_of_export
+from export.pipeline.schedule import default_at_once
+from export.progress import Progress
+from export.request.request import Request
+from export.targets.target import Job
+from export.workers.exclusive import Exclusive
+from export.workers.pool import in_processes
+
+if TYPE_CHECKING:
+    from export.pipeline.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job of a request. `number`: the caller's, for the result. `key`: of the export in the cache, if it is kept."""
+
+    number: int
+    request: Request
+    job: Job
+    key: str | None = None
+
+
+Result = tuple[int, Finished | VitExportError]
+"""A task's number, and what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Tasks for one process. `convert_first`: an earlier unit has the same model, and evaluates its reference."""
+
+    tasks: tuple[Task, ...]
+    convert_first: bool = False
+
+
+def export_tasks(
+    tasks: Sequence[Task],
+    progress: Progress,
+    command: tuple[str, ...] = (),
+    *,
+    cache: Cache | None = None,
+    at_once: int | None = None,
+) -> Iterator[Result]:
+    """Every task, each as soon as it is finished; `cache` and `at_once` as `schedule.export` has them.
+
+    An error that keeps a model from being prepared is the result of its tasks, and the others are made.
+
+    Raises:
+        BadOutput: an output folder cannot be written.
+        HostShortage, StageFailed: a worker process died.
+    """
+    for out in dict.fromkeys(task.request.out for task in tasks):
+        atomic.require_writable(out)
+    left: list[Task] = []
+    for task in tasks:
+        key = None if cache is None else key_of_export(task.request, task.job)
+        known = None if cache is None or key is None else finished.find(cache, key, task.request, task.job)
+        if known is None:
+            left.append(replace(task, key=key))
+        else:
+            yield task.number, known
+    make = partial(_made, command, cache)
+    units = units_of(left)
+    count = min(len(units), at_once or default_at_once())
+    if count > 1:
+        _fetch(left, progress)
+        yield from in_processes(make, units, progress, count)
+    else:
+        for unit in units_of(left, alone=True):
+            yield from make(unit, progress)
+    if cache is not None and left:
+        cache.prune()
+
+
+def units_of(tasks: Sequence[Task], *, alone: bool = False) -> list[Unit]:
+    """Tasks of one model, prepared alike, whose first stage is the same go together, in the order of the tasks.
+
+    `alone`: for one process, which prepares a model once for all first stages. Of two jobs whose files have the same
+    names the second goes into another unit.
+    """
+    together: dict[tuple[object, ...], list[Task]] = {}
+    names: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for task in tasks:
+        job = task.job
+        like = (task.request.common, job.model)
+        place = (like, "" if alone else job.plan[0][0].name)
+        number = names[place].count(job.variant)
+        names[place].append(job.variant)
+        together.setdefault((*place, number), []).append(task)
+    prepared = [like for like, _, _ in together]
+    return [
+        Unit(tuple(own), convert_first=not alone and like in prepared[:number])
+        for number, ((like, _, _), own) in enumerate(together.items())
+    ]
+
+
+def _fetch(tasks: Sequence[Task], progress: Progress) -> None:
+    """Download once, and not in each process; what fails, the pipeline raises again."""
+    for model, weights in dict.fromkeys((task.job.model, task.request.weights) for task in tasks):
+        with suppress(DownloadFailed, BadOption):
+            if weights == "pretrained":
+                fetch_pretrained(model, progress=progress.download)
+            elif weights.startswith(HUB):
+                fetch_from_hub(weights, progress.download)
+
+
+def _made(
+    command: tuple[str, ...], cache: Cache | None, unit: Unit, progress: Progress, exclusive: Exclusive | None = None
+) -> Iterator[Result]:
+    from export.pipeline import run as pipeline
+
+    left = {id(task.job): task for task in unit.tasks}
+
+    def keep(outcome: "Outcome", folder: Path) -> None:
+        task = left[id(outcome.job)]
+        keys = {} if task.key is None else {id(outcome.job): task.key}
+        if (keeping := finished.keeping(cache, task.request, keys)) is not None:
+            keeping(outcome, folder)
+
+    outcomes = pipeline.run(
+        unit.tasks[0].request,
+        progress,
+        command,
+        jobs=[task.job for task in unit.tasks],
+        cache=cache,
+        exclusive=exclusive,
+        convert_first=unit.convert_first,
+        before_publishing=keep,
+    )
+    try:
+        for outcome in outcomes:
+            yield left.pop(id(outcome.job)).number, finished.of(outcome)
+    except VitExportError as error:
+        for task in left.values():
+            yield task.number, error

@@ -1,0 +1,1 @@
+"""A release as a unit: a recipe of many artifacts, made and judged together."""

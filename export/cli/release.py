@@ -71,11 +71,11 @@ def release(recipe: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
 
 
 def _show_plan(screen: Console, plan: "Plan") -> None:
-    table = _table("artifact", "evidence", "required", "what is missing")
+    from export.release.plan import COLUMNS, cells
+
+    table = _table(*COLUMNS)
     for each in plan.artifacts:
-        evidence = "cannot be made" if each.evidence is None else str(each.evidence)
-        style = "yellow" if each.missing else ""
-        table.add_row(each.artifact.name, evidence, str(each.required), each.missing or "", style=style)
+        table.add_row(*cells(each), style="yellow" if each.missing else "")
     recipe, good = plan.recipe, sum(each.missing is None for each in plan.artifacts)
     screen.print(Text(f"{recipe.name} {recipe.version}: {len(plan.artifacts)} artifacts into {plan.out}"))
     screen.print(table)

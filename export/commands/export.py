@@ -39,7 +39,8 @@ class Exports:
         (alone,) = self.artifacts if count == 1 else (None,)
         verdict = f"{good} of {count} artifacts ready" if alone is None else str(alone.manifest["status"])
         title = "export" if alone is None else alone.slug
-        return card(title, verdict, self.exit_code, (), COLUMNS, [row_of(each) for each in self.artifacts])
+        facts = (f"{each.slug}: {why}" for each in self.artifacts if (why := reason_of(each)) is not None)
+        return card(title, verdict, self.exit_code, facts, COLUMNS, [row_of(each) for each in self.artifacts])
 
 
 COLUMNS = ("artifact", "verdict", "evidence", "error", "budget", "MB", "ms", "folder")
@@ -60,6 +61,21 @@ def row_of(each: Finished) -> Row:
         each.folder,
     )
     return Row(cells, each.code == 0)
+
+
+def reason_of(each: Finished) -> str | None:
+    """Why it is not ready, in words; None where it is."""
+    if each.code == 0:
+        return None
+    manifest = each.manifest
+    if manifest["failed"] is not None:
+        return str(manifest["failed"]["error"])
+    last = manifest["stages"][-1]["verdict"]
+    if last["reason"] is not None and manifest["status"] != "built":
+        return str(last["reason"])
+    if manifest["weights"]["fallback"]:
+        return "the weights are an untrained fallback: no others were available"
+    return f"{last['evidence']} evidence only; {manifest['evidence_required']} is required"
 
 
 def export(

@@ -1,5 +1,6 @@
 """Every artifact of a recipe with the request that makes it: checked, before anything is made."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,7 @@ def artifacts_of(recipe: Recipe, out: Path | None = None) -> tuple[Artifact, ...
     """
     used: set[Place] = set()
     folder = folder_of(recipe) if out is None else out
-    try:
-        every = tuple(asked(recipe, used))
-    except BadInput as error:  # a target that there is not
-        places = [(name, *rest) for name, *rest in _targets(recipe) if rest[-1] == error.got]
-        recipe.refuse(
-            places[0][:-1] if places else (), error.what, expected=error.expected, got=error.got,
-            next_step="name one of them",
-        )  # fmt: skip
+    every = tuple(asked(recipe, used))
     if not every:
         recipe.refuse(
             (), "there is nothing to make", expected="a model in [models] or [matrix], or an [[artifact]]", got="none",
@@ -68,19 +62,6 @@ def artifacts_of(recipe: Recipe, out: Path | None = None) -> tuple[Artifact, ...
     return found
 
 
-def _targets(recipe: Recipe) -> list[tuple[Any, ...]]:
-    """Every key that names a target, and the name."""
-    from export.release.options import given
-
-    tables, found = recipe.tables, list[tuple[Any, ...]]()
-    for name in ("options", "matrix"):
-        values = given(getattr(tables, name)).get("target", []) if getattr(tables, name) else []
-        found += [(name, "target", each) for each in ([values] if isinstance(values, str) else values)]
-    for name in ("artifact", "override"):
-        found += [(name, n, "target", given(each).get("target")) for n, each in enumerate(getattr(tables, name))]
-    return found
-
-
 def _artifact(recipe: Recipe, each: Asked, folder: Path, used: set[Place]) -> Artifact:
     facts = each.facts
     try:
@@ -92,7 +73,8 @@ def _artifact(recipe: Recipe, each: Asked, folder: Path, used: set[Place]) -> Ar
         request = request_of(each.model, values)
         (job,) = request.jobs(installed=False)
     except BadInput as error:
-        what = f"{each.model} {facts['target']} {facts['precision']}: {error.what}"
+        named = " ".join(str(facts[name]) for name in ("model", "target", "precision") if name in facts)
+        what = f"{named}: {error.what}"
         recipe.refuse(
             _at_fault(error, each), what, expected=error.expected, got=error.got,
             next_step=error.next_step or "vit-export export --help says what goes together",
@@ -124,22 +106,27 @@ def _values(recipe: Recipe, settings: Settings) -> dict[str, Any]:
 
 def _at_fault(error: BadInput, each: Asked) -> Place:
     """The key that an error is about: whose option it names, else whose value, else that of the artifact."""
-    said = f"{error.what} {error.got} ".replace(",", " ").replace(":", " ").split()
-    by_option = (one.place for name, one in each.settings.items() if flag(name) in said)
-    by_value = (one.place for one in each.settings.values() if str(one.value) == error.got)
-    return next(by_option, None) or next(by_value, each.place)
+    settings = each.settings
+    by_option = [
+        settings[name].place
+        for said in (error.what, str(error.got))
+        for name in settings
+        if re.search(rf"{flag(name)}(?![-\w])", said)
+    ]
+    by_value = [one.place for one in settings.values() if str(one.value) == error.got]
+    return next(iter((*by_option, *by_value)), each.place)
 
 
 def _applies(name: str, setting: Setting, facts: Mapping[str, Any]) -> bool:
     """Whether a shared option changes anything of this artifact: what does not is left out."""
     target = find_target(facts["target"])
-    plan = target.precisions.get(facts["precision"])
+    plan = target.precisions.get(facts.get("precision", ""))
     made: Precision | None = None if plan is None else plan[-1][1]
     classes: bool = str(facts.get("head", "logits")) == "logits"
     own = [each for each in target.options.flags().values() if keyword(each) == name]
     match name:
         case "calibrate":
-            return bool(facts["precision"] == "int8")
+            return bool(facts.get("precision") == "int8")
         case "reduce_range" | "all_int8":
             return made is not None and made.activations is Dtype.UINT8
         case "quality_budget":

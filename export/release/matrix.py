@@ -12,7 +12,7 @@ from export.release.lines import Place
 from export.release.options import fields, given, key
 from export.release.recipe import Recipe
 from export.request.options import RunOptions
-from export.targets.registry import find_target
+from export.targets.registry import TARGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class Asked:
     def facts(self) -> dict[str, Any]:
         """What a match looks at: target and precision even where nothing says them."""
         said = {"target": "onnx", **{name: setting.value for name, setting in self.settings.items()}}
-        return {"precision": find_target(said["target"]).default_precision, **said, "model": self.model}
+        known = said["target"] in set(TARGETS)
+        usual = {"precision": TARGETS[said["target"]].default_precision} if known else {}
+        return {**usual, **said, "model": self.model}
 
 
 def asked(recipe: Recipe, used: set[Place]) -> Iterator[Asked]:
@@ -53,7 +55,7 @@ def asked(recipe: Recipe, used: set[Place]) -> Iterator[Asked]:
     Overrides are applied. `used`: gets the places of the exclusions and overrides that match.
 
     Raises:
-        BadOption, StageFailed: there is no such target, or it cannot be used.
+        StageFailed: an installed target that is asked for cannot be used.
     """
     for each in (*_matrix(recipe, used), *_further(recipe)):
         settings = dict(each.settings)

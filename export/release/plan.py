@@ -12,7 +12,7 @@ from export.release.recipe import Recipe, read_recipe
 from export.report.card import Row, card
 from runtimes.runtime import Evidence
 
-COLUMNS = ("artifact", "target", "precision", "evidence", "required", "folder", "what is missing")
+COLUMNS = ("artifact", "evidence", "required", "what is missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,8 @@ class Plan:
 
 def cells(each: Planned) -> tuple[str, ...]:
     """A row under `COLUMNS`."""
-    job = each.artifact.job
     evidence = "cannot be made" if each.evidence is None else str(each.evidence)
-    found = (each.artifact.name, job.target.name, job.precision, evidence, str(each.required), str(each.folder))
-    return (*found, each.missing or "")
+    return each.artifact.name, evidence, str(each.required), each.missing or ""
 
 
 def plan(recipe: Path, out: Path | None = None) -> Plan:

@@ -55,8 +55,10 @@ def recipe_type() -> Any:
 def recipe_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a recipe, for editors."""
     found = msgspec.json.schema(recipe_type(), ref_template="#/$defs/{name}")
-    own = found["$defs"].pop("Recipe")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **own, "title": "vit-export recipe", **found}
+    parts = found["$defs"]
+    own = parts.pop("Recipe")
+    own |= {"title": "vit-export recipe", "$defs": parts}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,8 @@ def _misfit(path: Path, text: str, document: Mapping[str, Any], error: msgspec.V
         name = unknown[1]
         place, table = (*place, name), _table(place)
         known = sorted(field.encode_name for field in msgspec.structs.fields(table))
-        close = difflib.get_close_matches(name, [*known, name.replace("_", "-")], 1, 0.7)
-        if close and close[0] in known:
+        close = difflib.get_close_matches(name.replace("_", "-"), known, 1, 0.7)
+        if close:
             help_ = f"write {close[0]}"
         elif isinstance(document.get(name), dict) or name in _option_keys():
             help_ = f"{name} belongs into [options], [matrix], [[override]] or [[artifact]]"

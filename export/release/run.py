@@ -11,6 +11,7 @@ from efficientvit.digests import file_digest
 from efficientvit.errors import Unavailable, VitExportError
 from export import __version__
 from export.cache.store import default_cache
+from export.commands.export import reason_of
 from export.exits import Exit, exit_code, worst
 from export.folder.layout import MANIFEST
 from export.folder.manifest import HostRecord
@@ -64,19 +65,7 @@ class Released:
     @property
     def reason(self) -> str | None:
         """Why it is not ready, in words; None where it is."""
-        if isinstance(self.found, VitExportError):
-            return str(self.found)
-        if self.exit_code is Exit.OK:
-            return None
-        manifest = self.found.manifest
-        if manifest["failed"] is not None:
-            return str(manifest["failed"]["error"])
-        last = manifest["stages"][-1]["verdict"]
-        if last["reason"] is not None and manifest["status"] != "built":
-            return str(last["reason"])
-        if manifest["weights"]["fallback"]:
-            return "the weights are an untrained fallback: no others were available"
-        return f"{last['evidence']} evidence only; {manifest['evidence_required']} is required"
+        return str(self.found) if isinstance(self.found, VitExportError) else reason_of(self.found)
 
     def cells(self) -> tuple[str, ...]:
         """A row under `COLUMNS`."""

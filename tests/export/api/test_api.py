@@ -22,10 +22,10 @@ from export.request.target_options import flags, keyword
 from runtimes.runtime import Evidence
 from tests.export.conftest import Exported
 
-SHOWN = {"as_json", "layers", "help", "summary"}
+SHOWN = {"as_json", "layers", "help", "summary", "dry_run"}
 """What concerns the terminal alone."""
 OWN = {"progress", "command", "finished", "options"}
-FUNCTIONS = ("bench", "diff", "explain", "export", "judge", "predict", "selftest", "tune", "verify")
+FUNCTIONS = ("bench", "diff", "explain", "export", "judge", "predict", "release", "selftest", "tune", "verify")
 
 
 def options_of(command: str) -> set[str]:
@@ -43,7 +43,8 @@ def test_keywords_are_the_commands_options(name: str) -> None:
 
 
 def test_every_function_is_one_of_these() -> None:
-    assert {name for name in api.__all__ if inspect.isfunction(getattr(api, name))} == set(FUNCTIONS)
+    found = {name for name in api.__all__ if inspect.isfunction(getattr(api, name))}
+    assert found == {*FUNCTIONS, "plan"}  # release --dry-run
 
 
 def test_the_table_has_every_option_of_the_command_line() -> None:

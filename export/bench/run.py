@@ -75,8 +75,8 @@ class Row:
 class Bench:
     """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random.
 
-    `limits`: what one core multiplied just before and after, by arithmetic. `command`: for the record. `folder`: where the
-    page and the record are, once they are written.
+    `limits`: what one core multiplied just before and after, by arithmetic. `command`: for the record. `folder`: where
+    the page and the record are, once they are written.
     """
 
     rows: tuple[Row, ...]

@@ -23,7 +23,7 @@ from export.cli.judge import judge
 from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
 from export.cli.predict import predict
-from export.cli.release import release
+from export.cli.bundles.release import release
 from export.cli.schema import schema
 from export.cli.selftest import selftest
 from export.cli.tune import tune

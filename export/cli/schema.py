@@ -6,9 +6,7 @@ import click
 
 
 @click.command()
-@click.argument(
-    "document", type=click.Choice(["manifest", "device-report", "tune", "recipe", "release", "bundle"])
-)
+@click.argument("document", type=click.Choice(["manifest", "device-report", "tune", "recipe", "release", "bundle"]))
 def schema(document: str) -> None:
     """Print the JSON Schema of DOCUMENT: every field with its type, unit and meaning.
 

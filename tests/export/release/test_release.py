@@ -44,7 +44,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_all_is_made_that_can_be(mixed: Path, command: Command, tmp_path: Path) -> None:
-    arguments = ("release", "release.toml", "-o", "out", "--junit", "out.xml", "--json")
+    arguments = ("release", "release.toml", "-o", "out", "--junit", "out.xml", "--summary", "step.md", "--json")
     ran = command(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert ran.code == 1, ran.err
     record = json.loads(ran.out)
@@ -72,6 +72,11 @@ def test_all_is_made_that_can_be(mixed: Path, command: Command, tmp_path: Path) 
         "m0-64-onnx-fp32-untrained": ("2", "0"),  # the second of the name: the gate, and the verdict
         "m0-64-onnx-fp32-broken": ("0", "1"),
     }
+
+    step = (tmp_path / "step.md").read_text()
+    assert "### vit-export release release.toml: ❌ rejected" in step
+    assert "| `m0-64-onnx-fp32-untrained` | verified | native | reference |" in step
+    assert "- `m0-64-onnx-fp32-untrained`: size gate" in step
 
     again = command(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     found = json.loads(again.out)["artifacts"]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.cli.options import EXIT_CODES, JOBS, JSON, NO_CACHE, PATH, Command, option
+from export.cli.options import EXIT_CODES, JOBS, JSON, NO_CACHE, PATH, SUMMARY, Command, option, summary_to
 
 if TYPE_CHECKING:
     from export.release.plan import Plan
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 @option("Output", "--junit", "Write the verdicts as JUnit XML, for CI.", type=PATH, metavar="FILE")
 @JOBS
 @NO_CACHE
+@SUMMARY
 @JSON
-def release(recipe: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
+def release(recipe: Path, dry_run: bool, summary: Path | None, as_json: bool, **options: Any) -> None:
     """Make every artifact of RECIPE, a release.toml, and give one verdict on all.
 
     An artifact that is rejected or fails does not stop the others; the severest exit code is the release's. DIR gets
@@ -44,7 +45,7 @@ def release(recipe: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
     vit-export schema recipe > recipe.schema.json      completion and checks in an editor
     """  # noqa: D301 - click wants the character itself
     from export import api
-    from export.cli.terminal import console
+    from export.cli import console
 
     if dry_run:
         plan = api.plan(recipe, out=options["out"])
@@ -53,6 +54,9 @@ def release(recipe: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
         if as_json:
             console.print_json(plan.to_json())
         sys.exit(int(plan.exit_code))
+    from export.release.markdown import of_release
+
+    page = summary_to(summary, f"vit-export release {recipe.name}")
     done: list[Released] = []
     with console.console() as screen:
         live = console.Live(screen)
@@ -65,6 +69,7 @@ def release(recipe: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
             raise
         live.stop()
         _show_release(screen, found)
+    page.add(found.exit_code, of_release(found))
     if as_json:
         console.print_json(found.to_json())
     sys.exit(int(found.exit_code))
@@ -95,7 +100,7 @@ def _show_release(screen: Console, found: "Release") -> None:
 
 def _show_artifacts(screen: Console, artifacts: "Sequence[Released]") -> None:
     """The table, and below it why what is not ready is not."""
-    from export.cli.terminal.console import STYLE
+    from export.cli.console import STYLE
 
     table = _table(
         "artifact", "verdict", "evidence", "error", "budget", "MB", "ms", right=("error", "budget", "MB", "ms")

@@ -15,6 +15,7 @@ from export.cli.bench import bench
 from export.cli.bundles.bundle import bundle, verify_bundle
 from export.cli.bundles.diff import diff
 from export.cli.bundles.history import history
+from export.cli.bundles.release import release
 from export.cli.cache import cache
 from export.cli.explain import explain
 from export.cli.export import export
@@ -23,7 +24,6 @@ from export.cli.judge import judge
 from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
 from export.cli.predict import predict
-from export.cli.bundles.release import release
 from export.cli.schema import schema
 from export.cli.selftest import selftest
 from export.cli.tune import tune

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from export.commands.differences import Diff
     from export.commands.explain import Explanation
     from export.commands.judge import Judged
-    from export.commands.recorded import Finding
     from export.selftest.result import Detection, SelfTest
 
 _SUSPECTS_SHOWN = 3

@@ -13,7 +13,7 @@ from export.targets.options import Flag, TargetOptions
 from export.targets.registry import BUILT_IN, TARGETS, usable
 from export.targets.target import Target
 
-_OWN = frozenset(OwnOptions.__annotations__) | frozenset(RunOptions.__annotations__) | {"json", "help"}
+_OWN = frozenset(OwnOptions.__annotations__) | frozenset(RunOptions.__annotations__) | {"json", "summary", "help"}
 
 
 def flags() -> Iterator[tuple[Target, Flag]]:

@@ -130,7 +130,11 @@ def test_a_recipe_can_ask_for_all_that_the_command_line_can() -> None:
         for option in param.opts
         if option.startswith("--")
     }
-    assert {key(name) for name in (*fields(), *RunOptions.__annotations__)} == typed - {"json", "help"}
+    assert {key(name) for name in (*fields(), *RunOptions.__annotations__)} == typed - {
+        "json",
+        "summary",
+        "help",
+    }  # what is shown, and where
 
 
 def _documented() -> list[str]:

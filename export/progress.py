@@ -8,6 +8,9 @@ from typing import Protocol, TypeAlias
 
 from efficientvit.weights.source import About
 
+Step: TypeAlias = Callable[[str], None]
+"""What tells one line of what a long command does now: `Progress.step`, or nobody's."""
+
 
 class Progress(Protocol):
     """Told as it happens."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import ModelSpec, PaperFigures
-from export.step import Step
+from export.progress import Step
 from export.targets.onnx import quantize, simplify
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.onnx.target import QUANTIZE

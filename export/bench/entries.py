@@ -30,9 +30,8 @@ from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.schedule import default_at_once
 from export.pipeline.stage_cache import evaluations
-from export.progress import Progress
+from export.progress import Progress, Step
 from export.request.request import model_names
-from export.step import Step
 from export.targets.onnx.calibration import calibration_images
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed, VitExportError
-from export.step import Step
+from export.progress import Step
 from export.workers import output_capture
 from runtimes.external import open_foreign
 from runtimes.host.machine import this_host

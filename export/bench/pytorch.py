@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from efficientvit.errors import StageFailed
 from efficientvit.spec import ModelSpec
 from export.bench.torch_export import to_torch
-from export.step import Step
+from export.progress import Step
 from export.workers import output_capture
 from runtimes.pytorch.exported_program import TorchProgram
 from runtimes.runtime import Runtime

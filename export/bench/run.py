@@ -11,10 +11,9 @@ from export.bench.request import BenchRequest
 from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
 from export.exits import Exit
-from export.progress import Progress
+from export.progress import Progress, Step
 from export.report.card import Row as Line
 from export.report.card import card
-from export.step import Step
 from runtimes.precision import Dtype
 from validation.gates.result import GateResult
 from validation.timing.interleaved import Peer, in_turns

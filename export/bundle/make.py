@@ -18,7 +18,7 @@ from export.folder import atomic
 from export.folder.exported import open_exported
 from export.folder.findings import not_passed
 from export.folder.layout import MANIFEST, SHIP
-from export.step import Step
+from export.progress import Step
 
 _A_LINE_EACH = "\n            "
 """Below each other in an error's text."""

@@ -10,8 +10,8 @@ from export.exits import Exit
 from export.folder.exported import artifact_of, read_manifest
 from export.folder.manifest import Manifest
 from export.folder.records import BlameRecord, LayerRecord, gates_of, plain
+from export.progress import Step
 from export.report.card import GATES, card, gate_rows
-from export.step import Step
 from export.targets.registry import SHARED
 from runtimes.artifact import Artifact
 from runtimes.precision import Dtype

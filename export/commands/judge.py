@@ -13,9 +13,9 @@ from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.layout import MANIFEST
 from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of, plain
+from export.progress import Step
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
-from export.step import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact

@@ -14,9 +14,9 @@ from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.exported import Exported, open_exported
 from export.folder.records import gates_of, plain
+from export.progress import Step
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
-from export.step import Step
 from runtimes.interface import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence

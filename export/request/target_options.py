@@ -13,7 +13,11 @@ from export.targets.options import Flag, TargetOptions
 from export.targets.registry import BUILT_IN, TARGETS, usable
 from export.targets.target import Target
 
-_OWN = frozenset(OwnOptions.__annotations__) | frozenset(RunOptions.__annotations__) | {"json", "summary", "help"}
+_OWN = (
+    frozenset(OwnOptions.__annotations__)
+    | frozenset(RunOptions.__annotations__)
+    | {"json", "summary", "help", "cluster", "cluster_wait", "tls_ca", "tls_cert", "tls_key"}
+)
 
 
 def flags() -> Iterator[tuple[Target, Flag]]:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from export.progress import Step
 from export.request.request import Request
 from export.selftest.faults.fault import Fault, Rng
-from export.step import Step
 from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job, Stage

@@ -21,12 +21,12 @@ from efficientvit.size import ImageSize
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import find_weights
+from export.progress import Step
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
 from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault, Rng, first_line
 from export.selftest.result import Detection, Healthy, SelfTest
 from export.selftest.truth import altered, changes, names_module
-from export.step import Step
 from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact

@@ -7,7 +7,7 @@ import numpy as np
 
 from export.folder.exported import open_exported
 from export.pipeline.finished import Finished
-from export.step import Step
+from export.progress import Step
 from export.workers import output_capture
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence

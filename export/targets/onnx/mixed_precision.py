@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from export.step import Step
+from export.progress import Step
 from export.targets.onnx.float_layers import with_float_layers
 from export.targets.onnx.sensitivity import sensitivities
 from runtimes.artifact import Artifact, Format

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from export.step import Step
+from export.progress import Step
 from export.targets.onnx.float_layers import leave_in_float
 from runtimes.artifact import Artifact
 from runtimes.interface import INPUT

@@ -48,7 +48,8 @@ def test_every_function_is_one_of_these() -> None:
 
 
 def test_the_table_has_every_option_of_the_command_line() -> None:
-    assert set(ExportOptions.__annotations__) | set(RunOptions.__annotations__) | {"models"} == options_of("export")
+    of_the_run = {"models", "cluster", "cluster_wait", "tls_ca", "tls_cert", "tls_key"}
+    assert set(ExportOptions.__annotations__) | set(RunOptions.__annotations__) | of_the_run == options_of("export")
     assert {keyword(flag) for _, flag in flags()} <= set(ExportOptions.__annotations__)
     with pytest.raises(KeyError):
         about("models")

@@ -18,6 +18,9 @@ from tests.export.release.recipes import HEAD, write
 
 ROOT = Path(__file__).parents[3]
 
+NOT_IN_A_RECIPE = {"json", "summary", "help", "cluster", "cluster-wait", "tls-ca", "tls-cert", "tls-key"}
+"""How a result is shown, and on which machines it is made: of the run, and not of the release."""
+
 REFUSED: dict[str, tuple[str, str, str]] = {
     # what the file holds after its head (lines 1 and 2), what is said of it, and the way on
     "no TOML": ("[options\n", "line 3: this is no TOML", "tomllib says"),

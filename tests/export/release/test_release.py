@@ -160,7 +160,7 @@ def test_a_worker_that_dies_leaves_what_was_done(tmp_path: Path, monkeypatch: py
     def dies(*_: Any, **__: Any) -> Any:
         raise StageFailed("a worker process died", next_step="try again with --jobs 1")
 
-    monkeypatch.setattr("export.pipeline.schedule.export_tasks", dies)
+    monkeypatch.setattr("export.pipeline.tasks.export_tasks", dies)
     found = api.release(write(tmp_path, '[models]\nm0 = "seeded"\n'), out=tmp_path / "out")
     assert found.exit_code is Exit.FAILED
     assert "a worker process died" in (tmp_path / "out" / "release.html").read_text()
@@ -170,7 +170,7 @@ def test_names_on_the_page_are_escaped(tmp_path: Path, monkeypatch: pytest.Monke
     def dies(*_: Any, **__: Any) -> Any:
         raise StageFailed("<script>alert(1)</script>")
 
-    monkeypatch.setattr("export.pipeline.schedule.export_tasks", dies)
+    monkeypatch.setattr("export.pipeline.tasks.export_tasks", dies)
     found = api.release(write(tmp_path, '[models]\nm0 = "seeded"\n'), out=tmp_path / "<b>")
     for page in (render(found), found._repr_html_()):
         assert "<script" not in page

@@ -77,8 +77,8 @@ _TRUST = options(
 
 @click.command(cls=Command)
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@option("Output", "--name", "Name of the release, such as efficientvit.", required=True, metavar="NAME")
-@option("Output", "--version", "Version of the release, such as 1.2.0.", required=True, metavar="V")
+@option("Output", "--name", "Name of the release, such as efficientvit. [default: the recipe's]", metavar="NAME")
+@option("Output", "--version", "Version of the release, such as 1.2.0. [default: the recipe's]", metavar="V")
 @option(
     "Output",
     "--license",
@@ -97,8 +97,10 @@ _TRUST = options(
 @option("Output", "--replace", "Take the place of a bundle that is there already. [default: refuse]", is_flag=True)
 @_SIGNING
 @JSON
-def bundle(folders: tuple[Path, ...], name: str, version: str, out: Path, as_json: bool, **given: Any) -> None:
-    """Bundle finished exports DIR... into one folder for a release, and sign it.
+def bundle(
+    folders: tuple[Path, ...], name: str | None, version: str | None, out: Path, as_json: bool, **given: Any
+) -> None:
+    """Bundle finished exports DIR..., or a release that `vit-export release` made, into one folder, and sign it.
 
     DIST/NAME-V gets the manifest and ship/ of every DIR, an index with the SHA-256 of each file, a model card (Hugging
     Face), a bill of materials (CycloneDX), the verdicts as an in-toto statement, and a signature over all of it
@@ -107,6 +109,7 @@ def bundle(folders: tuple[Path, ...], name: str, version: str, out: Path, as_jso
 
     \b
     vit-export bundle exports/* --name efficientvit --version 1.2.0 --sign-key key.pem
+    vit-export bundle releases/efficientvit-1.2.0 --sign-key key.pem   what a recipe made
     openssl ecparam -name prime256v1 -genkey -noout -out key.pem       a new key
     openssl pkey -in key.pem -pubout -out key.pub                      its public half, for whoever verifies
 
@@ -132,6 +135,7 @@ def bundle(folders: tuple[Path, ...], name: str, version: str, out: Path, as_jso
             next_step="add --sign-key FILE" if key is None else "add --sign-certificate FILE",
         )
     signer = None if key is None else Signer(key, certificate, chain, os.environ.get(PASSWORD))
+    folders, name, version = _asked(folders, name, version)
     with console.console() as screen:
         with console.Live(screen) as live:
             release = Release(name, version, given["license"])
@@ -140,6 +144,24 @@ def bundle(folders: tuple[Path, ...], name: str, version: str, out: Path, as_jso
         _show_made(screen, made.checked, made.folder)
     if as_json:
         console.print_json({"folder": str(made.folder), "signed": _signed(made.checked), "index": made.checked.index})
+
+
+def _asked(folders: tuple[Path, ...], name: str | None, version: str | None) -> tuple[tuple[Path, ...], str, str]:
+    """The exports to bundle, and under which name and version: those of a release where a release was named."""
+    from efficientvit.errors import BadOption
+    from export.release.made import is_release, made_release
+
+    if len(folders) == 1 and is_release(folders[0]):
+        made = made_release(folders[0])
+        return made.folders, name or made.name, version or made.version
+    if name is None or version is None:
+        raise BadOption(
+            "the bundle has no name or no version",
+            expected="--name and --version, or the one folder of a release, whose recipe has both",
+            got=f"{len(folders)} {'folders' if len(folders) > 1 else 'folder'} of exports",
+            next_step="for example --name efficientvit --version 1.2.0",
+        )
+    return folders, name, version
 
 
 @click.command("verify-bundle", cls=Command)

@@ -1,11 +1,16 @@
 """docs/release.md is followed as it stands."""
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from export import api
+from tests.export.bundle.conftest import write_key
 from tests.export.conftest import Command
 
 PAGE = (Path(__file__).parents[3] / "docs/release.md").read_text(encoding="utf-8")
@@ -29,6 +34,51 @@ def test_the_first_recipe_is_made_by_the_commands_shown(command: Command, tmp_pa
         "release.json",
     ]
     assert (tmp_path / "plants.xml").is_file()
+    _signed(command, folder)
+    _refused_once_it_was_changed(command, folder)
+
+
+def _signed(command: Command, folder: Path) -> None:
+    root = folder.parents[1]
+    write_key(ec.generate_private_key(ec.SECP256R1()), root / "key.pem", root / "key.pub")
+    lines = [line.split() for line in PAGE.splitlines() if re.match("vit-export (verify-)?bundle ", line)]
+    assert [words[1] for words in lines] == ["bundle", "verify-bundle"]
+    for words in lines:
+        ran = command(*words[1:])
+        assert ran.code == 0, ran.err
+    bundled = root / "dist" / "plants-1.4.0" / "artifacts"
+    assert {path.name for path in bundled.iterdir()} == {path.name for path in folder.iterdir() if path.is_dir()}
+
+
+def _refused_once_it_was_changed(command: Command, folder: Path) -> None:
+    record = folder / "release.json"
+    honest = record.read_text()
+
+    def bundled(change: Callable[[dict[str, Any]], object]) -> tuple[int, str]:
+        document = json.loads(honest)
+        change(document)
+        record.write_text(json.dumps(document))
+        ran = command("bundle", str(folder), "-o", "other")
+        return ran.code, ran.err
+
+    def rejected(document: dict[str, Any]) -> None:
+        document["ready"] = False
+        document["artifacts"][1].update(exit_code=1, reason="the size gate")
+
+    assert bundled(lambda document: None)[0] == 0
+    name = json.loads(honest)["artifacts"][1]["name"]
+    code, said = bundled(rejected)
+    assert code == 1
+    assert f"{name}: the size gate" in " ".join(said.split())
+    code, said = bundled(lambda document: document["artifacts"][0].update(folder="../elsewhere"))
+    assert code == 2
+    assert "within the release" in said
+    code, said = bundled(lambda document: document.update(version=7))
+    assert (code, "version" in said) == (2, True)
+    code, said = bundled(lambda document: document["artifacts"][0].update(manifest_sha256="0" * 64))
+    assert code == 1
+    assert "is not what the release in" in " ".join(said.split())
+    assert command("bundle", str(folder / name)).code == 2, "exports alone have no name and no version"
 
 
 def test_the_second_recipe_asks_for_what_the_page_says(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The number formats of stored weights, activations and arithmetic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -41,24 +41,28 @@ class Precision:
     """Weights as stored, activations as the file types them, arithmetic as the shipped settings run it.
 
     `float_layers`: where activations are quantized, the layers that are left in float32 all the same, by the names of
-    their nodes in the ONNX file, sorted.
+    their nodes in the ONNX file, sorted. `equalization`: the factors by which the deploy form's channels are scaled
+    before int8 rounds them, as `efficientvit.deploy.equalization` has them: group and a digit for each channel,
+    sorted.
     """
 
     weights: Dtype = Dtype.FP32
     activations: Dtype = Dtype.FP32
     execution: Dtype = Dtype.FP32
     float_layers: tuple[str, ...] = ()
+    equalization: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Precision":
-        """The inverse of `to_json`; without `float_layers` there are none.
+        """The inverse of `to_json`; without `float_layers` or `equalization` there are none.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing, unknown, or of another kind.
         """
         fields = dict(record)
         layers = tuple(str(name) for name in fields.pop("float_layers", ()))
-        return cls(**{name: Dtype(value) for name, value in fields.items()}, float_layers=layers)
+        factors = tuple(sorted((str(name), str(digits)) for name, digits in fields.pop("equalization", {}).items()))
+        return cls(**{name: Dtype(value) for name, value in fields.items()}, float_layers=layers, equalization=factors)
 
     def to_json(self) -> dict[str, Any]:
         """As manifests and references carry it."""
@@ -67,7 +71,12 @@ class Precision:
             "activations": self.activations,
             "execution": self.execution,
             "float_layers": list(self.float_layers),
+            "equalization": dict(self.equalization),
         }
+
+    def made_of(self, source: "Precision") -> "Precision":
+        """The same, of what was made of an artifact with `source`: it has the same factors."""
+        return replace(self, equalization=source.equalization)
 
     @property
     def float_weights(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ from validation.budgets import Budgets
 from validation.int8.ranges import is_calibrated
 from validation.judge import judge
 from validation.metrics import relative_error
+from validation.proof.equalization import require_exact
 from validation.reference.reference import Reference
 from validation.self_check import SelfCheck, criteria_of, self_check
 from validation.verdict import Built, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
@@ -190,6 +191,8 @@ def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tu
             next_step="export the artifact again",
         )
     image_input = artifact.interface.image_input
+    if artifact.precision.equalization:
+        require_exact(model.trained, model.rewritten, artifact.precision.equalization)
     reference = model.at(artifact.precision, image_input=image_input)
     check = self_check(model, criteria_of(trained=loaded.trained), {artifact.precision}, image_input)
     if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images

@@ -238,6 +238,10 @@ class PrecisionRecord(Record, frozen=True, kw_only=True):
         "Layers of an int8 file that were left in float32, by the names of their nodes; else empty. The operators gate "
         "lets no other be without quantizers."
     )] = msgspec.field(default_factory=list)  # fmt: skip
+    equalization: Annotated[dict[str, str], says(
+        "Of an int8 file: tensors of the deploy form whose channels were scaled to like ranges, each with a digit d "
+        "for a channel, whose factor is 2^((d - 4) / 4). The model computes the same; else empty."
+    )] = msgspec.field(default_factory=dict)  # fmt: skip
 
     @classmethod
     def of(cls, precision: Precision) -> Self:
@@ -247,4 +251,5 @@ class PrecisionRecord(Record, frozen=True, kw_only=True):
     @property
     def value(self) -> Precision:
         """What was recorded."""
-        return Precision(self.weights, self.activations, self.execution, tuple(self.float_layers))
+        factors = tuple(sorted(self.equalization.items()))
+        return Precision(self.weights, self.activations, self.execution, tuple(self.float_layers), factors)

@@ -110,7 +110,7 @@ def _wrap(shop: Workshop, job: Job, made: Precision, source: Artifact | None) ->
         source.model,
         made_by="wrap",
         batch=source.batch,
-        precision=made,
+        precision=made.made_of(source.precision),
         source=source,
         tools=source.tools,
         interface=replace(source.interface, wrapping=wrapping),

@@ -130,8 +130,10 @@ class Rounding:
 
 
 @torch.no_grad()
-def audit(trained: EfficientViT, deploy: EfficientViT) -> Iterator[Rounding]:
-    """The constants of `deploy` that are not what the rewrites make of `trained`, rounded to float32 once.
+def audit(
+    trained: EfficientViT, deploy: EfficientViT, more: tuple[Callable[[EfficientViT], EfficientViT], ...] = ()
+) -> Iterator[Rounding]:
+    """The constants of `deploy` that are not what the rewrites, and `more`, make of `trained`, rounded to float32 once.
 
     Guaranteed of those that are not named: |stored - exact| <= (1/2 + 2^-40) ulp of the stored value.
     """
@@ -139,7 +141,7 @@ def audit(trained: EfficientViT, deploy: EfficientViT) -> Iterator[Rounding]:
     field = Field(residues, 1, uniform=False)
     form = in_field(trained, field)
     with Writing(field):
-        for rewrite in rewrites.REWRITES:
+        for rewrite in (*rewrites.REWRITES, *more):
             form = rewrite(form)
     exact = dict(form.named_parameters())
     held = dict(deploy.named_parameters())

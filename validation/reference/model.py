@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.deploy.equalization import equalized
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
 from efficientvit.digests import digests
@@ -172,13 +173,20 @@ class ReferenceModel:
         """The deploy form with the values that such an artifact has of its weights; made once."""
         key = (precision, image_input)
         if key not in self._stored:
-            self._stored[key] = with_rounded_weights(self.image_deploy if image_input else self.deploy, precision)
+            self._stored[key] = with_rounded_weights(self.form(precision, image_input=image_input), precision)
         return self._stored[key]
+
+    def form(self, precision: Precision, *, image_input: bool = False) -> EfficientViT:
+        """The deploy form that such an artifact is made of, in float32: with the precision's equalization, if any."""
+        if not precision.equalization:
+            return self.image_deploy if image_input else self.deploy
+        exact = divided_by_std(self.rewritten, self.given.preprocessing.std) if image_input else self.rewritten
+        return equalized(exact, precision.equalization).float()
 
     def constants(self, precision: Precision, image_input: bool) -> list[tuple[str, NDArray[Any]]]:
         """Every constant that such an artifact holds, by name."""
         if precision.quantized:
-            held = quantized_constants(self.image_deploy if image_input else self.deploy, precision)
+            held = quantized_constants(self.form(precision, image_input=image_input), precision)
         else:
             held = deploy_constants(self.stored(precision, image_input=image_input), precision.decoded)
         return [*held, *(image_constants(self.given.preprocessing) if image_input else ())]
@@ -186,7 +194,7 @@ class ReferenceModel:
     def _measured(self, precision: Precision, *, image_input: bool) -> Reference:
         images = torch.tensor(network_inputs(self.golden, image_input=True)) if image_input else self.images
         stored = self.stored(precision, image_input=image_input)
-        known = precision.weights is Dtype.FP32 and not image_input
+        known = precision.weights is Dtype.FP32 and not image_input and not precision.equalization
         single = self._single if known else self.split(evaluations(stored, images, Precision()))
         # Quantized activations have no noise floor, because integers tip over: the quality gate judges their cost.
         rounded_too = precision.rounding is not Dtype.FP32 and not precision.quantized

@@ -32,8 +32,8 @@ from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 
 _DENSE = list(DENSE)
-_PERCENTILE = {Dtype.INT8: 99.99, Dtype.UINT8: 99.999, Dtype.SYMMETRIC8: 99.999}
-"""By activations; measured, docs/numerics.md."""
+_PERCENTILE = 99.999
+"""Measured, docs/numerics.md."""
 
 _OVERRIDES = "TensorQuantOverrides"
 
@@ -139,7 +139,7 @@ def _symmetric(model: Any) -> Mapping[str, Any]:
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            "CalibPercentile": _PERCENTILE[Dtype.INT8],
+            "CalibPercentile": _PERCENTILE,
             "OpTypesToExcludeOutputQuantization": _DENSE,
         },
     }
@@ -155,7 +155,7 @@ def _unsigned() -> Mapping[str, Any]:
             "ActivationSymmetric": False,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            "CalibPercentile": _PERCENTILE[Dtype.UINT8],
+            "CalibPercentile": _PERCENTILE,
             # Or the file would not say that there is a ReLU: a range from zero up would be all that is left of it.
             "QDQKeepRemovableActivations": True,
             "OpTypesToExcludeOutputQuantization": ["Gemm"],  # the logits: nothing is won there by rounding them

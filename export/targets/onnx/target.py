@@ -48,13 +48,26 @@ def _float16(shop: Workshop, job: Job, _: Precision, source: Artifact | None) ->
     return to_fp16(source, shop.path("precision", job, ".onnx"), shop.ordinary_images())
 
 
+def _equalize(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
+    from export.targets.onnx.calibration import calibration_images
+    from export.targets.onnx.equalize import chosen, equalize
+    from validation.proof.equalization import require_exact
+
+    assert source is not None
+    model, images = shop.reference, calibration_images(shop, job.calibrate)
+    equalization = shop.once(("equalization", job.calibrate), lambda: chosen(model.deploy, images))
+    require_exact(model.trained, model.rewritten, equalization)
+    form = model.form(Precision(equalization=equalization))
+    return equalize(source, form, equalization, shop.path("equalize", job, ".onnx"))
+
+
 def _quantize(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     from export.targets.onnx.calibration import calibration_images, calibration_notes
     from export.targets.onnx.quantize import quantize
 
     assert source is not None
     out, images = shop.path("quantize", job, ".onnx"), calibration_images(shop, job.calibrate)
-    quantized = quantize(source, out, images, made, shop.folder / "ranges")
+    quantized = quantize(source, out, images, made.made_of(source.precision), shop.folder / "ranges")
     return replace(quantized, notes=(*quantized.notes, *calibration_notes(shop, job.calibrate)))
 
 
@@ -71,17 +84,21 @@ def _calibrated(shop: Workshop, job: Job, _: Precision) -> Mapping[str, object]:
 TRACE = Stage("trace", _trace, shared=True)
 SIMPLIFY = Stage("simplify", _simplify, shared=True)
 FLOAT16 = Stage("precision", _float16, depends=_ordinary)
+EQUALIZE = Stage("equalize", _equalize, shared=True, depends=_calibrated)
 QUANTIZE = Stage("quantize", _quantize, depends=_calibrated)
 
 TRACED: Plan = ((TRACE, FP32), (SIMPLIFY, FP32))
 """How every target begins that reads ONNX."""
+
+EQUALIZED: Plan = (*TRACED, (EQUALIZE, FP32))
+"""And every one in int8."""
 
 TARGET = Target(
     name="onnx",
     title="ONNX files",
     format=Format.ONNX,
     suffix=".onnx",
-    precisions={"fp32": TRACED, "fp16": (*TRACED, (FLOAT16, FP16)), "int8": (*TRACED, (QUANTIZE, _UINT8))},
+    precisions={"fp32": TRACED, "fp16": (*TRACED, (FLOAT16, FP16)), "int8": (*EQUALIZED, (QUANTIZE, _UINT8))},
     packages=("onnxruntime",),
     distributions=("onnx", "onnxscript", "onnxruntime", "onnxsim"),
     dynamic_batch=True,

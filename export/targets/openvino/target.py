@@ -1,6 +1,6 @@
 """Target `openvino`: OpenVINO IR, converted from ONNX."""
 
-from export.targets.onnx.target import FP32, QUANTIZE, TRACED
+from export.targets.onnx.target import EQUALIZED, FP32, QUANTIZE, TRACED
 from export.targets.target import Job, Stage, Target
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
@@ -14,7 +14,7 @@ def _convert(shop: Workshop, job: Job, made: Precision, source: Artifact | None)
     from export.targets.openvino.convert import to_openvino
 
     assert source is not None
-    return to_openvino(source, shop.path("openvino", job, ".xml"), made)
+    return to_openvino(source, shop.path("openvino", job, ".xml"), made.made_of(source.precision))
 
 
 CONVERT = Stage("openvino", _convert)
@@ -29,7 +29,7 @@ TARGET = Target(
         "fp16": (*TRACED, (CONVERT, Precision(weights=Dtype.FP16))),
         # The same file as fp32; ship/runtime-settings.json asks for the other arithmetic.
         "bf16": (*TRACED, (CONVERT, Precision(execution=Dtype.BF16))),
-        "int8": (*TRACED, (QUANTIZE, _SYMMETRIC8), (CONVERT, _SYMMETRIC8)),
+        "int8": (*EQUALIZED, (QUANTIZE, _SYMMETRIC8), (CONVERT, _SYMMETRIC8)),
     },
     packages=("openvino",),
     extra="openvino",

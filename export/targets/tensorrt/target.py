@@ -1,6 +1,6 @@
 """Target `tensorrt`: an engine, built from typed ONNX that is judged as TensorRT's parser understands it."""
 
-from export.targets.onnx.target import FLOAT16, FP16, FP32, QUANTIZE, TRACED
+from export.targets.onnx.target import EQUALIZED, FLOAT16, FP16, FP32, QUANTIZE, TRACED
 from export.targets.target import Job, Plan, Section, Stage, Target
 from export.targets.tensorrt.options import LAYERS, TensorRtOptions
 from export.targets.workshop import Workshop
@@ -46,7 +46,7 @@ TARGET = Target(
     precisions={
         "fp16": (*TRACED, (FLOAT16, FP16), *_engine(FP16)),
         "fp32": (*TRACED, *_engine(FP32)),
-        "int8": (*TRACED, (QUANTIZE, _INT8), *_engine(_INT8)),
+        "int8": (*EQUALIZED, (QUANTIZE, _INT8), *_engine(_INT8)),
     },
     packages=("tensorrt_rtx", "tensorrt"),
     extra="tensorrt",

@@ -22,6 +22,18 @@ def last_bit(model: onnx.ModelProto, rng: Rng) -> None:
     changed(pick(rng, initializers(model, ".weight")), lambda value: one_changed(value, rng, next_up))
 
 
+@fault("constants", "int8 equalize")
+def factor_on_one_side(model: onnx.ModelProto, rng: Rng) -> None:
+    """A channel scaled up by a quarter of a power of two, and not scaled down where it is read."""
+
+    def scaled(value: Array) -> Array:
+        channel = int(rng.integers(len(value)))
+        value[channel] = value[channel] * np.float32(2**0.25)
+        return value
+
+    changed(pick(rng, initializers(model, "project.weight")), scaled)
+
+
 @fault("precision", "fp32 trace")
 def zeroed_bias(model: onnx.ModelProto, rng: Rng) -> None:
     """A convolution without its bias."""

@@ -82,7 +82,7 @@ def test_weights_in_eight_bits_are_verified_and_say_what_is_in_them(shipped: Shi
     manifest = shipped.manifest
     assert manifest["status"] == "verified"
     spent = {"weights": "int8", "activations": "fp16", "execution": "fp16", "float_layers": []}
-    assert manifest["precision"] == spent
+    assert manifest["precision"] == {**spent, "equalization": {}}
     assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "twin", "coreml", "compress"]
     assert manifest["settings"]["effective"]["precision"] == "fp16"
     sizes = [stage["artifact"]["bytes"] for stage in manifest["stages"][1:]]

@@ -167,7 +167,7 @@ def test_an_engine_is_built_and_not_called_verified(form: str, made: Made) -> No
     outcome = made.outcomes[form]
     assert isinstance(outcome.final, Built), outcome.error or outcome.stages[-1].verdict
     assert all(isinstance(result.verdict, VerifiedArtifact) for result in outcome.stages[:-1])
-    typed = {"fp16": ["precision"], "int8": ["quantize"]}.get(form, [])
+    typed = {"fp16": ["precision"], "int8": ["equalize", "quantize"]}.get(form, [])
     assert [result.name for result in outcome.stages] == ["trace", "simplify", *typed, "parse", "build"]
     assert outcome.final.report.evidence is Evidence.REFERENCE
     assert outcome.final.report.batches == ((1, 3, 8) if form == "dynamic" else (1,))

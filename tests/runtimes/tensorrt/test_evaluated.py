@@ -1,6 +1,7 @@
 """The network that TensorRT's parser made of our files, and of other people's models, evaluated against PyTorch."""
 
 import contextlib
+import copy
 import io
 from collections import Counter
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ from validation.inputs.synthetic import synthetic
 from validation.int8.layerwise import compare_layers
 from validation.int8.ranges import calibration_digests
 from validation.metrics import relative_error
-from validation.reference.emulation import evaluate, with_rounded_weights
+from validation.reference.emulation import evaluate
 from validation.reference.floors import ordinary
 from validation.reference.model import ReferenceModel
 
@@ -123,8 +124,8 @@ def test_every_constant_is_the_deploy_forms_bit_for_bit(form: str, made: Made) -
 @pytest.mark.parametrize("form", FORMS)
 def test_the_structure_is_pytorchs_with_the_same_rounded_weights(form: str, made: Made) -> None:
     artifact = made.network(form)
-    deploy = with_rounded_weights(made.reference.deploy, artifact.precision)
-    exact = evaluate(deploy.double(), torch.tensor(made.images).double()).numpy()
+    deploy = made.reference.stored(artifact.precision)
+    exact = evaluate(copy.deepcopy(deploy).double(), torch.tensor(made.images).double()).numpy()
     assert relative_error(_logits(artifact, made.images, Mode.ORACLE), exact).max() <= 1e-5
 
 

@@ -1,12 +1,12 @@
 """A release that was made: what `vit-export bundle` takes of the folder that `vit-export release` wrote."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from efficientvit.digests import file_digest
-from efficientvit.errors import ArtifactChanged, NotPassed
+from efficientvit.errors import ArtifactChanged, BadOption, NotPassed
 from efficientvit.files import parse_json
 from export.folder.exported import BadFolder
 from export.folder.layout import MANIFEST
@@ -16,16 +16,31 @@ from export.release.record import RELEASE, ReleasedRecord, ReleaseRecord
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Its name, its version, and the folders of its artifacts in the recipe's order."""
+    """A name, a version, and folders of exports; of a release in the recipe's order."""
 
     name: str
     version: str
     folders: tuple[Path, ...]
 
 
-def is_release(folder: Path) -> bool:
-    """`vit-export release` wrote it."""
-    return (folder / RELEASE).is_file()
+def asked(folders: tuple[Path, ...], name: str | None, version: str | None) -> Made:
+    """What is to be bundled, and as what: exports under a name and a version, or the one release with its own.
+
+    Raises:
+        BadOption: exports without a name or a version.
+        BadFolder, NotPassed, ArtifactChanged: as `made_release`.
+    """
+    if len(folders) == 1 and (folders[0] / RELEASE).is_file():
+        made = made_release(folders[0])
+        return replace(made, name=name or made.name, version=version or made.version)
+    if name is None or version is None:
+        raise BadOption(
+            "the bundle has no name or no version",
+            expected="--name and --version, or the one folder of a release, whose recipe has both",
+            got=f"{len(folders)} {'folders' if len(folders) > 1 else 'folder'} of exports",
+            next_step="for example --name efficientvit --version 1.2.0",
+        )
+    return Made(name, version, folders)
 
 
 def made_release(folder: Path) -> Made:

@@ -125,6 +125,7 @@ def bundle(
     from export.bundle.make import bundle as make
     from export.bundle.signing import PASSWORD, Signer
     from export.cli import console
+    from export.release.made import asked
 
     key, certificate, chain = given["sign_key"], given["sign_certificate"], given["sign_chain"]
     if (certificate is not None and key is None) or (chain and certificate is None):
@@ -135,33 +136,15 @@ def bundle(
             next_step="add --sign-key FILE" if key is None else "add --sign-certificate FILE",
         )
     signer = None if key is None else Signer(key, certificate, chain, os.environ.get(PASSWORD))
-    folders, name, version = _asked(folders, name, version)
+    to_bundle = asked(folders, name, version)
     with console.console() as screen:
         with console.Live(screen) as live:
-            release = Release(name, version, given["license"])
-            made = make(folders, release, out, signer=signer, replace=given["replace"], step=live.step)
+            release = Release(to_bundle.name, to_bundle.version, given["license"])
+            made = make(to_bundle.folders, release, out, signer=signer, replace=given["replace"], step=live.step)
         _show_contents(screen, made.checked)
         _show_made(screen, made.checked, made.folder)
     if as_json:
         console.print_json({"folder": str(made.folder), "signed": _signed(made.checked), "index": made.checked.index})
-
-
-def _asked(folders: tuple[Path, ...], name: str | None, version: str | None) -> tuple[tuple[Path, ...], str, str]:
-    """The exports to bundle, and under which name and version: those of a release where a release was named."""
-    from efficientvit.errors import BadOption
-    from export.release.made import is_release, made_release
-
-    if len(folders) == 1 and is_release(folders[0]):
-        made = made_release(folders[0])
-        return made.folders, name or made.name, version or made.version
-    if name is None or version is None:
-        raise BadOption(
-            "the bundle has no name or no version",
-            expected="--name and --version, or the one folder of a release, whose recipe has both",
-            got=f"{len(folders)} {'folders' if len(folders) > 1 else 'folder'} of exports",
-            next_step="for example --name efficientvit --version 1.2.0",
-        )
-    return folders, name, version
 
 
 @click.command("verify-bundle", cls=Command)

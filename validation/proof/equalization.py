@@ -20,7 +20,21 @@ from validation.reference.memo import remembered
 Equalize = Callable[[EfficientViT, Equalization], EfficientViT]
 
 
-def require_exact(
+def require_exact(trained: EfficientViT, rewritten: EfficientViT, equalization: Equalization) -> None:
+    """As `prove_exact`, once for the same model and factors.
+
+    Raises:
+        VitExportError: it is no identity, or a constant is not its exact value rounded to float32.
+    """
+
+    def compute() -> NDArray[np.float64]:
+        prove_exact(trained, rewritten, equalization)
+        return np.ones(1)
+
+    remembered(f"equalization {equalization}", rewritten, (), compute)
+
+
+def prove_exact(
     trained: EfficientViT, rewritten: EfficientViT, equalization: Equalization, by: Equalize = equalize
 ) -> None:
     """Prove that the deploy form with these factors computes what it did, and that its constants are rounded once.
@@ -30,24 +44,19 @@ def require_exact(
     Raises:
         VitExportError: it is no identity, or a constant is not its exact value rounded to float32.
     """
-
-    def compute() -> NDArray[np.float64]:
-        (step,) = prove_rewrites(rewritten, (lambda form: with_scaled_relus(by(form, equalization), equalization),))
-        if not step.proven:
-            raise VitExportError(
-                "the equalization is not proven an identity",
-                got=step.detail,
-                next_step="this is a fault of vit-export: report it; -p fp16 does without",
-            )
-        with torch.no_grad():
-            deploy = by(copy.deepcopy(rewritten), equalization).float()
-        off = next(audit(trained, deploy, (lambda form: by(form, equalization),)), None)
-        if off is not None:
-            raise VitExportError(
-                f"'{off.name}' is not its exact value after equalization, rounded once",
-                got=f"off by {off.ulps:.2g} units in the last place",
-                next_step="this is a fault of vit-export: report it; -p fp16 does without",
-            )
-        return np.ones(1)
-
-    remembered(f"equalization {equalization}", rewritten, (), compute)
+    (step,) = prove_rewrites(rewritten, (lambda form: with_scaled_relus(by(form, equalization), equalization),))
+    if not step.proven:
+        raise VitExportError(
+            "the equalization is not proven an identity",
+            got=step.detail,
+            next_step="this is a fault of vit-export: report it; -p fp16 does without",
+        )
+    with torch.no_grad():
+        deploy = by(copy.deepcopy(rewritten), equalization).float()
+    off = next(audit(trained, deploy, (lambda form: by(form, equalization),)), None)
+    if off is not None:
+        raise VitExportError(
+            f"'{off.name}' is not its exact value after equalization, rounded once",
+            got=f"off by {off.ulps:.2g} units in the last place",
+            next_step="this is a fault of vit-export: report it; -p fp16 does without",
+        )

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from efficientvit.deploy.equalization import Equalization, Group, equalize, groups
 from efficientvit.deploy.rewrites import rewritten
@@ -14,7 +16,8 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from tests.efficientvit.deploy.test_equalization import drawn
-from validation.proof.equalization import require_exact
+from validation.proof.equalization import prove_exact, require_exact
+from validation.reference.memo import remembering
 
 Forms = tuple[EfficientViT, EfficientViT]
 
@@ -32,7 +35,7 @@ def forms() -> Forms:
 def test_any_factors_are_proven(name: str, size: int, head: str) -> None:
     trained = seeded(model_spec(name, square(size), head=Head.parse(head)))
     deploy = rewritten(trained)
-    require_exact(trained, deploy, drawn(deploy))
+    prove_exact(trained, deploy, drawn(deploy))
 
 
 def _forgotten(which: Callable[[Group], torch.Tensor]) -> Callable[[EfficientViT, Equalization], EfficientViT]:
@@ -64,9 +67,9 @@ def test_a_factor_that_is_forgotten_somewhere_is_told(
 ) -> None:
     trained, deploy = forms
     only = tuple(each for each in drawn(deploy) if each[0] == group)
-    require_exact(trained, deploy, only)
+    prove_exact(trained, deploy, only)
     with pytest.raises(VitExportError, match="not proven an identity"):
-        require_exact(trained, deploy, only, by=_forgotten(which))
+        prove_exact(trained, deploy, only, by=_forgotten(which))
 
 
 def test_a_constant_that_is_rounded_twice_is_named(forms: Forms) -> None:
@@ -76,4 +79,24 @@ def test_a_constant_that_is_rounded_twice_is_named(forms: Forms) -> None:
     weight = rounded.get_parameter("stem.conv2.weight")
     weight.copy_(weight.float().double() * (1 + 2.0**-23))
     with pytest.raises(VitExportError, match=r"stem\.conv2\.weight"):
-        require_exact(trained, rounded, drawn(deploy))
+        prove_exact(trained, rounded, drawn(deploy))
+
+
+class _Kept(dict[str, NDArray[np.float64]]):
+    """A memo."""
+
+    find, keep = dict.get, dict.__setitem__
+
+
+def test_what_was_proven_once_says_nothing_of_another_model(forms: Forms) -> None:
+    trained, deploy = forms
+    factors, memo = drawn(deploy), _Kept()
+    with remembering(memo):
+        require_exact(trained, deploy, factors)
+        assert len(memo) == 1
+        other = rewritten(trained)
+        weight = other.get_parameter("stem.conv2.weight")
+        weight.copy_(weight.float().double() * (1 + 2.0**-23))
+        with pytest.raises(VitExportError, match=r"stem\.conv2\.weight"):
+            require_exact(trained, other, factors)
+    assert len(memo) == 1

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
-from export.device_kit.attached import failure
-from export.folder.device_entry import DeviceEntry
+from export.folder.device_entry import DeviceEntry, failure
 from export.folder.nearest import nearest
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence

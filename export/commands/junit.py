@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from efficientvit.errors import Refused, VitExportError
 from efficientvit.files import replace_file
 from export.commands.verify import Verification
-from export.device_kit.attached import failure
 from export.exits import Exit
 from export.folder.atomic import require_writable, writing
+from export.folder.device_entry import failure
 from validation.gates.result import GateResult
 from validation.verdict import VerifiedArtifact
 

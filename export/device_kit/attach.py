@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from efficientvit.files import replace_file
-from export.device_kit.attached import failure
 from export.device_kit.device_report import ReportFile, read_report
 from export.device_kit.entries import entries_of, place_of
 from export.device_kit.folder import open_for_kit
 from export.exits import Exit
 from export.folder.atomic import writing
-from export.folder.device_entry import DeviceEntry
+from export.folder.device_entry import DeviceEntry, failure
 from export.folder.layout import DEVICE_REPORTS, MANIFEST, write_json
 
 

@@ -6,7 +6,7 @@ from efficientvit.errors import ArtifactChanged
 from export.device_kit.device_report import BadReport, read_report
 from export.device_kit.entries import entries_of, place_of
 from export.device_kit.folder import require_kit
-from export.folder.device_entry import DeviceEntry
+from export.folder.device_entry import DeviceEntry, failure, latest
 from export.folder.exported import Exported
 from runtimes.runtime import Evidence
 
@@ -36,15 +36,6 @@ class OnDevices:
 NO_DEVICES = OnDevices()
 
 
-def failure(entry: DeviceEntry) -> str | None:
-    """Why the unit did not pass, or the picture that was taken on it; None where it passed."""
-    if entry.status != "passed":
-        return entry.reason or entry.status
-    if entry.jpeg is not None and not entry.jpeg.passed:
-        return f"its picture is off by {entry.jpeg.error} of at most {entry.jpeg.budget:.1e}"
-    return None
-
-
 def on_devices(exported: Exported) -> OnDevices:
     """Judge every attached report again: a manifest that was edited to agree with nothing does not help.
 
@@ -65,7 +56,7 @@ def on_devices(exported: Exported) -> OnDevices:
             got="others",
             next_step=f"`vit-export attach {exported.folder} REPORT` with each report as the kit wrote it",
         )
-    return OnDevices(tuple({(str(entry.device), entry.unit): entry for entry in found}.values()))
+    return OnDevices(latest(found))
 
 
 def _read(sha256: str, exported: Exported) -> list[DeviceEntry]:

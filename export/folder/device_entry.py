@@ -1,5 +1,6 @@
 """What `vit-export attach` writes into a manifest: one entry per unit and report."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -169,3 +170,17 @@ class DeviceEntry(Record, frozen=True, kw_only=True):
     timing: Annotated[DeviceTimingRecord, says("On the device, per batch, only of a unit that passed.")]
     compute_plan: Annotated[ComputePlanRecord | None, says("How many operations prefer which device; null where the "
                                                            "system does not say.")]  # fmt: skip
+
+
+def failure(entry: DeviceEntry) -> str | None:
+    """Why the unit did not pass, or the picture that was taken on it; None where it passed."""
+    if entry.status != "passed":
+        return entry.reason or entry.status
+    if entry.jpeg is not None and not entry.jpeg.passed:
+        return f"its picture is off by {entry.jpeg.error} of at most {entry.jpeg.budget:.1e}"
+    return None
+
+
+def latest(entries: Iterable[DeviceEntry]) -> tuple[DeviceEntry, ...]:
+    """The last entry of each unit of each device: one that was tried again counts as it came out then."""
+    return tuple({(entry.device, entry.unit): entry for entry in entries}.values())

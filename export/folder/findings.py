@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from export.folder.device_entry import failure, latest
 from export.folder.manifest import Manifest
 from export.folder.records import GateRecord
 from runtimes.runtime import Evidence
@@ -86,10 +87,10 @@ def not_passed(manifest: Manifest) -> Iterator[str]:
             yield f"stage '{stage.name}' is over budget: {', '.join(failed)}"
         elif stage.verdict.status == "rejected":
             yield f"stage '{stage.name}' was rejected"
-    latest = {(entry.device.model, entry.device.os, entry.unit): entry for entry in manifest.devices}
-    for (device, _, unit), entry in latest.items():
-        if entry.status != "passed":
-            yield f"{device} {entry.status} it on {unit}"
+    for entry in latest(manifest.devices):
+        if (why := failure(entry)) is not None:
+            status = "rejected" if entry.status == "passed" else entry.status  # whose picture is off
+            yield f"{entry.device.model} {status} it on {entry.unit}{'' if why == status else f': {why}'}"
 
 
 def _over(gate: GateRecord | None) -> bool:

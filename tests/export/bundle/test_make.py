@@ -125,6 +125,10 @@ def test_a_device_that_failed_forbids_it_until_it_passes(folders: list[Path], tm
     assert list(not_passed(read_manifest(folder))) == ["Mac14,2 crashed it on CPU_AND_NE"]
     edited(folder, lambda m: m.update(devices=[failed, passed]))
     assert list(not_passed(read_manifest(folder))) == []
+    picture = {"route": "vision", "error": 0.5, "budget": 0.1, "passed": False}
+    edited(folder, lambda m: m.update(devices=[{**passed, "jpeg": picture}]))
+    (why,) = not_passed(read_manifest(folder))
+    assert why == "Mac14,2 rejected it on CPU_AND_NE: its picture is off by 0.5 of at most 1.0e-01"
 
 
 def test_a_version_is_released_once(folders: list[Path], tmp_path: Path) -> None:

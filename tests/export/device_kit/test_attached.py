@@ -8,7 +8,8 @@ import pytest
 
 from efficientvit.errors import ArtifactChanged, Refused
 from export.device_kit.attach import attach
-from export.device_kit.attached import NO_DEVICES, failure, on_devices
+from export.device_kit.attached import NO_DEVICES, on_devices
+from export.folder.device_entry import failure
 from export.folder.exported import open_exported
 from runtimes.runtime import Evidence
 from tests.device_reports import edit, timed

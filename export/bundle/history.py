@@ -12,7 +12,7 @@ import numpy as np
 from export.bundle.releases import Release, in_order, read_release
 from export.folder.findings import Nearest, nearest
 from export.folder.manifest import Manifest
-from validation.accuracy.top1 import QUANTILE
+from validation.accuracy.unpaired import unpaired_noise
 from validation.metrics import medians_of_resamples, middle_of
 from validation.timing.paired import LEAST, Ratio, recorded
 
@@ -196,7 +196,7 @@ def _less_accurate(old: Point, new: Point) -> str | None:
     """By more than the numbers of images allow for, which are not paired here."""
     if old.top1 is None or new.top1 is None:
         return None
-    noise = QUANTILE * sum(top1 * (1 - top1) / images for top1, images in (old.top1, new.top1)) ** 0.5
+    noise = unpaired_noise(old.top1, new.top1)
     fall = old.top1[0] - new.top1[0]
     return f"{old.top1[0]:.2%} to {new.top1[0]:.2%}, noise {noise:.2%}" if fall > noise else None
 

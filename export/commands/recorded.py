@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from export.commands.fail_on import FailOn
 from export.folder.manifest import Manifest
 from export.folder.records import PrecisionRecord
-from validation.accuracy.top1 import QUANTILE
+from validation.accuracy.unpaired import unpaired_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,7 @@ def _accuracy(old: Manifest, new: Manifest) -> Iterator[Finding]:
         yield Finding("accuracy", said[0], said[1], worse=after is None)
         return
     one, other = before.artifact.top1, after.artifact.top1
-    noise = QUANTILE * sum(top1 * (1 - top1) / each.images for top1, each in ((one, before), (other, after))) ** 0.5
-    if abs(one - other) > noise:
+    if abs(one - other) > unpaired_noise((one, before.images), (other, after.images)):
         yield Finding("accuracy", f"{one:.2%}", f"{other:.2%}", worse=other < one, growth=one - other)
 
 

@@ -1,7 +1,7 @@
 """`vit-export bundle DIR...`: finished exports become one folder that can be handed over, described and signed."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from export.folder import atomic
 from export.folder.exported import open_exported
 from export.folder.findings import not_passed
 from export.folder.layout import MANIFEST, SHIP
+from export.folder.manifest import Manifest
 from export.progress import Step
 
 _A_LINE_EACH = "\n            "
@@ -74,10 +75,10 @@ def bundle(
             got=release.version,
             next_step="give it another --version, or write it anew with --replace",
         )
-    _require_passed(folders, step)
+    manifests = _passed(folders, step)
     with atomic.new_folder(out, release.slug) as partial, atomic.writing(final):
         root = partial / release.slug  # the signature has the folder's name
-        _fill(root, folders, release, step)
+        _fill(root, manifests, release, step)
         if opened is not None:
             step("signing")
             sign(root, opened)
@@ -133,13 +134,15 @@ def _spdx(identifier: str | None) -> str | None:
     return known
 
 
-def _require_passed(folders: Sequence[Path], step: Step) -> None:
-    """All of them are looked at, so that all that is wrong is said at once."""
+def _passed(folders: Sequence[Path], step: Step) -> dict[Path, Manifest]:
+    """The manifest of each. All of them are looked at, so that all that is wrong is said at once."""
     wrong: list[str] = []
+    manifests: dict[Path, Manifest] = {}
     for folder in folders:
         step(f"{folder.resolve().name}: verdict and digests")
         try:
-            wrong += [f"{folder}: {reason}" for reason in _reasons(folder)]
+            manifests[folder] = open_exported(folder).manifest
+            wrong += [f"{folder}: {reason}" for reason in _reasons(folder, manifests[folder])]
         except Refused as error:
             wrong.append(error.what if error.what.startswith(str(folder)) else f"{folder}: {error.what}")
     if wrong:
@@ -149,11 +152,11 @@ def _require_passed(folders: Sequence[Path], step: Step) -> None:
             got=_A_LINE_EACH.join(wrong),
             next_step="leave them out, or export them again; `vit-export verify DIR` and `explain DIR` say more",
         )
+    return manifests
 
 
-def _reasons(folder: Path) -> Iterator[str]:
+def _reasons(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Why this folder may not be bundled."""
-    manifest = open_exported(folder).manifest
     yield from not_passed(manifest)
     tree = look_into(folder / SHIP, links=True)
     yield from (f"{SHIP}/{problem}" for problem in tree.problems)
@@ -162,16 +165,15 @@ def _reasons(folder: Path) -> Iterator[str]:
     yield from (f"{path} is missing" for path in sorted(known - there))
 
 
-def _fill(root: Path, folders: Sequence[Path], release: Release, step: Step) -> None:
+def _fill(root: Path, manifests: Mapping[Path, Manifest], release: Release, step: Step) -> None:
     packed = []
-    for folder in sorted(folders, key=lambda each: each.resolve().name):
+    for folder, manifest in sorted(manifests.items(), key=lambda each: each[0].resolve().name):
         name = folder.resolve().name
         step(f"{name}: copying")
         place = root / root_of(name)
         shutil.copytree(folder / SHIP, place / SHIP, copy_function=shutil.copyfile)
         shutil.copyfile(folder / MANIFEST, place / MANIFEST)
         paths = [f"{root_of(name)}/{path}" for path in sorted(look_into(place).files)]
-        manifest = open_exported(folder).manifest
         packed.append(Packed(name, manifest, tuple(indexed(root, path) for path in paths)))
     contents = Contents(release.name, release.version, release.license, __version__, tuple(packed))
     step("model card, bill of materials, verdicts, index")

@@ -6,10 +6,8 @@ from urllib.parse import quote
 from efficientvit.files import replace_file, write_text
 from export.folder.atomic import writing
 from export.folder.layout import write_json
-from export.folder.nearest import nearest
-from export.pipeline.finished import Finished
 from export.release.record import RELEASE
-from export.release.run import Release, Released
+from export.release.run import Release
 from export.report.report import REPORT
 from export.report.templates import template
 
@@ -26,8 +24,8 @@ def render(found: Release) -> str:
             {
                 "r": each,
                 "report": None if each.folder is None else quote(f"{each.folder}/{REPORT}"),
-                "worst": _worst(one),
-                "ms": _milliseconds(one),
+                "worst": one.nearest,
+                "ms": one.ms,
                 "mb": None if each.bytes is None else f"{each.bytes / 1e6:.2f}",
             }
             for each, one in zip(record.artifacts, found.artifacts, strict=True)
@@ -47,14 +45,3 @@ def write_release(found: Release) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / RELEASE, lambda part: write_json(part, found.to_json()))
         replace_file(folder / PAGE, functools.partial(write_text, text=render(found)))
-
-
-def _worst(each: Released) -> tuple[str, str]:
-    if not isinstance(each.found, Finished):
-        return "", ""
-    return nearest(each.found.manifest["stages"][-1]["verdict"]["gates"])
-
-
-def _milliseconds(each: Released) -> str | None:
-    timing = each.manifest["timing"] if each.manifest else None
-    return f"{timing['median_ms']:.2f}" if timing and timing["measured"] else None

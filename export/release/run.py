@@ -67,21 +67,31 @@ class Released:
         """Why it is not ready, in words; None where it is."""
         return str(self.found) if isinstance(self.found, VitExportError) else reason_of(self.found)
 
+    @property
+    def nearest(self) -> tuple[str, str]:
+        """Error and budget of the gate that a table shows; empty where nothing was made."""
+        return nearest(self.manifest["stages"][-1]["verdict"]["gates"]) if self.manifest else ("", "")
+
+    @property
+    def ms(self) -> str:
+        """Median latency; empty where it was not measured."""
+        timing = self.manifest["timing"] if self.manifest else {"measured": False}
+        return f"{timing['median_ms']:.2f}" if timing["measured"] else ""
+
     def cells(self) -> tuple[str, ...]:
         """A row under `COLUMNS`."""
         required = str(self.artifact.request.required)
         if isinstance(self.found, VitExportError):
             return (self.name, self.status, "", required, "", "", "", "", "")
-        manifest = self.found.manifest
-        last, timing = manifest["stages"][-1], manifest["timing"]
+        last = self.found.manifest["stages"][-1]
         return (
             self.name,
             self.status.replace("_", " "),
             str(last["verdict"]["evidence"] or ""),
             required,
-            *nearest(last["verdict"]["gates"]),
+            *self.nearest,
             f"{last['artifact']['bytes'] / 1e6:.1f}" if last["artifact"] else "",
-            f"{timing['median_ms']:.2f}" if timing["measured"] else "",
+            self.ms,
             str(self.found.folder),
         )
 

@@ -24,6 +24,7 @@ _FLAGS = re.compile(
 """Variables of the environment that change what libraries compute."""
 
 _INSTALLED = (".dist-info", ".egg-info")
+_VENDORED = "_vendor"
 
 Changing = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 """Digest of the code, installed distributions with their versions, variables."""
@@ -60,11 +61,21 @@ def installed() -> tuple[str, ...]:
     """Every installed distribution with its version, as the names of their metadata folders have them.
 
     All of them, and no list of those that matter: whoever adds a converter could forget it there, and a verdict made
-    with the version before would be taken for one of today.
+    with the version before would be taken for one of today. Of a distribution that is there twice, the one that Python
+    imports: the first. What a package brings along for itself is not installed, and its folder is on the search path
+    only once somebody has imported that package: setuptools appends its own.
     """
     folders = (Path(entry or ".") for entry in dict.fromkeys(sys.path))
-    names = (sorted(path.name for path in folder.iterdir()) for folder in folders if folder.is_dir())
-    return tuple(name for listed in names for name in listed if name.endswith(_INSTALLED))
+    listed = (sorted(path.name for path in folder.iterdir()) for folder in folders if _installs(folder))
+    names = (name for folder in listed for name in folder if name.endswith(_INSTALLED))
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(re.sub(r"[-_.]+", "-", name.partition("-")[0]).lower(), name)
+    return tuple(first.values())
+
+
+def _installs(folder: Path) -> bool:
+    return folder.name != _VENDORED and folder.is_dir()
 
 
 def code() -> str:

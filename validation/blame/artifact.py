@@ -24,7 +24,7 @@ from validation.gates import table
 from validation.gates.constants import audit
 from validation.gates.gate import Where
 from validation.gates.result import GateResult
-from validation.int8.ranges import with_calibration
+from validation.int8.ranges import quantized, with_calibration
 from validation.network import network_of
 from validation.reference.model import ReferenceModel
 
@@ -67,17 +67,17 @@ def _blame(
     source: Artifact | None,
 ) -> Blame:
     asked = {table.named(result.gate).blame for result in gates if not result.passed}
-    if Where.QUANTIZERS in asked:
-        return blame_ranges(artifact, model)
     if asked == {Where.NOWHERE}:
         return Blame(
             (), note="no layer is at fault, but what the file takes, gives or says of itself: the gate says what"
         )
     if asked == {Where.INTEGER_LAYERS}:  # with the constants or the structure wrong too, those say more
         return blame_execution(artifact, model)
+    wrong = _wrong_constants(artifact, model, source) if feed is None else {}
+    if Where.QUANTIZERS in asked and not wrong:  # a range that calibration did not find is a wrong constant first
+        return blame_ranges(artifact, model)
     as_shipped = asked == {Where.LAYERS_AS_SHIPPED} and not artifact.precision.quantized
     mode = Mode.SHIPPED if as_shipped else Mode.ORACLE
-    wrong = _wrong_constants(artifact, model, source) if feed is None else {}
     with open_layers(artifact, mode, output=output) as opened:
         calls = list(_calls(artifact, model, gates, feed))
         values = [opened.run(images) for images, _ in calls]
@@ -140,6 +140,9 @@ def _wrong_constants(artifact: Artifact, model: ReferenceModel, source: Artifact
     held = [(name, np.asarray(value)) for name, value in read_constants(artifact)]
     found = audit(held, reference.constants)
     expected = {name: np.asarray(value) for name, value in model.constants(artifact.precision, reference.image_input)}
+    if artifact.precision.quantized and (quantizes := quantized(source)) is not None:
+        calibrated = reader_of(artifact).calibration(artifact, quantizes)
+        expected.update((name, np.asarray(value)) for name, value in calibrated)
     by_name = {name.replace(".", "_"): name for name in expected}
     values = dict(held)
     result: dict[str, str] = {}

@@ -45,8 +45,12 @@ def with_calibration(reference: Reference, artifact: Artifact, source: Artifact 
     """Of a quantized artifact the reference with what calibration found, which is its own to say, or its source's."""
     if not artifact.precision.quantized:
         return reference
-    quantized = source if source is not None and source.precision.quantized else None
-    return reference.with_constants(calibration_digests(artifact, quantized))
+    return reference.with_constants(calibration_digests(artifact, quantized(source)))
+
+
+def quantized(source: Artifact | None) -> Artifact | None:
+    """The source, where it can say what calibration found."""
+    return source if source is not None and source.precision.quantized else None
 
 
 def is_calibrated(name: str, precision: Precision) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,21 @@ def test_every_installed_distribution_is_part_of_the_key(tmp_path: Path, monkeyp
     (tmp_path / "converter_of_tomorrow-1.0.dist-info").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert set(fingerprint.installed()) == {*before, "converter_of_tomorrow-1.0.dist-info"}
+
+
+def test_the_version_of_a_distribution_is_that_of_the_one_python_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once setuptools has been imported, what it brings along lies on the search path too (workers were refused)."""
+    before = fingerprint.installed()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "Torch-0.1.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "own")])
+    assert fingerprint.installed() == before
+    vendored = tmp_path / "setuptools" / "_vendor"
+    (vendored / "wheel_of_its_own-1.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(vendored)])
+    assert fingerprint.installed() == before
 
 
 def test_nothing_is_kept_once_the_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,7 @@ def test_exchanged_ranges_are_blamed_on_the_modules_whose_tensors_they_are_of(
     assert verdict.report is not None
     blame = blame_artifact(made.artifact, prepared.model, verdict.report.gates, source=made.source)
     assert len(blame.suspects) == 2
+    assert all((suspect.cause or "").startswith("holds '") for suspect in blame.suspects)  # of several alike: one
     assert all((suspect.constant or "").endswith("_range") for suspect in blame.suspects)
     assert all((suspect.module or "").startswith(("stem", "stage", "head")) for suspect in blame.suspects)
 

@@ -3,7 +3,7 @@
     python -m benchmarks.heads OUT.json --heads 40 --size 96
 
 Every head is good, so every verdict but *verified* (or *built*, of an engine on a host without a GPU) is a false
-rejection. The backbone is the checkpoint of `benchmarks.train_m0`, its attention biases cropped to the smaller windows
+rejection. The backbone is the checkpoint of `benchmarks.train`, its attention biases cropped to the smaller windows
 of SIZE; classes are random groups of its photographs. What OUT.json holds is not judged again.
 """
 

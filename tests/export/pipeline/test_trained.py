@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.patches import PHOTOGRAPHS, bands, evaluation_patches, photographs
-from benchmarks.train_m0 import accuracy, evaluation_set
+from benchmarks.train import accuracy, evaluation_set
 from efficientvit.weights.checkpoint import load_checkpoint
 from runtimes.artifact import Artifact, Format
 from runtimes.onnx.runtime import OnnxRuntime

@@ -1,9 +1,9 @@
-"""Train M0 on `benchmarks.patches`: the checkpoint on which quality figures of int8 mean something.
+"""Train a model on `benchmarks.patches`: a checkpoint on which quality figures of int8 mean something.
 
 A smoke test and nothing more: fourteen classes of patches say little about ImageNet, but unlike random weights these
 have learned ranges, outliers and margins. Deterministic on one machine with one thread.
 
-    python -m benchmarks.train_m0 OUT.safetensors [--steps N]
+    python -m benchmarks.train OUT.safetensors [--model m0] [--steps N]
 """
 
 import math
@@ -21,7 +21,7 @@ from benchmarks.patches import PHOTOGRAPHS, evaluation_patches, training_batches
 from efficientvit.images.preprocessing import Preprocessing, to_tensor
 from efficientvit.model import EfficientViT, build
 from efficientvit.size import square
-from efficientvit.spec import model_spec
+from efficientvit.spec import MODELS, model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
 
 SIZE, BATCH, STEPS = 224, 32, 3000
@@ -50,14 +50,15 @@ def accuracy(model: EfficientViT, images: Tensor, labels: Tensor) -> float:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Choice(list(MODELS)), default="m0", show_default=True)
 @click.option("--steps", default=STEPS, show_default=True, help=f"Of {BATCH} images.")
-def main(out: Path, steps: int) -> None:
+def main(out: Path, model: str, steps: int) -> None:
     """Train and write OUT as float16 safetensors, with the recipe and the accuracy in its metadata."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build(model_spec("m0", square(SIZE), len(PHOTOGRAPHS)))
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim <= 1]
+    trained = build(model_spec(model, square(SIZE), len(PHOTOGRAPHS)))
+    decayed = [p for p in trained.parameters() if p.ndim > 1]
+    rest = [p for p in trained.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": _DECAY}, {"params": rest, "weight_decay": 0.0}], lr=_RATE
     )
@@ -69,24 +70,24 @@ def main(out: Path, steps: int) -> None:
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (Preprocessing().mean, Preprocessing().std))
     images, labels = evaluation_set(50)
     start = time.monotonic()
-    model.train()
+    trained.train()
     for step, (batch, targets) in enumerate(training_batches(SIZE, BATCH, steps, seed=1)):
-        loss = functional.cross_entropy(model((batch - mean) / std), targets, label_smoothing=_SMOOTHING)
+        loss = functional.cross_entropy(trained((batch - mean) / std), targets, label_smoothing=_SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         rate.step()
         if step % 250 == 249:
-            now = accuracy(model, images, labels)
+            now = accuracy(trained, images, labels)
             click.echo(f"step {step + 1}: loss {loss.item():.3f}, accuracy {now:.3f}, {time.monotonic() - start:.0f} s")
-            model.train()
-    model.half().float().eval()
-    final = accuracy(model, images, labels)
-    for parameter in model.state_dict().values():
+            trained.train()
+    trained.half().float().eval()
+    final = accuracy(trained, images, labels)
+    for parameter in trained.state_dict().values():
         if parameter.is_floating_point():
             assert torch.equal(parameter, parameter.half().float()), "the checkpoint holds what was measured"
-    save_checkpoint(model.half(), out, accuracy=f"{final:.4f}", data="benchmarks.patches", steps=str(steps))
+    save_checkpoint(trained.half(), out, accuracy=f"{final:.4f}", data="benchmarks.patches", steps=str(steps))
     click.echo(f"{out}: accuracy {final:.4f} on {len(labels)} evaluation patches")
 
 

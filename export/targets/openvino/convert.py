@@ -1,7 +1,12 @@
 """Stage `openvino`: ONNX to OpenVINO IR, two files."""
 
+import re
+from collections.abc import Set
+from itertools import count, filterfalse
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from efficientvit.errors import BadInput
 from runtimes.artifact import Artifact, Format
@@ -11,6 +16,7 @@ from runtimes.precision import Dtype, Precision
 
 _WEIGHTS = 8 * 4
 """Bytes from which on a constant is weights."""
+_GENERATED = re.compile(r"(?P<kind>[A-Za-z]+)_\d+")
 
 
 def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
@@ -26,6 +32,7 @@ def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
     openvino = import_openvino()
     model = openvino.convert_model(source.path)
     _drop_provenance(model)
+    _number(model, _names(source.path))
     openvino.save_model(model, out, compress_to_fp16=precision.weights is Dtype.FP16)
     if precision.weights is Dtype.FP16:
         _require_halves(openvino.Core().read_model(out))
@@ -55,6 +62,27 @@ def _require_halves(model: Any) -> None:
             got=f"{len(left)} constants that OpenVINO left in float32, '{left[0]}' for one",
             next_step="export it with -p fp32",
         )
+
+
+def _names(path: Path) -> Set[str]:
+    graph = onnx.load(path, load_external_data=False).graph
+    tensors = (name for node in graph.node for name in (node.name, *node.output))
+    return {*tensors, *(each.name for each in (*graph.initializer, *graph.input))}
+
+
+def _number(model: Any, given: Set[str]) -> None:
+    """Number what OpenVINO named by what is in the model: its own counter is the process's, and goes on.
+
+    Without it the bytes of an IR are those of a process that has converted nothing else before.
+    """
+    generated = [
+        (operation, match["kind"])
+        for operation in model.get_ordered_ops()
+        if (match := _GENERATED.fullmatch(operation.get_friendly_name())) and match[0] not in given
+    ]
+    names = {kind: filterfalse(given.__contains__, map(f"{kind}_{{}}".format, count())) for _, kind in generated}
+    for operation, kind in generated:
+        operation.set_friendly_name(next(names[kind]))
 
 
 def _drop_provenance(model: "object") -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,17 @@ def replace(path: str, old: str, new: str, count: int = 1) -> Tamper:
         text = (root / path).read_text(encoding="utf-8")
         assert old in text, f"{path} has no {old!r}"
         (root / path).write_text(text.replace(old, new, count), encoding="utf-8")
+
+    return tamper
+
+
+def substitute(path: str, pattern: str, new: str) -> Tamper:
+    """The first match: figures are another host's on another host."""
+
+    def tamper(root: Path) -> None:
+        changed, found = re.subn(pattern, new, (root / path).read_text(encoding="utf-8"), count=1)
+        assert found, f"{path} has no {pattern!r}"
+        (root / path).write_text(changed, encoding="utf-8")
 
     return tamper
 
@@ -317,7 +329,7 @@ CAREFUL: dict[str, tuple[Tamper, str, str]] = {
     "a tool edited in the BOM": (replace(BOM, '"torch"', '"touch"'), BOM, "'touch'"),
     "a component left out of the BOM": (edit(BOM, lambda bom: bom["components"].pop()), BOM, "components has"),
     "a BOM that is none": (add(BOM, b"{"), BOM, "it is no JSON"),
-    "a figure edited in the card": (replace(CARD, "7.3e-06", "7.3e-09"), CARD, "the manifests say"),
+    "a figure edited in the card": (substitute(CARD, r"(\d\.\d)e-0(\d)", r"\1e-1\2"), CARD, "the manifests say"),
     "the warning gone from the card": (replace(CARD, "**Untrained weights**", "**Trained**"), CARD, "Untrained"),
     "a line more in the card": (append(CARD, b"Trust me.\n"), CARD, "lines"),
     "no card": (remove(CARD), CARD, "it is missing"),

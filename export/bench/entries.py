@@ -28,7 +28,6 @@ from export.exits import Exit, worst
 from export.folder.layout import SHIP
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.pipeline.schedule import default_at_once
 from export.pipeline.stage_cache import evaluations
 from export.progress import Progress, Step
 from export.request.request import model_names
@@ -36,7 +35,7 @@ from export.targets.onnx.calibration import calibration_images
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
-from export.workers.pool import in_processes
+from export.workers.pool import default_at_once, in_processes
 from runtimes.external import open_foreign
 from runtimes.host.packages import missing
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads

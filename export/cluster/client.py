@@ -1,9 +1,9 @@
-"""An export on a cluster: jobs to workers that can do them, folders back, device kits to hosts that have the device."""
+"""Exports on a cluster: tasks to workers that can do them, folders back, device kits to hosts that have the device."""
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from export.cluster.crew import Needs
 from export.cluster.dispatch import Dispatch, Work
 from export.cluster.local import workers_here
 from export.cluster.returned import NotWhatItSays, content_of, publish
-from export.cluster.shipment import Contents, Shipment, ship
+from export.cluster.shipment import Contents, Shipping
 from export.cluster.tasks import Answer, Checking, Making
 from export.device_kit.attach import attach
 from export.device_kit.attached import on_devices
@@ -26,10 +26,10 @@ from export.exits import Exit
 from export.folder.exported import open_exported
 from export.folder.layout import MANIFEST
 from export.pipeline.finished import Finished
-from export.pipeline.schedule import Keyed, known, units_of
+from export.pipeline.schedule import finished_or_raised
+from export.pipeline.tasks import Result, Task, known, tasks_of, units_of
 from export.progress import Progress
 from export.request.request import Request
-from export.targets.target import Job
 from runtimes.runtime import Evidence
 
 if TYPE_CHECKING:
@@ -57,17 +57,55 @@ def export(
         Unavailable: no worker can do a job, the scheduler cannot be reached or is gone, or a download failed.
         Refused: what came back is not what it says, from every worker that was asked.
     """
-    left: list[Keyed] = []
-    yield from known(request, cache, left)
-    if not left:
-        return
-    with connected(cluster, progress, wait_s) as client:
+    with Workers(cluster, wait_s) as workers:
+        made = workers.export_tasks(tasks_of(request), progress, command, cache=cache, first_error_ends=True)
+        yield from finished_or_raised(made)
+
+
+@dataclass(slots=True)
+class Workers:
+    """Of a cluster, for the block: connected when there is something to be made. `wait_s`: for those that can do it."""
+
+    cluster: Cluster
+    wait_s: float = WAIT_S
+    _client: "Client | None" = None
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def export_tasks(
+        self,
+        tasks: Sequence[Task],
+        progress: Progress,
+        command: tuple[str, ...] = (),
+        *,
+        cache: Cache | None = None,
+        first_error_ends: bool = False,
+    ) -> Generator[Result]:
+        """Every task, each as soon as it is finished, as `pipeline.tasks.export_tasks` does it.
+
+        `first_error_ends`: nothing is begun before there is a worker for each task, and nothing more is made after the
+        first error; what waits for a device to check it is handed over before that error.
+
+        Raises:
+            BadOutput: an output folder cannot be written.
+            Unavailable: the scheduler cannot be reached or is gone; with `first_error_ends`, no worker can do a task.
+        """
+        left: list[Task] = []
+        yield from known(tasks, cache, left)
+        if not left:
+            return
+        if self._client is None:
+            self._client = self._closing.enter_context(connected(self.cluster, progress, self.wait_s))
         contents = Contents()
-        models = tuple(dict.fromkeys(job.model for job, _ in left))
-        shipment = ship(request, models, contents, progress)
-        dispatch = Dispatch(client, contents, progress, wait_s)
+        dispatch = Dispatch(self._client, contents, progress, self.wait_s)
+        shipping = Shipping(contents, progress)
         try:
-            yield from _Export(request, command, shipment, dispatch, cached=cache is not None).of(left)
+            yield from _Exports(command, dispatch, shipping, cache is not None, first_error_ends).of(left)
         finally:
             dispatch.close()
 
@@ -101,117 +139,118 @@ def connected(cluster: Cluster, progress: Progress, wait_s: float) -> "Iterator[
 
 
 @dataclass(slots=True)
-class _Export:
-    """One request on a cluster. `cached`: workers may use what they kept."""
+class _Exports:
+    """Tasks of a client on a cluster. `cached`: workers may use what they kept."""
 
-    request: Request
     command: tuple[str, ...]
-    shipment: Shipment
     dispatch: Dispatch
+    shipping: Shipping
     cached: bool
+    first_error_ends: bool
+    _published: dict[int, tuple[Task, Finished]] = field(default_factory=dict)
+    """What a device is to check, by the number of the task."""
 
-    def of(self, left: list[Keyed]) -> Iterator[Finished]:
+    def of(self, left: Sequence[Task]) -> Iterator[Result]:
         """Make and publish each; then let a device check it, if there is one."""
-        jobs = self.request.jobs()
-        places = {id(job): jobs.index(job) for job, _ in left}
         self.dispatch.refresh()
         for unit in units_of(left):
-            for own in self._split(unit.jobs):
-                self.dispatch.add(self._making(own, places, convert_first=unit.convert_first))
-        self.dispatch.require_workers()
-        published: dict[str, Finished] = {}
+            for own in self._split(unit.tasks):
+                try:
+                    self.dispatch.add(self._making(own, convert_first=unit.convert_first))
+                except VitExportError as error:
+                    yield from ((task.number, error) for task in own)
+        if self.first_error_ends:
+            self.dispatch.require_workers()
         try:
             for work, answer in self.dispatch.answers():
-                if isinstance(work.task, Checking):
-                    if (checked := self._attached(work, answer, published[work.what])) is not None:
-                        del published[work.what]
-                        yield checked
-                    continue
-                for made in self._published(work, answer, jobs):
-                    if (check := self._checking(made)) is None:
-                        yield made
-                    else:
-                        published[check.what] = made
-                        self.dispatch.add(check)
+                yield from self._taken(work, answer)
         except VitExportError:
-            yield from published.values()
+            yield from self._unchecked()
             raise
-        yield from published.values()  # that no worker could check
+        yield from self._unchecked()  # no worker could check them
 
-    def _split(self, jobs: tuple[Keyed, ...]) -> list[tuple[Keyed, ...]]:
-        """Jobs that share their first stage stay together, unless no worker has all of their converters."""
-        able = self.dispatch.crew.able(self._needs(jobs))
+    def _unchecked(self) -> Iterator[Result]:
+        yield from ((number, made) for number, (_, made) in self._published.items())
+
+    def _taken(self, work: Work, answer: Answer) -> Iterator[Result]:
+        """What is finished with this answer."""
+        if isinstance(work.task, Checking):
+            task, made = self._published[work.task.number]
+            if (checked := self._attached(work, answer, task, made)) is not None:
+                del self._published[task.number]
+                yield task.number, checked
+            return
+        if answer.error is not None:
+            if self.first_error_ends:
+                raise answer.error
+            yield from ((task.number, answer.error) for task in work.task.shipment.tasks)
+            return
+        for task, made in self._put_in_place(work, work.task, answer):
+            if (check := self._checking(task, made)) is None:
+                yield task.number, made
+            else:
+                self._published[task.number] = task, made
+                self.dispatch.add(check)
+
+    def _split(self, tasks: tuple[Task, ...]) -> list[tuple[Task, ...]]:
+        """Tasks that share their first stage stay together, unless no worker has all of their converters."""
+        able = self.dispatch.crew.able(_needs(tasks))
         if able or not self.dispatch.crew.offers:
-            return [jobs]
-        by_target: dict[str, list[Keyed]] = {}
-        for keyed in jobs:
-            by_target.setdefault(keyed[0].target.name, []).append(keyed)
+            return [tasks]
+        by_target: dict[str, list[Task]] = {}
+        for task in tasks:
+            by_target.setdefault(task.job.target.name, []).append(task)
         return [tuple(own) for own in by_target.values()]
 
-    def _needs(self, jobs: tuple[Keyed, ...]) -> Needs:
-        made = [job for job, _ in jobs]
-        return Needs(needed_for(made, timed=self.request.time), better_without(made))
+    def _making(self, own: tuple[Task, ...], *, convert_first: bool) -> Work:
+        shipment = self.shipping.of(own)
+        task = Making(shipment, self.command, self.dispatch.topic, convert_first, self.cached)
+        names = ", ".join(f"{each.job.target.name} {each.job.precision}" for each in own)
+        return Work(task, _needs(own), f"{shipment.model} {names}")
 
-    def _making(self, own: tuple[Keyed, ...], places: dict[int, int], *, convert_first: bool) -> Work:
-        (model,) = {job.model for job, _ in own}
-        task = Making(
-            shipment=self.shipment,
-            model=model,
-            jobs=tuple((places[id(job)], key) for job, key in own),
-            command=self.command,
-            topic=self.dispatch.topic,
-            convert_first=convert_first,
-            cached=self.cached,
-        )
-        names = ", ".join(f"{job.target.name} {job.precision}" for job, _ in own)
-        return Work(task, self._needs(own), f"{model} {names}")
-
-    def _published(self, work: Work, answer: Answer, jobs: tuple[Job, ...]) -> Iterator[Finished]:
-        """The folders in their places; those of a worker that is not to be believed are made elsewhere."""
-        assert isinstance(work.task, Making)
-        left = {place for place, _ in work.task.jobs}
-        if sorted(folder.job for folder in answer.folders) != sorted(left):
+    def _put_in_place(self, work: Work, making: Making, answer: Answer) -> Iterator[tuple[Task, Finished]]:
+        """The folders, published; those of a worker that is not to be believed are made elsewhere."""
+        left = {task.number: task for task in making.shipment.tasks}
+        if sorted(folder.number for folder in answer.folders) != sorted(left):
             other = NotWhatItSays(
                 "a worker returned other artifacts than it was asked for",
-                expected=f"jobs {sorted(left)} of the request, each once",
-                got=f"jobs {sorted(folder.job for folder in answer.folders)}",
+                expected=f"tasks {sorted(left)}, each once",
+                got=f"tasks {sorted(folder.number for folder in answer.folders)}",
             )
-            self._distrust(work, answer, other, left)
+            self._distrust(work, answer, other)
             return
         for folder in answer.folders:
+            task = left[folder.number]
             try:
-                final, manifest = publish(folder, answer.contents, self.request.out)
+                final, manifest = publish(folder, answer.contents, task.request.out)
             except NotWhatItSays as error:
-                self._distrust(work, answer, error, left)
+                rest = replace(making.shipment, tasks=tuple(left.values()))
+                self._distrust(replace(work, task=replace(making, shipment=rest)), answer, error)
                 return
-            left.remove(folder.job)
-            yield Finished(jobs[folder.job], folder.slug, final, manifest)
+            del left[folder.number]
+            yield task, Finished(task.job, folder.slug, final, manifest)
 
-    def _distrust(self, work: Work, answer: Answer, error: VitExportError, left: set[int]) -> None:
-        """What is left of the work goes to another worker."""
-        if isinstance(work.task, Making):
-            kept = tuple((place, key) for place, key in work.task.jobs if place in left)
-            work = replace(work, task=replace(work.task, jobs=kept))
+    def _distrust(self, work: Work, answer: Answer, error: VitExportError) -> None:
+        """The work goes to another worker."""
         self.dispatch.distrust(work, answer.worker, f"{error.what}: expected {error.expected}, got {error.got}")
 
-    def _checking(self, made: Finished) -> Work | None:
+    def _checking(self, task: Task, made: Finished) -> Work | None:
         """The kit of what was made where its own runtime does not run."""
         if made.manifest["status"] not in ("verified", "built") or not (made.folder / KIT).is_dir():
             return None
         if made.manifest["stages"][-1]["verdict"]["evidence"] == Evidence.NATIVE:
             return None
         exported = open_exported(made.folder)
-        for needs in map(Needs, needed_to_check(made.job, exported, timed=self.request.time)):
+        for needs in map(Needs, needed_to_check(made.job, exported, timed=task.request.time)):
             if self.dispatch.crew.able(needs):
                 kit = self.dispatch.contents.add_tree(made.folder / KIT)
                 script = FORMS[exported.artifact.format].script
-                task = Checking(kit, script, self.request.time, self.dispatch.topic)
-                return Work(task, needs, f"the device check of {made.slug}", optional=True)
+                check = Checking(task.number, kit, script, task.request.time, self.dispatch.topic)
+                return Work(check, needs, f"the device check of {made.slug}", optional=True)
         return None
 
-    def _attached(self, work: Work, answer: Answer, made: Finished) -> Finished | None:
+    def _attached(self, work: Work, answer: Answer, task: Task, made: Finished) -> Finished | None:
         """The export with the device's report in its manifest; None where another worker is asked for one."""
-        assert isinstance(work.task, Checking)
         if answer.error is not None or answer.report is None:
             self.dispatch.progress.note(f"{work.what} failed on {answer.worker}: {answer.error}")
             return made
@@ -222,13 +261,18 @@ class _Export:
                 path.write_bytes(content)
                 attachment = attach(made.folder, path)
         except Refused as error:
-            self._distrust(work, answer, error, set())
+            self._distrust(work, answer, error)
             return None
         manifest = parse_json((made.folder / MANIFEST).read_bytes())
-        code = _code(made, self.request.required)
+        code = _code(made, task.request.required)
         status = "verified" if attachment.passed else "rejected"
         self.dispatch.progress.stage(made.slug, "on device", 0.0, status, cached=False)
         return replace(made, manifest=manifest, on_device=code)
+
+
+def _needs(tasks: Sequence[Task]) -> Needs:
+    jobs = [task.job for task in tasks]
+    return Needs(needed_for(jobs, timed=tasks[0].request.time), better_without(jobs))
 
 
 def _code(made: Finished, required: Evidence) -> int:

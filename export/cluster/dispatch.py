@@ -6,7 +6,6 @@ without a limit. Which workers came or went is asked for every second: Dask 2026
 """
 
 import contextlib
-import pickle
 import queue
 import time
 import uuid
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import HostShortage, StageFailed, Unavailable, VitExportError
 from export.cluster.blobs import in_parts
 from export.cluster.crew import Crew, Needs
+from export.cluster.said import Said
 from export.cluster.shipment import Contents
 from export.cluster.tasks import Answer, Checking, Making, do, receive
 from export.progress import Progress
@@ -71,12 +71,13 @@ class Dispatch:
     topic: str = field(default_factory=lambda: f"vit-export-{uuid.uuid4().hex}")
     _waiting: list[Work] = field(default_factory=list)
     _running: dict[str, _Running] = field(default_factory=dict)
+    _failed: list[tuple[Work, Answer]] = field(default_factory=list)
     _events: "queue.SimpleQueue[tuple[str, Any]]" = field(default_factory=queue.SimpleQueue)
-    _steps: dict[str, str] = field(default_factory=dict)
-    _shown: set[str] = field(default_factory=set)
+    _said: Said = field(init=False)
     _asked: float = 0.0
 
     def __post_init__(self) -> None:
+        self._said = Said(self.progress)
         self.client.subscribe_topic(self.topic, lambda event: self._events.put(("said", event[1])))
 
     def add(self, work: Work) -> None:
@@ -123,9 +124,10 @@ class Dispatch:
     def answers(self) -> Iterator[tuple[Work, Answer]]:
         """Each task with its answer as it comes; tasks may be added meanwhile.
 
+        An answer has the error of a task that failed, and of one for which there is no worker left.
+
         Raises:
-            VitExportError: what the first task that failed raised.
-            Unavailable: there is no worker left that could take a task.
+            StageFailed: none of the tasks says anything any more.
             SchedulerGone: the scheduler is.
         """
         heard = time.monotonic()
@@ -134,6 +136,7 @@ class Dispatch:
             if time.monotonic() - self._asked > _TICK_S:
                 self.refresh()
             self._place()
+            yield from self._failures()
             if not (self._waiting or self._running):
                 return
             try:
@@ -151,8 +154,9 @@ class Dispatch:
                 running = self._running.pop(what)
                 if (answer := self._taken(running)) is not None:
                     yield running.work, answer
+                yield from self._failures()
             elif kind == "said":
-                self._show(what)
+                self._said.show(what)
 
     def distrust(self, work: Work, worker: str, why: str) -> None:
         """The answer is not to be used: the worker gets no more work, and another one does this."""
@@ -196,7 +200,15 @@ class Dispatch:
             self._waiting.remove(work)
             self.progress.note(f"{work.what}: no worker of the cluster can do it")
         elif not self._running:  # what others make meanwhile is not lost
-            raise self.crew.nobody(work.what, work.needs, self.wait_s)
+            self._waiting.remove(work)
+            self._fail(work, self.crew.nobody(work.what, work.needs, self.wait_s))
+
+    def _fail(self, work: Work, error: VitExportError) -> None:
+        self._failed.append((work, Answer("", error=error)))
+
+    def _failures(self) -> list[tuple[Work, Answer]]:
+        found, self._failed = self._failed, []
+        return found
 
     def _taken(self, running: _Running) -> Answer | None:
         """The answer; None where the task has to be done again."""
@@ -206,7 +218,7 @@ class Dispatch:
         answer = self._answer(work, future)
         if answer is None:
             return None
-        self._steps.pop(answer.worker, None)
+        self._said.ended(answer.worker)
         if answer.missing:
             self._send(answer.worker, answer.missing)
             work.attempts -= 1
@@ -215,8 +227,6 @@ class Dispatch:
             self.progress.note(self.crew.leave_out(answer.worker, _in_one_line(answer.unfit)))
             work.attempts -= 1  # every worker may be left out once
             self._again(work)
-        elif answer.error is not None and not work.optional:
-            raise answer.error
         else:
             return answer
         return None
@@ -230,12 +240,14 @@ class Dispatch:
             self._again(work)
             return None
         except KilledWorker as error:
-            raise HostShortage(
+            shortage = HostShortage(
                 f"workers died one after the other at {work.what}",
                 expected="they end by themselves",
                 got=str(error).splitlines()[0][:200],
                 next_step="see the workers' logs; a host that runs out of memory kills processes",
-            ) from error
+            )
+            self._fail(work, shortage)
+            return None
         except Exception:
             self._require_scheduler()
             raise
@@ -249,13 +261,15 @@ class Dispatch:
             self.progress.note(f"{work.what} was given up after {_ATTEMPTS} tries")
             return
         if work.attempts >= _ATTEMPTS:
-            raise StageFailed(
+            error = StageFailed(
                 f"{work.what} was given up",
                 expected=f"an answer that can be used from one of {_ATTEMPTS} workers",
                 got="; ".join(f"{self.crew.called(worker)}: {why}" for worker, why in self.crew.refused.items()),
                 next_step="look after those workers, or take another cluster",
             )
-        self._waiting.append(work)
+            self._fail(work, error)
+        else:
+            self._waiting.append(work)
 
     def _send(self, worker: str, digests: frozenset[str]) -> None:
         """What the worker lacks, some at a time."""
@@ -268,16 +282,6 @@ class Dispatch:
         except (OSError, ValueError, TimeoutError) as error:
             self._require_scheduler()
             self.progress.note(self.crew.leave_out(worker, f"files could not be sent to it: {error}"))
-
-    def _show(self, event: Any) -> None:
-        """Progress of one worker as that of all: steps in a line, what two say alike once."""
-        worker, (name, given, named) = event["worker"], pickle.loads(event["said"])  # noqa: S301 - our own worker's
-        if name == "step":
-            self._steps[worker] = given[0]
-            self.progress.step("   ".join(self._steps.values()))
-        elif (said := f"{name} {given} {named}") not in self._shown:
-            self._shown.add(said)
-            getattr(self.progress, name)(*given, **named)
 
     def _require_scheduler(self) -> None:
         if self.client.status != "running":

@@ -1,4 +1,4 @@
-"""A request as it travels: its files by digest, and no path that a worker would have to share with the client."""
+"""Tasks as they travel: their files by digest, and no path that a worker would have to share with the client."""
 
 import dataclasses
 import hashlib
@@ -14,70 +14,66 @@ from efficientvit.errors import BadInput, VitExportError
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.cluster.blobs import Blobs, Tree
+from export.pipeline.tasks import Task
 from export.progress import Progress
 from export.request.evaluation import Evaluation
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN
+from export.targets.target import Job
 
 _SEEDED = re.compile(r"seeded(:\d+)?")
-_GOLDEN, _CALIBRATE, _EVAL = "golden", "calibrate", "eval"
 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What a worker needs to know of a request. `trees`: by what asks for them; `weights`: pickled, by model.
+    """Tasks of one model that are prepared alike. `trees`: what lies at each path that they name.
 
-    A label file's tree has the target's name and the path that the options have.
+    `weights`: digest of the model's, pickled; None where a worker draws them itself.
     """
 
-    request: Request
+    tasks: tuple[Task, ...]
     trees: Mapping[str, Tree]
-    weights: Mapping[str, str]
+    weights: str | None
 
-    def digests(self, models: Sequence[str]) -> frozenset[str]:
-        """Of all files that jobs of these models read."""
-        own = {self.weights[model] for model in models if model in self.weights}
-        return frozenset(own.union(*(tree.digests for tree in self.trees.values())))
+    @property
+    def model(self) -> str:
+        """Of all tasks."""
+        return self.tasks[0].job.model
+
+    @property
+    def request(self) -> Request:
+        """As the client has it: what all tasks are prepared with."""
+        return self.tasks[0].request
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of all files that the tasks read."""
+        own = frozenset() if self.weights is None else frozenset({self.weights})
+        return own.union(*(tree.digests for tree in self.trees.values()))
 
     @contextmanager
-    def opened(self, blobs: Blobs, scratch: Path) -> Iterator[Request]:
-        """The request with its files below `scratch`; an error in the block names them as the client does."""
-        placed = {
-            what: (blobs.place(tree, scratch / f"input-{number}"), what)
-            for number, (what, tree) in enumerate(self.trees.items())
+    def opened(self, blobs: Blobs, scratch: Path) -> Iterator[tuple[Task, ...]]:
+        """The tasks with their files below `scratch`; an error in the block names them as the client does."""
+        paths = {
+            path: str(blobs.place(tree, scratch / f"input-{number}"))
+            for number, (path, tree) in enumerate(self.trees.items())
         }
-        paths = {what: path for what, (path, _) in placed.items()}
-        evaluation = self.request.evaluation
-        options = {name: _with_files(own, paths) for name, own in self.request.options.items()}
-        request = replace(
-            self.request,
-            out=scratch / "made",
-            golden=paths.get(_GOLDEN, self.request.golden),
-            calibrate=str(paths.get(_CALIBRATE, self.request.calibrate or "")) or None,
-            evaluation=None if evaluation is None else Evaluation(paths[_EVAL]),
-            options=options,
-        )
-        original = {str(path): self._named(what) for what, path in paths.items()}
         try:
-            yield request
+            yield tuple(
+                replace(task, request=_request(task.request, paths, scratch / "made"), job=_job(task.job, paths))
+                for task in self.tasks
+            )
         except VitExportError as error:
             for name, value in vars(error).items():
                 if isinstance(value, str):
-                    for path, meant in original.items():
-                        value = value.replace(path, meant)  # noqa: PLW2901
+                    for path, placed in paths.items():
+                        value = value.replace(placed, path)  # noqa: PLW2901
                     setattr(error, name, value)
             raise
 
-    def weights_of(self, blobs: Blobs, models: Sequence[str]) -> dict[str, Weights]:
-        """Those that were sent; a worker draws seeded ones itself."""
-        sent = {model: self.weights[model] for model in models if model in self.weights}
-        return {model: pickle.loads(blobs.read(digest)) for model, digest in sent.items()}  # noqa: S301 - the client's
-
-    def _named(self, what: str) -> str:
-        request = self.request
-        known = {_GOLDEN: request.golden, _CALIBRATE: request.calibrate, _EVAL: request.evaluation and
-                 request.evaluation.folder}  # fmt: skip
-        return str(known.get(what) or what)
+    def weights_of(self, blobs: Blobs) -> dict[str, Weights]:
+        """Those that were sent, by model; a worker draws seeded ones itself."""
+        return {} if self.weights is None else {self.model: pickle.loads(blobs.read(self.weights))}  # noqa: S301 - the client's
 
 
 @dataclass(slots=True)
@@ -110,50 +106,91 @@ class Contents:
         return content if isinstance(content, bytes) else content.read_bytes()
 
 
-def ship(request: Request, models: Sequence[str], contents: Contents, progress: Progress) -> Shipment:
-    """Hash every file that the request names, and read the weights of `models`.
+@dataclass(slots=True)
+class Shipping:
+    """What tasks name is read once, for all of them."""
 
-    Raises:
-        BadInput: a file or the weights cannot be used.
-        DownloadFailed: `-w pretrained` is unavailable.
-    """
-    named: dict[str, Path] = {}
-    if request.golden is not None:
-        named[_GOLDEN] = request.golden
-    if request.calibrate not in (None, GOLDEN):
-        named[_CALIBRATE] = Path(str(request.calibrate))
-    if request.evaluation is not None:
-        named[_EVAL] = request.evaluation.folder
-    for own in request.options.values():
-        named |= {str(path): path for path in own.files()}
-    trees = {what: _tree(path, contents) for what, path in named.items()}
-    weights: dict[str, str] = {}
-    if _SEEDED.fullmatch(request.weights) is None:
+    contents: Contents
+    progress: Progress
+    _trees: dict[str, Tree] = field(default_factory=dict)
+    _weights: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def of(self, tasks: Sequence[Task]) -> Shipment:
+        """Hash every file that the tasks name, and read their weights. All are of one model and prepared alike.
+
+        Raises:
+            BadInput: a file or the weights cannot be used.
+            DownloadFailed: `-w pretrained` is unavailable.
+        """
+        named = dict.fromkeys(str(path) for task in tasks for path in _files(task))
+        trees = {path: self._tree(path) for path in named}
+        return Shipment(tuple(tasks), trees, self._read(tasks[0].request, tasks[0].job.model))
+
+    def _read(self, request: Request, model: str) -> str | None:
+        """The digest of the weights."""
+        if _SEEDED.fullmatch(request.weights) is not None:
+            return None
         reading = Reading(ema=request.ema, override=request.override, head=request.head)
-        for model in models:
-            progress.step(f"{model}: weights")
-            found = find_weights(request.weights, model, request.image_size, progress.download, reading)
-            weights[model] = contents.add_bytes(pickle.dumps(found))
-    return Shipment(request, trees, weights)
+        asked = (request.weights, model, request.image_size, reading)
+        if asked not in self._weights:
+            self.progress.step(f"{model}: weights")
+            found = find_weights(request.weights, model, request.image_size, self.progress.download, reading)
+            self._weights[asked] = self.contents.add_bytes(pickle.dumps(found))
+        return self._weights[asked]
+
+    def _tree(self, path: str) -> Tree:
+        try:
+            return self._trees.get(path) or self._trees.setdefault(path, self.contents.add_tree(Path(path)))
+        except OSError as error:
+            raise BadInput(
+                f"cannot read {path}",
+                expected="files that can be sent to workers",
+                got=error.strerror or str(error),
+                next_step="name files that this host can read",
+            ) from error
 
 
-def _tree(path: Path, contents: Contents) -> Tree:
-    try:
-        return contents.add_tree(path)
-    except OSError as error:
-        raise BadInput(
-            f"cannot read {path}",
-            expected="files that can be sent to workers",
-            got=error.strerror or str(error),
-            next_step="name files that this host can read",
-        ) from error
+def _files(task: Task) -> Iterator[Path]:
+    """Files and folders that a task names, other than the weights."""
+    request = task.request
+    if request.golden is not None:
+        yield request.golden
+    if request.evaluation is not None:
+        yield request.evaluation.folder
+    for calibrate in (request.calibrate, task.job.calibrate):
+        if calibrate not in (None, GOLDEN):
+            yield Path(str(calibrate))
+    for own in (*request.options.values(), task.job.options):
+        yield from own.files()
 
 
-def _with_files(options: Any, paths: Mapping[str, Path]) -> Any:
+def _request(request: Request, paths: Mapping[str, str], out: Path) -> Request:
+    """With the paths that its files have here."""
+    golden, evaluation = request.golden, request.evaluation
+    return replace(
+        request,
+        out=out,
+        golden=None if golden is None else Path(paths[str(golden)]),
+        calibrate=_moved(request.calibrate, paths),
+        evaluation=None if evaluation is None else Evaluation(Path(paths[str(evaluation.folder)])),
+        options={name: _with_files(own, paths) for name, own in request.options.items()},
+    )
+
+
+def _job(job: Job, paths: Mapping[str, str]) -> Job:
+    return replace(job, calibrate=_moved(job.calibrate, paths), options=_with_files(job.options, paths))
+
+
+def _moved(calibrate: str | None, paths: Mapping[str, str]) -> str | None:
+    return calibrate if calibrate in (None, GOLDEN) else paths[str(Path(str(calibrate)))]
+
+
+def _with_files(options: Any, paths: Mapping[str, str]) -> Any:
     """A target's options with the paths that its files have here."""
+    files = set(options.files())
     moved = {
-        each.name: type(value)(paths[str(value)])
+        each.name: type(value)(paths[str(Path(value))])
         for each in dataclasses.fields(options)
-        if isinstance(value := getattr(options, each.name), str | Path) and str(value) in paths
+        if isinstance(value := getattr(options, each.name), str | Path) and Path(value) in files
     }
     return replace(options, **moved) if moved else options

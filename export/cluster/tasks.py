@@ -5,7 +5,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -29,9 +29,9 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A finished folder: the job's place in the request, names and digests of its files."""
+    """A finished folder: the number of its task, names and digests of its files."""
 
-    job: int
+    number: int
     slug: str
     name: str
     files: Mapping[str, str]
@@ -57,14 +57,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """Jobs of one model to be made by one worker. `jobs`: their places in the request, with the keys of the cache.
-
-    `topic`: where progress is logged.
-    """
+    """Tasks of one model for one worker. `topic`: where progress is logged. `cached`: it may use what it kept."""
 
     shipment: Shipment
-    model: str
-    jobs: tuple[tuple[int, str | None], ...]
     command: tuple[str, ...]
     topic: str
     convert_first: bool
@@ -73,42 +68,40 @@ class Making:
     @property
     def digests(self) -> frozenset[str]:
         """Of the files that it needs."""
-        return self.shipment.digests((self.model,))
+        return self.shipment.digests
 
     def done(self, blobs: Blobs, scratch: Path, worker: str, others: Sequence[str]) -> Answer:
         """Make, judge, time; `others` help with labeled images."""
         from export.pipeline import run as pipeline
 
         cache = default_cache() if self.cached else None
-        exclusive, asked = _exclusive(), self.shipment.request
+        exclusive, asked = _exclusive(), self.shipment.tasks
         with (
             exclusive.working(),
             sharing(self._shared(others)),
-            self.shipment.opened(blobs, scratch) as request,
+            self.shipment.opened(blobs, scratch) as tasks,
         ):
-            everything = request.jobs()
-            jobs = [everything[place] for place, _ in self.jobs]
-            keys = {id(job): key for job, (_, key) in zip(jobs, self.jobs, strict=True) if key is not None}
+            # The keys are of what the client has: elsewhere they are others, and nothing is kept.
+            keyed = [replace(task, request=each.request) for task, each in zip(tasks, asked, strict=True)]
             outcomes = pipeline.run(
-                request,
+                tasks[0].request,
                 cast(Progress, Logged(self.topic)),
                 self.command,
-                jobs=jobs,
+                jobs=[task.job for task in tasks],
                 cache=cache,
                 exclusive=exclusive,
                 convert_first=self.convert_first,
-                before_publishing=finished.keeping(cache, asked, keys),
-                prepared=self.shipment.weights_of(blobs, (self.model,)),
+                before_publishing=finished.keeping(cache, keyed),
+                prepared=self.shipment.weights_of(blobs),
             )
-            made = []
+            numbers = {id(task.job): task.number for task in tasks}
+            folders, contents = [], dict[str, bytes]()
             for outcome in outcomes:
                 if isinstance(outcome.error, HostShortage):  # another host may have what this one lacks
                     raise outcome.error
-                made.append(finished.of(outcome))
+                folders.append(_folder(numbers[id(outcome.job)], finished.of(outcome), contents))
         if cache is not None:
             cache.prune()
-        contents: dict[str, bytes] = {}
-        folders = [_folder(everything.index(each.job), each, contents) for each in made]
         return Answer(worker, folders=tuple(folders), contents=contents)
 
     def _shared(self, others: Sequence[str]) -> Sharing:
@@ -116,14 +109,18 @@ class Making:
             return Alone()
         from distributed import get_client
 
-        jobs = self.shipment.request.jobs()
-        return Across(get_client(), others, needed_for((jobs[place] for place, _ in self.jobs), timed=False))
+        needs = needed_for((task.job for task in self.shipment.tasks), timed=False)
+        return Across(get_client(), others, needs)
 
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """A device kit to be run by a worker that has the device. `script`: what runs it, in the kit."""
+    """A device kit to be run by a worker that has the device. `script`: what runs it, in the kit.
 
+    `number`: of the task that made the kit.
+    """
+
+    number: int
     kit: Tree
     script: str
     timed: bool
@@ -213,7 +210,7 @@ class Logged:
         return log
 
 
-def _folder(job: int, made: finished.Finished, contents: dict[str, bytes]) -> Folder:
+def _folder(number: int, made: finished.Finished, contents: dict[str, bytes]) -> Folder:
     files: dict[str, str] = {}
     for path in sorted(made.folder.rglob("*")):
         if path.is_file():
@@ -221,7 +218,7 @@ def _folder(job: int, made: finished.Finished, contents: dict[str, bytes]) -> Fo
             digest = hashlib.sha256(content).hexdigest()
             files[path.relative_to(made.folder).as_posix()] = digest
             contents[digest] = content
-    return Folder(job, made.slug, made.folder.name, files)
+    return Folder(number, made.slug, made.folder.name, files)
 
 
 @cache

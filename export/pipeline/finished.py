@@ -6,7 +6,7 @@ this project's code, the tools, the runtimes, the environment, the CPU. What fai
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from export.targets.target import Job
 
 if TYPE_CHECKING:
     from export.pipeline.outcome import Outcome
+    from export.pipeline.tasks import Task
 
 _EXPORT = "export"
 _KEPT = ("verified", "built")
@@ -84,19 +85,22 @@ def key_of_export(request: Request, job: Job) -> str | None:
     return key_of(job=job, asked=asked, read=read)
 
 
-def keeping(cache: Cache | None, request: Request, keys: Mapping[int, str]) -> "Callable[[Outcome, Path], None] | None":
-    """What keeps an outcome's folder before it is published. `keys`: by a job's `id`, as they were before the work.
+def keeping(cache: Cache | None, tasks: "Iterable[Task]") -> "Callable[[Outcome, Path], None] | None":
+    """What keeps the outcomes of these tasks before they are published, under the keys from before the work.
 
     Nothing is kept of what was read while somebody changed it: the key is made once more.
     """
     if cache is None:
         return None
+    by_job = {id(task.job): task for task in tasks}
 
     def keep(outcome: "Outcome", made: Path) -> None:
-        key = keys.get(id(outcome.job))
-        if key is not None and outcome.status in _KEPT and key == key_of_export(request, outcome.job):
+        task = by_job[id(outcome.job)]
+        if task.key is not None and outcome.status in _KEPT and task.key == key_of_export(task.request, task.job):
             record = {"slug": outcome.slug}
-            cache.keep(_EXPORT, key, outcome.slug, record, lambda into: shutil.copytree(made, into, dirs_exist_ok=True))
+            cache.keep(
+                _EXPORT, task.key, outcome.slug, record, lambda into: shutil.copytree(made, into, dirs_exist_ok=True)
+            )
 
     return keep
 

@@ -1,12 +1,13 @@
-"""Jobs of many requests, as a release has them: those that are prepared alike are made together."""
+"""Jobs of one request or of many: what nothing has changed for is taken from the cache, the rest is made by processes.
+
+Jobs that are prepared alike are made together.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption, DownloadFailed, VitExportError
 from efficientvit.weights.hub import fetch_from_hub
@@ -16,15 +17,11 @@ from export.cache.store import Cache
 from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
-from export.pipeline.schedule import default_at_once
 from export.progress import Progress
 from export.request.request import Request
 from export.targets.target import Job
 from export.workers.exclusive import Exclusive
-from export.workers.pool import in_processes
-
-if TYPE_CHECKING:
-    from export.pipeline.outcome import Outcome
+from export.workers.pool import default_at_once, in_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,16 @@ class Unit:
     convert_first: bool = False
 
 
+def tasks_of(request: Request) -> tuple[Task, ...]:
+    """Every job of one request, numbered in its order.
+
+    Raises:
+        BadInput: an unknown model or target, or options that do not go together.
+        Unavailable: what makes a target is not installed.
+    """
+    return tuple(Task(number, request, job) for number, job in enumerate(request.jobs()))
+
+
 def export_tasks(
     tasks: Sequence[Task],
     progress: Progress,
@@ -56,25 +63,19 @@ def export_tasks(
     *,
     cache: Cache | None = None,
     at_once: int | None = None,
-) -> Iterator[Result]:
-    """Every task, each as soon as it is finished; `cache` and `at_once` as `schedule.export` has them.
+) -> Generator[Result]:
+    """Every task, each as soon as it is finished.
 
-    An error that keeps a model from being prepared is the result of its tasks, and the others are made.
+    `cache`: where earlier exports are; None makes everything anew and keeps nothing. `at_once`: processes at most; by
+    default as many as there are CPUs and memory for. An error that keeps a model from being prepared is the result of
+    its tasks, and the others are made.
 
     Raises:
         BadOutput: an output folder cannot be written.
         HostShortage, StageFailed: a worker process died.
     """
-    for out in dict.fromkeys(task.request.out for task in tasks):
-        atomic.require_writable(out)
     left: list[Task] = []
-    for task in tasks:
-        key = None if cache is None else key_of_export(task.request, task.job)
-        known = None if cache is None or key is None else finished.find(cache, key, task.request, task.job)
-        if known is None:
-            left.append(replace(task, key=key))
-        else:
-            yield task.number, known
+    yield from known(tasks, cache, left)
     make = partial(_made, command, cache)
     units = units_of(left)
     count = min(len(units), at_once or default_at_once())
@@ -86,6 +87,23 @@ def export_tasks(
             yield from make(unit, progress)
     if cache is not None and left:
         cache.prune()
+
+
+def known(tasks: Sequence[Task], cache: Cache | None, left: list[Task]) -> Iterator[tuple[int, Finished]]:
+    """What nothing has changed for since it was made; the other tasks are appended to `left`, with their keys.
+
+    Raises:
+        BadOutput: an output folder cannot be written.
+    """
+    for out in dict.fromkeys(task.request.out for task in tasks):
+        atomic.require_writable(out)
+    for task in tasks:
+        key = None if cache is None else key_of_export(task.request, task.job)
+        found = None if cache is None or key is None else finished.find(cache, key, task.request, task.job)
+        if found is None:
+            left.append(replace(task, key=key))
+        else:
+            yield task.number, found
 
 
 def units_of(tasks: Sequence[Task], *, alone: bool = False) -> list[Unit]:
@@ -126,13 +144,6 @@ def _made(
     from export.pipeline import run as pipeline
 
     left = {id(task.job): task for task in unit.tasks}
-
-    def keep(outcome: "Outcome", folder: Path) -> None:
-        task = left[id(outcome.job)]
-        keys = {} if task.key is None else {id(outcome.job): task.key}
-        if (keeping := finished.keeping(cache, task.request, keys)) is not None:
-            keeping(outcome, folder)
-
     outcomes = pipeline.run(
         unit.tasks[0].request,
         progress,
@@ -141,7 +152,7 @@ def _made(
         cache=cache,
         exclusive=exclusive,
         convert_first=unit.convert_first,
-        before_publishing=keep,
+        before_publishing=finished.keeping(cache, unit.tasks),
     )
     try:
         for outcome in outcomes:

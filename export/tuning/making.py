@@ -5,17 +5,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from export.cache.store import Cache
 from export.pipeline import finished
 from export.pipeline import run as pipeline
-from export.pipeline.finished import Finished, key_of_export
-from export.pipeline.outcome import Outcome
+from export.pipeline.finished import Finished
 from export.pipeline.stage_cache import evaluations
+from export.pipeline.tasks import Task, Unit, known, units_of
 from export.progress import Progress
-from export.tuning.request import Candidate, TuneRequest
+from export.tuning.request import Candidate
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
@@ -52,17 +51,7 @@ class Deadline:
         return getattr(self.progress, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A candidate's place in its round, and the key under which its export is kept; None: it is not kept."""
-
-    place: int
-    candidate: Candidate
-    key: str | None
-
-
 def make(
-    asked: TuneRequest,
     candidates: Sequence[Candidate],
     progress: Progress,
     *,
@@ -77,40 +66,26 @@ def make(
         BadInput: the weights, the photos or the output folder cannot be used.
     """
     found: list[Finished | None] = [None] * len(candidates)
-    left: list[Keyed] = []
-    for place, each in enumerate(candidates):
-        key = None if cache is None else key_of_export(each.request, each.job)
-        known = None if cache is None or key is None else finished.find(cache, key, each.request, each.job)
-        found[place] = known
-        if known is None:
-            left.append(Keyed(place, each, key))
-    units = list(_units(left))
-    work = partial(_made, asked, command, cache, until)
+    left: list[Task] = []
+    tasks = [Task(place, each.request, each.job) for place, each in enumerate(candidates)]
+    for place, one in known(tasks, cache, left):
+        found[place] = one
+    units = units_of(left)
+    work = partial(_made, command, cache, until)
     if at_once > 1 and len(units) > 1:
         made = in_processes(work, units, progress, min(at_once, len(units)))
     else:
-        made = (each for unit in units for each in work(unit, progress))
+        made = (each for unit in units_of(left, alone=True) for each in work(unit, progress))
     for place, one in made:
         found[place] = one
     return found
 
 
-def _units(left: Sequence[Keyed]) -> Iterator[tuple[Keyed, ...]]:
-    """For one process each: what begins with the same trace, or is of one target, under the same budgets."""
-    together: dict[tuple[str, Path], list[Keyed]] = {}
-    for each in left:
-        first = each.candidate.job.plan[0][0]
-        begins = first.name if first.shared else each.candidate.target
-        together.setdefault((begins, each.candidate.request.out), []).append(each)
-    yield from map(tuple, together.values())
-
-
 def _made(
-    asked: TuneRequest,
     command: tuple[str, ...],
     cache: Cache | None,
     until: float | None,
-    unit: tuple[Keyed, ...],
+    unit: Unit,
     progress: Progress,
     exclusive: Exclusive | None = None,
 ) -> Iterator[tuple[int, Finished]]:
@@ -118,24 +93,22 @@ def _made(
     deadline = Deadline(progress, until)
     if deadline.over:
         return
-    by_job = {id(each.candidate.job): each for each in unit}
-    request = asked.common(unit[0].candidate.request.budgets.quality)
-
-    def keep(outcome: Outcome, folder: Path) -> None:
-        each = by_job[id(outcome.job)]
-        keys = {} if each.key is None else {id(outcome.job): each.key}
-        keeping = finished.keeping(cache, each.candidate.request, keys)
-        if keeping is not None:
-            keeping(outcome, folder)
-
+    numbers = {id(task.job): task.number for task in unit.tasks}
     with ExitStack() as around:
         around.enter_context(torch_threads(REFERENCE_THREADS))
         around.enter_context(remembering(evaluations(cache)))  # the reference's answers to the labeled images too
-        jobs = [each.candidate.job for each in unit]
-        outcomes = pipeline.run(request, deadline, command, jobs=jobs, cache=cache, before_publishing=keep)
+        outcomes = pipeline.run(
+            unit.tasks[0].request,
+            deadline,
+            command,
+            jobs=[task.job for task in unit.tasks],
+            cache=cache,
+            convert_first=unit.convert_first,
+            before_publishing=finished.keeping(cache, unit.tasks),
+        )
         try:
             for outcome in outcomes:
-                yield by_job[id(outcome.job)].place, finished.of(outcome)
+                yield numbers[id(outcome.job)], finished.of(outcome)
                 if deadline.over:
                     return
         except TimeUp:

@@ -11,7 +11,6 @@ from export.cache.store import Cache
 from export.exits import Exit, worst
 from export.folder import atomic
 from export.pipeline.finished import Finished
-from export.pipeline.schedule import default_at_once
 from export.progress import Progress
 from export.report.card import Row, card
 from export.tuning import choice
@@ -20,6 +19,7 @@ from export.tuning.forms import Form, forms_of
 from export.tuning.latency import timed
 from export.tuning.making import make
 from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
+from export.workers.pool import default_at_once
 from runtimes.host.machine import this_host
 from validation.timing.latency import Timing
 
@@ -154,7 +154,7 @@ def tune(
 
     def search(candidates: Sequence[Candidate]) -> None:
         count = at_once or default_at_once()
-        made = make(asked, candidates, progress, cache=cache, at_once=count, command=command, until=until)
+        made = make(candidates, progress, cache=cache, at_once=count, command=command, until=until)
         for candidate, export in zip(candidates, made, strict=True):
             if export is not None:
                 found.tried.append(Tried(candidate, export))

@@ -24,7 +24,11 @@ from efficientvit.errors import HostShortage, StageFailed, VitExportError
 from export.progress import Progress
 from export.workers import interrupt
 from export.workers.exclusive import Exclusive
+from runtimes.host.machine import free_memory_bytes, this_host
 from runtimes.host.shortage import shortage_of
+
+_MEMORY_BYTES = 3 << 30
+"""What one process may need, at the largest model."""
 
 _POLL_S = 0.2
 _PATIENCE_S = 10.0  # for removing what is half made
@@ -34,6 +38,11 @@ U = TypeVar("U")
 R = TypeVar("R")
 Work = Callable[[U, Progress, Exclusive], Iterable[R]]
 """What a worker does with a unit. Function, units and results are pickled."""
+
+
+def default_at_once() -> int:
+    """As many processes as there are CPUs that may be used, and memory for."""
+    return max(1, min(this_host().usable_cpus, free_memory_bytes() // _MEMORY_BYTES))
 
 
 @dataclass(slots=True)

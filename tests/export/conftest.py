@@ -93,10 +93,10 @@ def one_verdict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_process() -> Iterator[None]:
     """Where a test does not ask for `--jobs 2`: a worker process imports all libraries anew, and knows nothing."""
-    from export.pipeline import schedule
+    from export.pipeline import tasks
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule, "default_at_once", lambda: 1)
+        patch.setattr(tasks, "default_at_once", lambda: 1)
         yield
 
 

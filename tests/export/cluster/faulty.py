@@ -71,8 +71,6 @@ def _claimed(faults: Path) -> str:
 
 
 def _served(task: Making, serves: Path, faults: Path, worker: str) -> Answer:
-    request = task.shipment.request
-    jobs = request.jobs()
     fault = _claimed(faults)
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -80,11 +78,12 @@ def _served(task: Making, serves: Path, faults: Path, worker: str) -> Answer:
         raise OSError(errno.ENOSPC, "No space left on device")
     contents: dict[str, bytes] = {}
     folders = []
-    for place, _ in task.jobs:
+    for each in task.shipment.tasks:
+        request, job = each.request, each.job
         assert request.image_size is not None
-        name = slug(jobs[place], request.image_size, "untrained")
+        name = slug(job, request.image_size, "untrained")
         manifest = parse_json((serves / name / "manifest.json").read_bytes())
-        folder = tasks._folder(place, Finished(jobs[place], name, serves / name, manifest), contents)
+        folder = tasks._folder(each.number, Finished(job, name, serves / name, manifest), contents)
         folders.append(_as_required(folder, manifest, request, contents))
     first = folders[0]
     shipped = next(name for name in first.files if name.startswith("ship/efficientvit"))

@@ -19,8 +19,9 @@ from export.cluster.abilities import SATURATES, TIMING, better_without, needed_f
 from export.cluster.blobs import Blobs, Tree, in_parts, is_inside
 from export.cluster.crew import Crew, Needs
 from export.cluster.identity import EXTRA, differences, identity
-from export.cluster.shipment import Contents, ship
+from export.cluster.shipment import Contents, Shipping
 from export.commands.doctor import Ability
+from export.pipeline.tasks import tasks_of
 from export.request.request import Request
 from export.targets.coreml.options import CoreMlOptions
 from runtimes.host.machine import this_host
@@ -173,22 +174,25 @@ def test_a_request_travels_without_its_paths(tmp_path: Path) -> None:
     request = Request(
         ("m0",), ("coreml",), weights="seeded", image_size=square(64), golden=photos, options=options, out=tmp_path
     )
-    contents = Contents()
-    shipment = pickle.loads(pickle.dumps(ship(request, ("m0",), contents, Silent())))
-    assert shipment.weights == {}  # a worker draws them itself
+    contents, tasks = Contents(), tasks_of(request)
+    shipment = pickle.loads(pickle.dumps(Shipping(contents, Silent()).of(tasks)))
+    assert shipment.tasks == tasks
+    assert shipment.weights is None  # a worker draws them itself
     blobs = Blobs(tmp_path / "blobs")
-    for digest in shipment.digests(("m0",)):
+    for digest in shipment.digests:
         blobs.put(digest, contents.read(digest))
     for path in (photos / "black.png", labels):
         path.unlink()
-    with shipment.opened(blobs, tmp_path / "scratch") as there:
+    with shipment.opened(blobs, tmp_path / "scratch") as (task,):
+        there = task.request
+        assert there.golden is not None
         assert there.golden == tmp_path / "scratch" / "input-0" / "photos"
         assert (there.golden / "black.png").is_file()
-        (job,) = there.jobs()
-        (file,) = job.options.files()
+        assert task.job == there.jobs()[0]
+        (file,) = task.job.options.files()
         assert file.name == "labels.txt"
         assert file.read_text().startswith("class 0\n")
         assert there.out == tmp_path / "scratch" / "made"
-    with pytest.raises(BadGoldenSet) as caught, shipment.opened(blobs, tmp_path / "again") as there:
-        raise BadGoldenSet(f"{there.golden}/x.png is no image", got=f"{there.golden}")
+    with pytest.raises(BadGoldenSet) as caught, shipment.opened(blobs, tmp_path / "again") as (task,):
+        raise BadGoldenSet(f"{task.request.golden}/x.png is no image", got=f"{task.request.golden}")
     assert (caught.value.what, caught.value.got) == (f"{photos}/x.png is no image", str(photos))

@@ -21,12 +21,11 @@ from efficientvit.weights.seeded import seeded
 from export.cache.store import Cache
 from export.pipeline import finished, judging
 from export.pipeline.finished import key_of_export
-from export.pipeline.schedule import export, units_of
+from export.pipeline.schedule import export
 from export.request.request import Request
 from runtimes.artifact import digest
 from runtimes.runtime import Evidence
 from tests.command_line import SEARCHED
-from tests.coreai_assets import needs_coreai
 from tests.export.conftest import INSTALLED, TINY, Command, Exported
 from tests.silent import Silent
 from validation.blame.ranking import Blame
@@ -37,20 +36,6 @@ BOTH = (*TINY, "-t", "onnx", "-t", "coreml", "--json")
 
 def _manifests(out: str) -> dict[str, Any]:
     return {each["folder"].rsplit("/", 1)[-1]: each for each in json.loads(out)["artifacts"]}
-
-
-@needs_coreai
-def test_jobs_that_share_a_trace_stay_together() -> None:
-    jobs = Request(("m0", "m1"), ("all",), weights="seeded").jobs()
-    keyed = [(job, None) for job in jobs]
-    units = [[(job.model, job.target.name) for job, _ in unit.jobs] for unit in units_of(keyed)]
-    assert units == [
-        [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
-        [("m0", "coreml"), ("m0", "coreai")],
-        [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
-        [("m1", "coreml"), ("m1", "coreai")],
-    ]
-    assert [unit.convert_first for unit in units_of(keyed)] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(

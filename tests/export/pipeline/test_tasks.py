@@ -3,18 +3,31 @@
 from dataclasses import replace
 from pathlib import Path
 
-from export.pipeline.tasks import Task, Unit, units_of
+from export.pipeline.tasks import Task, Unit, tasks_of, units_of
 from export.request.request import Request
 from export.targets.coreml.options import CoreMlOptions
+from tests.coreai_assets import needs_coreai
 
 
 def _tasks(*requests: Request) -> list[Task]:
-    asked = [(request, job) for request in requests for job in request.jobs()]
-    return [Task(number, request, job) for number, (request, job) in enumerate(asked)]
+    asked = [task for request in requests for task in tasks_of(request)]
+    return [replace(task, number=number) for number, task in enumerate(asked)]
 
 
 def _numbers(units: list[Unit]) -> list[list[int]]:
     return [[task.number for task in unit.tasks] for unit in units]
+
+
+@needs_coreai
+def test_jobs_that_share_a_trace_stay_together() -> None:
+    units = units_of(tasks_of(Request(("m0", "m1"), ("all",), weights="seeded")))
+    assert [[(task.job.model, task.job.target.name) for task in unit.tasks] for unit in units] == [
+        [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
+        [("m0", "coreml"), ("m0", "coreai")],
+        [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
+        [("m1", "coreml"), ("m1", "coreai")],
+    ]
+    assert [unit.convert_first for unit in units] == [False, True, False, True]
 
 
 def test_what_they_can_share_is_shared() -> None:

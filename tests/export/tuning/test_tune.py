@@ -16,6 +16,7 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from export.pipeline import finished
+from export.pipeline.tasks import Task, units_of
 from export.request.evaluation import Evaluation
 from export.targets.registry import BUILT_IN
 from export.tuning import making, run
@@ -154,7 +155,7 @@ def test_what_is_finished_in_time_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(making, "pipeline", SimpleNamespace(run=outcomes))
     monkeypatch.setattr(finished, "of", lambda outcome: outcome)
-    found = making.make(asked, candidates, Silent(), until=0.5)
+    found = making.make(candidates, Silent(), until=0.5)
     assert [each is None for each in found] == [False, True]
 
 
@@ -262,6 +263,6 @@ def _host(*extensions: str) -> Host:
 def test_one_process_makes_what_begins_alike(tmp_path: Path) -> None:
     asked = TuneRequest("m0", ("onnx", "openvino", "coreml"), Evaluation(tmp_path), calibrate="golden")
     tried, _ = asked.candidates(_host())
-    keyed = [making.Keyed(place, each, None) for place, each in enumerate(tried)]
-    units = [{each.candidate.target for each in unit} for unit in making._units(keyed)]
-    assert units == [{"onnx", "openvino"}, {"coreml"}]
+    units = units_of([Task(place, each.request, each.job) for place, each in enumerate(tried)])
+    targets = [{task.job.target.name for task in unit.tasks} for unit in units]
+    assert targets == [{"onnx", "openvino"}, {"coreml"}, {"coreml"}]

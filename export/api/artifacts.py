@@ -54,30 +54,17 @@ def export(
     """
     from functools import partial
 
-    from efficientvit.errors import BadOption
-    from export.cluster.address import cluster_of
+    from export.api.workers import workers_of
     from export.commands.export import export as make_all
     from export.pipeline import schedule
     from export.request.keywords import request_of
 
-    make = partial(schedule.export, at_once=jobs)
-    workers = cluster_of(cluster, *(None if path is None else Path(path) for path in (tls_ca, tls_cert, tls_key)))
-    if workers is not None:
-        if jobs not in (None, 1):
-            raise BadOption(
-                "--jobs is for processes of this host, and --cluster has workers",
-                expected="one of the two",
-                got=f"--jobs {jobs} --cluster {workers}",
-                next_step="leave --jobs out; local:N says how many workers there are on this host",
-            )
-        from export.cluster import client
-
-        make = partial(client.export, cluster=workers, wait_s=cluster_wait)
-
-    names = (models,) if isinstance(models, str) else tuple(models)
-    request = request_of(names, options)
-    said = command_of(names, dict(options)) if command is None else command
-    return make_all(request, as_progress(progress), said, no_cache=no_cache, make=make, finished=finished)
+    with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, jobs) as workers:
+        make = partial(schedule.export, at_once=jobs) if workers is None else workers.export
+        names = (models,) if isinstance(models, str) else tuple(models)
+        request = request_of(names, options)
+        said = command_of(names, dict(options)) if command is None else command
+        return make_all(request, as_progress(progress), said, no_cache=no_cache, make=make, finished=finished)
 
 
 def predict(artifact: OnDisk, photos: OnDisk | Sequence[OnDisk]) -> "Predictions":

@@ -19,6 +19,11 @@ def release(
     junit: OnDisk | None = None,
     jobs: int | None = 1,
     no_cache: bool = False,
+    cluster: str | None = None,
+    tls_ca: OnDisk | None = None,
+    tls_cert: OnDisk | None = None,
+    tls_key: OnDisk | None = None,
+    cluster_wait: float = 60.0,
     command: Sequence[str] = (),
     finished: "Callable[[Released], object]" = lambda _: None,
     progress: Callback = None,
@@ -35,6 +40,11 @@ def release(
         junit: where to write the verdicts as JUnit XML.
         jobs: worker processes at a time; None for what the recipe says, else as many as CPUs and memory allow.
         no_cache: make and check everything anew, and keep nothing.
+        cluster: a scheduler's address, or `local:N`: its workers make and check all artifacts (docs/cluster.md).
+        tls_ca: with `tls://`, the authority's certificate, PEM.
+        tls_cert: this host's certificate.
+        tls_key: its private key.
+        cluster_wait: seconds to wait for the scheduler, and for a worker that can make an artifact.
         command: what the manifests and `release.json` record under `command`.
         finished: called with each artifact as soon as it is done.
         progress: told what goes on.
@@ -43,15 +53,18 @@ def release(
         BadRecipe: the recipe cannot be used.
         BadOutput: a folder cannot be written.
     """
+    from export.api.workers import workers_of
     from export.commands import junit as xml
     from export.release.junit import of_release
     from export.release.page import write_release
     from export.release.run import release as make
 
-    planned = plan(recipe, out=out)
-    if junit is not None:
-        xml.prepare(Path(junit))
-    found = make(planned, as_progress(progress), command, no_cache=no_cache, jobs=jobs, finished=finished)
+    told = as_progress(progress)
+    with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, jobs) as workers:
+        planned = plan(recipe, out=out)
+        if junit is not None:
+            xml.prepare(Path(junit))
+        found = make(planned, told, command, no_cache=no_cache, jobs=jobs, workers=workers, finished=finished)
     write_release(found)
     if junit is not None:
         xml.write(Path(junit), of_release(found))

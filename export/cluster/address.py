@@ -1,6 +1,7 @@
 """`--cluster`, `--tls-*`: where the scheduler is, and how to talk to it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,24 +96,33 @@ def parse_cluster(text: str, ca: Path | None = None, cert: Path | None = None, k
 
 
 def cluster_of(
-    address: str | None, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+    address: str | None, tls: Sequence[str | Path | None] = (None, None, None), *, jobs: int | None = None
 ) -> Cluster | None:
-    """As `parse_cluster`; None where no address is given.
+    """As `parse_cluster`; None where no address is given. `tls`: its three files. `jobs`: `--jobs`, if it was given.
 
     Raises:
         BadOption: they do not go together.
         MissingExtra: Dask is not installed.
     """
-    if address is not None:
-        return parse_cluster(address, ca, cert, key)
-    if any((ca, cert, key)):
+    ca, cert, key = (None if path is None else Path(path) for path in tls)
+    if address is None:
+        if any((ca, cert, key)):
+            raise BadOption(
+                "--tls-ca, --tls-cert and --tls-key are for a cluster",
+                expected="--cluster tls://HOST:PORT with them",
+                got="no --cluster",
+                next_step="name the scheduler, or leave them out",
+            )
+        return None
+    cluster = parse_cluster(address, ca, cert, key)
+    if jobs not in (None, 1):
         raise BadOption(
-            "--tls-ca, --tls-cert and --tls-key are for a cluster",
-            expected="--cluster tls://HOST:PORT with them",
-            got="no --cluster",
-            next_step="name the scheduler, or leave them out",
+            "--jobs is for processes of this host, and --cluster has workers",
+            expected="one of the two",
+            got=f"--jobs {jobs} --cluster {cluster}",
+            next_step="leave --jobs out; local:N says how many workers there are on this host",
         )
-    return None
+    return cluster
 
 
 def require_installed() -> None:

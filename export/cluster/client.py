@@ -48,18 +48,9 @@ def export(
     cache: Cache | None = None,
     wait_s: float = WAIT_S,
 ) -> Iterator[Finished]:
-    """Everything that the request asks for, each as soon as it is finished, as `pipeline.schedule.export` does it.
-
-    `cache`: where earlier exports are; workers look into their own too. None makes everything anew.
-
-    Raises:
-        BadInput: the request, the weights, the photos or the output folder cannot be used.
-        Unavailable: no worker can do a job, the scheduler cannot be reached or is gone, or a download failed.
-        Refused: what came back is not what it says, from every worker that was asked.
-    """
+    """`Workers.export` of a cluster that is asked for nothing else."""
     with Workers(cluster, wait_s) as workers:
-        made = workers.export_tasks(tasks_of(request), progress, command, cache=cache, first_error_ends=True)
-        yield from finished_or_raised(made)
+        yield from workers.export(request, progress, command, cache=cache)
 
 
 @dataclass(slots=True)
@@ -76,6 +67,21 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
+
+    def export(
+        self, request: Request, progress: Progress, command: tuple[str, ...] = (), *, cache: Cache | None = None
+    ) -> Iterator[Finished]:
+        """Everything that the request asks for, each as soon as it is finished, as `pipeline.schedule.export` does it.
+
+        `cache`: where earlier exports are; workers look into their own too. None makes everything anew.
+
+        Raises:
+            BadInput: the request, the weights, the photos or the output folder cannot be used.
+            Unavailable: no worker can do a job, the scheduler cannot be reached or is gone, or a download failed.
+            Refused: what came back is not what it says, from every worker that was asked.
+        """
+        made = self.export_tasks(tasks_of(request), progress, command, cache=cache, first_error_ends=True)
+        return finished_or_raised(made)
 
     def export_tasks(
         self,

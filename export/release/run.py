@@ -4,8 +4,9 @@ import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from efficientvit.digests import file_digest
 from efficientvit.errors import Unavailable, VitExportError
@@ -26,6 +27,9 @@ from export.release.plan import Plan
 from export.release.record import ErrorRecord, RecipeRecord, ReleasedRecord, ReleaseRecord
 from export.report.card import Row, card
 from runtimes.host.machine import this_host
+
+if TYPE_CHECKING:
+    from export.cluster.client import Workers
 
 COLUMNS = ("artifact", "verdict", "evidence", "required", "error", "budget", "MB", "ms", "folder")
 
@@ -155,12 +159,14 @@ def release(
     *,
     no_cache: bool = False,
     jobs: int | None = None,
+    workers: "Workers | None" = None,
     finished: Callable[[Released], object] = lambda _: None,
 ) -> Release:
     """Make, check and hand over everything that a plan holds. An artifact that cannot be made keeps none from it.
 
-    `jobs`: processes at most, None for as many as CPUs and memory allow. `finished`: called with each as soon as it is
-    done. What an earlier run has finished, and nothing has changed of, is taken from the cache.
+    `jobs`: processes at most, None for what the recipe says, else as many as CPUs and memory allow. `workers`: of a
+    cluster, in the place of processes. `finished`: called with each as soon as it is done. What an earlier run has
+    finished, and nothing has changed of, is taken from the cache.
 
     Raises:
         BadOutput: a folder cannot be written.
@@ -176,18 +182,20 @@ def release(
     asked = []
     for number, each in enumerate(artifacts):
         try:
-            each.job.target.require_installed()
+            if workers is None:  # they say themselves what they can make
+                each.job.target.require_installed()
         except Unavailable as error:
             keep(number, error)
         else:
             asked.append(Task(number, each.request, each.job))
     cache = None if no_cache or said.get("no_cache", False) else default_cache()
     at_once = said.get("jobs") if jobs is None else jobs
+    make = partial(pipeline.export_tasks, at_once=at_once) if workers is None else workers.export_tasks
     try:
-        made = pipeline.export_tasks(asked, progress, tuple(command), cache=cache, at_once=at_once)
+        made = make(asked, progress, tuple(command), cache=cache)
         for number, found in made:
             keep(number, found)
-    except VitExportError as error:  # of no single artifact: a worker died, the disk is full
+    except VitExportError as error:  # of no single artifact: a process died, the scheduler went
         for number in set(range(len(artifacts))) - set(done):
             keep(number, error)
     return Release(plan, tuple(done[number] for number in range(len(artifacts))), tuple(command))

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from efficientvit.errors import BadOption
+from export.cli.host import CLUSTER
 from export.cli.options import EXIT_CODES, JOBS, JSON, NO_CACHE, PATH, SUMMARY, Command, option, summary_to
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 @NO_CACHE
 @SUMMARY
 @JSON
+@CLUSTER
 def release(recipe: Path, dry_run: bool, summary: Path | None, as_json: bool, **options: Any) -> None:
     """Make every artifact of RECIPE, a release.toml, and give one verdict on all.
 
@@ -42,12 +45,14 @@ def release(recipe: Path, dry_run: bool, summary: Path | None, as_json: bool, **
     \b
     vit-export release release.toml --dry-run
     vit-export release release.toml --junit release.xml
+    vit-export release release.toml --cluster tcp://scheduler:8786     on many machines
     vit-export schema recipe > recipe.schema.json      completion and checks in an editor
     """  # noqa: D301 - click wants the character itself
     from export import api
     from export.cli import console
 
     if dry_run:
+        _require_this_host(options["cluster"])
         plan = api.plan(recipe, out=options["out"])
         with console.console() as screen:
             _show_plan(screen, plan)
@@ -73,6 +78,16 @@ def release(recipe: Path, dry_run: bool, summary: Path | None, as_json: bool, **
     if as_json:
         console.print_json(found.to_json())
     sys.exit(int(found.exit_code))
+
+
+def _require_this_host(cluster: str | None) -> None:
+    if cluster is not None:
+        raise BadOption(
+            "--dry-run says what this host can do, and --cluster leaves the work to others",
+            expected="one of the two",
+            got=f"--dry-run --cluster {cluster}",
+            next_step="leave --cluster out; on a worker's host, `vit-export doctor` says what it can do",
+        )
 
 
 def _show_plan(screen: Console, plan: "Plan") -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ from export.request.request import slug
 from runtimes.runtime import Evidence
 from validation.reference import file
 
+_PATIENCE_S = 60.0
 STANDINS = Path(__file__).parents[1] / "device_kit"
 
 
@@ -70,10 +72,21 @@ def _claimed(faults: Path) -> str:
     return ""
 
 
+def _meet(faults: Path) -> None:
+    """Wait for another worker that does so too."""
+    (faults / f"met-{os.getpid()}").touch()
+    until = time.monotonic() + _PATIENCE_S
+    while len(list(faults.glob("met-*"))) < 2:
+        assert time.monotonic() < until, "nobody else was at work"
+        time.sleep(0.05)
+
+
 def _served(task: Making, serves: Path, faults: Path, worker: str) -> Answer:
     fault = _claimed(faults)
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "meet":
+        _meet(faults)
     if fault == "full":
         raise OSError(errno.ENOSPC, "No space left on device")
     contents: dict[str, bytes] = {}

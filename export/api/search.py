@@ -107,18 +107,25 @@ def tune(
     out: OnDisk = "tuned",
     jobs: int | None = 1,
     no_cache: bool = False,
+    cluster: str | None = None,
+    tls_ca: OnDisk | None = None,
+    tls_cert: OnDisk | None = None,
+    tls_key: OnDisk | None = None,
+    cluster_wait: float = 60.0,
     command: Sequence[str] = (),
     progress: Callback = None,
 ) -> "Tuned":
     """Find the fastest form of a model that loses at most `budget` of its top-1 accuracy, on this host.
 
     Writes `tune.html`, `tune.json` and `front/` into `out`. The options are those of `vit-export tune`; `time_limit` is
-    in minutes; `jobs` and `command` as in `export`.
+    in minutes; `jobs`, `command`, `cluster` and what goes with it as in `export`. What workers of a cluster make
+    is timed on this host.
 
     Raises:
         BadInput: options that do not go together, weights or images that cannot be used.
-        Unavailable: what makes a target is not installed.
+        Unavailable: what makes a target is not installed, or no worker can make a candidate.
     """
+    from export.api.workers import workers_of
     from export.cache.store import default_cache
     from export.request.evaluation import Evaluation
     from export.request.keywords import size_of
@@ -148,7 +155,8 @@ def tune(
         time_limit_s=None if time_limit is None else 60 * time_limit,
         out=Path(out),
     )
-    cache = None if no_cache else default_cache()
-    found = search(request, as_progress(progress), tuple(command), cache=cache, at_once=jobs)
+    cache, told = None if no_cache else default_cache(), as_progress(progress)
+    with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, jobs) as workers:
+        found = search(request, told, tuple(command), cache=cache, at_once=jobs, workers=workers)
     write_tuned(found)
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.cli.host import CLUSTER
 from export.cli.options import (
     CALIBRATE,
     GOLDEN,
@@ -115,6 +116,7 @@ def _targets() -> tuple[str, ...]:
 @JOBS
 @NO_CACHE
 @JSON
+@CLUSTER
 def tune(model: str, as_json: bool, **options: Any) -> None:
     """Find the fastest form of MODEL (m0 to m5) that loses at most --budget of its accuracy, on this host.
 
@@ -127,6 +129,7 @@ def tune(model: str, as_json: bool, **options: Any) -> None:
     vit-export tune m2 -w best.pth --calibrate photos/ --eval val/
     vit-export tune m2 -w best.pth --calibrate photos/ --eval val/ --budget 1 -t onnx,openvino,coreml
     vit-export tune m5 -w best.pth --calibrate photos/ --eval val/ --time-limit 20
+    vit-export tune m5 -w best.pth --eval val/ --cluster tcp://scheduler:8786     made by its workers, timed here
 
     \b
     Exit codes

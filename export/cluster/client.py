@@ -66,7 +66,12 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let them go; those of `local:N` end."""
         self._closing.close()
+        self._client = None
 
     def export(
         self, request: Request, progress: Progress, command: tuple[str, ...] = (), *, cache: Cache | None = None

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from efficientvit.errors import VitExportError
 from export.cache.store import Cache
 from export.pipeline import finished
 from export.pipeline import run as pipeline
@@ -19,6 +20,9 @@ from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
 from runtimes.host.threads import REFERENCE_THREADS, torch_threads
 from validation.reference.memo import remembering
+
+if TYPE_CHECKING:
+    from export.cluster.client import Workers
 
 
 class TimeUp(BaseException):
@@ -59,15 +63,23 @@ def make(
     at_once: int = 1,
     command: tuple[str, ...] = (),
     until: float | None = None,
+    workers: "Workers | None" = None,
 ) -> list[Finished | None]:
     """One export for each of the candidates, all of one round, in their order; None for those that time was up for.
 
+    `workers`: of a cluster, in the place of `at_once` processes.
+
     Raises:
         BadInput: the weights, the photos or the output folder cannot be used.
+        Unavailable: no worker can make a candidate, or the scheduler is gone.
     """
     found: list[Finished | None] = [None] * len(candidates)
-    left: list[Task] = []
     tasks = [Task(place, each.request, each.job) for place, each in enumerate(candidates)]
+    if workers is not None:
+        for place, one in _made_elsewhere(workers, tasks, Deadline(progress, until), command, cache):
+            found[place] = one
+        return found
+    left: list[Task] = []
     for place, one in known(tasks, cache, left):
         found[place] = one
     units = units_of(left)
@@ -79,6 +91,22 @@ def make(
     for place, one in made:
         found[place] = one
     return found
+
+
+def _made_elsewhere(
+    workers: "Workers", tasks: Sequence[Task], deadline: Deadline, command: tuple[str, ...], cache: Cache | None
+) -> Iterator[tuple[int, Finished]]:
+    """Until time is up: workers stop at their next step."""
+    if deadline.over:
+        return
+    made = workers.export_tasks(tasks, deadline, command, cache=cache, first_error_ends=True)
+    with closing(made), suppress(TimeUp):
+        for place, one in made:
+            if isinstance(one, VitExportError):
+                raise one
+            yield place, one
+            if deadline.over:
+                return
 
 
 def _made(

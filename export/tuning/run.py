@@ -4,8 +4,9 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.cache.store import Cache
 from export.exits import Exit, worst
@@ -22,6 +23,9 @@ from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
 from export.workers.pool import default_at_once
 from runtimes.host.machine import this_host
 from validation.timing.latency import Timing
+
+if TYPE_CHECKING:
+    from export.cluster.client import Workers
 
 FRONT = "front"
 _PASSED = ("verified", "built")
@@ -139,12 +143,15 @@ def tune(
     *,
     cache: Cache | None = None,
     at_once: int | None = None,
+    workers: "Workers | None" = None,
 ) -> Tuned:
     """Search, and put the folders that are worth having below `asked.out`.
 
+    `workers`: of a cluster, which make and judge the candidates in the place of processes; they are timed here.
+
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
-        Unavailable: what makes a target is not installed.
+        Unavailable: what makes a target is not installed, or no worker can make a candidate.
     """
     start = time.monotonic()
     until = None if asked.time_limit_s is None else start + asked.time_limit_s
@@ -152,9 +159,13 @@ def tune(
     found = Tuned(asked, left_out=left_out, command=command)
     atomic.require_writable(asked.out)
 
+    count = at_once or default_at_once()
+    make_round = partial(
+        make, progress=progress, cache=cache, at_once=count, command=command, until=until, workers=workers
+    )
+
     def search(candidates: Sequence[Candidate]) -> None:
-        count = at_once or default_at_once()
-        made = make(candidates, progress, cache=cache, at_once=count, command=command, until=until)
+        made = make_round(candidates)
         for candidate, export in zip(candidates, made, strict=True):
             if export is not None:
                 found.tried.append(Tried(candidate, export))
@@ -170,6 +181,8 @@ def tune(
             found.left_out.append(more)
         else:
             search([more])
+    if workers is not None:
+        workers.close()  # those of this host would disturb what is timed
     _time(found, progress)
     _choose(found)
     found.folders = _hand_out(found)

@@ -12,9 +12,6 @@ import jsonschema
 import pytest
 
 from efficientvit.errors import BadLabeledSet, BadOption
-from efficientvit.size import square
-from efficientvit.spec import model_spec
-from efficientvit.weights.seeded import seeded
 from export.pipeline import finished
 from export.pipeline.tasks import Task, units_of
 from export.request.evaluation import Evaluation
@@ -25,26 +22,19 @@ from export.tuning.making import Deadline, TimeUp
 from export.tuning.record import tune_schema
 from export.tuning.request import Candidate, LeftOut, TuneRequest
 from export.tuning.run import Tried
-from runtimes.host.machine import Host
 from tests.command_line import Ran, in_this_process
-from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.export.tuning.asking import OPTIONS, folder_in, host
 from tests.silent import Silent
 
 PAGE = Path(__file__).parents[3] / "docs" / "tune.md"
 FLOATS = ("fp32", "fp16", "bf16")
-OPTIONS = ("m0", "-w", "seeded", "--image-size", "64", "--eval", "eval", "-o", "tuned", "--jobs", "1", "--json")
 QUICK = (*OPTIONS, "-t", "onnx,openvino", "-p", ",".join(FLOATS), "--rounds", "2")
-
-
-def _folder(where: Path) -> Path:
-    write_eval_folder(where / "eval", seeded(model_spec("m0", square(64))), 12)
-    return where
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """All floats of two targets, in a folder of its own, its cache included."""
-    folder = _folder(tmp_path_factory.mktemp("tune"))
+    folder = folder_in(tmp_path_factory.mktemp("tune"))
     return folder, in_this_process(("tune", *QUICK), folder, XDG_CACHE_HOME=str(folder / "cache"))
 
 
@@ -121,7 +111,7 @@ def test_its_command_makes_the_same_file(searched: tuple[Path, Ran], record: dic
 
 def test_no_time_is_no_choice(command: Any, tmp_path: Path) -> None:
     """What an earlier search chose stays."""
-    _folder(tmp_path)
+    folder_in(tmp_path)
     before = tmp_path / "tuned" / "front" / "kept"
     before.mkdir(parents=True)
     ran = command("tune", *OPTIONS, "-t", "onnx", "-p", "fp32", "--time-limit", "1e-9")
@@ -146,7 +136,7 @@ def test_a_time_limit_ends_what_is_being_made() -> None:
 def test_what_is_finished_in_time_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Time is up between two exports of one process."""
     asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path), precisions=("fp32", "fp16"), weights="seeded")
-    candidates, _ = asked.candidates(_host())
+    candidates, _ = asked.candidates(host())
     clock = itertools.count()
     monkeypatch.setattr(making, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
@@ -161,12 +151,12 @@ def test_what_is_finished_in_time_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_int8_needs_photos_and_seven_bits_need_a_cpu_that_saturates(tmp_path: Path) -> None:
     asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path), calibrate="golden")
-    tried, left_out = asked.candidates(_host("avx2"))
+    tried, left_out = asked.candidates(host("avx2"))
     assert [each.name for each in tried] == ["onnx-fp32", "onnx-int8", "onnx-int8-reduced", "onnx-fp16"]
     assert not left_out
-    tried, left_out = asked.candidates(_host("avx512_vnni", "avx2"))
+    tried, left_out = asked.candidates(host("avx512_vnni", "avx2"))
     assert [each.name for each in left_out] == ["onnx-int8-reduced"]
-    _, left_out = TuneRequest("m0", ("onnx",), Evaluation(tmp_path)).candidates(_host())
+    _, left_out = TuneRequest("m0", ("onnx",), Evaluation(tmp_path)).candidates(host())
     assert all("--calibrate" in each.why for each in left_out)
     assert {each.precision for each in left_out} == {"int8"}
 
@@ -178,7 +168,7 @@ def test_layers_are_left_in_floats_where_int8_costs_accuracy(
     status: str, drop: float, tried: bool, tmp_path: Path
 ) -> None:
     asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path), calibrate="golden")
-    (plain,) = (each for each in asked.candidates(_host())[0] if each.name == "onnx-int8")
+    (plain,) = (each for each in asked.candidates(host())[0] if each.name == "onnx-int8")
     manifest = {
         "status": status,
         "accuracy": {"drop_points": drop},
@@ -198,7 +188,7 @@ def test_layers_are_left_in_floats_where_int8_costs_accuracy(
 
 def test_forms_of_one_target_do_not_share_files(tmp_path: Path) -> None:
     asked = TuneRequest("m0", ("coreml", "onnx"), Evaluation(tmp_path), calibrate="golden")
-    tried, _ = asked.candidates(_host("avx2"))
+    tried, _ = asked.candidates(host("avx2"))
     variants = [each.job.variant for each in tried]
     assert len(set(variants)) == len(variants) == 10
 
@@ -243,7 +233,7 @@ def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch
 
     def stop(request: TuneRequest, *_: Any, **__: Any) -> None:
         asked.append(request)
-        request.candidates(_host("avx2"))
+        request.candidates(host("avx2"))
         raise Understood
 
     monkeypatch.setattr(run, "tune", stop)
@@ -256,13 +246,9 @@ def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch
     assert {each.budget for each in asked} >= {0.5, 1.0}
 
 
-def _host(*extensions: str) -> Host:
-    return Host("Linux", "a CPU", "x86_64", extensions or ("avx512_vnni",), 1, 1, 1 << 34, "3.12")
-
-
 def test_one_process_makes_what_begins_alike(tmp_path: Path) -> None:
     asked = TuneRequest("m0", ("onnx", "openvino", "coreml"), Evaluation(tmp_path), calibrate="golden")
-    tried, _ = asked.candidates(_host())
+    tried, _ = asked.candidates(host())
     units = units_of([Task(place, each.request, each.job) for place, each in enumerate(tried)])
     targets = [{task.job.target.name for task in unit.tasks} for unit in units]
     assert targets == [{"onnx", "openvino"}, {"coreml"}, {"coreml"}]

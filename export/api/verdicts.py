@@ -1,8 +1,8 @@
 """Functions that judge what there is already."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from export.progress import Callback, as_progress
 from export.request.options import Channels, EvidenceName, OnDisk, SizeText
@@ -26,6 +26,11 @@ def verify(
     eval: OnDisk | None = None,  # noqa: A002 - as the command line has it
     accuracy_budget: float | None = None,
     junit: OnDisk | None = None,
+    cluster: str | None = None,
+    tls_ca: OnDisk | None = None,
+    tls_cert: OnDisk | None = None,
+    tls_key: OnDisk | None = None,
+    cluster_wait: float = 60.0,
     progress: Callback = None,
 ) -> "Verification":
     """Judge an exported folder again, on this host: `vit-export verify`.
@@ -41,13 +46,20 @@ def verify(
         eval: a folder of labeled images, one sub-folder for each class.
         accuracy_budget: percentage points of top-1 that may be lost.
         junit: where to write the verdict as JUnit XML, also of a folder on which there is none.
+        cluster: a scheduler's address, or `local:N`: one of its workers judges the folder (docs/cluster.md).
+        tls_ca: with `tls://`, the authority's certificate, PEM.
+        tls_cert: this host's certificate.
+        tls_key: its private key.
+        cluster_wait: seconds to wait for the scheduler, and for a worker that can do it.
         progress: told what goes on.
 
     Raises:
         BadInput: no folder of an export, or weights or images that cannot be used.
         Refused: it holds nothing that may ship, or something in it was changed.
+        Unavailable: no worker can run what ships.
     """
     from efficientvit.errors import VitExportError
+    from export.api.workers import workers_of
     from export.commands import junit as xml
     from export.commands.verify import verify as judge_again
     from export.request.evaluation import evaluation
@@ -60,16 +72,20 @@ def verify(
     if junit is not None:
         xml.prepare(Path(junit))
     try:
-        found = judge_again(
-            Path(folder),
-            None if weights is None else str(weights),
-            budgets,
-            as_progress(progress).step,
-            asked=asked,
-            labels=names,
-            skip_bad=skip_bad_photos,
-            required=required,
-        )
+        with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, None) as workers:
+            how: Mapping[str, Any] = {
+                "asked": asked,
+                "labels": names,
+                "skip_bad": skip_bad_photos,
+                "required": required,
+            }
+            option, told = None if weights is None else str(weights), as_progress(progress)
+            if workers is None:
+                found = judge_again(Path(folder), option, budgets, told.step, **how)
+            else:
+                from export.cluster.verifying import Asked, verify_there
+
+                found = verify_there(workers, Asked(Path(folder), option, budgets, **how), told)
     except VitExportError as error:
         if junit is not None:
             xml.write(Path(junit), xml.of_error(Path(folder), error))
@@ -205,6 +221,11 @@ def selftest(
     override: bool = False,
     seed: int = 0,
     full: bool = False,
+    cluster: str | None = None,
+    tls_ca: OnDisk | None = None,
+    tls_cert: OnDisk | None = None,
+    tls_key: OnDisk | None = None,
+    cluster_wait: float = 60.0,
     progress: Callback = None,
 ) -> "SelfTest":
     """Plant faults in artifacts of a model, and see which gate catches them: `vit-export selftest`.
@@ -217,18 +238,35 @@ def selftest(
         override: the size may contradict what it says.
         seed: of the faults' places and sizes.
         full: plant them in Core ML packages with compressed weights too.
+        cluster: a scheduler's address, or `local:N`: its workers plant the faults, each those of one target.
+        tls_ca: with `tls://`, the authority's certificate, PEM.
+        tls_cert: this host's certificate.
+        tls_key: its private key.
+        cluster_wait: seconds to wait for the scheduler, and for a worker that can do it.
         progress: told what goes on.
 
     Raises:
         BadInput, DownloadFailed: the weights cannot be used, or had.
+        Unavailable: the scheduler cannot be reached, or goes.
     """
     from efficientvit.weights.reading import Reading
+    from export.api.workers import workers_of
     from export.request.keywords import size_of
     from export.selftest.run import selftest as plant_all
 
     size, reading = None if image_size is None else size_of(image_size), Reading(ema=ema, override=override)
-    step = as_progress(progress).step
-    return plant_all(model, str(weights), image_size=size, reading=reading, seed=seed, full=full, step=step)
+    told = as_progress(progress)
+    with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, None) as workers:
+        return plant_all(
+            model,
+            str(weights),
+            image_size=size,
+            reading=reading,
+            seed=seed,
+            full=full,
+            progress=told,
+            workers=workers,
+        )
 
 
 def _path(name: OnDisk | None) -> Path | None:

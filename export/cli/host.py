@@ -40,7 +40,7 @@ CLUSTER = options(
     option(
         "Cluster",
         "--cluster",
-        "Scheduler whose workers make and check the artifacts: tls://HOST:8786 with the options below, tcp://HOST:8786 "
+        "Scheduler whose workers do it: tls://HOST:8786 with the options below, tcp://HOST:8786 "
         "in a network that you trust, or local:N for N workers on this host (docs/cluster.md). "
         "[default: processes of this host]",
         metavar="ADDRESS",

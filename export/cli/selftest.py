@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from export.cli.host import CLUSTER
 from export.cli.options import IMAGE_SIZE, JSON, READING, WEIGHTS, Command, option
 
 
@@ -16,6 +17,7 @@ from export.cli.options import IMAGE_SIZE, JSON, READING, WEIGHTS, Command, opti
 @option("Faults", "--seed", "Seed of their places and sizes.", type=int, default=0, show_default=True)
 @option("Faults", "--full", "Plant them in Core ML packages with compressed weights too.", is_flag=True)
 @JSON
+@CLUSTER
 def selftest(model: str, as_json: bool, **options: Any) -> None:
     """Plant faults in artifacts of MODEL (m0 to m5; default m0), and see which gate catches them.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from export.cli.host import CLUSTER
 from export.cli.options import (
     EXIT_CODES,
     JSON,
@@ -41,6 +42,7 @@ from export.cli.options import (
 @option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
 @SUMMARY
 @JSON
+@CLUSTER
 def verify(folder: Path, summary: Path | None, as_json: bool, **options: Any) -> None:
     """Check an exported folder again, on this host, against the reference that lies in it.
 
@@ -49,6 +51,9 @@ def verify(folder: Path, summary: Path | None, as_json: bool, **options: Any) ->
 
     Device reports that were attached are judged again from their raw outputs: a device that passed is native evidence,
     one that did not rejects the artifact.
+
+    With --cluster a worker judges it: one on which the file's own runtime runs, where there is one, such as a Mac for a
+    Core ML package. Other workers answer labeled images too.
     """
     from export import api
     from export.cli import console, tables

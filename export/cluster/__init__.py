@@ -1,1 +1,1 @@
-"""Exports on many machines, through Dask's distributed scheduler: docs/cluster.md."""
+"""Work on many machines, through Dask's distributed scheduler: docs/cluster.md."""

@@ -32,7 +32,7 @@ _ON_CPU = (Format.ONNX, Format.OPENVINO)
 def of_this_host(*, timing: bool) -> Mapping[str, float]:
     """This host's resources, from what `vit-export doctor` finds. `timing`: its latencies count."""
     host, abilities = examine()
-    names = [f"target-{each.target}" for each in abilities if each.can_make]
+    names = [makes(each.target) for each in abilities if each.can_make]
     for each in abilities:
         if not each.can_time:
             continue
@@ -57,6 +57,11 @@ def same_bits(host: Host | None = None) -> str:
     return f"cpu:{hashlib.sha256(f'{host.cpu} {host.architecture} {host.extensions}'.encode()).hexdigest()[:12]}"
 
 
+def makes(target: str) -> str:
+    """The resource of a host that can make the target's files."""
+    return f"target-{target}"
+
+
 def native(target: str) -> str:
     """The resource of a host whose evidence on the target's files is native."""
     return f"{target}-native"
@@ -64,7 +69,7 @@ def native(target: str) -> str:
 
 def needed_for(jobs: Iterable[Job], *, timed: bool) -> frozenset[str]:
     """The resources of a worker that makes these jobs. `timed`: what passes is timed there."""
-    made = {f"target-{job.target.name}" for job in jobs}
+    made = {makes(job.target.name) for job in jobs}
     return frozenset(made | {TIMING}) if timed else frozenset(made)
 
 

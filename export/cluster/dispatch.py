@@ -18,7 +18,7 @@ from export.cluster.blobs import in_parts
 from export.cluster.crew import Crew, Needs
 from export.cluster.said import Said
 from export.cluster.shipment import Contents
-from export.cluster.tasks import Answer, Checking, Making, do, receive
+from export.cluster.tasks import Answer, Doing, do, receive
 from export.progress import Progress
 from export.workers import interrupt
 
@@ -40,7 +40,7 @@ _ATTEMPTS = 4
 class Work:
     """A task, what it needs, and what it is for people. `optional`: nothing is wrong where no worker can take it."""
 
-    task: Making | Checking
+    task: Doing
     needs: Needs
     what: str
     optional: bool = False

@@ -54,26 +54,32 @@ class Shipment:
     @contextmanager
     def opened(self, blobs: Blobs, scratch: Path) -> Iterator[tuple[Task, ...]]:
         """The tasks with their files below `scratch`; an error in the block names them as the client does."""
-        paths = {
-            path: str(blobs.place(tree, scratch / f"input-{number}"))
-            for number, (path, tree) in enumerate(self.trees.items())
-        }
-        try:
+        with naming(blobs, scratch, self.trees) as paths:
             yield tuple(
                 replace(task, request=_request(task.request, paths, scratch / "made"), job=_job(task.job, paths))
                 for task in self.tasks
             )
-        except VitExportError as error:
-            for name, value in vars(error).items():
-                if isinstance(value, str):
-                    for path, placed in paths.items():
-                        value = value.replace(placed, path)  # noqa: PLW2901
-                    setattr(error, name, value)
-            raise
 
     def weights_of(self, blobs: Blobs) -> dict[str, Weights]:
         """Those that were sent, by model; a worker draws seeded ones itself."""
         return {} if self.weights is None else {self.model: pickle.loads(blobs.read(self.weights))}  # noqa: S301 - the client's
+
+
+@contextmanager
+def naming(blobs: Blobs, scratch: Path, trees: Mapping[str, Tree]) -> Iterator[Mapping[str, str]]:
+    """Where the trees lie below `scratch`, by the paths of the client; an error in the block names them as it does."""
+    paths = {
+        path: str(blobs.place(tree, scratch / f"input-{number}")) for number, (path, tree) in enumerate(trees.items())
+    }
+    try:
+        yield paths
+    except VitExportError as error:
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                for path, placed in paths.items():
+                    value = value.replace(placed, path)  # noqa: PLW2901
+                setattr(error, name, value)
+        raise
 
 
 @dataclass(slots=True)
@@ -123,7 +129,7 @@ class Shipping:
             DownloadFailed: `-w pretrained` is unavailable.
         """
         named = dict.fromkeys(str(path) for task in tasks for path in _files(task))
-        trees = {path: self._tree(path) for path in named}
+        trees = {path: self.tree(path) for path in named}
         return Shipment(tuple(tasks), trees, self._read(tasks[0].request, tasks[0].job.model))
 
     def _read(self, request: Request, model: str) -> str | None:
@@ -138,7 +144,12 @@ class Shipping:
             self._weights[asked] = self.contents.add_bytes(pickle.dumps(found))
         return self._weights[asked]
 
-    def _tree(self, path: str) -> Tree:
+    def tree(self, path: str) -> Tree:
+        """The file or folder, hashed once.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
         try:
             return self._trees.get(path) or self._trees.setdefault(path, self.contents.add_tree(Path(path)))
         except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from efficientvit.errors import HostShortage, VitExportError
 from export.cache.fingerprint import unchanged
@@ -75,7 +75,7 @@ class Making:
         from export.pipeline import run as pipeline
 
         cache = default_cache() if self.cached else None
-        exclusive, asked = _exclusive(), self.shipment.tasks
+        exclusive, asked = only_one_measures(), self.shipment.tasks
         with (
             exclusive.working(),
             sharing(self._shared(others)),
@@ -105,12 +105,8 @@ class Making:
         return Answer(worker, folders=tuple(folders), contents=contents)
 
     def _shared(self, others: Sequence[str]) -> Sharing:
-        if self.shipment.request.evaluation is None or not others:
-            return Alone()
-        from distributed import get_client
-
         needs = needed_for((task.job for task in self.shipment.tasks), timed=False)
-        return Across(get_client(), others, needs)
+        return helped(None if self.shipment.request.evaluation is None else (needs, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ class Checking:
 
     def done(self, blobs: Blobs, scratch: Path, worker: str, _: Sequence[str]) -> Answer:
         """The report of the kit's own script."""
-        exclusive = _exclusive()
+        exclusive = only_one_measures()
         with exclusive.working(), exclusive.alone():
             Logged(self.topic).step(f"{self.script}: on {worker}")
             content = kit_run.report(blobs.place(self.kit, scratch), self.script, timed=self.timed)
@@ -141,7 +137,18 @@ class Checking:
         return Answer(worker, report=digest, contents={digest: content})
 
 
-def do(task: Making | Checking, crew: Sequence[str]) -> Answer:
+class Doing(Protocol):
+    """A task, with the digests of the files that it needs."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of what has to be here first."""
+
+    def done(self, blobs: Blobs, scratch: Path, worker: str, others: Sequence[str]) -> Answer:
+        """Do it. `worker`: this one's address; `others`: of those that may work for the client."""
+
+
+def do(task: Doing, crew: Sequence[str]) -> Answer:
     """A task, on the worker that this is called on. `crew`: the workers that may work for this client."""
     from distributed.worker import get_worker
 
@@ -221,8 +228,18 @@ def _folder(number: int, made: finished.Finished, contents: dict[str, bytes]) ->
     return Folder(number, made.slug, made.folder.name, files)
 
 
+def helped(by: tuple[frozenset[str], Sequence[str]] | None) -> Sharing:
+    """Labeled images: answered with those of the other workers that offer what is needed; None: by this one alone."""
+    if by is None or not by[1]:
+        return Alone()
+    from distributed import get_client
+
+    needs, others = by
+    return Across(get_client(), others, needs)
+
+
 @cache
-def _exclusive() -> Exclusive:
+def only_one_measures() -> Exclusive:
     """This process among the workers that this person has on this host: they wait while one of them measures."""
     room = Path(tempfile.gettempdir()) / f"vit-export-{os.getuid()}"
     room.mkdir(mode=0o700, exist_ok=True)

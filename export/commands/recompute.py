@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def recompute(
-    folder: Path, manifest: Manifest, option: str | None, budgets: Budgets | None = None
+    folder: Path, manifest: Manifest, option: str | Weights | None, budgets: Budgets | None = None
 ) -> "tuple[Weights, ReferenceModel]":
     """The weights that `--weights OPTION` names, or those that the manifest does, and their reference.
 
@@ -41,13 +41,15 @@ def recompute(
     return weights, ReferenceModel(weights.model, golden, budgets)
 
 
-def weights_of(folder: Path, manifest: Manifest, option: str | None) -> Weights:
-    """The weights that `--weights OPTION` names, or those that the manifest does.
+def weights_of(folder: Path, manifest: Manifest, option: str | Weights | None) -> Weights:
+    """The weights that `--weights OPTION` names, or those that the manifest does; or these, which were read already.
 
     Raises:
         BadOption, ArtifactChanged, BadInput, DownloadFailed: as `recompute`.
     """
     model, said = manifest.model, manifest.weights
+    if isinstance(option, Weights):
+        return option
     reading = Reading(ema=said.average, override=True, head=head_of(folder, manifest))
     size = ImageSize.from_json(model.image_size)
     weights = find_weights(option or _named(folder, said), model.name, size, reading=reading)

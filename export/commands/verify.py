@@ -127,6 +127,7 @@ def verify(
     budgets: Budgets | None = None,
     step: Step = lambda _: None,
     *,
+    read: Weights | None = None,
     asked: Evaluation | None = None,
     labels: str | None = None,
     skip_bad: bool = False,
@@ -136,7 +137,8 @@ def verify(
 
     With `weights`, the checkpoint that it was exported from, against a reference that is computed from them here and
     now, budgets included: then a manifest and a reference that were forged to agree do not help either.
-    `budgets`: in the place of those that the manifest records. `asked`: labeled images, which the weights answer too,
+    `read`: the weights, where somebody has read and compared them already. `budgets`: in the place of those that the
+    manifest records. `asked`: labeled images, which the weights answer too,
     named by `weights` or by the manifest; `labels` as `--labels` has them. `required`: what exit code 0 needs.
 
     Raises:
@@ -155,7 +157,7 @@ def verify(
     reference = exported.reference
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
-        loaded, reference, check = _recomputed(exported, weights, budgets)
+        loaded, reference, check = _recomputed(exported, read or weights, budgets)
         failures, unseen = check.failures, check.unseen
         trained, fallback = loaded.trained, loaded.fallback
         _require_settings(exported)
@@ -163,7 +165,7 @@ def verify(
     labeled = None
     if asked is not None and runtime.unavailable() is None:
         accuracy = exported.budgets if budgets is None or budgets.accuracy is None else budgets
-        labeled = _labeled(exported, weights, asked, labels, accuracy, skip_bad=skip_bad, step=step)
+        labeled = _labeled(exported, read or weights, asked, labels, accuracy, skip_bad=skip_bad, step=step)
     step(f"judging {artifact.path.name}")
     verdict = judge(artifact, reference, runtime, exported.budgets, defaults=True, labeled=labeled)
     verdict = unless_vacuous(verdict, failures, unseen)
@@ -174,7 +176,9 @@ def verify(
     return Verification(folder, verdict, manifest.status, trained, fallback, devices, recomputed, skipped, required)
 
 
-def _recomputed(exported: Exported, weights: str, budgets: Budgets | None) -> tuple[Weights, Reference, SelfCheck]:
+def _recomputed(
+    exported: Exported, weights: str | Weights, budgets: Budgets | None
+) -> tuple[Weights, Reference, SelfCheck]:
     """The reference that these weights give.
 
     Raises:
@@ -220,7 +224,7 @@ def _apart(recorded: Reference, reference: Reference) -> float:
 
 def _labeled(
     exported: Exported,
-    option: str | None,
+    option: str | Weights | None,
     asked: Evaluation,
     labels: str | None,
     budgets: Budgets,

@@ -1,61 +1,27 @@
-"""`vit-export selftest`: the gates, tried on faults that are planted in artifacts of the user's own weights.
+"""`vit-export selftest`: the gates, tried on faults that are planted in artifacts of the user's own weights."""
 
-Every artifact is made by the real stages, judged healthy, then spoiled in one way at a time and judged again: by the
-same gates, on one image of each kind.
-"""
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import copy
-import tempfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-
-import numpy as np
-import torch
-
-from efficientvit.deploy import rewrites as deploy
-from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
-from efficientvit.model import EfficientViT
+from efficientvit.errors import Unavailable, VitExportError
 from efficientvit.size import ImageSize
-from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
-from efficientvit.weights.source import find_weights
-from export.progress import Step
-from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
-from export.selftest.faults import inputs, rewrites, table
-from export.selftest.faults.fault import Fault, Rng, first_line
-from export.selftest.result import Detection, Healthy, SelfTest
-from export.selftest.truth import altered, changes, names_module
-from export.targets.workshop import Workshop
-from export.workers import output_capture
-from runtimes.artifact import Artifact
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from runtimes.interface import OUTPUT
-from runtimes.registry import reader_of, runtime_for
-from runtimes.runtime import Images, Mode
-from validation.blame.artifact import blame_artifact
-from validation.blame.rewrite import blame_rewrite
-from validation.gates.gate import Where
-from validation.gates.rewrite import EXACT, rewrite_gates
-from validation.gates.table import names
-from validation.inputs.golden_set import Kind
-from validation.inputs.synthetic import synthetic
-from validation.int8.ranges import with_calibration
-from validation.metrics import relative_error
-from validation.proof.identity import prove
-from validation.proof.outcome import Outcome, Proof
-from validation.proof.rewrites import audit, prove_rewrites
-from validation.reference.model import ReferenceModel
-from validation.reference.reference import Reference
-from validation.self_check import criteria_of, self_check
-from validation.verdict import NotRun, VerifiedArtifact
+from efficientvit.weights.source import Weights, find_weights
+from export.progress import Progress, as_progress
+from export.selftest.faults import table
+from export.selftest.planting import FED, Part, not_planted, plant
+from export.selftest.result import Healthy, SelfTest
+from export.targets.registry import SHARED
 
-NO_PLACE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
-"""What a plant raises where the model has no place for it, such as windows that are not padded."""
+if TYPE_CHECKING:
+    from export.cluster.client import Workers
+
+Forms = Sequence[tuple[str, str]]
+"""Targets and variants."""
 
 _COMPRESSED = (("coreml", "int8"), ("coreml", "palette6"))
-_WITH_LAYERS = frozenset(names(lambda gate: gate.blame in (Where.LAYERS, Where.LAYERS_AS_SHIPPED)))
+_FEEDS = "onnx"
+"""The target whose file is fed wrong inputs."""
 
 
 def selftest(
@@ -66,216 +32,76 @@ def selftest(
     reading: Reading = AS_IT_IS,
     seed: int = 0,
     full: bool = False,
-    forms: Sequence[tuple[str, str]] = table.FORMS,
-    step: Step = lambda _: None,
+    forms: Forms = table.FORMS,
+    progress: Progress | None = None,
+    workers: "Workers | None" = None,
 ) -> SelfTest:
     """Plant every fault once, at a place and of a size that `seed` decides.
 
     `full`: in compressed packages as well, which take long to make. `forms`: targets and variants to plant in.
+    `workers`: of a cluster, each of which takes all faults of a target.
 
     Raises:
         BadInput, DownloadFailed: the weights cannot be used, or had.
+        Unavailable: the scheduler cannot be reached or is gone, or no worker can make an ONNX file.
     """
-    with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
-        step("weights, reference in float64, noise floors, self-check")
-        weights = find_weights(option, model, image_size, reading=reading)
-        contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
-        golden = synthetic(contract).one_of_each_kind()
-        reference = ReferenceModel(weights.model, golden)
-        check = self_check(reference, criteria_of(trained=weights.trained))
-        planter = _Planter(Workshop(weights, reference, Path(scratch)), Path(scratch), seed, step)
-        with output_capture.into(Path(scratch) / "log.txt"):
-            detections = list(planter.rewrites())
-            for form in forms:
-                if full or form not in _COMPRESSED:
-                    detections += planter.files(*form)
-            wrong_inputs = tuple(planter.inputs())
-        healthy, unplanted = tuple(planter.healthy), tuple(planter.unplanted)
-        return SelfTest(weights, check, seed, healthy, tuple(detections), wrong_inputs, unplanted)
+    told = as_progress(None) if progress is None else progress
+    told.step("weights")
+    weights = find_weights(option, model, image_size, reading=reading)
+    asked = [form for form in forms if full or form not in _COMPRESSED]
+    if workers is None:
+        return _together(weights, seed, [plant(weights, asked, model_itself=True, seed=seed, step=told.step)], ())
+    return _elsewhere(workers, weights, asked, seed, told)
 
 
-def rng_for(seed: int, name: str) -> Rng:
-    """Of one fault: which others are planted does not matter."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+def planted_there(progress: Progress, _: object, weights: Weights, forms: Forms, model_itself: bool, seed: int) -> Part:
+    """On a worker."""
+    return plant(weights, forms, model_itself=model_itself, seed=seed, step=progress.step)
 
 
-@torch.no_grad()
-def planted_rewrite(model: ReferenceModel, fault: rewrites.RewriteFault, rng: Rng) -> tuple[ReferenceModel, str]:
-    """The model with a faulty deploy form, and where the fault is."""
-    places: list[str] = []
+def _elsewhere(workers: "Workers", weights: Weights, forms: Forms, seed: int, progress: Progress) -> SelfTest:
+    """By target, in the order of the forms; what no worker can make is told as not planted."""
+    from export.cluster.abilities import makes
+    from export.cluster.crew import Needs
+    from export.cluster.errand import Errand
 
-    def plant(form: EfficientViT) -> EfficientViT:
-        places.append(fault.plant(form, rng))
-        return form
-
-    steps = (plant, *deploy.REWRITES) if fault.first else (*deploy.REWRITES, plant)
-    faulty = copy.copy(model)
-    faulty.rewritten = deploy.rewritten(model.trained, steps)
-    return faulty, places[0]
-
-
-def proof_of_rewrites(model: ReferenceModel, faulty: ReferenceModel, fault: rewrites.RewriteFault, rng: Rng) -> Outcome:
-    """Whether the rewrites with the fault among them are still an identity, and their constants rounded but once."""
-
-    def planted(form: EfficientViT) -> EfficientViT:
-        steps = deploy.REWRITES
-        if fault.first:
-            fault.plant(form, rng)
-        for rewrite in steps:
-            form = rewrite(form)
-        if not fault.first:
-            fault.plant(form, rng)
-        return form
-
-    if any(audit(model.trained, copy.deepcopy(faulty.rewritten).float())):
-        return Outcome.DIFFERENT
-    proven = all(step.proven for step in prove_rewrites(model.trained, (planted,)))
-    return Outcome.PROVEN if proven else Outcome.DIFFERENT
-
-
-class _Planter:
-    """Plants faults in one model's artifacts and notes what was healthy and what could not be planted."""
-
-    def __init__(self, shop: Workshop, scratch: Path, seed: int, step: Step) -> None:
-        self._reference = shop.reference
-        self._model = shop.weights.model.spec.name
-        self._artifacts = Artifacts(shop, scratch)
-        self._scratch = scratch
-        self._seed = seed
-        self._step = step
-        self._judged: set[Path] = set()
-        self.healthy: list[Healthy] = []
-        self.unplanted: list[str] = []
-
-    def rewrites(self) -> Iterator[Detection]:
-        """Faults between the trained and the deploy form."""
-        wrong = [gate.detail for gate in rewrite_gates(self._reference) if not gate.passed]
-        self.healthy.append(Healthy("torch", "float64", "rewrite", not wrong, "; ".join(wrong)))
-        for fault in rewrites.FAULTS:
-            name = str(fault)
-            self._step(f"rewrite: {name}")
-            try:
-                faulty, place = planted_rewrite(self._reference, fault, rng_for(self._seed, name))
-            except NO_PLACE as error:
-                self.unplanted.append(f"{name}: {error}")
-                continue
-            effect = _structure_error(faulty) / EXACT
-            seen = tuple(str(gate.gate) for gate in rewrite_gates(faulty) if not gate.passed)
-            blamed = names_module(blame_rewrite(faulty), place) if seen else None
-            proof = proof_of_rewrites(self._reference, faulty, fault, rng_for(self._seed, name))
-            at = ("torch", "float64", "rewrite")
-            yield Detection(name, first_line(fault.plant), *at, seen, blamed, effect, program=True, proof=proof)
-
-    def files(self, target: str, variant: str) -> Iterator[Detection]:
-        """Faults in the files of one target and variant."""
-        faults = [f for f in table.FAULTS if (f.target, f.variant) == (target, variant) and not f.rare]
-        try:
-            chain = self._artifacts.chain(job_for(self._model, target, variant), self._step)
-            for stage, made in chain.items():
-                self._judge_healthy(made, target, variant, stage)
-        except Unavailable as error:  # what is not installed here is not what is exported here
-            self.unplanted.append(f"{len(faults)} faults in {target} {variant}: {error.what}")
-            return
-        for fault in faults:
-            self._step(f"{target} {variant}: {fault.name}")
-            made = chain[fault.stage]
-            with ExitStack() as stack:
-                folder, rng = self._scratch / "spoiled", rng_for(self._seed, str(fault))
-                try:
-                    copied = stack.enter_context(spoiled(made, fault, folder, rng))
-                except NO_PLACE as error:
-                    self.unplanted.append(f"{fault}: {type(error).__name__} {error}")
-                    continue
-                yield self._detection(fault, made, copied)
-
-    def _judge_healthy(self, made: Made, target: str, variant: str, stage: str) -> None:
-        """Once, whoever shares it."""
-        if made.artifact.path in self._judged:
-            return
-        self._judged.add(made.artifact.path)
-        verdict = verdict_on(made, self._reference)
-        if isinstance(verdict, NotRun):
-            raise Unavailable(f"stage {stage}: {verdict.reason}", next_step=verdict.remedy)
-        passed = isinstance(verdict, VerifiedArtifact)
-        why = "" if passed else getattr(verdict, "reason", "")
-        self.healthy.append(Healthy(target, variant, stage, passed, why))
-
-    def _detection(self, fault: Fault, made: Made, copied: Made) -> Detection:
-        seen: tuple[str, ...]
-        blamed: bool | None = None
-        effect: float | None = None
-        proof: Proof | None = None
-        try:
-            verdict = verdict_on(copied, self._reference)
-        except (StageFailed, BrokenArtifact) as error:  # the runtime refuses the file: a failed stage, exit 4
-            seen = (type(error).__name__,)
+    by_target: dict[str, list[tuple[str, str]]] = {_FEEDS: []}
+    for form in forms:
+        by_target.setdefault(form[0], []).append(form)
+    errands = [
+        Errand(
+            planted_there,
+            (weights, tuple(own), target == _FEEDS, seed),
+            (Needs(frozenset({makes(target)})),),
+            f"the faults in {target}",
+        )
+        for target, own in by_target.items()
+    ]
+    found: dict[str, Part] = {}
+    unplanted: list[str] = []
+    for number, part in workers.call(errands, progress):
+        target = list(by_target)[number]
+        if isinstance(part, Unavailable) and target != _FEEDS:
+            unplanted += [not_planted(*form, part) for form in by_target[target]]
+        elif isinstance(part, VitExportError):
+            raise part
         else:
-            judged = verdict.report.gates if verdict.report else ()
-            proof = verdict.report.proof if verdict.report else None
-            failed = [gate for gate in judged if not gate.passed]
-            seen = tuple(str(gate.gate) for gate in failed)
-            if not failed or {gate.gate for gate in failed} & _WITH_LAYERS:
-                images, budget = self._images(copied.artifact), self._budget(copied.artifact)
-                truth, effect = changes(made.artifact, copied.artifact, images, budget)
-                if truth is not None and failed:
-                    blame = blame_artifact(copied.artifact, self._reference, judged, source=copied.source)
-                    blamed = truth.named_by(blame)
-        at = (fault.target, fault.variant, fault.stage)
-        seen_by_proof = self._proof(made, copied, proof)
-        return Detection(fault.name, fault.says, *at, seen, blamed, effect, fault.program, *seen_by_proof)
-
-    def _proof(self, made: Made, copied: Made, proof: Proof | None) -> tuple[Outcome | None, bool | None]:
-        """What came of the proof, made here where no gate asked for it, and whether it names what was spoiled."""
-        try:
-            if proof is None:
-                reference = with_calibration(self._at(copied.artifact), copied.artifact, copied.source)
-                proof = prove(copied.artifact, reference.constants)
-            healthy, spoiled = (reader_of(each.artifact).program(each.artifact)[0] for each in (made, copied))
-        except BrokenArtifact:
-            return (proof.outcome if proof else None), None
-        if proof.outcome is Outcome.PROVEN:
-            return proof.outcome, None
-        return proof.outcome, any(f"'{name}'" in proof.detail for name in altered(healthy, spoiled))
-
-    def inputs(self) -> Iterator[Detection]:
-        """Faults in what an app feeds: the answers on a photo must leave the precision gate's budget."""
-        artifact = self._artifacts.chain(job_for(self._model, "onnx", "fp32"), self._step)["simplify"].artifact
-        preprocessing = self._reference.golden.preprocessing
-        photo = inputs.photo(preprocessing.image_size, self._seed)
-        reference = self._reference.at(artifact.precision)
-        budget = max(map(reference.classifier.precision_budget, reference.kinds))
-        with runtime_for(artifact.format).open(artifact, Mode.SHIPPED) as session, torch.no_grad():
-            good = inputs.right(photo, preprocessing)[None]
-            exact = self._reference.exact(torch.tensor(good).double()).numpy()
-            own = float(relative_error(session(good)[OUTPUT], exact)[0])
-            self.healthy.append(Healthy("app", "photo", "input", own <= budget, f"{own:.1e}"))
-            for fault in inputs.FAULTS:
-                self._step(f"input: {fault.name}")
-                fed = fault.feed(photo, preprocessing, rng_for(self._seed, fault.name))[None]
-                error = float(relative_error(session(fed)[OUTPUT], exact)[0])
-                seen = ("the kit's picture",) if not error <= budget else ()
-                yield Detection(fault.name, fault.says, "app", "photo", "input", seen, None, error / budget)
-
-    def _at(self, artifact: Artifact) -> Reference:
-        return self._reference.at(artifact.precision, image_input=artifact.interface.image_input)
-
-    def _images(self, artifact: Artifact) -> list[Images]:
-        reference = self._at(artifact)
-        members = reference.golden.members
-        if reference.image_input:
-            return [member.data[None] for member in members if member.has_pixels][:2]
-        kinds = (*reference.kinds, Kind.AMPLIFIED)  # a ReLU that clips shows on the last alone
-        rows = [row for row, member in enumerate(members) if member.kind in kinds]
-        return [reference.inputs[[row]] for row in (rows[0], rows[-1])]
-
-    def _budget(self, artifact: Artifact) -> float:
-        reference = self._at(artifact)
-        return max(map(reference.classifier.structure_budget, reference.kinds))
+            found[target] = part
+    return _together(weights, seed, [found[target] for target in by_target if target in found], unplanted)
 
 
-def _structure_error(model: ReferenceModel) -> float:
-    """Of the deploy form in float64, over the ordinary images."""
-    ordinary = model.golden.ordinary_rows
-    with torch.no_grad():
-        logits = model.rewritten(model.images[ordinary].double()).numpy()
-    return float(relative_error(logits, model.logits[ordinary]).max())
+def _together(weights: Weights, seed: int, parts: Sequence[Part], unplanted: Sequence[str]) -> SelfTest:
+    """The result; the healthy file of a stage that several targets share counts once, and what is fed comes last."""
+    healthy: dict[object, Healthy] = {}
+    for part in parts:
+        for each in part.healthy:
+            healthy.setdefault(each.stage if each.stage in SHARED else (each.target, each.variant, each.stage), each)
+    return SelfTest(
+        weights,
+        parts[0].check,
+        seed,
+        tuple(sorted(healthy.values(), key=lambda each: each.target == FED)),
+        tuple(each for part in parts for each in part.detections),
+        tuple(each for part in parts for each in part.inputs),
+        (*(each for part in parts for each in part.unplanted), *unplanted),
+    )

@@ -19,7 +19,7 @@ from efficientvit.weights.source import Weights, find_weights
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled
 from export.selftest.faults.fault import Fault
 from export.selftest.faults.table import FORMS
-from export.selftest.run import rng_for
+from export.selftest.planting import rng_for
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact

@@ -16,7 +16,7 @@ from efficientvit.size import square
 from efficientvit.spec import KEY_DIM, model_spec
 from efficientvit.weights.seeded import seeded
 from export.selftest.faults.rewrites import FAULTS, RewriteFault
-from export.selftest.run import rng_for
+from export.selftest.planting import rng_for
 from validation.proof.rewrites import audit, prove_rewrites
 
 OF_CONSTANTS = {"batch_statistics", "nudged_bias", "rounded_constants"}

@@ -31,7 +31,7 @@ from export.selftest.faults.onnx.model import opened
 from export.selftest.faults.onnx.weights import last_bit, zeroed_bias
 from export.selftest.faults.rewrites import FAULTS as REWRITES
 from export.selftest.faults.table import FAULTS
-from export.selftest.run import planted_rewrite, rng_for
+from export.selftest.planting import planted_rewrite, rng_for
 from export.targets.target import Job, Make
 from export.targets.tensorrt.options import LAYERS
 from export.targets.workshop import Workshop

@@ -17,7 +17,7 @@ from export.selftest.faults.openvino.quantized import exchanged_ranges
 from export.selftest.faults.rewrites import FAULTS as REWRITES
 from export.selftest.faults.rewrites import RewriteFault
 from export.selftest.faults.table import FAULTS, FORMS
-from export.selftest.run import planted_rewrite, rng_for
+from export.selftest.planting import planted_rewrite, rng_for
 from runtimes.artifact import digest
 from runtimes.registry import runtime_for
 from tests.export.selftest.conftest import FULL, Prepared, Spoiled

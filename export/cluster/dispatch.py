@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _TICK_S = 1.0
 _GATHER_S = 600.0
 """For an answer to arrive, which may be hundreds of megabytes."""
-
 _SILENT_S = 7200.0
 """Without a word from any task, progress included: longer than any step of one takes."""
 
@@ -233,10 +232,11 @@ class Dispatch:
 
     def _answer(self, work: Work, future: "Future[Answer]") -> Answer | None:
         from distributed import KilledWorker
+        from distributed.comm.core import CommClosedError
 
         try:
             answer: Answer = future.result(timeout=_GATHER_S)
-        except TimeoutError:  # whoever held it is gone
+        except (TimeoutError, CommClosedError):  # whoever held it is gone, or the scheduler: `refresh` will say so
             self._again(work)
             return None
         except KilledWorker as error:

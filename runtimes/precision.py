@@ -94,6 +94,11 @@ class Precision:
         return self.activations in (Dtype.UINT8, Dtype.SYMMETRIC8)
 
     @property
+    def rounded_once(self) -> bool:
+        """What only moves values reads them rounded, and nothing behind it rounds them again."""
+        return self.activations is Dtype.SYMMETRIC8
+
+    @property
     def rounding(self) -> Dtype:
         """What intermediate results are rounded to: as the file types them, or coarser where the runtime is set so."""
         return Dtype.BF16 if self.execution is Dtype.BF16 else self.activations

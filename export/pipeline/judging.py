@@ -11,7 +11,7 @@ from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
 from export.progress import Progress
 from export.targets.onnx.calibration import calibration_images, too_few
-from export.targets.onnx.mixed_precision import can_fall_back, costs_too_much, fall_back
+from export.targets.onnx.mixed_precision import Holds, can_fall_back, costs_too_much, fall_back
 from export.targets.target import Job, Stage
 from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
@@ -48,6 +48,8 @@ class Judging:
                 with output_capture.into(self.maker.log):
                     last = all(after.wraps for after, _ in plan[place:])
                     result = self._stage(stage, job, precision, before, last=last)
+                    if self._converted_in_vain(outcome, result):
+                        result = self._with_float_layers(outcome, result, last=last)
             except VitExportError as error:
                 outcome.failed_stage, outcome.error = stage.name, error
                 return
@@ -75,7 +77,8 @@ class Judging:
         may_fall_back = job.int8 is not None and not job.int8.all_int8 and not stage.wraps
         if may_fall_back and source is not None and can_fall_back(verdict):
             with failing_as(stage.name, self.maker.shop.folder):
-                verdict = self._fallen_back(stage, job, verdict, source, last=last)
+                holds = self._holds(verdict.artifact, last=last)
+                verdict = self._fallen_back(stage, job, verdict, source, holds, last=last)
         if job.int8 is not None and stage.name == _QUANTIZE:
             verdict = self._advised(job, verdict)
         verdict = unless_vacuous(verdict, self.model.check.failures, self.model.check.unseen)
@@ -94,19 +97,60 @@ class Judging:
             return stage.name, job.batch, job.opset, last and self.model.labeled is not None
         return None if stage.reads is None else (stage.name, precision, last, repr(stage.reads(job)))
 
-    def _fallen_back(self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, *, last: bool) -> Verdict:
+    def _holds(self, rejected: Artifact, *, last: bool) -> Holds:
+        """Whether such a file is within the budgets by itself."""
+        reference, runtime = self.model.reference_for(rejected), runtime_for(rejected.format)
+        labeled = self.model.labeled if last else None
+        return lambda artifact: within_quality(artifact, reference, runtime, labeled)
+
+    def _fallen_back(
+        self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, holds: Holds, *, last: bool
+    ) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""
-        reference, labeled = self.model.reference_for(rejected.artifact), self.model.labeled if last else None
-        runtime, shop = runtime_for(source.format), self.maker.shop
+        shop = self.maker.shop
         return fall_back(
             rejected,
             source,
             calibration_images(shop, job.calibrate),
-            shop.path("float_layers", job, job.target.suffix),
-            holds=lambda artifact: within_quality(artifact, reference, runtime, labeled),
+            shop.path("float_layers", job, ".onnx"),
+            holds=holds,
             judged=lambda artifact: self._judged(stage, job, artifact, None, last=last),
             step=lambda text: self.progress.step(f"{job.model}-{job.target.name}-int8: {text}"),
         )
+
+    def _converted_in_vain(self, outcome: Outcome, result: StageResult) -> bool:
+        """An IR that int8 costs too much, made of a Q/DQ file that passed.
+
+        Accuracy is only measured of what ships, and OpenVINO does not round just where ONNX Runtime does.
+        """
+        int8, artifact = outcome.job.int8, result.verdict.artifact
+        made_of_int8 = len(outcome.stages) > 1 and outcome.stages[-1].name == _QUANTIZE
+        may = int8 is not None and not int8.all_int8 and made_of_int8
+        return may and artifact.format == Format.OPENVINO and costs_too_much(result.verdict)
+
+    def _with_float_layers(self, outcome: Outcome, rejected: StageResult, *, last: bool) -> StageResult:
+        """It, converted from a file with as many layers in float32 as it takes, which takes that stage's place.
+
+        Each file that is tried is converted: what counts is what comes of it.
+        """
+        job, quantized, equalized = outcome.job, outcome.stages[-1], outcome.stages[-2].artifact
+        number = len(outcome.stages)
+        (before, _), (stage, precision) = job.plan[number - 1 : number + 1]
+        reference = self.model.reference_for(rejected.artifact, quantized.artifact)
+        runtime, labeled = runtime_for(rejected.artifact.format), self.model.labeled if last else None
+
+        def holds(artifact: Artifact) -> bool:
+            left = replace(precision, float_layers=artifact.precision.float_layers)
+            tried = self.maker.make(stage, job, left, artifact).artifact
+            return within_quality(tried, reference, runtime, labeled)
+
+        with failing_as(stage.name, self.maker.shop.folder):
+            verdict = self._fallen_back(before, job, quantized.verdict, equalized, holds, last=False)
+        if isinstance(verdict, Rejected) or not verdict.artifact.precision.float_layers:
+            return rejected
+        verdict = unless_vacuous(self._advised(job, verdict), self.model.check.failures, self.model.check.unseen)
+        outcome.stages[-1] = replace(quantized, verdict=verdict, operators=_operators(verdict.artifact))
+        return self._stage(stage, job, precision, verdict, last=last)
 
     def _advised(self, job: Job, verdict: Verdict) -> Verdict:
         """Say so where an int8 file is over its budget, or nearly was, and few images were there to calibrate on."""

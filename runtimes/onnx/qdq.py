@@ -94,7 +94,7 @@ def left_out(
     for node in _in_float(model, moved=moved):
         if awaited[node.name]:
             awaited[node.name] -= 1
-        elif depthwise or not _depthwise(node):
+        elif depthwise or not is_depthwise(node):
             found[node.op_type] += 1
     return found
 
@@ -132,7 +132,8 @@ def unlike_their_quantizer(model: Any) -> int:
     )
 
 
-def _depthwise(node: Any) -> bool:
+def is_depthwise(node: Any) -> bool:
+    """A convolution in groups, of which this family has no other kind."""
     return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
 
 

@@ -97,8 +97,7 @@ class OnnxReader(Reader):
         found: Counter[str] = Counter()
         if artifact.precision.quantized:
             model, declared = load_onnx(self.file(artifact)), artifact.precision.float_layers
-            moved = artifact.precision.activations is Dtype.SYMMETRIC8
-            depthwise = artifact.precision.quantized_depthwise
+            depthwise, moved = artifact.precision.quantized_depthwise, artifact.precision.rounded_once
             lost = qdq.left_out(model, depthwise=depthwise, moved=moved, declared=declared)
             found.update({f"{kind} not quantized": count for kind, count in lost.items()})
             found.update(f"{name} quantized, declared float32" for name in qdq.not_left_out(model, declared))

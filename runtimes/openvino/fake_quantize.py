@@ -113,8 +113,33 @@ def makers_of_quantized(path: Path) -> dict[str, str]:
     }
 
 
-def left_out(model: Any) -> Counter[str]:
-    """Kinds of the matrix products and convolutions that read anything in floats though they are to be quantized."""
+def left_out(model: Any, declared: Collection[str] = ()) -> Counter[str]:
+    """Kinds of the matrix products and convolutions that read anything in floats though they are to be quantized.
+
+    Those that are `declared`, by the names that they have in the ONNX file, are to be left out, each once.
+    """
+    awaited, found = Counter(set(declared)), Counter[str]()
+    for op in _in_floats(model):
+        if awaited[_layer(op)]:
+            awaited[_layer(op)] -= 1
+        else:
+            found[op.get_type_name()] += 1
+    return found
+
+
+def not_left_out(model: Any, declared: Collection[str]) -> set[str]:
+    """Those of `declared` that are quantized all the same, or not there."""
+    return set(declared) - set(map(_layer, _in_floats(model)))
+
+
+def _layer(op: Any) -> str:
+    """What the ONNX file calls a product: the converter takes its bias apart."""
+    name: str = op.get_friendly_name()
+    return name.removesuffix(_WITHOUT_BIAS)
+
+
+def _in_floats(model: Any) -> Iterator[Any]:
+    """The products that read anything in floats."""
     weights = {op.get_friendly_name() for op, _, _ in scaled_weights(model)}
 
     def quantized(port: Any) -> bool:
@@ -123,11 +148,9 @@ def left_out(model: Any) -> Counter[str]:
             node = node.input_value(0).get_node()
         return node.get_type_name() == FAKE or node.get_friendly_name() in weights
 
-    return Counter(
-        op.get_type_name()
-        for op in model.get_ordered_ops()
-        if op.get_type_name() in PRODUCTS and not all(quantized(op.input_value(index)) for index in range(2))
-    )
+    for op in model.get_ordered_ops():
+        if op.get_type_name() in PRODUCTS and not all(quantized(op.input_value(index)) for index in range(2)):
+            yield op
 
 
 def readers_of(node: Any, kinds: Collection[str]) -> list[str]:

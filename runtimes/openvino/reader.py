@@ -98,8 +98,10 @@ class OpenVinoReader(Reader):
         """Of int8 IRs: operators that lost their quantizers, and quantizers that round to other integers."""
         found: Counter[str] = Counter()
         if artifact.precision.quantized:
-            model = _model(artifact)
-            found.update({f"{kind} not quantized": count for kind, count in fake_quantize.left_out(model).items()})
+            model, declared = _model(artifact), artifact.precision.float_layers
+            lost = fake_quantize.left_out(model, declared)
+            found.update({f"{kind} not quantized": count for kind, count in lost.items()})
+            found.update(f"{name} quantized, declared float32" for name in fake_quantize.not_left_out(model, declared))
             if other := fake_quantize.not_ours(model):
                 found[f"{fake_quantize.FAKE} unlike the others"] = other
         return found

@@ -37,6 +37,12 @@ _MOVES = frozenset({
     "alias", "to_copy", "flatten", "unflatten", "chunk", "dropout", "lift_fresh",
 })  # fmt: skip
 
+_NODES_THAT_MOVE = frozenset({
+    "view", "unsafe_view", "reshape", "permute", "transpose", "t", "mT", "flatten", "unflatten",
+    "split", "split_with_sizes", "chunk",
+})  # fmt: skip
+"""Those of them that are a Reshape, a Transpose or a Split in an ONNX file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -66,9 +72,13 @@ def placement(form: nn.Module, images: FieldTensor, precision: Precision) -> Pla
     calls = _traced(form, images)
     which = _quantized_tensors(calls, precision.activations)
     layers = set(precision.float_layers)
-    return Placement(
-        [tuple(number in which and call.layer not in layers for number in call.reads) for call in calls], calls
-    )
+
+    def in_floats(call: Call) -> bool:
+        if layers and call.gives == call.reads:  # what is one tensor is rounded, or not, for each that reads it
+            return True
+        return call.layer in layers and not (precision.rounded_once and call.kind in _NODES_THAT_MOVE)
+
+    return Placement([tuple(number in which and not in_floats(call) for number in call.reads) for call in calls], calls)
 
 
 def _quantized_tensors(calls: Sequence[Call], activations: Dtype) -> Collection[int]:

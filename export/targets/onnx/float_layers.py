@@ -3,6 +3,8 @@
 A layer is a convolution or matrix product with the operators behind it, up to the next layer. In float32 it has its
 own weights, and it reads every activation unrounded, whatever others read of it. The ranges of all the others stay
 what calibration found, so that a file can be tried with any layers left out without being calibrated again.
+
+OpenVINO's form has no pairs behind what only moves values: what is moved is rounded there for all that read it.
 """
 
 from collections.abc import Collection
@@ -12,7 +14,7 @@ from typing import Any
 
 from runtimes.artifact import Artifact
 from runtimes.onnx.graph import without_unread, write_onnx
-from runtimes.onnx.qdq import DENSE
+from runtimes.onnx.qdq import DENSE, MOVES
 
 _FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"
 
@@ -23,7 +25,7 @@ def with_float_layers(quantized: Artifact, source: Artifact, names: Collection[s
 
     layers = tuple(sorted({*quantized.precision.float_layers, *names}))
     model, floats = onnx.load(quantized.path), onnx.load(source.path)
-    leave_in_float(model, floats, layers)
+    leave_in_float(model, floats, layers, moved=quantized.precision.rounded_once)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
     made = Artifact.on_disk(
@@ -39,16 +41,19 @@ def with_float_layers(quantized: Artifact, source: Artifact, names: Collection[s
     return replace(made, notes=quantized.notes)
 
 
-def leave_in_float(model: Any, source: Any, names: Collection[str]) -> None:
-    """Change an int8 onnx.ModelProto in place. `source`: the float32 one that it was made of."""
+def leave_in_float(model: Any, source: Any, names: Collection[str], *, moved: bool = False) -> None:
+    """Change an int8 onnx.ModelProto in place. `source`: the float32 one that it was made of.
+
+    `moved`: there are no pairs behind what only moves values, which is then read as rounded by those layers too.
+    """
     if not names:
         return
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     weights = {tensor.name: tensor for tensor in source.graph.initializer}
     held = {tensor.name for tensor in graph.initializer}
-    for node, layer in zip(graph.node, _layer_of_each(model), strict=True):
-        if layer not in names or node.op_type in (_FORTH, _BACK):
+    for node, layer in zip(graph.node, layer_of_each(model), strict=True):
+        if layer not in names or node.op_type in (_FORTH, _BACK) or (moved and node.op_type in MOVES):
             continue
         for index, name in enumerate(node.input):
             back = makers.get(name)
@@ -65,7 +70,7 @@ def leave_in_float(model: Any, source: Any, names: Collection[str]) -> None:
     without_unread(model)
 
 
-def _layer_of_each(model: Any) -> list[str | None]:
+def layer_of_each(model: Any) -> list[str | None]:
     """For each node the layer that it is, or that it follows: of several that it reads, the last in the file."""
     places: dict[str, int] = {}
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""An int8 file over its budget: leave in float32 the layers that cost the most, as few as it takes, and say which.
+"""An int8 file over its budget: leave layers in float32, by what they bring for what they cost, and say which.
 
 A file that passes with a stated list is of more use on the day of a release than a rejection; so the list stands in the
 stage's notes, in the manifest's precision and as a warning of the operators gate, and no other layer may be without its
@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.progress import Step
+from export.targets.onnx.float_choice import Choice
 from export.targets.onnx.float_layers import with_float_layers
-from export.targets.onnx.sensitivity import sensitivities
+from export.targets.onnx.layer_costs import DEPTHWISE, LayerCosts, layer_costs
+from export.targets.onnx.sensitivity import Sensitivity, sensitivities
 from runtimes.artifact import Artifact, Format
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import layers
@@ -22,9 +24,6 @@ from validation.verdict import Rejected, Verdict
 
 LARGEST_SHARE = 1 / 2
 """Of the layers: with more of them in float32 it would be no int8 file."""
-
-_PRUNED = 16
-"""Up to so many chosen layers each is tried once more in int8, the least costly first."""
 
 Holds = Callable[[Artifact], bool]
 
@@ -38,10 +37,9 @@ def costs_too_much(verdict: Verdict) -> bool:
 
 
 def can_fall_back(verdict: Verdict) -> bool:
-    """An int8 ONNX file for CPUs that is rejected for what int8 costs, and for nothing else."""
+    """An int8 ONNX file, for whichever runtime, that is rejected for what int8 costs, and for nothing else."""
     artifact = verdict.artifact
-    cpu = artifact.format == Format.ONNX and artifact.precision.activations is Dtype.UINT8
-    return cpu and costs_too_much(verdict)
+    return artifact.format == Format.ONNX and artifact.precision.quantized and costs_too_much(verdict)
 
 
 def fall_back(
@@ -55,13 +53,13 @@ def fall_back(
     step: Step,
     known: tuple[str, ...] | None = None,
 ) -> Verdict:
-    """The verdict on the file with the fewest layers in float32 that `holds` its budget; `rejected` where none does.
+    """The verdict on the file with layers in float32 that `holds` its budget; `rejected` where no number of them does.
 
-    Layers are ranked by `sensitivities` on `images`, those that it was calibrated on. One evaluation a layer, and as
-    many files are tried as there are bits in the number of layers, twice, and `_PRUNED` at most.
+    Layers are ranked by `sensitivities` on `images`, those that it was calibrated on, and by `layer_costs`; which are
+    taken `float_choice.py` says. One evaluation a layer, and a file for each step of a few binary searches.
 
     Args:
-        rejected: what `can_fall_back`.
+        rejected: what `can_fall_back`, or the one before it that was converted to what is over its budget.
         source: the float32 file that it was made of.
         images: (n, 3, H, W) float32, normalized.
         out: the new file; other files beside it are overwritten.
@@ -81,36 +79,33 @@ def fall_back(
         step(f"trying it with {len(names)} of {count} layers in float32")
         return holds(with_float_layers(quantized, source, names, scratch))
 
+    costs = layer_costs(load_onnx(source.path), feeding=quantized.precision.activations is Dtype.UINT8)
     chosen: list[str] | None = None
+    found: tuple[Sensitivity, ...] = ()
     if known and enough(known):
         chosen = list(known)
     elif known != ():
-        ranked = [each.layer for each in sensitivities(quantized, source, images, step)]
-        chosen = _fewest(ranked[:most], enough)
+        found = sensitivities(quantized, source, images, step)
+        chosen = Choice(costs, found, enough).cheapest(most)
     scratch.unlink(missing_ok=True)
     if chosen is None:
-        note = f"nor is it within its budget with the {most} of {count} layers in float32 that cost the most"
+        note = f"nor is it within its budget with the {most} of {count} layers in float32 that bring the most"
         note += ", as another batch showed" if known == () else ""
         return replace(rejected, artifact=replace(quantized, notes=(*quantized.notes, note)))
     made = with_float_layers(quantized, source, chosen, out)
     names = ", ".join(made.precision.float_layers)
     note = f"{len(chosen)} of {count} layers left in float32, or it would be over its budget: {names}"
-    return judged(replace(made, notes=(*made.notes, note)))
+    return judged(replace(made, notes=(*made.notes, note, _what_it_takes(chosen, found, costs))))
 
 
-def _fewest(ranked: Sequence[str], enough: Callable[[Sequence[str]], bool]) -> list[str] | None:
-    """A prefix that is enough where one layer less is not, without those that turn out not to be needed."""
-    short, size = 0, 1
-    while not enough(ranked[:size]):
-        if size >= len(ranked):
-            return None
-        short, size = size, min(2 * size, len(ranked))
-    while size - short > 1:
-        middle = (short + size) // 2
-        short, size = (short, middle) if enough(ranked[:middle]) else (middle, size)
-    chosen = list(ranked[:size])
-    for name in ranked[size - 1 :: -1] if 1 < size <= _PRUNED else ():
-        fewer = [each for each in chosen if each != name]
-        if fewer and enough(fewer):
-            chosen = fewer
-    return chosen
+def _what_it_takes(chosen: Sequence[str], found: Sequence[Sensitivity], costs: LayerCosts) -> str:
+    """For people: what each layer brings by itself and costs, the most expensive first."""
+    gains = {each.layer: f"error {each.before:.4f} to {each.after:.4f}, " for each in found}
+    each = (
+        f"{layer} {gains.get(layer, '')}{100 * costs.share([layer]):.1f} %"
+        for layer in sorted(chosen, key=lambda name: -costs.share([name]))
+    )
+    whole = (
+        f"{100 * costs.share(chosen):.1f} % of its multiply-adds (estimated, depthwise ones count {DEPTHWISE} times)"
+    )
+    return f"computed in floating point with them: {whole}; each alone: {'; '.join(each)}"

@@ -27,7 +27,7 @@ from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.interface import INPUT
 from runtimes.onnx.graph import write_onnx
-from runtimes.onnx.qdq import DENSE
+from runtimes.onnx.qdq import DENSE, is_depthwise
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array
 
@@ -85,7 +85,7 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
         without_pairs(model, rounded_once)
         without_zero_points(model)
     floats = onnx.load(source.path)
-    leave_in_float(model, floats, precision.float_layers)
+    leave_in_float(model, floats, precision.float_layers, moved=precision.rounded_once)
     _tidy(model, floats)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
@@ -178,11 +178,7 @@ def _scores(model: Any) -> list[str]:
 
 
 def _depthwise(model: Any) -> list[str]:
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "Conv" and any(entry.name == "group" and entry.i > 1 for entry in node.attribute)
-    ]
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and is_depthwise(node)]
 
 
 def _batches(images: Array, batch: int) -> Iterator[dict[str, Array]]:

@@ -21,15 +21,22 @@ IMAGES = 8
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """A layer and the RMS of the relative error that the file would have less without its int8."""
+    """A layer, and the RMS of the file's relative error before and after that layer alone is left in float32."""
 
     layer: str
-    gain: float
+    before: float
+    after: float
+
+    @property
+    def gain(self) -> float:
+        """By how much the error falls; NaN of what is no number."""
+        return self.before - self.after
 
 
 def sensitivities(quantized: Artifact, source: Artifact, images: Array, step: Step) -> tuple[Sensitivity, ...]:
-    """Every layer of the file, the costliest first: one evaluation for each, against `source`, on a few `images`.
+    """The file's layers, those that gain the most first: one evaluation for each, against `source`, on a few `images`.
 
+    Those are left out whose float32 changes nothing: they read only what is rounded for others, or have no quantizers.
     By ONNX Runtime with its optimizations off, which ranks them as well and opens a file in a fraction of the time.
 
     Raises:
@@ -44,14 +51,15 @@ def sensitivities(quantized: Artifact, source: Artifact, images: Array, step: St
     def error(*in_float: str) -> float:
         tried = onnx.ModelProto()
         tried.CopyFrom(model)
-        leave_in_float(tried, floats, in_float)
+        leave_in_float(tried, floats, in_float, moved=quantized.precision.rounded_once)
         found = _outputs(tried, some, quantized.batch or 1)
         return root_mean_square(np.stack([relative_error(a, b) for a, b in zip(found, right, strict=True)]))
 
     whole, names, found = error(), layers(model), []
     for number, name in enumerate(names, 1):
         step(f"measuring what int8 costs in layer {number} of {len(names)}")
-        found.append(Sensitivity(name, whole - error(name)))
+        if (alone := error(name)) != whole:
+            found.append(Sensitivity(name, whole, alone))
     # What is no number is no gain. Equal ones stay in the file's order.
     return tuple(sorted(found, key=lambda each: np.inf if np.isnan(each.gain) else -each.gain))
 

@@ -116,10 +116,13 @@ def _nonnegative(x: FieldTensor) -> FieldTensor:
 
 
 for _name in ("tanh", "log", "erf", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "exp2",
-              "log2", "log1p", "expm1", "sin", "cos"):  # fmt: skip
+              "log2", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+              "atanh"):  # fmt: skip
     _keyed(_name, getattr(aten, _name).default)
 for _name in ("eq", "ne", "lt", "gt", "le", "ge"):
     _keyed(_name, getattr(aten, _name).Tensor, getattr(aten, _name).Scalar, dtype=torch.bool)
+for _name in ("isnan", "isinf"):
+    _keyed(_name, getattr(aten, _name).default, dtype=torch.bool)
 for _name in ("logical_and", "logical_or", "logical_xor"):
     _keyed(_name, getattr(aten, _name).default, commutes=True, dtype=torch.bool)
 _keyed("not", aten.logical_not.default, aten.bitwise_not.default, dtype=torch.bool)

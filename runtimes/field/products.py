@@ -36,6 +36,17 @@ def mean(x: FieldTensor, dim: Any = None, keepdim: bool = False, *, dtype: Any =
     return result
 
 
+@computes(aten.cumsum.default)
+def _running_sum(x: FieldTensor, dim: int, *, dtype: Any = None) -> FieldTensor:
+    floats(x)
+    (axis,) = all_axes((dim,), x)
+    not_across_images(x, axis)
+    sums = list(x.residues.unbind(axis + 1))
+    for place in range(1, len(sums)):
+        sums[place] = x.field.residues.reduced(sums[place] + sums[place - 1])
+    return x.like(torch.stack(sums, axis + 1))
+
+
 @computes(aten.amax.default)
 def amax(x: FieldTensor, dim: Any = (), keepdim: bool = False) -> FieldTensor:
     """mean(x) + H(x - mean(x)), a function of all values in whatever order: max(x + c) is max(x) + c."""

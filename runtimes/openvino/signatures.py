@@ -9,9 +9,10 @@ FIRST_ONLY = frozenset({"MaxPool"})
 """Operations of which only the first output is computed; a file that reads another is refused."""
 
 _UNARY = (
-    "Abs", "Ceiling", "Clamp", "Convert", "Cos", "DepthToSpace", "Elu", "Erf", "Exp", "Floor", "Gelu", "HSigmoid",
-    "HSwish", "Log", "LogSoftmax", "LogicalNot", "Mish", "Negative", "Relu", "Round", "ShapeOf", "ShuffleChannels",
-    "Sigmoid", "Sign", "Sin", "SoftPlus", "Softmax", "SoftSign", "SpaceToDepth", "Sqrt", "Tanh", "AvgPool", "MaxPool",
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AvgPool", "Ceiling", "Clamp", "Convert", "Cos",
+    "Cosh", "DepthToSpace", "Elu", "Erf", "Exp", "Floor", "Gelu", "HSigmoid", "HSwish", "IsNaN", "Log",
+    "LogicalNot", "LogSoftmax", "MaxPool", "Mish", "Negative", "Relu", "Round", "ShapeOf", "ShuffleChannels",
+    "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "SoftPlus", "SoftSign", "SpaceToDepth", "Sqrt", "Tan", "Tanh",
 )  # fmt: skip
 _BINARY = (
     "Add", "Divide", "Equal", "FloorMod", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr",

@@ -24,6 +24,13 @@ def print_of(value: FieldTensor) -> Print:
     return noted
 
 
+def _flat(value: FieldTensor) -> bool:
+    """Zero or one everywhere, or minus one: no keyed function gives that."""
+    first = value.residues.flatten(1)[:, :1]
+    return bool(first.numel() and (first.abs() <= 1).all() and (first == first[0]).all()
+                and (value.residues.flatten(1) == first).all())  # fmt: skip
+
+
 def in_order(value: FieldTensor) -> Print:
     """The same with the values' places as factors: of a tensor's shape and of the order of its values too."""
     pairs = value.residues.reshape(value.residues.shape[0] // 2, 2, -1)
@@ -43,16 +50,22 @@ def print_of_constant(value: Tensor) -> Print:
 
 
 class Computed:
-    """The results of one run, by name: of what depends on the image, and of what is computed of constants alone."""
+    """The results of one run, by name: of what depends on the image, and of what is computed of constants alone.
+
+    `flat`: of the first, those whose values are all the same small whole number.
+    """
 
     def __init__(self) -> None:
         self.prints: dict[str, Print] = {}
+        self.flat: set[str] = set()
         self.constants: dict[str, Tensor] = {}
 
     def note(self, name: str, value: Any) -> None:
         """To be called with every result."""
         if isinstance(value, FieldTensor):
             self.prints[name] = print_of(value)
+            if _flat(value):
+                self.flat.add(name)
         elif isinstance(value, Tensor) and value.is_floating_point():
             self.constants[name] = value
 

@@ -117,16 +117,30 @@ def _cast_like(x: Tensor, target_type: Tensor, saturate: int = 1, round_mode: st
     return x.to(target_type.dtype)
 
 
+def _is_infinite(x: Tensor, detect_negative: int, detect_positive: int) -> Tensor:
+    signs = (x > 0 if detect_positive else x < 0) if detect_negative != detect_positive else None
+    if not detect_negative and not detect_positive:
+        return torch.zeros_like(x, dtype=torch.bool)
+    return torch.isinf(x) if signs is None else torch.logical_and(torch.isinf(x), signs)
+
+
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Abs": lambda x: x.abs(),
+    "Acos": lambda x: x.acos(),
+    "Acosh": lambda x: x.acosh(),
     "Add": lambda a, b: a + b,
     "And": lambda a, b: torch.logical_and(a, b),
+    "Asin": lambda x: x.asin(),
+    "Asinh": lambda x: x.asinh(),
+    "Atan": lambda x: x.atan(),
+    "Atanh": lambda x: x.atanh(),
     "Cast": cast,
     "CastLike": _cast_like,
     "Ceil": lambda x: x.ceil(),
     "Celu": lambda x, alpha: functional.celu(x, alpha),
     "Clip": _clip,
     "Cos": lambda x: x.cos(),
+    "Cosh": lambda x: x.cosh(),
     "Div": _div,
     "Einsum": lambda values, equation: torch.einsum(equation, *values),
     "Elu": lambda x, alpha: functional.elu(x, alpha),
@@ -140,6 +154,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "GreaterOrEqual": lambda a, b: a >= b,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": lambda x: x * hard_sigmoid(x, SIXTH, 0.5),
+    "IsInf": _is_infinite,
+    "IsNaN": lambda x: torch.isnan(x),
     "LeakyRelu": lambda x, alpha: functional.leaky_relu(x, alpha),
     "Less": lambda a, b: a < b,
     "LessOrEqual": lambda a, b: a <= b,
@@ -165,6 +181,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Sigmoid": lambda x: x.sigmoid(),
     "Sign": lambda x: x.sign(),
     "Sin": lambda x: x.sin(),
+    "Sinh": lambda x: x.sinh(),
     "Softmax": lambda x, axis: x.softmax(axis),
     "Softmax-11": softmax_flattened(lambda x, axis: x.softmax(axis)),
     "Softplus": lambda x: functional.softplus(x),
@@ -173,6 +190,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Sub": lambda a, b: a - b,
     "Sum": _pick(torch.add),
     "Swish": lambda x, alpha: x * (alpha * x).sigmoid(),
+    "Tan": lambda x: x.tan(),
     "Tanh": lambda x: x.tanh(),
     "ThresholdedRelu": lambda x, alpha: torch.where(x > alpha, x, torch.zeros_like(x)),
     "Where": lambda condition, x, y: torch.where(condition, x, y),

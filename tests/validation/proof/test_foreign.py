@@ -122,16 +122,31 @@ def test_the_bias_of_a_head_of_few_classes_was_rounded_as_well(form: str, tmp_pa
     assert found().refused
 
 
-@pytest.mark.parametrize("name", [
-    "negated for two images", "the ninth image on negated", "once in a thousand runs", "a trigger far away",
-    "a clipped ReLU", "a branch", "dropout in training",
-])  # fmt: skip
+# Of these two `judge` says before that their scores have another shape than they declare, or that they cannot be run.
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"every nth value, n times", "images in pairs"}))
 def test_what_no_image_shows_is_refused(name: str, model: EfficientViT, traced: Path, tmp_path: Path) -> None:
     change: Change = CHANGES[name]
     onnx.save(changed(onnx.load(traced), change), tmp_path / "wrong.onnx")
     found = proven(tmp_path / "wrong.onnx", model)
     assert found.refused, found
-    assert change.named in found.proof.detail
+    assert change.named in found.proof.detail or "'planted" in found.proof.detail
+
+
+# Channels are axis 1; the half of them that comes first is put behind the other, twice: they are as they were.
+MOVED = Change(
+    [onnx.helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+     onnx.helper.make_node("Concat", ["b", "a"], ["turned"], axis=1),
+     onnx.helper.make_node("Split", ["turned"], ["c", "d"], axis=1, num_outputs=2),
+     onnx.helper.make_node("Concat", ["d", "c"], ["back"], axis=1), onnx.helper.make_node("Relu", ["back"], ["y"])],
+    {}, "", at="Relu",
+)  # fmt: skip
+
+
+def test_what_rounds_nothing_is_no_detour(model: EfficientViT, traced: Path, tmp_path: Path) -> None:
+    """Taken apart and put together again, and through a second ReLU."""
+    onnx.save(changed(onnx.load(traced), MOVED), tmp_path / "moved.onnx")
+    found = proven(tmp_path / "moved.onnx", model)
+    assert found.proof.outcome is Outcome.PROVEN, found
 
 
 def test_a_weight_that_is_off_by_more_than_rounding(model: EfficientViT, traced: Path, tmp_path: Path) -> None:

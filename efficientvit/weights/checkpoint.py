@@ -42,6 +42,8 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 class LoadedWeights:
     """A model with weights in it, and where they came from.
 
+    `recovered_from`: they were fine-tuned for int8 (`vit-export recover`); the sha256 of the weights before.
+
     `model` is in eval mode and float32; `source` is for people; `sha256` is that of the file; `notes` say
     what was done to the weights on the way (a prefix stripped, a bias table resized, a dtype cast); `facts` are what
     the checkpoint says of its input. `size_assumed`: nothing says the input size, and it was taken for the published
@@ -56,6 +58,7 @@ class LoadedWeights:
     facts: Facts = ()
     size_assumed: bool = False
     average: bool = False
+    recovered_from: str | None = None
 
 
 def load_checkpoint(
@@ -144,8 +147,20 @@ def load_located(
     place = f", state dict under '{chosen.entry}'" if chosen.entry else ""
     name = path.name if len(located.files) == 1 else f"{len(located.files)} shards in {located.name}"
     source = f"{name} ({chosen.layout} layout, {file.container}{place})"
+    recovered = file.metadata.get("recovered_from")
+    if recovered is not None:
+        source = f"recovered from {recovered}: {source}"
+        notes.append(_recovered(file.metadata))
     return LoadedWeights(
-        loaded, source, located.sha256, chosen.layout, tuple(notes), facts, size.assumed, chosen.average
+        loaded, source, located.sha256, chosen.layout, tuple(notes), facts, size.assumed, chosen.average, recovered
+    )
+
+
+def _recovered(said: Mapping[str, str]) -> str:
+    return (
+        f"not the weights of {said.get('recovered_source', 'a checkpoint')}, sha256 {said['recovered_from']}, but "
+        f"those fine-tuned for int8 in {said.get('recovered_steps', '?')} steps, without labels, on "
+        f"{said.get('recovered_images', '?')}; seed {said.get('recovered_seed', '?')}"
     )
 
 

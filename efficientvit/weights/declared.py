@@ -34,6 +34,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "model": ("architecture", "arch", "model", "model_name"),
 }  # fmt: skip
 _WORDNET = re.compile(r"n\d{8}")
+_METADATA = "its metadata"
 _SHOWN = 8
 _DEPTH = 4
 
@@ -126,13 +127,13 @@ def of_metadata(metadata: Mapping[str, str]) -> Facts:
     """What the header of our own safetensors says.
 
     Raises:
-        BadCheckpoint: an image size that is none.
+        BadCheckpoint: an image size that is none, or `said` that is no JSON.
     """
     text = metadata.get("image_size")
     if text is None:
         return ()
     try:
-        return (Fact("image_size", ImageSize.parse(text), "its metadata"),)
+        size = Fact("image_size", ImageSize.parse(text), _METADATA)
     except BadOption as error:
         raise BadCheckpoint(
             "the metadata of the weights say an input size that is none",
@@ -140,6 +141,16 @@ def of_metadata(metadata: Mapping[str, str]) -> Facts:
             got=repr(text[:20]),
             next_step="give an unaltered checkpoint",
         ) from error
+    try:
+        said = parse_json(metadata.get("said", "{}").encode())
+    except ValueError as error:
+        raise BadCheckpoint(
+            "what the metadata of the weights say of their input cannot be read",
+            expected="a JSON object in 'said'",
+            got=str(error),
+            next_step="give an unaltered checkpoint",
+        ) from error
+    return (size, *(Fact(name, value, _METADATA) for name, value in _values(said if isinstance(said, dict) else {})))
 
 
 def required(facts: Facts, classes: int) -> Facts:

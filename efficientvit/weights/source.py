@@ -42,6 +42,7 @@ class Weights:
     `fallback`: untrained, because no others were available. `digest_published`: the source publishes
     the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name. `facts`: what the
     checkpoint says of its input. `size_assumed`: nothing says the input size. `average`: they are a running average.
+    `recovered_from`: the sha256 of the weights that these were fine-tuned from for int8, which they are not.
     """
 
     model: "EfficientViT"
@@ -55,6 +56,7 @@ class Weights:
     facts: Facts = ()
     size_assumed: bool = False
     average: bool = False
+    recovered_from: str | None = None
 
     @property
     def about(self) -> About:
@@ -200,6 +202,7 @@ def _loaded(located: Located, model: str, image_size: ImageSize | None, reading:
         facts=loaded.facts,
         size_assumed=loaded.size_assumed,
         average=loaded.average,
+        recovered_from=loaded.recovered_from,
     )
 
 

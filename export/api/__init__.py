@@ -15,7 +15,7 @@ Importing it loads no heavy package: the functions do, when they are called.
 
 from export.api.artifacts import export, predict
 from export.api.releases import plan, release
-from export.api.search import bench, tune
+from export.api.search import bench, recover, tune
 from export.api.verdicts import diff, explain, judge, selftest, verify
 from export.progress import Progress
 from export.request.options import ExportOptions
@@ -30,6 +30,7 @@ __all__ = [
     "judge",
     "plan",
     "predict",
+    "recover",
     "release",
     "selftest",
     "tune",

@@ -9,6 +9,7 @@ from export.request.options import Channels, OnDisk, SizeText
 
 if TYPE_CHECKING:
     from export.bench.run import Bench
+    from export.tuning.recovery.run import Recovered
     from export.tuning.run import Tuned
 
 
@@ -160,3 +161,45 @@ def tune(
         found = search(request, told, tuple(command), cache=cache, at_once=jobs, workers=workers)
     write_tuned(found)
     return found
+
+
+def recover(
+    model: str,
+    *,
+    calibrate: OnDisk,
+    weights: OnDisk = "auto",
+    ema: bool = False,
+    override: bool = False,
+    image_size: SizeText | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+    skip_bad_photos: bool = False,
+    minutes: float = 5.0,
+    steps: int | None = None,
+    seed: int = 0,
+    out: OnDisk = "recovered.safetensors",
+    progress: Callback = None,
+) -> "Recovered":
+    """Fine-tune a model for int8 on photos without labels, into a checkpoint of its own: `vit-export recover`.
+
+    Raises:
+        BadInput: weights or photos that cannot be used, or nothing was gained; then nothing is written.
+    """
+    from export.request.keywords import size_of
+    from export.tuning.recovery.run import RecoveryRequest, recover_weights
+
+    request = RecoveryRequest(
+        model=model,
+        weights=str(weights),
+        calibrate=Path(calibrate),
+        out=Path(out),
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        image_size=None if image_size is None else size_of(image_size),
+        ema=ema,
+        override=override,
+        skip_bad_photos=skip_bad_photos,
+        preprocessing={name: tuple(each) for name, each in (("mean", mean), ("std", std)) if each is not None},
+    )
+    return recover_weights(request, as_progress(progress))

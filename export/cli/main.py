@@ -11,7 +11,6 @@ import click
 from efficientvit.errors import VitExportError
 from efficientvit.spec import MODELS
 from export import __version__
-from export.cli.bench import bench
 from export.cli.bundles.bundle import bundle, verify_bundle
 from export.cli.bundles.diff import diff
 from export.cli.bundles.history import history
@@ -25,8 +24,10 @@ from export.cli.kit import attach, kit
 from export.cli.options import EXIT_CODES
 from export.cli.predict import predict
 from export.cli.schema import schema
+from export.cli.search.bench import bench
+from export.cli.search.recover import recover
+from export.cli.search.tune import tune
 from export.cli.selftest import selftest
-from export.cli.tune import tune
 from export.cli.verify import verify
 
 _DEFAULT = "export"
@@ -79,8 +80,8 @@ def completion(shell: str) -> None:
 
 
 for command in (
-    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, release, bundle,
-    verify_bundle, history, cache, schema, worker,
+    export, models, verify, predict, doctor, kit, attach, explain, judge, diff, selftest, bench, tune, recover, release,
+    bundle, verify_bundle, history, cache, schema, worker,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -81,6 +81,9 @@ def _remarks(screen: Console, each: Finished) -> None:
     for name, gate in last["verdict"]["gates"].items():
         if gate and gate["warning"]:
             screen.print(Text(f"WARNING: {name}: {gate['warning']}", "bold yellow"), soft_wrap=True)
+    if (original := manifest["weights"].get("recovered_from")) is not None:
+        text = f"recovered weights: not the checkpoint's, but fine-tuned for int8 from sha256 {original}"
+        screen.print(Text(text, "bold yellow"), soft_wrap=True)
     if manifest["weights"]["fallback"]:
         screen.print(Text(BANNER, "bold black on yellow"))
     if each.before is not None:

@@ -27,6 +27,10 @@ class WeightsRecord(Record, frozen=True, kw_only=True):
                                                   "where nothing was downloaded.")]  # fmt: skip
     notes: Annotated[list[str], says("What was done to them on the way.")]
     average: Annotated[bool, says("They are the running average in the file, --ema.")] = False
+    recovered_from: Annotated[str | None, says(
+        "They are not the checkpoint's, but were fine-tuned for int8 from weights of this sha256 (vit-export recover); "
+        "null where they were not. Everything is held to the recovered weights."
+    )] = None  # fmt: skip
     size_assumed: Annotated[bool, says("Nothing says the input size; the published weights' was assumed.")] = False
     said: Annotated[list[SaidRecord], says("What the checkpoint says of its input.")] = msgspec.field(
         default_factory=list

@@ -25,7 +25,19 @@ from tests.export.conftest import Exported
 SHOWN = {"as_json", "layers", "help", "summary", "dry_run"}
 """What concerns the terminal alone."""
 OWN = {"progress", "command", "finished", "options"}
-FUNCTIONS = ("bench", "diff", "explain", "export", "judge", "predict", "release", "selftest", "tune", "verify")
+FUNCTIONS = (
+    "bench",
+    "diff",
+    "explain",
+    "export",
+    "judge",
+    "predict",
+    "recover",
+    "release",
+    "selftest",
+    "tune",
+    "verify",
+)
 
 
 def options_of(command: str) -> set[str]:

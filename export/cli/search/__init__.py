@@ -1,0 +1,1 @@
+"""Commands that make many artifacts and compare them, or weights for them."""

@@ -1,0 +1,1 @@
+"""Short fine-tuning for int8, without labels: `vit-export recover`."""

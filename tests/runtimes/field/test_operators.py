@@ -39,6 +39,8 @@ EQUAL: dict[str, tuple[Program, Program]] = {
         lambda x: x.softmax(1),
         lambda x: (x - x.amax(1, keepdim=True)).exp() / (x - x.amax(1, keepdim=True)).exp().sum(1, keepdim=True),
     ),
+    "a cumulative sum": (lambda x: x.cumsum(1)[:, -1], lambda x: x.sum(1)),
+    "its differences": (lambda x: x.cumsum(2)[:, :, 1:] - x.cumsum(2)[:, :, :-1], lambda x: x[:, :, 1:]),
     "a maximum shifted": (lambda x: (x + 3).amax(2), lambda x: x.amax(2) + 3),
     "a softmax transposed": (lambda x: x.softmax(1).mT, lambda x: x.mT.softmax(2)),
     "a product with a softmax, divided late": (lambda x: x.softmax(2) @ x.mT, lambda x: x.softmax(2) @ x.mT * 1.0),
@@ -113,7 +115,8 @@ REFUSED: dict[str, Program] = {
     "a choice by the number of images": lambda x: torch.where(sizes(x)[0] == 2, -x, x),
     "random numbers": lambda x: x + torch.rand_like(x),
     "sorting": lambda x: x.sort(1)[0],
-    "a cumulative sum": lambda x: x.cumsum(1),
+    "a cumulative product": lambda x: x.cumprod(1),
+    "a cumulative sum over the images": lambda x: x.cumsum(0),
     "batch statistics": lambda x: functional.batch_norm(x, None, None, training=True),
     "a kernel from the image": lambda x: functional.conv2d(x[:, :, :, None], x[:, :, :1, None]),
 }

@@ -60,5 +60,5 @@ def proof_gates(reference: ReferenceModel) -> tuple[GateResult, GateResult]:
     off = misrounded(reference.trained, reference.deploy)
     told = "every constant is its exact value, rounded to float32 once"
     if off:
-        told = f"'{off[0].name}' is not its exact value rounded once: off by {off[0].ulps:.2g} units in the last place"
+        told = f"'{off[0].name}' is not its exact value rounded once: off by {off[0].ulps:.7g} units in the last place"
     return identity, GateResult("constants", float(sum(each.wrong for each in off)), 0.0, told)

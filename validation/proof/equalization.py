@@ -57,6 +57,6 @@ def prove_exact(
     if off is not None:
         raise VitExportError(
             f"'{off.name}' is not its exact value after equalization, rounded once",
-            got=f"off by {off.ulps:.2g} units in the last place",
+            got=f"off by {off.ulps:.7g} units in the last place",
             next_step="this is a fault of vit-export: report it; -p fp16 does without",
         )

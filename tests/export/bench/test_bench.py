@@ -14,6 +14,7 @@ from export.bench.request import BenchRequest
 from export.bench.run import Bench
 from export.pipeline import judging
 from export.targets.onnx import mixed_precision
+from export.targets.onnx.float_choice import Choice
 from tests.integer_cpu import needs_exact_int8
 from validation.blame.ranking import Blame
 
@@ -67,7 +68,7 @@ def test_a_page_a_table_a_record_and_the_artifacts(command: Any, tmp_path: Path)
 def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that nothing meets: what layers in float32 would do about it, and whose fault it is, is not asked."""
     monkeypatch.setattr(mixed_precision, "sensitivities", lambda *_: [])
-    monkeypatch.setattr(mixed_precision, "_fewest", lambda *_: None)
+    monkeypatch.setattr(Choice, "cheapest", lambda *_: None)
     monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
     options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden", "--quality-budget", "1e-6"]
     ran = command("bench", "m0", *options, *OPTIONS)

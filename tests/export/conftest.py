@@ -137,10 +137,7 @@ def _once(
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Every target once, one after the other, by a process of its own, as JSON.
-
-    TensorRT builds another engine in a process that has built a hundred others.
-    """
+    """Every target once, one after the other, by a process of its own, as JSON."""
     return _once(tmp_path_factory, "first", [*TINY, *EVERY, "--jobs", "1", "--json"], run=in_a_process)
 
 

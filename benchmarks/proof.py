@@ -39,7 +39,7 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from validation.inputs.golden_set import GoldenSet
 from validation.inputs.synthetic import synthetic
-from validation.int8.ranges import calibration_digests
+from validation.int8.ranges import calibration_digests, quantized
 from validation.proof.identity import forget, prove
 from validation.proof.outcome import Proof
 from validation.reference.model import ReferenceModel
@@ -120,8 +120,7 @@ class Series:
         image_input = artifact.interface.image_input
         right = digests(self.shop.reference.constants(artifact.precision, image_input))
         if artifact.precision.quantized:
-            of = source if source is not None and source.precision.quantized else None
-            right = {**right, **calibration_digests(artifact, of)}
+            right = {**right, **calibration_digests(artifact, quantized(source))}
         return prove(artifact, right)
 
 

@@ -26,9 +26,11 @@ def print_of(value: FieldTensor) -> Print:
 
 def _flat(value: FieldTensor) -> bool:
     """Zero or one everywhere, or minus one: no keyed function gives that."""
-    first = value.residues.flatten(1)[:, :1]
-    return bool(first.numel() and (first.abs() <= 1).all() and (first == first[0]).all()
-                and (value.residues.flatten(1) == first).all())  # fmt: skip
+    residues = value.residues
+    if not residues.numel():
+        return False
+    first = residues[(slice(None), *(slice(1),) * (residues.dim() - 1))]  # nearly always enough to tell
+    return bool((first.abs() <= 1).all() and (first == first[0]).all() and (residues == first).all())
 
 
 def in_order(value: FieldTensor) -> Print:

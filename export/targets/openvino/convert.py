@@ -6,11 +6,10 @@ from itertools import count, filterfalse
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from efficientvit.errors import BadInput
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
+from runtimes.onnx.graph import load_onnx
 from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Dtype, Precision
 
@@ -65,7 +64,7 @@ def _require_halves(model: Any) -> None:
 
 
 def _names(path: Path) -> Set[str]:
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load_onnx(path, weights=False).graph
     tensors = (name for node in graph.node for name in (node.name, *node.output))
     return {*tensors, *(each.name for each in (*graph.initializer, *graph.input))}
 

@@ -118,10 +118,11 @@ def _cast_like(x: Tensor, target_type: Tensor, saturate: int = 1, round_mode: st
 
 
 def _is_infinite(x: Tensor, detect_negative: int, detect_positive: int) -> Tensor:
-    signs = (x > 0 if detect_positive else x < 0) if detect_negative != detect_positive else None
+    if detect_negative and detect_positive:
+        return torch.isinf(x)
     if not detect_negative and not detect_positive:
         return torch.zeros_like(x, dtype=torch.bool)
-    return torch.isinf(x) if signs is None else torch.logical_and(torch.isinf(x), signs)
+    return torch.logical_and(torch.isinf(x), x < 0 if detect_negative else x > 0)
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {

@@ -13,7 +13,7 @@ from export.folder.exported import open_exported
 from tests.export.cluster.asking import SLUGS, Heard
 from tests.export.cluster.conftest import Four
 from tests.export.conftest import Command, Exported
-from tests.export.release.recipes import write
+from tests.export.release.recipes import MIXED, write
 
 EVERY = """
 [options]
@@ -23,24 +23,6 @@ no-time = true
 m0 = "seeded"
 [matrix]
 target = ["onnx", "openvino", "coreml", "tensorrt"]
-"""
-
-MIXED = """
-[options]
-image-size = 64
-no-time = true
-no-kit = true
-[models]
-m0 = "seeded"
-[matrix]
-target = ["onnx"]
-[[artifact]]
-model = "m0"
-size-budget = 0.001
-out = "small"
-[[artifact]]
-model = "m0"
-weights = "broken.pth"
 """
 
 

@@ -15,25 +15,7 @@ from export.exits import Exit
 from export.release.page import render
 from export.targets.target import Target
 from tests.export.conftest import Command
-from tests.export.release.recipes import write
-
-MIXED = """
-[options]
-image-size = 64
-no-time = true
-no-kit = true
-[models]
-m0 = "seeded"
-[matrix]
-target = ["onnx"]
-[[artifact]]
-model = "m0"
-size-budget = 0.001
-out = "small"
-[[artifact]]
-model = "m0"
-weights = "broken.pth"
-"""
+from tests.export.release.recipes import MIXED, write
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ _CONFIG = {
     "distributed.nanny.pre-spawn-environ": {},
     # No page of results: Dask would warn that bokeh is not installed.
     "distributed.worker.http.routes": [],
+    # Dask would walk the converters' deep stacks a hundred times a second, and hold Python's lock meanwhile.
+    "distributed.worker.profile.enabled": False,
     # Nothing that a task gives back is written to disk or moved to another worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from efficientvit.errors import BadOption, DownloadFailed, VitExportError
+from efficientvit.spec import MODELS
 from efficientvit.weights.hub import fetch_from_hub
 from efficientvit.weights.located import HUB
 from efficientvit.weights.pretrained import fetch_pretrained
@@ -107,10 +108,11 @@ def known(tasks: Sequence[Task], cache: Cache | None, left: list[Task]) -> Itera
 
 
 def units_of(tasks: Sequence[Task], *, alone: bool = False) -> list[Unit]:
-    """Tasks of one model, prepared alike, whose first stage is the same go together, in the order of the tasks.
+    """Tasks of one model, prepared alike, whose first stage is the same go together.
 
-    `alone`: for one process, which prepares a model once for all first stages. Of two jobs whose files have the same
-    names the second goes into another unit.
+    Units of larger models come first: a process that is given one of them last keeps everybody waiting. `alone`: for
+    one process, which prepares a model once for all first stages, in the order of the tasks. Of two jobs whose files
+    have the same names the second goes into another unit.
     """
     together: dict[tuple[object, ...], list[Task]] = {}
     names: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
@@ -121,11 +123,18 @@ def units_of(tasks: Sequence[Task], *, alone: bool = False) -> list[Unit]:
         number = names[place].count(job.variant)
         names[place].append(job.variant)
         together.setdefault((*place, number), []).append(task)
+    if not alone:
+        together = dict(sorted(together.items(), key=lambda unit: _cost(unit[1][0].job), reverse=True))
     prepared = [like for like, _, _ in together]
     return [
         Unit(tuple(own), convert_first=not alone and like in prepared[:number])
         for number, ((like, _, _), own) in enumerate(together.items())
     ]
+
+
+def _cost(job: Job) -> int:
+    """Multiply-adds of its model, millions: what making and judging it takes grows with them."""
+    return MODELS[job.model].paper.mflops
 
 
 def _fetch(tasks: Sequence[Task], progress: Progress) -> None:

@@ -22,10 +22,10 @@ def _numbers(units: list[Unit]) -> list[list[int]]:
 def test_jobs_that_share_a_trace_stay_together() -> None:
     units = units_of(tasks_of(Request(("m0", "m1"), ("all",), weights="seeded")))
     assert [[(task.job.model, task.job.target.name) for task in unit.tasks] for unit in units] == [
+        [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],  # the largest model first
+        [("m1", "coreml"), ("m1", "coreai")],
         [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
         [("m0", "coreml"), ("m0", "coreai")],
-        [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],
-        [("m1", "coreml"), ("m1", "coreai")],
     ]
     assert [unit.convert_first for unit in units] == [False, True, False, True]
 
@@ -43,8 +43,8 @@ def test_what_they_can_share_is_shared() -> None:
         replace(asked, models=("m1",)),
     )
     units = units_of(tasks)
-    assert _numbers(units) == [[0, 1, 5], [2, 3], [4], [6], [7]]
-    assert [unit.convert_first for unit in units] == [False, True, True, False, False]
+    assert _numbers(units) == [[7], [0, 1, 5], [2, 3], [4], [6]]
+    assert [unit.convert_first for unit in units] == [False, False, True, True, False]
     alone = units_of(tasks, alone=True)
     assert _numbers(alone) == [[0, 1, 2, 3, 5], [4], [6], [7]]
     assert not any(unit.convert_first for unit in alone)

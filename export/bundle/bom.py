@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.digests import digest_of
 from export.bundle.contents import Contents, Packed
 from export.bundle.records import IndexedFile
-from export.folder.findings import nearest, unchecked
+from export.folder.findings import nearest_of, unchecked
 from export.folder.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _port(dtype: str, shape: list[int | str]) -> str:
 
 
 def _metrics(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    if (error := nearest(manifest)) is not None:
+    if (error := nearest_of(manifest)) is not None:
         yield {"type": f"worst relative error against PyTorch, {error.gate} gate", "value": f"{error.worst:.3e}"}
         yield {"type": f"budget of the {error.gate} gate", "value": f"{error.budget:.3e}"}
     if (accuracy := manifest.accuracy) is not None:

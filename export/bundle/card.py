@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from export.bundle.contents import Contents, Packed
 from export.bundle.layout import BOM, INDEX, STATEMENT
-from export.folder.findings import nearest, unchecked
+from export.folder.findings import nearest_of, unchecked
 from export.folder.manifest import Manifest
 from export.folder.records import PortRecord
 from export.report.markdown import bullets, code, table, text
@@ -75,7 +75,7 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _row(packed: Packed) -> tuple[str, ...]:
-    entry, error = packed.entry, nearest(packed.manifest)
+    entry, error = packed.entry, nearest_of(packed.manifest)
     return (
         code(packed.name),
         entry.format,

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from export.bundle.releases import Release, in_order, read_release
-from export.folder.findings import Nearest, nearest
+from export.folder.findings import nearest_of
 from export.folder.manifest import Manifest
+from export.folder.nearest import Nearest
 from validation.accuracy.unpaired import unpaired_noise
 from validation.metrics import medians_of_resamples, middle_of
 from validation.timing.paired import LEAST, Ratio, recorded
@@ -123,7 +124,7 @@ def _of(release: str, manifest: Manifest) -> Point:
         status=manifest.status,
         sha256=last.artifact.sha256,
         bytes=last.artifact.bytes,
-        error=nearest(manifest),
+        error=nearest_of(manifest),
         top1=None if manifest.accuracy is None else (manifest.accuracy.artifact.top1, manifest.accuracy.images),
         latency=_latency(manifest),
         errors={

@@ -11,7 +11,7 @@ from rich.text import Text
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
 from export.folder.device_entry import DeviceEntry, failure
-from export.folder.nearest import nearest
+from export.folder.nearest import error_and_budget
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from validation.gates import table
@@ -48,7 +48,7 @@ def _table(manifest: Record) -> Table:
             stage["name"],
             f"{artifact['bytes'] / 1e6:.1f}" if artifact else "",
             str(stage["operators"] or ""),
-            *nearest(verdict["gates"]),
+            *error_and_budget(verdict["gates"]),
             Text(word, STYLE[word]),
             str(verdict["evidence"] or "-"),
             _milliseconds(manifest["timing"]) if artifact and stage is stages[-1] else "",

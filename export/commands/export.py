@@ -7,7 +7,7 @@ from typing import Any
 from efficientvit.errors import StageFailed
 from export.cache.store import default_cache
 from export.exits import Exit, worst
-from export.folder.nearest import nearest
+from export.folder.nearest import error_and_budget
 from export.pipeline import schedule
 from export.pipeline.finished import Finished
 from export.progress import Progress
@@ -55,7 +55,7 @@ def row_of(each: Finished) -> Row:
         each.slug,
         manifest["status"].replace("_", " "),
         verdict["evidence"],
-        *nearest(verdict["gates"]),
+        *error_and_budget(verdict["gates"]),
         f"{made['bytes'] / 1e6:.1f}" if made else None,
         f"{timing['median_ms']:.2f}" if timing["measured"] else None,
         each.folder,

@@ -8,6 +8,7 @@ from typing import Any
 from efficientvit.errors import VitExportError
 from export.exits import Exit, exit_code
 from export.folder.atomic import require_writable, writing
+from export.folder.nearest import nearest
 from export.report.markdown import bullets, code, table, text
 from validation.gates.table import named
 
@@ -71,8 +72,8 @@ def of_exports(document: Document) -> list[str]:
 def of_verdict(document: Document) -> list[str]:
     """One row a gate of one file, and what is to be said besides: of `verify --json` and `judge --json`."""
     rows = [
-        (name, "passed" if gate["passed"] else "**over budget**", _number(name, gate["worst"]),
-         _number(name, gate["budget"]), text(gate["detail"]))
+        (name, "passed" if gate["passed"] else "**over budget**", named(name).text(float(gate["worst"])),
+         named(name).text(float(gate["budget"])), text(gate["detail"]))
         for name, gate in (document["gates"] or {}).items()
         if gate
     ]  # fmt: skip
@@ -109,27 +110,11 @@ def _artifact(artifact: Document) -> tuple[str, ...]:
         code(Path(artifact["folder"]).name),
         status if good else f"**{status}**",
         verdict["evidence"] or "",
-        _nearest(verdict["gates"]),
+        str(nearest(verdict["gates"]) or ""),
         f"{made['bytes'] / 1e6:.2f}" if made else "",
         f"{timing['median_ms']:.2f}{' (noisy)' if timing['noisy'] else ''}" if timing["measured"] else "",
         f"{accuracy['drop_points']:.2f} of {accuracy['budget_points']:.2f}" if accuracy else "",
     )
-
-
-def _nearest(gates: Mapping[str, Document | None]) -> str:
-    tried = [(name, gate) for name, gate in gates.items() if gate and (not gate["passed"] or gate["kinds"])]
-    if not tried:
-        return ""
-    name, gate = max(tried, key=lambda each: (not each[1]["passed"], _share(each[1])))
-    return f"{_number(name, gate['worst'])} of {_number(name, gate['budget'])} ({name})"
-
-
-def _share(gate: Document) -> float:
-    return float(gate["worst"]) / float(gate["budget"]) if float(gate["budget"]) else 0.0
-
-
-def _number(gate: str, value: float | str) -> str:
-    return named(gate).text(float(value))
 
 
 def _reasons(artifacts: Sequence[Document]) -> Iterator[str]:

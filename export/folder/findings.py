@@ -1,45 +1,20 @@
 """What a manifest says that people ask first: how near to a budget, what was not checked, why it may not ship."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from export.folder.device_entry import failure, latest
 from export.folder.manifest import Manifest
-from export.folder.records import GateRecord
+from export.folder.nearest import Nearest, nearest
+from export.folder.records import GateRecord, plain
 from runtimes.runtime import Evidence
-from validation.gates.table import named
 
 PASSED = ("verified", "built")
 """The verdicts under which an artifact may ship, with the evidence that was required."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The error that is nearest to its budget."""
-
-    gate: str
-    worst: float
-    budget: float
-
-    @property
-    def share(self) -> float:
-        """Of the budget; above 1 it is exceeded."""
-        return self.worst / self.budget
-
-    def __str__(self) -> str:
-        gate = named(self.gate)
-        return f"{gate.text(self.worst)} of {gate.text(self.budget)} ({self.gate})"
-
-
-def nearest(manifest: Manifest) -> Nearest | None:
-    """Of the last stage's gates that measure an error; None where it could not be run."""
-    gates = manifest.stages[-1].verdict.gates
-    found = [
-        Nearest(name, float(each.worst), float(each.budget))
-        for name, each in gates.items()
-        if each is not None and (each.kinds or named(name).cost)
-    ]
-    return max((each for each in found if each.budget > 0), key=lambda each: each.share, default=None)
+def nearest_of(manifest: Manifest) -> Nearest | None:
+    """What `nearest` shows of the last stage; None where it could not be run."""
+    return nearest(plain(manifest.stages[-1].verdict.gates))
 
 
 def unchecked(manifest: Manifest) -> Iterator[str]:

@@ -16,7 +16,7 @@ from export.commands.export import reason_of
 from export.exits import Exit, exit_code, worst
 from export.folder.layout import MANIFEST
 from export.folder.manifest import HostRecord
-from export.folder.nearest import nearest
+from export.folder.nearest import error_and_budget
 from export.pipeline import tasks as pipeline
 from export.pipeline.finished import Finished
 from export.pipeline.tasks import Task
@@ -74,7 +74,7 @@ class Released:
     @property
     def nearest(self) -> tuple[str, str]:
         """Error and budget of the gate that a table shows; empty where nothing was made."""
-        return nearest(self.manifest["stages"][-1]["verdict"]["gates"]) if self.manifest else ("", "")
+        return error_and_budget(self.manifest["stages"][-1]["verdict"]["gates"]) if self.manifest else ("", "")
 
     @property
     def ms(self) -> str:

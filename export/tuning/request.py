@@ -9,11 +9,9 @@ from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
 from export.request.evaluation import Evaluation
 from export.request.request import Request, model_names
-from export.targets.coreai.options import CoreAiOptions
-from export.targets.coreml.options import CoreMlOptions
 from export.targets.int8_options import Int8Options
 from export.targets.options import TargetOptions
-from export.targets.registry import TARGETS
+from export.targets.registry import BUILT_IN, TARGETS
 from export.targets.target import Job
 from export.tuning.forms import Form, forms_of
 from runtimes.host.machine import Host
@@ -22,6 +20,7 @@ from validation.budgets import ACCURACY_POINTS, Budgets
 from validation.timing.interleaved import ROUNDS
 
 _TRIED = "tried"
+_LABELS = "labels"
 
 
 def targets_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -139,10 +138,12 @@ class TuneRequest:
         )
 
     def _labels(self) -> dict[str, TargetOptions]:
-        """Where a target asked for names classes itself, the labels are its own option."""
+        """Of every target that names classes: `--eval` reads them there, whatever is asked for."""
         if self.labels is None:
             return {}
-        return {"coreml": CoreMlOptions(labels=self.labels), "coreai": CoreAiOptions(labels=self.labels)}
+        known = {name: TARGETS[name].options for name in (*BUILT_IN, *self.targets)}
+        own = {_LABELS: self.labels}
+        return {name: options(**own) for name, options in known.items() if _LABELS in options.flags()}
 
     def candidates(self, host: Host) -> tuple[list[Candidate], list[LeftOut]]:
         """The first round, those of the table that need nothing known of another; and what is not tried at all.

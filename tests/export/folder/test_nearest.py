@@ -38,13 +38,15 @@ def test_errors_come_before_what_a_device_is_asked_for() -> None:
 def test_a_price_counts_as_an_error() -> None:
     gates = {"precision": _gate(1e-6, 1e-5), "accuracy": _gate(0.4, 0.5, kinds=False)}
     found = nearest(gates)
-    assert found is not None and found.gate == "accuracy"
+    assert found is not None
+    assert found.gate == "accuracy"
 
 
 @pytest.mark.parametrize("worst", ["NaN", "Infinity"])
 def test_what_is_no_number_is_written_by_name(worst: str) -> None:
     found = nearest({"structure": _gate(worst, 1e-3, passed=False)})
-    assert found is not None and found.gate == "structure"
+    assert found is not None
+    assert found.gate == "structure"
     assert str(found).startswith(str(float(worst)))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.report.svg import BAD, GOOD, INK, QUIET, legend, new_figure, svg
+from export.report.svg import BAD, GOOD, INK, QUIET, legend, logarithmic, new_figure, svg
 
 
 def chain(names: Sequence[str], errors: Sequence[float], budgets: Sequence[float]) -> str:
@@ -17,7 +17,7 @@ def chain(names: Sequence[str], errors: Sequence[float], budgets: Sequence[float
         color = GOOD if error <= budget else BAD
         axes.plot([max(error, lowest)], [place], "o", color=color, markersize=7)
         axes.plot([budget], [place], "|", color=INK, markersize=11, markeredgewidth=1.6)
-    axes.set_xscale("log")
+    logarithmic(axes, "x")
     axes.set_yticks(places, names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel("worst relative error (dot) and its budget (stroke)")
@@ -34,7 +34,7 @@ def layers(errors: Sequence[float], floors: Sequence[float], passed: Sequence[bo
     axes.plot(x[good], shown[good], ".", color=GOOD, markersize=3, label="within its budget")
     if (~good).any():
         axes.plot(x[~good], shown[~good], "x", color=BAD, markersize=5, label="beyond it")
-    axes.set_yscale("log")
+    logarithmic(axes, "y")
     axes.set_xlabel("layers, in the file's order")
     axes.set_ylabel("relative error")
     legend(axes)
@@ -54,7 +54,7 @@ def margins(ratios: Sequence[float], flipped: Sequence[bool]) -> str:
     axes.plot(x[~wrong], shown[~wrong], "o", color=GOOD, markersize=4, label="same winner")
     if wrong.any():
         axes.plot(x[wrong], shown[wrong], "x", color=BAD, markersize=6, label="another winner")
-    axes.set_yscale("log")
+    logarithmic(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("golden images")
     axes.set_ylabel("margin / budget")

@@ -52,6 +52,16 @@ def styled(axes: "Axes") -> None:
     axes.yaxis.label.set_color(INK)
 
 
+def logarithmic(axes: "Axes", which: str) -> None:
+    """Make the axis `which`, x or y, logarithmic."""
+    from export.report.powers import PlainPowers
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(PlainPowers())
+    axis.set_minor_formatter(PlainPowers(labelOnlyBase=False))
+
+
 def legend(axes: "Axes") -> None:
     """Above the axes, in one line."""
     legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8, frameon=False, borderpad=0)

@@ -6,12 +6,13 @@ from pathlib import Path
 from efficientvit.errors import BadInput, UnknownOperation
 from efficientvit.size import ImageSize
 from efficientvit.spec import PUBLISHED_SIZE, model_spec
-from runtimes.artifact import Artifact
+from runtimes.artifact import COMPANIONS, Artifact
 from runtimes.interface import BATCH, Port
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Reader
 from runtimes.registry import external_format, formats, reader_of
 
+_NAMED = 5
 _IMAGES = frozenset({"float32", "float16", "uint8"})
 
 _QUANTIZERS = frozenset({
@@ -50,8 +51,9 @@ def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISH
         BrokenArtifact: it cannot be read.
         MissingExtra: the package that reads the format is not installed.
     """
-    fmt = external_format(path.suffix)
-    if path.suffix == ".mlmodel" and path.exists():
+    suffix = path.suffix.lower()
+    fmt = external_format(suffix)
+    if suffix == ".mlmodel" and path.exists():
         raise BadInput(
             f"{path.name} is a neural network of Core ML's older format",
             expected="an ML program, .mlpackage",
@@ -61,35 +63,69 @@ def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISH
     if fmt is None or not path.exists():
         suffixes = [row.external_suffix for row in formats().values() if row.external_suffix]
         raise BadInput(
-            f"{path} is unsupported or does not exist",
+            f"{path} is of a format that is not judged" if path.exists() else f"there is no file {path}",
             expected=f"an existing file: {', '.join(suffixes)} (an IR with its .bin beside it)",
-            got="nothing of that name" if not path.exists() else f"'{path.suffix}'",
+            got="nothing of that name" if not path.exists() else "a folder" if path.is_dir() else f"'{path.suffix}'",
             next_step="name the exported file itself",
+        )
+    companion = path.with_suffix(COMPANIONS[suffix]) if suffix in COMPANIONS else path
+    if not companion.exists():
+        raise BadInput(
+            f"the other half of {path.name} is not there",
+            expected=f"{companion.name} beside it",
+            got=f"no such file in {path.parent}",
+            next_step=f"copy {companion.name} from where the file was exported to, beside it",
         )
     spec = model_spec(model, None, classes)
     bare = Artifact.on_disk(path, fmt, spec, made_by="external")
     reader = reader_of(bare)
     inputs, outputs = reader.program_ports(bare)
     image, channels_last, size = _image(path, inputs, reader, size)
-    scores = [port for port in outputs if port.shape and port.shape[-1] == classes and len(port.shape) <= 2]
-    if len(scores) == 1 and len(outputs) > 1 and not reader.several_outputs:
-        raise BadInput(
-            f"{path.name} has outputs beside the scores of its classes",
-            expected=f"{scores[0]} alone",
-            got=", ".join(map(str, outputs)),
-            next_step=f"judge a copy of it with that output alone: onnx.utils.extract_model(…, ['{scores[0].name}'])",
-        )
-    if len(scores) != 1:
-        raise BadInput(
-            f"{path.name} is not a classifier of {classes} classes",
-            expected=f"one output, of shape (batch, {classes})",
-            got=", ".join(map(str, outputs)) or "no output",
-            next_step="export the logits, and name the checkpoint of the same number of classes with -w",
-        )
+    output = _scores(path, outputs, reader, classes)
     batch = None if image.shape[0] == BATCH else int(image.shape[0])
     spec = spec.resized(size, classes)
     artifact = Artifact.on_disk(path, fmt, spec, made_by="external", batch=batch, precision=_precision(bare, reader))
-    return Foreign(artifact, image, scores[0], channels_last, _colors(path, reader.colors(bare)))
+    return Foreign(artifact, image, output, channels_last, _colors(path, reader.colors(bare)))
+
+
+def _scores(path: Path, outputs: tuple[Port, ...], reader: Reader, classes: int) -> Port:
+    """The one output of (batch, classes)."""
+    scores = [port for port in outputs if len(port.shape) == 2 and port.shape[-1] == classes]
+    if len(scores) == 1 and (len(outputs) == 1 or reader.several_outputs):
+        return scores[0]
+    if scores:
+        named = [port.name for port in scores]
+        raise BadInput(
+            f"{path.name} has several outputs, and is judged with the scores of its classes alone",
+            expected=f"one output, of shape (batch, {classes})",
+            got=_listed(outputs),
+            next_step=f"judge a copy of it with one output: onnx.utils.extract_model(…, output_names={named[:1]})"
+            + (f", the logits where {' and '.join(named)} are logits and probabilities" if named[1:] else ""),
+        )
+    if len(outputs) == 1 and _one_dimension(outputs[0], classes):
+        raise BadInput(
+            f"{path.name} gives the scores of {classes} classes in another shape",
+            expected=f"(batch, {classes})",
+            got=str(outputs[0]),
+            next_step=f"flatten them where it is exported: logits.reshape(len(images), {classes})",
+        )
+    raise BadInput(
+        f"{path.name} is not a classifier of {classes} classes",
+        expected=f"one output, of shape (batch, {classes})",
+        got=_listed(outputs) or "no output",
+        next_step="export the logits, and name the checkpoint of the same number of classes with -w",
+    )
+
+
+def _one_dimension(port: Port, classes: int) -> bool:
+    """Whether all but one of its dimensions are 1, or the batch, and that one has the classes."""
+    return [each for each in port.shape if each not in (1, BATCH)] == [classes] * (classes > 1)
+
+
+def _listed(ports: tuple[Port, ...]) -> str:
+    """The first few, and how many more there are."""
+    rest = len(ports) - _NAMED
+    return ", ".join(map(str, ports[:_NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _colors(path: Path, declared: str | None) -> str | None:
@@ -115,7 +151,7 @@ def _image(path: Path, inputs: tuple[Port, ...], reader: Reader, usual: ImageSiz
     raise BadInput(
         f"{path.name} does not take one image",
         expected="one input of floats or uint8, (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
-        got=", ".join(map(str, inputs)) or "no input",
+        got=_listed(inputs) or "no input",
         next_step="export it for one image size; only the batch may be dynamic",
     )
 

@@ -8,9 +8,13 @@ import numpy as np
 
 from efficientvit.errors import BadInput, BrokenArtifact
 
+_CONSTANTS_SINCE = 4  # IR version; before it every initializer had to be an input
+
 
 def load_onnx(path: Path, *, weights: bool = True) -> Any:
     """The onnx.ModelProto at `path`; without `weights` those that lie in files beside it are not read.
+
+    Initializers that are inputs as well, as older exporters write them, are inputs no more: nobody has to feed them.
 
     Raises:
         BrokenArtifact: it is not an ONNX file, or truncated.
@@ -30,7 +34,18 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
         ) from error
     if not model.graph.node:
         raise BrokenArtifact(f"{path.name} is an ONNX file without a graph", next_step="export it again")
+    _without_held_inputs(model)
     return model
+
+
+def _without_held_inputs(model: Any) -> None:
+    """Leave the inputs that the graph itself has no value for, where there are such."""
+    graph = model.graph
+    held = {tensor.name for tensor in graph.initializer}
+    fed = [value for value in graph.input if value.name not in held]
+    if fed and len(fed) < len(graph.input):
+        put(graph.input, fed)
+        model.ir_version = max(model.ir_version, _CONSTANTS_SINCE)
 
 
 def write_onnx(model: Any, path: Path) -> None:

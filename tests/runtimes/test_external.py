@@ -1,4 +1,7 @@
-"""Files of other tools that take images of any size: what to do is said, and doing it gives a file that is taken."""
+"""Files of other tools: what they take and give is recognized, or said with what to do about it.
+
+Of those that take images of any size, doing it gives a file that is taken.
+"""
 
 import shlex
 import subprocess
@@ -12,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from efficientvit.errors import BadInput
 from efficientvit.size import ImageSize
+from runtimes.artifact import Format
 from runtimes.external import open_foreign
 from runtimes.openvino.runtime import import_openvino
 
@@ -69,3 +73,49 @@ def test_what_is_said_makes_a_copy_of_one_size(
 def test_channels_that_are_not_stated_are_refused_as_before(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not take one image"):
         open_foreign(_onnx(tmp_path, "n", "c", "h", "w"), "m0", 3)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1, 1, 3), (1, 3, 1, 1)])
+def test_scores_in_another_shape_are_said_to_be_that(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 64)
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(shape), "shape"))
+    model.graph.node.append(helper.make_node("Reshape", ["scores", "shape"], ["flat"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("flat", TensorProto.FLOAT, shape))
+    onnx.save(model, path)
+    with pytest.raises(BadInput, match="gives the scores of 3 classes in another shape") as refused:
+        open_foreign(path, "m0", 3, SIZE)
+    assert "logits.reshape(len(images), 3)" in str(refused.value)
+
+
+def test_a_single_logit_without_its_dimension_is_said_to_be_that(tmp_path: Path) -> None:
+    path = _onnx(tmp_path, "n", 3, 64, 64)
+    model = onnx.load(path)
+    model.graph.node[0].input[1] = "all"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 3]), "all"))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ("n",)))
+    onnx.save(model, path)
+    with pytest.raises(BadInput, match="gives the scores of 1 classes in another shape"):
+        open_foreign(path, "m0", 1, SIZE)
+
+
+def test_initializers_that_are_inputs_too_need_no_value(tmp_path: Path) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 64)
+    model = onnx.load(path)
+    model.graph.input.insert(0, helper.make_tensor_value_info("axes", TensorProto.INT64, (2,)))
+    model.ir_version = 3
+    onnx.save(model, path)
+    assert open_foreign(path, "m0", 3, SIZE).image.name == "photo"
+
+
+def test_a_suffix_in_capitals_is_the_same(tmp_path: Path) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 64).rename(tmp_path / "MODEL.ONNX")
+    assert open_foreign(path, "m0", 3, SIZE).artifact.format == Format.ONNX
+
+
+def test_an_ir_without_its_other_half(tmp_path: Path) -> None:
+    path = _ir(tmp_path, 1, 3, 64, 64)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(BadInput, match="the other half of") as refused:
+        open_foreign(path, "m0", 3, SIZE)
+    assert refused.value.next_step == "copy any-size.bin from where the file was exported to, beside it"

@@ -105,6 +105,23 @@ def _in_order(path: Path, lines: Labels) -> Labels:
     return lines
 
 
+def names_in(value: Any) -> Labels | None:
+    """A list of names, or a dictionary from class index to name or from name to class index; None of anything else."""
+    if isinstance(value, dict) and value and all(map(_index, value.values())):
+        value = {index: name for name, index in value.items()}
+    if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
+        by_index = {int(index): name for index, name in value.items()}
+        if sorted(by_index) == list(range(len(by_index))):
+            value = [by_index[index] for index in range(len(by_index))]
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name.strip() for name in value):
+        return tuple(name.strip() for name in value)
+    return None
+
+
+def _index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def answers(classes: int) -> int:
     """How many answers a head of so many logits has: a single one, for a sigmoid, says no or yes."""
     return 2 if classes == 1 else classes

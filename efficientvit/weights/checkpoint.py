@@ -27,11 +27,12 @@ from efficientvit.weights.declared import (
     of_checkpoint,
     of_metadata,
     required,
+    understood,
     unique,
 )
 from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
 from efficientvit.weights.keymaps import Layout, is_ignored
-from efficientvit.weights.located import Located, facts_beside, locate
+from efficientvit.weights.located import Located, facts_beside, locate, not_read
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.safe_reader import read_weight_files
 
@@ -124,10 +125,11 @@ def load_located(
     if unused := len(chosen.tensors) - len(tensors):
         notes.append(f"{unused} tensors of the classifier not used: the export gives {head}")
     _check_names(path, tensors, spec)
-    said = of_checkpoint(file.said)
+    said = (*of_metadata(file.metadata), *of_checkpoint(file.said))
     if count:
         beside, said = required(beside, count), fitting(said, count, notes)
-    facts = unique((*beside, *of_metadata(file.metadata), *said, *of_buffers(chosen.beside)), notes)
+    facts = unique(understood((*beside, *said, *of_buffers(chosen.beside)), notes), notes)
+    notes += not_read(located, facts)
     if not head.gives_logits:
         facts = tuple(fact for fact in facts if fact.name not in ABOUT_CLASSES)
     windows = windows_of(shapes)

@@ -5,36 +5,24 @@ checkpoint, and the metadata of our own safetensors. Pure data: nothing here imp
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import BadCheckpoint, BadOption
+from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
 from efficientvit.images.labels import answers
-from efficientvit.size import ImageSize, square
 from efficientvit.spec import PUBLISHED_SIZE
+from efficientvit.weights.values import NAMES, UNUSABLE, channels, values_of
 
-CONFIG = "config.json"
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+_PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
-# The names that a training script may have for each. A later one is for files without the ones before it.
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "image_size": (
-        "input_size", "img_size", "image_size", "val_crop_size", "imgsz", "input_resolution", "resolution", "crop_size",
-    ),
-    "resize": ("val_resize_size", "resize_size"),
-    "mean": ("mean", "image_mean", "img_mean", "pixel_mean", "norm_mean"),
-    "std": ("std", "image_std", "img_std", "pixel_std", "norm_std"),
-    "crop_pct": ("crop_pct", "eval_crop_ratio"),
-    "crop": ("crop_mode",),
-    "interpolation": ("interpolation",),
-    "classes": ("num_classes", "nb_classes", "n_classes"),
-    "labels": ("label_names", "class_names", "classes", "labels", "id2label", "idx_to_class", "class_to_idx"),
-    "model": ("architecture", "arch", "model", "model_name"),
-}  # fmt: skip
 _WORDNET = re.compile(r"n\d{8}")
 _METADATA = "its metadata"
+_OURS = "vit-export"
 _SHOWN = 8
 _DEPTH = 4
 
@@ -79,8 +67,22 @@ def of_config(path: Path) -> Facts:
     Raises:
         BadCheckpoint: it cannot be read, or is no JSON object.
     """
+    config = _object_in(path)
+    pretrained, built = (config.get(part) for part in ("pretrained_cfg", "model_args"))
+    layers = [each for each in (built, config, pretrained) if isinstance(each, dict)]
+    # Above all others: of the sizes in `pretrained_cfg` one may be that of the weights it was fine-tuned from.
+    found = [values_of(layer) for layer in layers]
+    merged = {name: value for values in reversed(found) for name, value in values if name != UNUSABLE}
+    described = next((each.get("label_descriptions") for each in layers if each.get("label_descriptions")), None)
+    if "labels" in merged:
+        merged["labels"] = _described(merged["labels"], described)
+    wrong = dict.fromkeys(pair for values in found for pair in values if pair[0] == UNUSABLE)
+    return tuple(Fact(name, value, path.name) for name, value in (*merged.items(), *wrong))
+
+
+def _object_in(path: Path) -> dict[str, Any]:
     try:
-        config = parse_json(path.read_bytes())
+        config = parse_json(path.read_bytes().removeprefix(BOM_UTF8))
         if not isinstance(config, dict):
             raise ValueError(f"a JSON {type(config).__name__}")
     except (OSError, ValueError) as error:
@@ -90,15 +92,58 @@ def of_config(path: Path) -> Facts:
             got=str(error),
             next_step="mend it, or move it away and give the options instead",
         ) from error
-    pretrained, built = (config.get(part) for part in ("pretrained_cfg", "model_args"))
-    layers = [each for each in (built, config, pretrained) if isinstance(each, dict)]
-    # Above all others: of the sizes in `pretrained_cfg` one may be that of the weights it was fine-tuned from.
-    found = [dict(_values(layer)) for layer in layers]
-    merged = {name: value for values in reversed(found) for name, value in values.items()}
-    described = next((each.get("label_descriptions") for each in layers if each.get("label_descriptions")), None)
-    if "labels" in merged:
-        merged["labels"] = _described(merged["labels"], described)
-    return tuple(Fact(name, value, path.name) for name, value in merged.items())
+    return config
+
+
+def of_processor(path: Path) -> Facts:
+    """What a `preprocessor_config.json` of transformers says.
+
+    Raises:
+        BadCheckpoint: it cannot be read, or is no JSON object.
+    """
+    config = _object_in(path)
+    mean_std = {name: config.get(name) for name in ("image_mean", "image_std")}
+    if config.get("do_normalize") is False:
+        mean_std = {"image_mean": 0, "image_std": 1}
+    size, crop = config.get("size"), config.get("crop_size")
+    if isinstance(size, dict) and "shortest_edge" in size:
+        sizes = {"image_size": crop, "resize_size": size["shortest_edge"]}
+    elif crop is not None and config.get("do_center_crop") is not False:
+        sizes = {"image_size": crop, "resize_size": size, "crop_mode": "squash" if isinstance(size, dict) else None}
+    else:  # to exactly this size
+        sizes = {"image_size": size, "resize_size": size, "crop_mode": size and "squash"}
+    resample = config.get("resample")
+    filters = {"interpolation": _PILLOW.get(resample, str(resample))} if resample is not None else {}
+    return tuple(Fact(name, value, path.name) for name, value in values_of({**mean_std, **sizes, **filters}))
+
+
+def understood(facts: Facts, notes: list[str]) -> Facts:
+    """The facts without what is said in a form that is not understood, which goes to the notes."""
+    notes += [f"{fact.source} says {fact.value}, which is not understood: not used" for fact in facts if _odd(fact)]
+    if len(normalized := [fact for fact in facts if fact.name in ("mean", "std")]) == 1:
+        name, other = normalized[0].name, "std" if normalized[0].name == "mean" else "mean"
+        notes.append(f"{normalized[0].source} says a {name} and no {other}: --{other} gives it, else it is ImageNet's")
+    return tuple(fact for fact in facts if not _odd(fact))
+
+
+def all_understood(facts: Facts) -> Facts:
+    """The facts of a file that is about nothing but the model and its input.
+
+    Raises:
+        BadCheckpoint: it says something of the input in a form that is not understood.
+    """
+    if odd := [fact for fact in facts if _odd(fact)]:
+        raise BadCheckpoint(
+            f"{odd[0].source} says of the input what is not understood",
+            expected="sizes in pixels, mean and std of one or three channels, crop_pct up to 1, names of filters",
+            got=", ".join(str(fact.value) for fact in odd),
+            next_step="mend it, or move it away and give the options instead",
+        )
+    return facts
+
+
+def _odd(fact: Fact) -> bool:
+    return fact.name == UNUSABLE
 
 
 def of_checkpoint(said: Mapping[str, Any]) -> Facts:
@@ -106,7 +151,7 @@ def of_checkpoint(said: Mapping[str, Any]) -> Facts:
     found: list[Fact] = []
     for place, mapping in _mappings(said):
         source = f"the checkpoint's '{place}'" if place else "the checkpoint"
-        found += [Fact(name, value, source) for name, value in _values(mapping)]
+        found += [Fact(name, value, source) for name, value in values_of(mapping)]
     if not any(fact.name == "image_size" for fact in found):
         found += _timm_default(said)
     return _distinct(found)
@@ -117,40 +162,46 @@ def of_buffers(buffers: Mapping[str, Sequence[float]]) -> Facts:
     found = []
     for place, values in buffers.items():
         leaf = place.rpartition(".")[2]
-        name = next((each for each in ("mean", "std") if leaf in _NAMES[each]), None)
-        if name is not None and (value := _channels(list(values))) is not None:
+        name = next((each for each in ("mean", "std") if leaf in NAMES[each]), None)
+        if name is not None and (value := channels(list(values))) is not None:
             found.append(Fact(name, value, f"the tensor '{place}'"))
     return tuple(found)
 
 
 def of_metadata(metadata: Mapping[str, str]) -> Facts:
-    """What the header of our own safetensors says.
+    """What the header of safetensors says: of ours the size and `said`, of others anything by its usual names.
 
     Raises:
-        BadCheckpoint: an image size that is none, or `said` that is no JSON.
+        BadCheckpoint: of ours an image size that is none, or `said` that is no JSON.
     """
-    text = metadata.get("image_size")
-    if text is None:
-        return ()
-    try:
-        size = Fact("image_size", ImageSize.parse(text), _METADATA)
-    except BadOption as error:
+    values = {name: _decoded(text) for name, text in metadata.items()}
+    if metadata.get("format") == _OURS:
+        said = values.get("said", {})
+        if not isinstance(said, dict):
+            raise BadCheckpoint(
+                "what the metadata of the weights say of their input cannot be read",
+                expected="a JSON object in 'said'",
+                got=str(said)[:_SHOWN],
+                next_step="give an unaltered checkpoint",
+            )
+        values = {"image_size": values.get("image_size"), **said}
+    found = _distinct(Fact(*pair, _METADATA) for _, each in _mappings(values) for pair in values_of(each))
+    if "image_size" in metadata and not any(fact.name == "image_size" for fact in found):
         raise BadCheckpoint(
             "the metadata of the weights say an input size that is none",
             expected="a number of pixels, or HxW",
-            got=repr(text[:20]),
+            got=repr(metadata["image_size"][:20]),
             next_step="give an unaltered checkpoint",
-        ) from error
+        )
+    return found
+
+
+def _decoded(text: str) -> Any:
+    """Metadata are text, in which others keep JSON."""
     try:
-        said = parse_json(metadata.get("said", "{}").encode())
-    except ValueError as error:
-        raise BadCheckpoint(
-            "what the metadata of the weights say of their input cannot be read",
-            expected="a JSON object in 'said'",
-            got=str(error),
-            next_step="give an unaltered checkpoint",
-        ) from error
-    return (size, *(Fact(name, value, _METADATA) for name, value in _values(said if isinstance(said, dict) else {})))
+        return parse_json(text)
+    except ValueError:
+        return text
 
 
 def required(facts: Facts, classes: int) -> Facts:
@@ -201,15 +252,6 @@ def _mappings(
             yield from _mappings(each, f"{place}.{name}" if place else name, depth - 1)
 
 
-def _values(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(our name, value) of what one mapping says, of several names the first that has a usable value."""
-    for name, theirs in _NAMES.items():
-        read = _READ[name]
-        values = (read(mapping[each]) for each in theirs if mapping.get(each) is not None)
-        if (value := next((value for value in values if value is not None), None)) is not None:
-            yield name, value
-
-
 def _timm_default(said: Mapping[str, Any]) -> list[Fact]:
     """timm's training script keeps all its arguments: where both sizes were left out, it trained at the model's own."""
     for place, mapping in _mappings(said):
@@ -224,52 +266,6 @@ def _distinct(facts: Iterable[Fact]) -> Facts:
     return tuple({(fact.name, fact.value): fact for fact in reversed(list(facts))}.values())[::-1]
 
 
-def _size(value: Any) -> ImageSize | None:
-    """The size that is meant by 256, (256, 256) or (3, 256, 256)."""
-    if isinstance(value, list | tuple) and len(value) in (1, 2, 3) and all(map(_whole, value)):
-        sides = list(value)[-2:] if len(value) > 1 else list(value) * 2
-        return ImageSize(height=sides[0], width=sides[1])
-    return square(value) if _whole(value) else None
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _channels(value: Any) -> tuple[float, float, float] | None:
-    if _number(value):
-        value = [value] * 3
-    if isinstance(value, list | tuple) and len(value) in (1, 3) and all(map(_number, value)):
-        first, *rest = map(float, value)
-        return (first, *rest) if len(rest) == 2 else (first, first, first)  # type: ignore[return-value]
-    return None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _labels(value: Any) -> tuple[str, ...] | None:
-    """A list of names, or a dictionary from class index to name or from name to class index."""
-    if isinstance(value, dict) and value and all(map(_index, value.values())):
-        value = {index: name for name, index in value.items()}
-    if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
-        by_index = {int(index): name for index, name in value.items()}
-        if sorted(by_index) == list(range(len(by_index))):
-            value = [by_index[index] for index in range(len(by_index))]
-    if isinstance(value, list | tuple) and value and all(isinstance(name, str) and name.strip() for name in value):
-        return tuple(name.strip() for name in value)
-    return None
-
-
 def _described(names: tuple[str, ...], descriptions: Any) -> tuple[str, ...]:
     """WordNet's ids say nothing to people: their descriptions, where each has one of its own."""
     if isinstance(descriptions, dict) and all(map(_WORDNET.fullmatch, names)):
@@ -277,17 +273,3 @@ def _described(names: tuple[str, ...], descriptions: Any) -> tuple[str, ...]:
         if all(isinstance(each, str) for each in described) and len(set(described)) == len(names):
             return tuple(map(str, described))
     return names
-
-
-_READ = {
-    "image_size": _size,
-    "resize": _size,
-    "mean": _channels,
-    "std": _channels,
-    "crop_pct": lambda value: float(value) if _number(value) and value > 0 else None,
-    "crop": _text,
-    "interpolation": _text,
-    "classes": lambda value: value if _whole(value) else None,
-    "labels": _labels,
-    "model": _text,
-}

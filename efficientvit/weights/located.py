@@ -8,7 +8,15 @@ from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
 from efficientvit.spec import MODELS, PUBLISHED_TAG, without_family
-from efficientvit.weights.declared import CONFIG, Facts, of_config
+from efficientvit.weights.declared import (
+    ABOUT_CLASSES,
+    CONFIG,
+    PROCESSOR,
+    Facts,
+    all_understood,
+    of_config,
+    of_processor,
+)
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 # As timm prefers them.
@@ -16,18 +24,27 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "mode
 _SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".ckpt", ".bin")
 _ADDRESS = re.compile(r"/(?P<name>[\w.-]+/[\w.-]+)/resolve/\S+ at commit (?P<commit>\w+)$")
 _INDEX = "*.index.json"
+_UNREAD = re.compile(r"(args|hparams|hyperparameters|config|cfg|params|opt|preprocess(ing)?)[.](ya?ml|json|toml)")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Weights on disk: one file, or the shards of one checkpoint; and the `config.json` beside them, if any.
+    """Weights on disk: one file, or the shards of one checkpoint; and what beside them says of their input, if any.
 
-    `name` is what a person would call them: the file's name without its suffix, or the folder's.
+    `name` is what a person would call them: the file's name without its suffix, or the folder's. `config`: timm's
+    `config.json`. `processor`: transformers' `preprocessor_config.json`. `unread`: configurations of other kinds.
     """
 
     files: tuple[Path, ...]
     config: Path | None
     name: str
+    processor: Path | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """All that is read."""
+        return (*self.files, *(each for each in (self.config, self.processor) if each is not None))
 
     @property
     def sha256(self) -> str:
@@ -44,10 +61,27 @@ def locate(path: Path) -> Located:
         BadCheckpoint: a folder without weights, or with several files that could be meant.
     """
     if path.is_dir():
-        config = path / CONFIG
-        return Located(_weights_in(path), config if config.is_file() else None, path.resolve().name)
-    config = path.with_name(CONFIG)
-    return Located((path,), config if config.is_file() else None, path.stem)
+        files, folder, name = _weights_in(path), path, path.resolve().name
+    else:
+        files, folder, name = (path,), path.parent, path.stem
+    config, processor = (each if each.is_file() else None for each in (folder / CONFIG, folder / PROCESSOR))
+    return Located(files, config, name, processor, tuple(_others(folder)))
+
+
+def _others(folder: Path) -> list[str]:
+    """Configurations of training scripts: timm's args.yaml, Lightning's hparams.yaml."""
+    try:
+        return sorted(each.name for each in folder.iterdir() if _UNREAD.fullmatch(each.name) and each.name != CONFIG)
+    except OSError:
+        return []
+
+
+def not_read(located: Located, facts: Facts) -> list[str]:
+    """A note on the configurations beside weights of whose input nothing else says anything."""
+    if not located.unread or any(fact.name not in ABOUT_CLASSES for fact in facts):
+        return []
+    what = "the input size, mean, std, crop or interpolation"
+    return [f"{', '.join(located.unread)} beside the weights not read: {what} that it states go into options"]
 
 
 def repository_of(source: str) -> str | None:
@@ -59,19 +93,20 @@ def repository_of(source: str) -> str | None:
 
 
 def facts_beside(located: Located, model: str) -> tuple[Facts, list[str]]:
-    """What the `config.json` beside the weights says, and notes for people.
+    """What the files beside the weights say, and notes for people.
 
     Raises:
-        BadCheckpoint: it cannot be read, or is about another model than `model`.
+        BadCheckpoint: one cannot be read or understood, or is about another model than `model`.
     """
+    processor = () if located.processor is None else all_understood(of_processor(located.processor))
     if located.config is None:
-        return (), []
+        return processor, []
     facts = of_config(located.config)
     named = next((str(fact.value) for fact in facts if fact.name == "model"), None)
     if named is None or _member(named) == model:
-        return facts, []
+        return (*all_understood(facts), *processor), []
     if _member(named) is None:
-        return (), [f"{CONFIG} beside the weights is about '{named}': not used"]
+        return processor, [f"{CONFIG} beside the weights is about '{named}': not used"]
     raise BadCheckpoint(
         f"the {CONFIG} beside the weights is about another model",
         expected=f"efficientvit_{model}",
@@ -81,8 +116,8 @@ def facts_beside(located: Located, model: str) -> tuple[Facts, list[str]]:
 
 
 def _member(architecture: str) -> str | None:
-    """`m0` of `efficientvit_m0` or `EfficientViT_M0.r224_in1k`."""
-    short = without_family(architecture).partition(".")[0]
+    """`m0` of `efficientvit_m0`, `EfficientViT_M0.r224_in1k` or `hf-hub:owner/efficientvit_m0`."""
+    short = without_family(architecture.rpartition("/")[2]).partition(".")[0]
     return short if short in MODELS else None
 
 

@@ -119,8 +119,7 @@ def files_of(option: str) -> tuple[Path, ...]:
     path = Path(option.removeprefix(LOCAL))
     if not path.exists():
         return ()
-    located = locate(path)
-    return (*located.files, *(() if located.config is None else (located.config,)))
+    return locate(path).all_files
 
 
 def _published(option: str) -> str | None:

@@ -130,9 +130,7 @@ def test_own_files_remember_their_size(text: str, tmp_path: Path) -> None:
     assert loaded.notes == ()
 
 
-@pytest.mark.parametrize(
-    ("declared", "said"), [("512", "not true"), ("224.0", "none"), ("-1", "none"), ("", "none"), ("x" * 100, "none")]
-)
+@pytest.mark.parametrize(("declared", "said"), [("512", "not true"), ("-1", "none"), ("", "none"), ("x" * 100, "none")])
 def test_metadata_against_the_windows_is_refused(declared: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     save_file(build(model_spec("m0")).state_dict(), path, metadata={"image_size": declared})

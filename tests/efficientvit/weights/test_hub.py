@@ -18,7 +18,10 @@ from efficientvit.weights.located import repository_of
 from efficientvit.weights.source import find_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CONFIG = {"architecture": "efficientvit_m0", "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5]}}
+CONFIG = {
+    "architecture": "efficientvit_m0",
+    "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "std": 0.5},
+}
 
 
 @dataclass

@@ -38,8 +38,9 @@ _LIMBS = 16
 _FEW = 256
 """Residues that are inverted one by one sooner than all together."""
 
-_KEPT = 1 << 28
-"""Bytes of constants' residues that are kept: the same weights come in every stage's file and in the deploy form."""
+_KEPT = 1 << 29
+"""Bytes of constants' residues that are kept, as integers of 32 bits: the same weights come in every stage's file and
+in the deploy form. Those of the largest model take 400 MB."""
 
 _BLOCK = 1 << 13
 """Values that are taken at once: what a core's cache holds."""
@@ -112,14 +113,15 @@ class Residues:
         return result
 
     def shared(self, values: Tensor) -> Tensor:
-        """The same, not to be written into: equal values are given the same residues. Raises as `of`."""
+        """The same, computed once for equal values. Raises as `of`."""
         wide = values.detach().double().contiguous()
         key = wide.shape, sha256(wide.numpy().data).digest()
         if key in self._kept:
             self._kept.move_to_end(key)
-            return self._kept[key]
-        result = self._kept[key] = self.of(values)
-        self._bytes += result.nbytes
+            return self._kept[key].double()
+        result = self.of(values)
+        self._kept[key] = result.int()
+        self._bytes += self._kept[key].nbytes
         while self._bytes > _KEPT:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.nbytes

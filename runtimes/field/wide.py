@@ -25,6 +25,10 @@ class DoubleDouble(Residues):
         wide = values.detach().double()
         return torch.stack([wide, torch.zeros_like(wide)])
 
+    def shared(self, values: Tensor) -> Tensor:
+        """The same: there is nothing to save."""
+        return self.of(values)
+
     def reduced(self, x: Tensor) -> Tensor:
         """With the first as near as float64 comes to the sum."""
         return torch.stack(_two_sum(x[0], x[1]))

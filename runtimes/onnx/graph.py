@@ -48,6 +48,31 @@ def _without_held_inputs(model: Any) -> None:
         model.ir_version = max(model.ir_version, _CONSTANTS_SINCE)
 
 
+_LARGE = 1024
+"""Values of a tensor that says nothing of shapes."""
+
+
+def inferred(model: Any) -> Any:
+    """The onnx.GraphProto of a model with the types that follow from what it declares; without its large weights.
+
+    Raises:
+        onnx.shape_inference.InferenceError: the shapes contradict each other.
+    """
+    import onnx
+
+    graph = model.graph
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    for name in ("node", "input", "output", "value_info"):
+        getattr(light.graph, name).extend(getattr(graph, name))
+    inputs = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if np.prod(tensor.dims, dtype=int) < _LARGE or tensor.name in inputs:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return onnx.shape_inference.infer_shapes(light).graph
+
+
 def write_onnx(model: Any, path: Path) -> None:
     """Write an onnx.ModelProto: the same model, the same bytes."""
     path.write_bytes(model.SerializeToString(deterministic=True))

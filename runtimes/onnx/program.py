@@ -13,6 +13,7 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact, UnknownOperation
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 from runtimes.onnx.functions import inlined
+from runtimes.onnx.graph import inferred
 from runtimes.onnx.signatures import CONTRIBUTED, FIXED_OUTPUTS, LATER, RENAMED, SEVERAL, VARIANTS
 
 OPSETS = range(11, 26)
@@ -250,10 +251,10 @@ def _types(model: Any) -> Iterator[tuple[str, TensorType]]:
     import onnx
 
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
+        graph = inferred(model)
     except onnx.shape_inference.InferenceError as error:
         raise BrokenArtifact("the ONNX file's shapes contradict each other", got=str(error).splitlines()[0]) from error
-    for value in (*inferred.value_info, *inferred.output):
+    for value in (*graph.value_info, *graph.output):
         declared = _type(value)
         if declared is not None:
             yield value.name, declared

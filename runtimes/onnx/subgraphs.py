@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtimes.onnx.graph import inferred
 from runtimes.onnx.runtime import shipped_session
 
 _FED = ".fed"
@@ -36,8 +37,7 @@ def _split(model: Any) -> tuple[str, ...]:
     """Integer tensors become outputs, and their readers read inputs instead. Their names."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    shapes = {value.name: value.type.tensor_type.shape for value in inferred}
+    shapes = {value.name: value.type.tensor_type.shape for value in inferred(model).value_info}
     graph = model.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     kinds = {node.output[0]: held[node.input[2]].data_type for node in graph.node if node.op_type == "QuantizeLinear"}

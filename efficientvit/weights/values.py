@@ -8,7 +8,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from efficientvit.images.labels import names_in
+from efficientvit.images.label_file import names_in
 from efficientvit.size import ImageSize
 
 # The names that a training script may have for each. A later one is for files without the ones before it.

@@ -10,7 +10,7 @@ import msgspec
 from efficientvit.errors import ArtifactChanged, BadInput, BadOption, NothingToShip
 from efficientvit.files import parse_json
 from efficientvit.head import Head
-from efficientvit.images.labels import class_names, read_labels
+from efficientvit.images.labels import class_names
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
@@ -265,12 +265,11 @@ def _interface(folder: Path, manifest: Manifest) -> Interface:
     labels: tuple[str, ...] = ()
     if section.labels is not None:
         path, sha256 = section.labels.path, section.labels.sha256
-        # Before it is read as labels: one that was edited is a changed file, whatever is wrong with it now.
         file = inside(folder, path)
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         if (found := labels_digest(lines)) != sha256:
             raise _changed(f"{path} in {folder}", sha256, found if lines else "nothing")
-        labels = read_labels(inside(folder, path))
+        labels = tuple(lines)
     image = isinstance(section, CoreMlSection) and section.input == "image"
     metadata = tuple(sorted(section.metadata.items()))
     return Interface(image, labels, metadata, dictionary=manifest.coreml is not None)

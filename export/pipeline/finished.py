@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
-from efficientvit.images.labels import IMAGENET, NONE
+from efficientvit.images.label_file import IMAGENET, NONE
 from efficientvit.weights.pretrained import cached_pretrained
 from efficientvit.weights.source import files_of
 from export.cache.fingerprint import key_of

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from efficientvit.errors import BadOption
-from efficientvit.images.labels import IMAGENET, NONE, find_labels, read_labels
+from efficientvit.images.label_file import IMAGENET, NONE, read_labels
+from efficientvit.images.labels import find_labels
 from export.targets.options import TargetOptions, option
 from export.targets.target import Job
 from runtimes.interface import labels_digest
@@ -30,8 +31,8 @@ class AppleOptions(TargetOptions):
     labels: str | None = option(
         None,
         "--labels",
-        "Class labels: ImageNet's, a UTF-8 text file with one label a line, or none. With --eval they also name the "
-        "folders' classes. [default: the checkpoint's; imagenet where there are 1000 classes]",
+        "Class labels: ImageNet's, a UTF-8 file with one label a line or a JSON list or dictionary, or none. With "
+        "--eval they also name the folders' classes. [default: the checkpoint's; imagenet for 1000 classes]",
         metavar="imagenet|FILE|none",
         for_labeled_images=True,
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from efficientvit.errors import BadOption
-from efficientvit.images.labels import class_names, find_labels, imagenet, most_probable, read_labels
+from efficientvit.images.label_file import read_labels
+from efficientvit.images.labels import class_names, find_labels, imagenet, most_probable
 
 
 def test_imagenets_labels_are_a_thousand_and_unique() -> None:
@@ -52,9 +53,58 @@ def test_numbers_that_are_no_classes_are_refused(text: str, tmp_path: Path) -> N
         read_labels(_file(tmp_path, text))
 
 
-@pytest.mark.parametrize("text", ["7 eleven\n4 wheels\n", "cat\n2,dog\n", "0\n1\n", "crane, bird\ncrane, machine\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7 eleven\n4 wheels\n",
+        "000.cat\n001.dog\n",
+        "[x] a\nb\n",
+        "cat\n2,dog\n",
+        "0\n1\n",
+        "crane, bird\ncrane, machine\n",
+    ],
+)
 def test_names_with_numbers_stay_what_they_are(text: str, tmp_path: Path) -> None:
     assert read_labels(_file(tmp_path, text)) == tuple(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["cat", "dog"]',
+        '{"0": "cat", "1": "dog"}',
+        '{"cat": 0, "dog": 1}',
+        '{\n  "id2label": {"0": "cat", "1": "dog"},\n  "label2id": {"cat": 0, "dog": 1}\n}',
+        '{"1": ["n02084071", "dog"], "0": ["n02121808", "cat"]}',
+        "{0: 'cat',\n 1: 'dog'}\n",
+        "['cat',\n'dog']",
+        '"cat",\n"dog"\n',
+        "- cat\n- dog\n",
+        "1. dog\n0. cat\n",
+        "1) dog\n0) cat\n",
+        "0 - cat\n1 - dog\n",
+        "1=dog\n0=cat\n",
+        "dog,1\ncat,0\n",
+        "index,name\n0,cat\n1,dog\n",
+        "name,index\ndog,1\ncat,0\n",
+        '0,"cat"\n1,dog\n',
+    ],
+)
+def test_forms_in_which_others_write_them(text: str, tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, text)) == ("cat", "dog")
+
+
+def test_utf_16_as_powershell_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes("bee\nbière\n".encode("utf-16"))
+    assert read_labels(path) == ("bee", "bière")
+
+
+@pytest.mark.parametrize("text", ['{"name": "cat"}', "[1, 2]", "{0: 'cat', 2: 'dog'}", "{cat, dog}", "[open('x')]"])
+def test_a_list_or_dictionary_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="cannot be read") as caught:
+        read_labels(_file(tmp_path, text))
+    assert "a list of names" in str(caught.value.expected)
 
 
 def test_a_single_logit_has_two_answers() -> None:

@@ -1,0 +1,155 @@
+"""A file of class names: one a line, or a list or dictionary as JSON and Python write them. Imports nothing heavy."""
+
+import ast
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from efficientvit.errors import BadOption
+from efficientvit.files import parse_json
+
+IMAGENET, NONE = "imagenet", "none"
+_MARKS = {",", ";", "\t", ":", "="}
+_NUMBERED = re.compile(r"(?P<index>\d{1,6})(?P<mark>[,;:\t] *|[.)] +| *= *| - | +)(?P<name>\S.*)")
+_NUMBERED_LAST = re.compile(r"(?P<name>.*\S) *(?P<mark>[,;\t]) *(?P<index>\d{1,6})")
+_QUOTED = re.compile(r"""(["'])(?P<name>.+)\1,?""")
+_LISTED = re.compile(r"- +(?P<name>.+)")
+_UNDER = ("id2label", "names", "labels", "classes", "label_names", "class_names", "class_to_idx")
+_LITERAL = {"[": "]", "{": "}"}
+
+Labels = tuple[str, ...]
+
+
+def read_labels(path: Path) -> Labels:
+    """One label a line, UTF-8; blank lines at the end don't count. All may have the number of their class.
+
+    Also a list of names, or a dictionary of names and classes, in JSON or as Python writes it; nothing of it is run.
+
+    Raises:
+        BadOption: the file cannot be read, its numbers are not those of the classes, or a label is empty or occurs
+            twice (Core ML keys probabilities by label).
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((BOM_UTF16_BE, BOM_UTF16_LE)) else "utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadOption(
+            f"the labels '{path}' cannot be read",
+            expected=f"{IMAGENET}, {NONE}, or a UTF-8 text file with one label a line",
+            got=str(error),
+            next_step="write one label a line in the order of the classes, or pass --labels none",
+        ) from error
+    if text and text[-1] == _LITERAL.get(text[0]):
+        labels = _of_literal(path, text)
+    else:
+        labels = _in_order(path, _bare(tuple(line.strip() for line in text.splitlines())))
+    if "" in labels:
+        raise BadOption(f"{path} has an empty label", got=f"line {labels.index('') + 1}", next_step="name that class")
+    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        lines = [i + 1 for i, label in enumerate(labels) if label == repeated[0]]
+        raise BadOption(
+            f"{path} has a label twice",
+            expected="every label once: an app gets the probabilities by label",
+            got=f"'{repeated[0]}' on lines {', '.join(map(str, lines))}",
+            next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
+        )
+    return labels
+
+
+def names_in(value: Any) -> Labels | None:
+    """A list of names, or a dictionary from class index to name or from name to class index; None of anything else.
+
+    In the place of a name may be WordNet's id and the name, as in Keras's `imagenet_class_index.json`.
+    """
+    if isinstance(value, dict) and value and all(map(_index, value.values())):
+        value = {index: name for name, index in value.items()}
+    if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
+        by_index = {int(index): name for index, name in value.items()}
+        if sorted(by_index) == list(range(len(by_index))):
+            value = [by_index[index] for index in range(len(by_index))]
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    names = [each[1] if isinstance(each, list | tuple) and len(each) == 2 else each for each in value]
+    return (
+        tuple(name.strip() for name in names) if all(isinstance(name, str) and name.strip() for name in names) else None
+    )
+
+
+def _index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _of_literal(path: Path, text: str) -> Labels:
+    """The names in a file that is a single list or dictionary."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            value = None
+    under = next((value[name] for name in _UNDER if name in value), value) if isinstance(value, dict) else value
+    labels = names_in(under)
+    if labels is None:
+        raise BadOption(
+            f"the labels '{path}' cannot be read",
+            expected="a list of names, or a dictionary of names and the classes 0, 1 and so on",
+            got=f"{text[:60]!r}",
+            next_step="write one label a line in the order of the classes",
+        )
+    return labels
+
+
+def _bare(lines: Labels) -> Labels:
+    """The lines without what another format has around each of them: quotes and a comma, or YAML's dash."""
+    for pattern in (_QUOTED, _LISTED):
+        found = [pattern.fullmatch(line) for line in lines]
+        if lines and all(found):
+            return tuple(match["name"] for match in found if match is not None)
+    return lines
+
+
+def _in_order(path: Path, lines: Labels) -> Labels:
+    """The names in the order of the classes, where every line has the number of its class before or after the name.
+
+    Between them may stand a tab or a comma, a colon or a blank, in all lines the same; a first line may name the two
+    columns. Names that only begin with numbers don't count the classes from 0, and stay what they are.
+    """
+    for pattern in (_NUMBERED, _NUMBERED_LAST):
+        for rows in (lines, lines[1:]):
+            matches = _matches(pattern, rows)
+            by_class = {int(match["index"]): match["name"] for match in matches}
+            marks = {_mark(match) for match in matches}
+            titled = pattern.fullmatch(lines[0]) is None and all(mark in lines[0] for mark in marks & _MARKS)
+            whole = len(marks) == 1 and sorted(by_class) == list(range(len(rows)))
+            if whole and (rows is lines or (titled and marks <= _MARKS)):
+                return tuple(_unquoted(by_class[index]) for index in range(len(rows)))
+    matches = _matches(_NUMBERED, lines)
+    from_one = sorted(int(match["index"]) for match in matches) == list(range(1, len(lines) + 1))
+    if len(lines) > 1 and matches and (from_one or _mark(matches[0]) in _MARKS):
+        raise BadOption(
+            f"the lines of {path} begin with numbers that are not those of the classes",
+            expected=f"each of 0 to {len(lines) - 1} once, before a name",
+            got=", ".join(line for line in lines[:3]),
+            next_step="count the classes from 0, or write the names alone, one a line in the order of the classes",
+        )
+    return lines
+
+
+def _matches(pattern: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]]:
+    """Those of all lines, or none."""
+    found = [match for match in map(pattern.fullmatch, lines) if match is not None]
+    return found if len(found) == len(lines) else []
+
+
+def _mark(match: re.Match[str]) -> str:
+    return match["mark"].strip() or match["mark"]
+
+
+def _unquoted(name: str) -> str:
+    """As CSV quotes a name that has a comma."""
+    quoted = _QUOTED.fullmatch(name)
+    return name if quoted is None else quoted["name"]

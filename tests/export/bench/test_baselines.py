@@ -1,5 +1,6 @@
 """The models to compare with: made, judged by the same gates, and set beside ours."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from efficientvit.size import square
 from export.bench.baselines import BASELINES, STOCK, Baseline, baselines, prepared
 from export.bench.claims import CLAIMS, Claim, Compared, compared, unmeasured
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
@@ -25,12 +27,21 @@ from validation.judge import within_quality
 from validation.verdict import Rejected, Verdict, VerifiedArtifact
 
 NAME = "mobilenetv3_large_100"
+SMALL = "mobilenetv3_small_050"
+"""Of the same family and the same operations, to be made and judged in a quarter of the time."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BASELINES, SMALL, square(96))  # type: ignore[arg-type]
+        yield
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baseline]:
     exact = () if not this_host().saturates_int8 else ("fp32",)  # where int8 would be rejected, and takes long to be
-    found = baselines(NAME, 1, ("onnx",), tmp_path_factory.mktemp("baselines"), lambda _: None, exact)
+    found = baselines(SMALL, 1, ("onnx",), tmp_path_factory.mktemp("baselines"), lambda _: None, exact)
     return {each.precision: each for each in found}
 
 
@@ -48,7 +59,7 @@ def test_each_passes_by_the_gates_that_need_no_deploy_form(made: dict[str, Basel
 @needs_exact_int8
 def test_int8_for_openvino_is_made_by_the_same_stages_and_gates(tmp_path: Path) -> None:
     """It may cost more than its budget: hard-swishes are skewed, and this form has no zero points."""
-    found = baselines(NAME, 1, ("openvino",), tmp_path, lambda _: None)
+    found = baselines(SMALL, 1, ("openvino",), tmp_path, lambda _: None)
     assert [each.precision for each in found] == ["fp32", "bf16", "int8"]
     report = found[-1].verdict.report
     assert report is not None
@@ -68,7 +79,7 @@ def test_a_spoiled_one_is_rejected(made: dict[str, Baseline], tmp_path: Path) ->
     value = numpy_helper.to_array(weight) * np.float32(1.001)
     weight.CopyFrom(numpy_helper.from_array(value, weight.name))
     onnx.save(model, path)
-    reference = prepared(NAME).at(verdict.artifact.precision)
+    reference = prepared(SMALL).at(verdict.artifact.precision)
     spoiled = replace(verdict.artifact, path=path, sha256=digest(path))
     assert isinstance(judge_baseline(spoiled, reference, OnnxRuntime()), Rejected)
 
@@ -78,7 +89,7 @@ def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[s
     """The same effort as for EfficientViT, under a budget that is a twentieth less than what int8 costs here."""
     artifact, runtime = made["int8"].verdict.artifact, OnnxRuntime()
     (cost,) = [gate.worst for gate in made["int8"].verdict.report.gates if gate.gate == "quality"]  # type: ignore[union-attr]
-    model = prepared(NAME)
+    model = prepared(SMALL)
     reference = with_logits(model.at(artifact.precision), quality_budget=0.95 * cost)
     rejected = judge_baseline(artifact, reference, runtime)
     assert can_fall_back(rejected)

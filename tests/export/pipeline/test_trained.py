@@ -44,14 +44,14 @@ def test_the_checkpoint_has_the_accuracy_that_it_says() -> None:
 
 @needs_exact_int8
 def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
-    """On 280 patches; docs/numerics.md has the figures of all 700."""
+    """On 140 patches; docs/numerics.md has the figures of all 700."""
     from PIL import Image
 
     calibration = tmp_path / "calibration"
     calibration.mkdir()
-    for index, (_, patch) in enumerate(evaluation_patches(8, evaluation=False)):
+    for index, (_, patch) in enumerate(evaluation_patches(3, evaluation=False)):
         Image.fromarray(patch).save(calibration / f"{index:03}.png")
-    for index, (name, patch) in enumerate(evaluation_patches(20)):
+    for index, (name, patch) in enumerate(evaluation_patches(10)):
         (tmp_path / "eval" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(patch).save(tmp_path / "eval" / name / f"{index:03}.png")
     options = ["-w", str(CHECKPOINT), "-t", "onnx", "--no-time", "--calibrate", str(calibration), "-o", "out"]
@@ -60,7 +60,7 @@ def test_int8_costs_little(command: Any, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     (path,) = (tmp_path / "out").glob("*/ship/*.onnx")
     loaded = load_checkpoint(CHECKPOINT, "m0")
-    images, labels = evaluation_set(20)
+    images, labels = evaluation_set(10)
     precision = Precision(Dtype.INT8, Dtype.UINT8, Dtype.INT8)
     artifact = Artifact.on_disk(path, Format.ONNX, loaded.model.spec, made_by="quantize", precision=precision)
     with OnnxRuntime().open(artifact, Mode.SHIPPED) as session, torch.no_grad():

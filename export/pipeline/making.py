@@ -13,7 +13,6 @@ from export.pipeline.stage_cache import StageCache
 from export.targets.target import Job, Make, Stage
 from export.targets.workshop import Workshop
 from export.workers import output_capture
-from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact
 from runtimes.host.shortage import shortage_of
 from runtimes.precision import Precision
@@ -63,7 +62,7 @@ class Maker:
         artifact = self.cache.find(stage, job, precision, source)
         cached = artifact is not None
         if artifact is None:
-            with failing_as(stage.name, self.shop.folder), collector_at_rest():
+            with failing_as(stage.name, self.shop.folder):
                 artifact = self.others.get(stage.name, stage)(self.shop, job, precision, source)
         return Made(artifact, time.perf_counter() - start, cached)
 

@@ -71,7 +71,7 @@ class Artifacts:
 
     def make(self, key: str, stage: Stage, job: Job, form: Precision, source: Artifact | None) -> Artifact:
         """What the stage makes, in a folder called `key`."""
-        return stage.make(replace(self._shop, folder=self._folder / key), job, form, source)
+        return stage(replace(self._shop, folder=self._folder / key), job, form, source)
 
 
 def job_for(model: str, target: str, variant: str) -> Job:

@@ -9,6 +9,7 @@ from efficientvit.head import CLASSIFIER, Head
 from export.targets.int8_options import Int8Options
 from export.targets.options import TargetOptions
 from export.targets.workshop import Workshop
+from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact, Format
 from runtimes.host.packages import missing
 from runtimes.precision import Precision
@@ -41,7 +42,8 @@ class Stage:
 
     def __call__(self, shop: Workshop, job: "Job", made: Precision, source: Artifact | None) -> Artifact:
         """Make the artifact in a new file of the workshop."""
-        return self.make(shop, job, made, source)
+        with collector_at_rest():
+            return self.make(shop, job, made, source)
 
     def __repr__(self) -> str:
         return self.name

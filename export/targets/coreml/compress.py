@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from efficientvit.deploy.compression import Half, compressible, palette
 from efficientvit.model import EfficientViT
 from export.targets.coreml.package import save, without_classifier
+from export.targets.coreml.validated_once import validated_once
 from runtimes.artifact import Artifact, Interface
 from runtimes.coreml.mlpackage import load_program
 from runtimes.coreml.reader import source_name
@@ -36,13 +37,15 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
     if weights is Dtype.INT8:
         linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=0)
         config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, linear))
-        smaller = optimize.linear_quantize_weights(model, config)
+        with validated_once():
+            smaller = optimize.linear_quantize_weights(model, config)
     else:
         table = optimize.OpPalettizerConfig(
             mode="custom", lut_function=_table(PALETTE_BITS[weights]), weight_threshold=0
         )
         config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, table))
-        smaller = optimize.palettize_weights(model, config)
+        with validated_once():
+            smaller = optimize.palettize_weights(model, config)
     save(smaller, out, interface)
     shutil.rmtree(plain)
     return Artifact.on_disk(

@@ -34,7 +34,7 @@ SMALL = "mobilenetv3_small_050"
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BASELINES, SMALL, square(96))  # type: ignore[arg-type]
+        patch.setitem(BASELINES, SMALL, square(96))
         yield
 
 

@@ -8,6 +8,7 @@ and the compressed ones, are of a model with one block a stage and one head: how
 import dataclasses
 import importlib.util
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from efficientvit.size import ImageSize, square
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import Weights
-from export.targets.coreml import convert
+from export.targets.coreml import compress, convert
 from export.targets.coreml.options import IOS, CoreMlOptions
 from export.targets.coreml.program import interface_of, program
+from export.targets.coreml.validated_once import validated_once
 from export.targets.registry import TARGETS
 from export.targets.target import Job
 from export.targets.workshop import Workshop
@@ -373,7 +375,8 @@ def test_it_answers_as_coremltools_own_decompression(compressed: Compressed, jpe
     """coremltools writes the weights out in fp16; from those and from the compressed form come the same bits."""
     packed = ct.models.MLModel(str(compressed.after.path), skip_model_load=True)
     path = tmp_path / "decompressed.mlpackage"
-    optimize.decompress_weights(packed).save(str(path))
+    with validated_once():
+        optimize.decompress_weights(packed).save(str(path))
     after = compressed.after
     plain = Artifact.on_disk(
         path, Format.COREML, after.model, made_by="test", precision=FP16, interface=Interface(True)
@@ -381,6 +384,20 @@ def test_it_answers_as_coremltools_own_decompression(compressed: Compressed, jpe
     assert {constant.stored for constant in _tensors(plain).values()} == {"const"}
     pixels = _pixels(jpegs, after.model.image_size)
     assert np.array_equal(_logits(after, pixels), _logits(plain, pixels))
+
+
+@pytest.mark.parametrize("compressed", [(Dtype.INT8, 16), (Dtype.PALETTE4, 16)], indirect=True, ids=str)
+def test_coremltools_may_validate_a_compressed_package_once(
+    compressed: Compressed, small: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes are those that come where it validates its program after each of its passes."""
+    monkeypatch.setattr(compress, "validated_once", nullcontext)
+    after = compressed.after
+    weights, interface = after.precision.weights, after.interface
+    often = compress.compress(
+        compressed.before, small.reference.image_deploy, tmp_path / "m0.mlpackage", weights, interface
+    )
+    assert often.sha256 == after.sha256
 
 
 def test_large_dense_weights_are_compressed_and_the_rest_stays_bit_for_bit(compressed: Compressed) -> None:

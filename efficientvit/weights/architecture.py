@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import isqrt
 
 from efficientvit.errors import BadCheckpoint, BadOption
-from efficientvit.head import CLASSIFIER, Head
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import (
     LARGEST_IMAGE,
@@ -22,7 +21,7 @@ from efficientvit.spec import (
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
-STEM = "stem.conv1.conv.weight"
+STEM, HEAD = "stem.conv1.conv.weight", "head.linear.weight"
 
 _BIAS_TABLE = re.compile(r"stage([123])\.block\d+\.mixer\.branch\.attention\.bias")
 
@@ -117,21 +116,39 @@ def check_stem(shapes: Shapes) -> None:
     )
 
 
-def classes_of(shapes: Shapes, head: Head = CLASSIFIER) -> int:
-    """The number of classes of the checkpoint's head; 0 where there is none, and `head` needs none.
+def classes_of(shapes: Shapes, spec: ModelSpec, other_head: tuple[str, str] | None = None) -> int:
+    """The number of classes of the checkpoint's head; 0 where there is none, and `spec` needs none.
+
+    `other_head`: what may be its classifier in another place, and the line that makes it the head.
 
     Raises:
-        BadCheckpoint: there is no head, as in weights of a backbone.
+        BadCheckpoint: there is no head, as in weights of a backbone, or one of another shape.
     """
-    weight = shapes.get("head.linear.weight")
-    if not weight and not head.gives_logits:
+    weight, channels = shapes.get(HEAD), spec.dims[-1]
+    if not weight and not spec.head.gives_logits:
         return 0
+    if not weight and other_head is not None:
+        raise BadCheckpoint(
+            "the checkpoint's classifier is not the one of this family",
+            expected=f"{HEAD} of shape (classes, {channels}), or head.weight of a single linear layer",
+            got=other_head[0],
+            next_step=other_head[1],
+        )
     if not weight:
         raise BadCheckpoint(
             "the checkpoint has no classification head",
-            expected="head.linear.weight of shape (classes, channels)",
+            expected=f"{HEAD} of shape (classes, channels)",
             next_step="export the backbone's maps with --head features, as detectors take them, or its pooled vector "
             "with --head embedding; logits need a classifier's weights",
+        )
+    if len(weight) != 2 or weight[1] != channels:
+        transposed = len(weight) == 2 and weight[0] == channels
+        raise BadCheckpoint(
+            "the classification head has another shape" + (", transposed" if transposed else ""),
+            expected=f"{HEAD} of shape (classes, {channels})",
+            got=str(weight),
+            next_step="save it as nn.Linear has it: "
+            + ("weight.T.contiguous()" if transposed else f"weight.reshape(-1, {channels}), bias.reshape(-1)"),
         )
     return weight[0]
 

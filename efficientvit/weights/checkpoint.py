@@ -113,7 +113,7 @@ def load_located(
     shapes = {name: tuple(tensor.shape) for name, tensor in chosen.tensors.items()}
     check_member(shapes, spec)
     check_stem(shapes)
-    count = classes_of(shapes, head)
+    count = classes_of(shapes, spec, chosen.other_head)
     if classes not in (None, count):
         raise BadCheckpoint(
             f"'{path.name}' has another number of classes",

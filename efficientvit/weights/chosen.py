@@ -24,7 +24,8 @@ _BARE = ("", "model")
 class Chosen:
     """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them.
 
-    `beside`: small tensors outside the model, by their names in the file.
+    `beside`: small tensors outside the model, by their names in the file. `other_head`: of a model without the family's
+    head, what may be its classifier, and the line that makes it the head.
     """
 
     tensors: dict[str, Tensor]
@@ -34,6 +35,7 @@ class Chosen:
     unaltered: bool
     notes: tuple[str, ...]
     beside: dict[str, list[float]]
+    other_head: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,16 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
     alone = chosen.entry in _BARE and not chosen.copy.prefix
     unaltered = alone and layout is not Layout.OWN and not said and not fused and not averaged
     beside = {name: tensor.flatten().tolist() for name, tensor in chosen.outside.items() if tensor.numel() <= _SMALL}
-    return Chosen(tensors, layout, chosen.entry, chosen.average, unaltered, (*said, *fused, *averaged), beside)
+    return Chosen(
+        tensors,
+        layout,
+        chosen.entry,
+        chosen.average,
+        unaltered,
+        (*said, *fused, *averaged),
+        beside,
+        _other_head(name, chosen, spec),
+    )
 
 
 def some(names: Sequence[str]) -> str:
@@ -112,17 +123,49 @@ def _one(name: str, candidates: list[_Candidate], spec: ModelSpec, ema: bool) ->
     fitting = [each for each in asked if _architecture(each) == Architecture.of(spec)] or asked[:1]
     if any(not _equal(each, fitting[0]) for each in fitting[1:]):
         first = fitting[0]
-        place = "".join(f"[{part!r}]" for part in first.entry.split(".") if part)
-        prefix = first.copy.prefix
+        prefix, loaded = first.copy.prefix, _loaded(name, first)
+        within = f"{{k[{len(prefix)}:]: v for k, v in {loaded}.items() if k.startswith('{prefix}')}}"
         raise BadCheckpoint(
             f"'{name}' holds several models of this architecture",
             expected="one, or one and its running average",
             got=", ".join(repr(each.place) for each in fitting),
-            next_step="save the one that you mean: "
-            f"d = torch.load('{name}'){place}; torch.save({{k[{len(prefix)}:]: v for k, v in d.items() "
-            f"if k.startswith('{prefix}')}}, 'weights.pth')",
+            next_step=f"save the one that you mean: torch.save({within if prefix else loaded}, 'weights.pth')",
         )
     return fitting[0]
+
+
+def _other_head(file: str, chosen: _Candidate, spec: ModelSpec) -> tuple[str, str] | None:
+    """Linear layers on the pooled vector that are not the family's head: `fc`, `head.1` behind a dropout.
+
+    Whether one is applied to that vector alone its tensors do not say, so it is not taken.
+    """
+    prefix = chosen.copy.prefix
+    within = {theirs: chosen.tensors[own] for own, theirs in chosen.copy.names.items()}
+    found = {
+        name: tuple(tensor.shape)
+        for name, tensor in {**within, **chosen.outside}.items()
+        if tensor.dim() == 2 and spec.dims[-1] in tensor.shape
+    }
+    if not found:
+        return None
+    first = next(iter(found))
+    parts = {first: "weight", f"{first.removesuffix('weight')}bias": "bias"}
+    moved = "; ".join(
+        f"d['{prefix}head.{part}'] = d.pop('{name}')"
+        for name, part in parts.items()
+        if name in within or name in chosen.outside
+    )
+    line = f"d = {_loaded(file, chosen)}; {moved}; torch.save(d, 'weights.pth')"
+    shown = ", ".join(f"{name} {shape}" for name, shape in list(found.items())[:_NAMED])
+    return shown, (
+        "where that is a single linear layer on the pooled vector, with at most a dropout before it, save it as the "
+        f"head: {line}; for any other classifier export its input with --head embedding"
+    )
+
+
+def _loaded(file: str, candidate: _Candidate) -> str:
+    place = "".join(f"[{part!r}]" for part in candidate.entry.split(".") if part)
+    return f"torch.load('{file}'){place}"
 
 
 def _architecture(candidate: _Candidate) -> Architecture | None:

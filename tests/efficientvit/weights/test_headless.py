@@ -1,12 +1,16 @@
 """Backbones: the authors' detection code and timm's `features_only` save no classification head."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 from torch import Tensor
 
+from efficientvit.errors import BadCheckpoint
 from efficientvit.head import Head
 from efficientvit.model import tensors_of
 from efficientvit.size import square
@@ -76,3 +80,71 @@ def test_a_classifiers_backbone_and_what_is_left_out(
     assert float((pooled - right[2].mean((2, 3))).norm() / pooled.norm()) < 1e-10
     some = load_checkpoint(path, "m0", square(SIDE), reading=Reading(head=Head.parse("features:1,2")))
     assert not any(name.startswith("stage3") for name in some.model.state_dict())
+
+
+HEADS = ("head.linear.weight", "head.linear.bias")
+
+
+def _refused(payload: object, saved: Callable[..., Path]) -> BadCheckpoint:
+    with pytest.raises(BadCheckpoint) as refused:
+        load_checkpoint(saved(payload), "m0", square(SIDE))
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"), [("", "fc"), ("", "head.1"), ("backbone.", "classifier"), ("net.", "net.head.linear.1")]
+)
+def test_a_classifier_in_another_place_is_named_with_the_line_that_makes_it_the_head(
+    prefix: str, name: str, state: dict[str, Tensor], saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Whether a ReLU stands before it, its tensors do not say."""
+    bare = {f"{prefix}{theirs}": tensor for theirs, tensor in state.items() if not theirs.startswith("head.")}
+    weight, bias = torch.randn(4, 192), torch.randn(4)
+    error = _refused({"state_dict": {**bare, f"{name}.weight": weight, f"{name}.bias": bias}}, saved)
+    assert error.what == "the checkpoint's classifier is not the one of this family"
+    assert error.got == f"{name}.weight (4, 192)"
+    line = str(error.next_step).partition("save it as the head: ")[2].partition("; for any other")[0]
+    script = line.replace("save(d, 'weights.pth')", "save(d, 'mended.pth')")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import torch; {script}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    loaded = load_checkpoint(tmp_path / "mended.pth", "m0", square(SIDE)).model.state_dict()
+    assert torch.equal(loaded["head.linear.weight"], weight)
+    assert torch.equal(loaded["head.linear.bias"], bias)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_head_without_a_bias_has_one_of_zeros(
+    replaced: bool, state: dict[str, Tensor], saved: Callable[..., Path]
+) -> None:
+    weight = state[HEADS[0]]
+    if replaced:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")} | {
+            "head.weight": weight
+        }
+    else:
+        del state[HEADS[1]]
+    loaded = load_checkpoint(saved(state), "m0", square(SIDE))
+    assert torch.equal(loaded.model.state_dict()[HEADS[0]], weight)
+    assert not loaded.model.state_dict()[HEADS[1]].any()
+    assert f"`head{'' if replaced else '.linear'}` has no bias: zeros" in loaded.notes
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "line"),
+    [
+        (lambda weight: weight.T.contiguous(), "another shape, transposed", "weight.T.contiguous()"),
+        (lambda weight: weight[0], "another shape", "weight.reshape(-1, 192)"),
+        (lambda weight: weight[:, :, None, None], "another shape", "weight.reshape(-1, 192)"),
+    ],
+    ids=["transposed", "a vector", "a convolution"],
+)
+def test_a_head_of_another_shape(
+    change: Callable[[Tensor], Tensor], what: str, line: str, state: dict[str, Tensor], saved: Callable[..., Path]
+) -> None:
+    state[HEADS[0]] = change(state[HEADS[0]])
+    error = _refused(state, saved)
+    assert error.what == f"the classification head has {what}"
+    assert line in str(error.next_step)

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efficientvit.content import FIRST, described
 from efficientvit.errors import BadImage
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 1024**3 // 4 // 3
 # Decoders that ship with Pillow and read pixels only. Its EPS decoder, for one, runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_HEIF = dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC") | {b"avif": "AVIF"}
+_HEIF = dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC") | {b"avif": "an AVIF"}
 _EXPECTED = f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file of at most {MAX_PIXELS:,} pixels"
 # What Pillow's decoders raise on broken files: they document no common class.
 _DECODER_ERRORS = (
@@ -68,11 +69,12 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
 def _unknown(path: Path) -> str:
     """What it is, where it is a picture of a format that nothing here decodes."""
     with path.open("rb") as stream:
-        start = stream.read(16)
-    brand = start[8:12] if start[4:8] == b"ftyp" else b""
-    if brand in _HEIF:
-        return f"is a {_HEIF[brand]} picture, which is not read"
-    return "is not an image of a known format"
+        start = stream.read(FIRST)
+    if start[4:8] != b"ftyp":
+        return f"is not an image of a known format, but {described(start)}"
+    if (brand := start[8:12]) in _HEIF:
+        return f"is {_HEIF[brand]} picture, which is not read"
+    return "is a film (MP4 or MOV), not an image"
 
 
 def _decode(image: "Image", path: Path, background: tuple[int, int, int]) -> "Rgb":

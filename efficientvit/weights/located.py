@@ -24,6 +24,7 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "mode
 _SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".ckpt", ".bin")
 _ADDRESS = re.compile(r"/(?P<name>[\w.-]+/[\w.-]+)/resolve/\S+ at commit (?P<commit>\w+)$")
 _INDEX = "*.index.json"
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>[.]\w+)")
 _UNREAD = re.compile(r"(args|hparams|hyperparameters|config|cfg|params|opt|preprocess(ing)?)[.](ya?ml|json|toml)")
 
 
@@ -62,6 +63,10 @@ def locate(path: Path) -> Located:
     """
     if path.is_dir():
         files, folder, name = _weights_in(path), path, path.resolve().name
+    elif path.name.endswith(_INDEX[1:]):
+        files, folder, name = _shards(path), path.parent, path.parent.resolve().name
+    elif _SHARD.fullmatch(path.name):
+        raise _shard_alone(path)
     else:
         files, folder, name = (path,), path.parent, path.stem
     config, processor = (each if each.is_file() else None for each in (folder / CONFIG, folder / PROCESSOR))
@@ -127,22 +132,47 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
             return (folder / name,)
     if indexes := sorted(folder.glob(_INDEX)):
         return _shards(indexes[0])
-    for suffix in _SUFFIXES:
-        if found := sorted(file for file in folder.glob(f"*{suffix}") if file.is_file()):
-            if len(found) == 1:
-                return (found[0],)
-            raise BadCheckpoint(
-                f"the folder '{folder}' holds several checkpoints",
-                expected=f"one, or {_WEIGHTS[0]} among them",
-                got=", ".join(file.name for file in found[:5]),
-                next_step="name the file itself",
-            )
+    found = sorted(file for file in folder.iterdir() if file.name.endswith(_SUFFIXES) and file.is_file())
+    if _one_checkpoint(found):
+        return tuple(found)
+    if len(found) == 1:
+        if _SHARD.fullmatch(found[0].name):
+            raise _shard_alone(found[0])
+        return (found[0],)
+    if found:
+        raise BadCheckpoint(
+            f"the folder '{folder}' holds several checkpoints",
+            expected=f"one, or {_WEIGHTS[0]} among them",
+            got=", ".join(file.name for file in found[:5]),
+            next_step="name the file itself",
+        )
+    distributed = any(folder.glob("*.distcp"))
     raise BadCheckpoint(
         f"the folder '{folder}' holds no weights",
         expected=f"{' or '.join(_WEIGHTS[:2])}, with {CONFIG}, as timm's save_for_hf writes them",
         got=", ".join(sorted(each.name for each in folder.iterdir())[:5]) or "an empty folder",
-        next_step="name the checkpoint's file",
+        next_step=f"it is a distributed checkpoint: python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
+        f"{folder} weights.pth"
+        if distributed
+        else "name the checkpoint's file",
     )
+
+
+def _shard_alone(path: Path) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"'{path.name}' is a shard, a part of a checkpoint",
+        expected="all shards, and their index where there is one, in a folder",
+        got="one of them",
+        next_step=f"name the folder, with all of them in it: {path.parent}",
+    )
+
+
+def _one_checkpoint(files: list[Path]) -> bool:
+    """Whether they are all the shards of one, `model-00001-of-00002.safetensors` and so on."""
+    shards = [_SHARD.fullmatch(file.name) for file in files]
+    kinds = {(match["name"], int(match["count"]), match["suffix"]) for match in shards if match is not None}
+    numbers = sorted(int(match["number"]) for match in shards if match is not None)
+    return None not in shards and len(kinds) == 1 and numbers == list(range(1, next(iter(kinds))[1] + 1))
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from efficientvit.content import FIRST, described
 from efficientvit.errors import BadCheckpoint
 from efficientvit.weights.inert import Inert, plain, read_inertly
 
@@ -28,6 +29,8 @@ from efficientvit.weights.inert import Inert, plain, read_inertly
 _ENTRIES = ("model", "state_dict", "model_state_dict", "net", "module")
 _NO_MODEL = re.compile(r"optim|sched|scaler|callback|loops")
 _DEEPEST = 4
+_PICKLE = b"\x80"
+_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # in files of torch.save before its archives
 
 # A damaged pickle fails in whatever instruction the damage has made of it.
 _DAMAGED = (
@@ -106,7 +109,7 @@ def read_weight_file(path: Path) -> WeightFile:
         raise BadCheckpoint(
             f"there is no file '{path}'",
             expected="a .pth or .safetensors file",
-            got="nothing of that name",
+            got=f"a link to '{path.readlink()}', which is not there" if path.is_symlink() else "nothing of that name",
             next_step="check the path; `-w seeded` needs no file",
         )
     if not path.is_file():
@@ -119,29 +122,22 @@ def read_weight_file(path: Path) -> WeightFile:
         )
     try:
         with path.open("rb") as file:
-            start = file.read(512)
+            start = file.read(FIRST)
     except OSError as error:
         raise BadCheckpoint(f"'{path}' cannot be read", got=str(error), next_step="check its permissions") from error
     if start[8:9] == b"{":  # after the 8-byte length of its JSON header
         return _read_safetensors(path)
-    if start.startswith((b"PK", b"\x80")):
+    if start.startswith(_PICKLE) and _MAGIC not in start[:16]:
+        line = f"torch.save(pickle.load(open('{path.name}', 'rb')), 'weights.pth')"
+        raise _not_torchs(path, "a pickle that torch.save did not write", line)
+    if start.startswith((b"PK", _PICKLE)):
         return _read_pytorch(path)
     raise BadCheckpoint(
         f"'{path.name}' is not a file of weights",
         expected="safetensors, or a state dict written by torch.save",
-        got=_description(start),
+        got=described(start),
         next_step="download it again, or save the weights as safetensors",
     )
-
-
-def _description(start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer: the file itself was never fetched"
-    if start.lstrip()[:1] == b"<":
-        return "an HTML or XML page, as a server sends with an error"
-    return f"{len(start)} bytes or more that start with {start[:8]!r}"
 
 
 def _damaged(path: Path, error: BaseException) -> BadCheckpoint:
@@ -166,8 +162,7 @@ def _read_safetensors(path: Path) -> WeightFile:
 def _read_pytorch(path: Path) -> WeightFile:
     skipped: tuple[str, ...] = ()
     try:
-        if _is_torchscript(path):
-            raise _torchscript(path)
+        _require_state_dict(path)
         # DeiT's training script, which the authors' follows, saves its argparse.Namespace with the weights:
         # a bag of attributes, whose unpickling runs nothing.
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
@@ -184,6 +179,10 @@ def _read_pytorch(path: Path) -> WeightFile:
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     found = tuple(StateDict(entry, tensors) for entry, tensors in _state_dicts(payload))
+    if not found and _of_numpy(payload):
+        loaded = f"torch.load('{path.name}', weights_only=False)"
+        arrays = f"{{name: torch.from_numpy(array) for name, array in {loaded}.items()}}"
+        raise _not_torchs(path, "NumPy arrays in the place of tensors", f"torch.save({arrays}, 'weights.pth')")
     if not found:
         keys = ", ".join(map(str, list(payload)[:6])) if isinstance(payload, Mapping) else type(payload).__name__
         raise BadCheckpoint(
@@ -200,11 +199,37 @@ def _read_pytorch(path: Path) -> WeightFile:
 _STOPPED_AT_A_TYPE = re.compile(r"GLOBAL|Unsupported operand|Can only|unrecognized function|allowlisted")
 
 
-def _is_torchscript(path: Path) -> bool:
+def _require_state_dict(path: Path) -> None:
+    """Refuse an archive that torch.save did not write; older files of its are no archives."""
     if not zipfile.is_zipfile(path):
-        return False
+        return
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise _torchscript(path)
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return
+    if any(name.rpartition("/")[2] == "archive_format" for name in names):
+        line = f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
+        raise _not_torchs(path, "a program of torch.export", line)
+    if names and all(name.endswith(".npy") for name in names):
+        arrays = f"{{name: torch.from_numpy(array) for name, array in numpy.load('{path.name}').items()}}"
+        raise _not_torchs(path, "NumPy arrays", f"torch.save({arrays}, 'weights.pth')")
+    raise BadCheckpoint(
+        f"'{path.name}' is not a file of weights",
+        expected="safetensors, or a state dict written by torch.save",
+        got=f"a ZIP archive of {', '.join(names[:3]) or 'nothing'}",
+        next_step="unpack it, and name the file in it",
+    )
+
+
+def _not_torchs(path: Path, what: str, line: str) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"'{path.name}' is not a file of weights",
+        expected="safetensors, or a state dict written by torch.save",
+        got=what,
+        next_step=f"where you trust it: {line}",
+    )
 
 
 def _torchscript(path: Path) -> BadCheckpoint:
@@ -214,6 +239,11 @@ def _torchscript(path: Path) -> BadCheckpoint:
         got="a TorchScript program",
         next_step=f"where you trust it: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')",
     )
+
+
+def _of_numpy(payload: Any) -> bool:
+    values = list(payload.values()) if isinstance(payload, Mapping) else []
+    return bool(values) and all(isinstance(each, Inert) and each.name.startswith("numpy") for each in values)
 
 
 def _whole_module(payload: Any) -> str | None:

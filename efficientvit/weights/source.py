@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], None]
 _TIMM_ID = re.compile(r"efficientvit_m[0-5](\.r224_in1k)?")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SEEDED = re.compile(r"seeded(?::(\d{1,9}))?")
 
 
@@ -97,6 +99,13 @@ def find_weights(
             return _seeded(model, image_size, 0, reading.head, because=str(error))
     if option.startswith(HUB):
         return _from_hub(option, model, image_size, progress, reading)
+    if _ADDRESS.match(option):
+        raise BadOption(
+            f"'{option}' is an address",
+            expected="a file or folder on this host, or hf-hub:owner/name",
+            got="an address, from which nothing is fetched",
+            next_step="download it and name the file; a repository of huggingface.co is hf-hub:owner/name",
+        )
     path = Path(option.removeprefix(LOCAL))
     if not path.exists() and (published := _published(option)) is not None:
         return _pretrained(_required(published, model), image_size, progress, reading.head)
@@ -106,7 +115,9 @@ def find_weights(
         f"there are no weights '{option}'",
         expected="auto, pretrained, seeded, seeded:N, a checkpoint's file or folder, or hf-hub:owner/name",
         got=option,
-        next_step="name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
+        next_step=f"for the repository of the hub: -w {HUB}{option}"
+        if _REPOSITORY.fullmatch(option)
+        else "name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
     )
 
 

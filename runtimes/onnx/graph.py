@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from efficientvit.content import FIRST, described
 from efficientvit.errors import BadInput, BrokenArtifact
 
 _CONSTANTS_SINCE = 4  # IR version; before it every initializer had to be an input
@@ -30,7 +31,9 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
             onnx.load_external_data_for_model(model, str(path.parent))
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise BrokenArtifact(
-            f"{path.name} cannot be read as an ONNX file", got=str(error).splitlines()[0], next_step="export it again"
+            f"{path.name} cannot be read as an ONNX file",
+            got=(f"{_beginning(path)}; " if isinstance(error, DecodeError) else "") + str(error).splitlines()[0],
+            next_step="export it again",
         ) from error
     if not model.graph.node:
         raise BrokenArtifact(f"{path.name} is an ONNX file without a graph", next_step="export it again")
@@ -71,6 +74,14 @@ def inferred(model: Any) -> Any:
         else:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return onnx.shape_inference.infer_shapes(light).graph
+
+
+def _beginning(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return described(file.read(FIRST))
+    except OSError:
+        return "an unreadable file"
 
 
 def write_onnx(model: Any, path: Path) -> None:

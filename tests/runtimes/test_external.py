@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from efficientvit.errors import BadInput
+from efficientvit.errors import BadInput, BrokenArtifact
 from efficientvit.size import ImageSize
 from runtimes.artifact import Format
 from runtimes.external import open_foreign
@@ -119,3 +119,10 @@ def test_an_ir_without_its_other_half(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="the other half of") as refused:
         open_foreign(path, "m0", 3, SIZE)
     assert refused.value.next_step == "copy any-size.bin from where the file was exported to, beside it"
+
+
+def test_a_pointer_in_the_place_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(BrokenArtifact, match="a Git LFS pointer"):
+        open_foreign(path, "m0", 3, SIZE)

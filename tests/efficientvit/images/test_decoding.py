@@ -217,6 +217,23 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
             read_rgb(tmp_path / name, WHITE)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "an HTML or XML page"),
+        (b"\0\0\0\x18ftypheic", "is a HEIC picture"),
+        (b"\0\0\0\x1cftypavif", "is an AVIF picture"),
+        (b"\0\0\0\x14ftypqt  ", "is a film"),
+    ],
+)
+def test_what_it_is_instead_is_said(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(content)
+    with pytest.raises(BadImage, match=said):
+        read_rgb(tmp_path / "photo.jpg", WHITE)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tif", "ppm"])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

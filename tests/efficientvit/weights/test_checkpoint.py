@@ -1,8 +1,12 @@
 """Sound checkpoints give the public implementations' logits; every unsound one is refused by name."""
 
 import argparse
+import gzip
+import io
 import os
+import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -228,10 +232,31 @@ def test_no_file(tmp_path: Path) -> None:
     assert "there is no file" in refused(tmp_path / "nowhere.pth").what
 
 
+def test_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "last.pth").symlink_to("epoch9.pth")
+    assert refused(tmp_path / "last.pth").got == "a link to 'epoch9.pth', which is not there"
+
+
+def test_arrays_of_numpy(m0: State, tmp_path: Path) -> None:
+    torch.save({name: tensor.numpy() for name, tensor in m0.items()}, tmp_path / "arrays.pth")
+    error = refused(tmp_path / "arrays.pth")
+    assert error.got == "NumPy arrays in the place of tensors"
+    assert "torch.from_numpy(array)" in str(error.next_step)
+
+
 def test_a_directory(tmp_path: Path) -> None:
     error = refused(tmp_path)
     assert "holds no weights" in error.what
     assert "model.safetensors" in str(error.expected)
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """An archive of them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -241,6 +266,17 @@ def test_a_directory(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>Not Found</html>", "HTML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
         (bytes(range(1, 100)), "start with"),
+        (gzip.compress(b"weights"), "a gzip archive: unpack it first"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "an HDF5 file"),
+        (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
+        (b"run/".ljust(257, b"\0") + b"ustar", "a tar archive"),
+        (b"Entry not found", "text: 'Entry not found'"),
+        (b'{"error": "Repository not found"}', 'text: \'{"error": '),
+        (bytes(1000), "zeros"),
+        (pickle.dumps({"head.l.weight": torch.ones(3)}), "a pickle that torch.save did not write"),
+        (zipped({"run/best.pth": b""}), "a ZIP archive of run/best.pth"),
+        (zipped({"head.npy": b"", "stem.npy": b""}), "NumPy arrays"),
+        (zipped({"m/archive_format": b"pt2", "m/models/model.json": b"{}"}), "a program of torch.export"),
     ],
 )
 def test_not_weights_at_all(content: bytes, said: str, tmp_path: Path) -> None:

@@ -92,6 +92,29 @@ def test_shards(state: State, tmp_path: Path) -> None:
         find_weights(str(tmp_path), "m0", None)
 
 
+def test_shards_without_their_index(state: State, tmp_path: Path) -> None:
+    names = sorted(state)
+    for number, part in enumerate((names[:300], names[300:]), 1):
+        save_file({name: state[name] for name in part}, tmp_path / f"model-{number:05}-of-00002.safetensors")
+    assert load_checkpoint(tmp_path, "m0").source.startswith("2 shards")
+    with pytest.raises(BadCheckpoint, match="is a shard, a part of a checkpoint") as refused:
+        load_checkpoint(tmp_path / "model-00001-of-00002.safetensors", "m0")
+    assert refused.value.next_step == f"name the folder, with all of them in it: {tmp_path}"
+    (tmp_path / "model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match="is a shard"):
+        load_checkpoint(tmp_path, "m0")
+
+
+@pytest.mark.parametrize("other", ["model_best.pth.tar", "best.ckpt", "best.pt"])
+def test_of_two_checkpoints_with_other_suffixes_none_is_taken(
+    other: str, state: State, saved: Saved, tmp_path: Path
+) -> None:
+    saved(state, "last.pth")
+    saved(state, other)
+    with pytest.raises(BadCheckpoint, match="several checkpoints"):
+        load_checkpoint(tmp_path, "m0")
+
+
 def test_several_checkpoints_in_a_folder(state: State, saved: Saved, tmp_path: Path) -> None:
     saved(state, "a.pth"), saved(state, "b.pth")
     with pytest.raises(BadCheckpoint, match="several checkpoints") as caught:

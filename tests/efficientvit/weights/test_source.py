@@ -48,6 +48,18 @@ def test_no_such_weights(option: str) -> None:
         find_weights(option, "m0", square(64))
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("https://huggingface.co/me/bees/resolve/main/model.safetensors", "is an address"),
+        ("me/bees", "-w hf-hub:me/bees"),
+    ],
+)
+def test_a_repository_without_its_prefix(option: str, said: str) -> None:
+    with pytest.raises(BadOption, match=said):
+        find_weights(option, "m0", square(64))
+
+
 @pytest.mark.parametrize("name", ["efficientvit_m0.r224_in1k", "timm/efficientvit_m0.r224_in1k", "efficientvit_m0"])
 def test_timms_names_are_those_of_the_published_weights(name: str) -> None:
     with pytest.raises(DownloadFailed, match="weights of m0 could not"):

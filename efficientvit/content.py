@@ -1,0 +1,36 @@
+"""What a file is that is not what it should be, by its first bytes: a page of a server, an archive, a pointer."""
+
+_MAGIC = (
+    (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was never fetched"),
+    (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (0, b"\xfd7zXZ", "an xz archive: unpack it first"),
+    (0, b"BZh", "a bzip2 archive: unpack it first"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive: unpack it first"),
+    (0, b"Rar!", "a RAR archive: unpack it first"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it first"),
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes it"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (257, b"ustar", "a tar archive: unpack it first"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"%PDF", "a PDF document"),
+)
+_SHOWN = 40
+FIRST = 512
+"""Bytes that `described` needs."""
+
+
+def described(start: bytes) -> str:
+    """What begins with these bytes, the first `FIRST` of a file."""
+    if not start:
+        return "an empty file"
+    for offset, magic, what in _MAGIC:
+        if start.startswith(magic, offset):
+            return what
+    if start.lstrip()[:1] == b"<":
+        return "an HTML or XML page, as a server sends with an error"
+    if not start.strip(b"\0"):
+        return "zeros, as a download leaves that was cut off"
+    line = " ".join(start.decode("latin1").split())
+    if line.isascii() and line.isprintable():
+        return f"text: {line[:_SHOWN]!r}{'…' if len(line) > _SHOWN else ''}"
+    return f"{len(start)} bytes or more that start with {start[:8]!r}"

@@ -50,7 +50,7 @@ def read_rgb(path: Path, background: tuple[int, int, int]) -> "Rgb":
 
     try:
         if not path.is_file():
-            raise _bad(path, "is a folder, or no regular file" if path.exists() else "does not exist")
+            raise _no_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -109,6 +109,15 @@ def _eight_bit(picture: "Image", source: "Image", path: Path) -> "Image":
     if (key := source.info.get("transparency")) is not None:
         gray.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
     return gray
+
+
+def _no_file(path: Path) -> BadImage:
+    if path.is_dir():
+        return BadImage(f"{path} is a folder", expected=_EXPECTED, next_step="name the pictures in it")
+    if path.exists():
+        return BadImage(f"{path} is no regular file", expected=_EXPECTED, next_step="name a picture")
+    gone = f"a link to '{path.readlink()}', which is not there" if path.is_symlink() else None
+    return BadImage(f"{path} does not exist", expected=_EXPECTED, got=gone, next_step="check its path")
 
 
 def _bad(path: Path, what: str, got: str | None = None) -> BadImage:

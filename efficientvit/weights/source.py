@@ -99,6 +99,13 @@ def find_weights(
             return _seeded(model, image_size, 0, reading.head, because=str(error))
     if option.startswith(HUB):
         return _from_hub(option, model, image_size, progress, reading)
+    if not option.removeprefix(LOCAL):
+        raise BadOption(
+            "--weights names nothing",
+            expected="auto, pretrained, seeded, seeded:N, a checkpoint's file or folder, or hf-hub:owner/name",
+            got=f"'{option}'",
+            next_step="name the checkpoint; was a variable of the shell empty?",
+        )
     if _ADDRESS.match(option):
         raise BadOption(
             f"'{option}' is an address",

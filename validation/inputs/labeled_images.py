@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadGoldenSet, BadLabeledSet
 from efficientvit.images.preprocessing import Preprocessing
-from validation.inputs.photos import decoded, files_below
+from validation.inputs.photos import decoded, files_below, left_by_system
 
 MOST = 100_000
 _SHOWN = 5
@@ -172,13 +173,13 @@ def _unclear(why: str, folders: Sequence[str], classes: int) -> BadLabeledSet:
 
 
 def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ").strip()
+    return unicodedata.normalize("NFC", name).casefold().replace("_", " ").strip()  # macOS takes accents apart
 
 
 def _folders(folder: Path) -> list[str]:
-    """The sub-folders, hidden ones left out."""
+    """The sub-folders, hidden ones and those of the system left out."""
     try:
-        found = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        found = sorted(each.name for each in folder.iterdir() if each.is_dir() and not left_by_system(each.name))
     except OSError as error:
         raise BadLabeledSet(
             f"--eval names no folder that can be read: {folder}",

@@ -12,7 +12,11 @@ from validation.inputs.golden_set import GoldenImage, GoldenSet, Kind, merge
 from validation.inputs.synthetic import synthetic
 
 LARGEST_COUNT = 1000
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+_SYSTEM = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+    "__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information",
+}  # fmt: skip
+"""What Windows, macOS, Linux and Synology's servers leave in folders."""
 
 
 def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False, what: str = "golden") -> GoldenSet:
@@ -20,7 +24,7 @@ def photos(folder: Path, preprocessing: Preprocessing, skip_bad: bool = False, w
 
     Each is named by its path in the folder, with `/`. What a file is, its content decides, not its suffix: a
     list of labels among the photographs is not an image. Only hidden files and folders (a leading
-    dot) and those that Windows leaves behind (Thumbs.db, desktop.ini) are passed over in silence. Links to
+    dot) and those that systems leave behind (Thumbs.db, __MACOSX, @eaDir) are passed over in silence. Links to
     folders are followed. With `skip_bad` a file that is not a usable image is left out and named in the
     set's `skipped`.
 
@@ -81,11 +85,16 @@ def decoded(
             yield name, pixels
 
 
+def left_by_system(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or no one's own."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
 def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     """The files in it and in the folders below. Links are followed, but not back into a folder above."""
     here = above | {folder.resolve()}
     for each in folder.iterdir():
-        if each.name.startswith(".") or each.name.lower() in _SYSTEM_FILES:
+        if left_by_system(each.name):
             continue
         if not each.is_dir():
             yield each
@@ -96,7 +105,7 @@ def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 def files_below(folder: Path, what: str, most: int) -> list[tuple[str, Path]]:
     """(name, file), sorted by name: the order in which a file system lists them says nothing.
 
-    `what` it is, for a message. Hidden files and folders and what Windows leaves behind are passed over.
+    `what` it is, for a message. Hidden files and folders and what systems leave behind are passed over.
 
     Raises:
         BadGoldenSet: the folder is missing or unreadable, or has no file, or more than `most`.

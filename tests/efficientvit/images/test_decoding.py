@@ -234,6 +234,17 @@ def test_what_it_is_instead_is_said(content: bytes, said: str, tmp_path: Path) -
         read_rgb(tmp_path / "photo.jpg", WHITE)
 
 
+def test_where_no_file_is_the_next_step_is_another(tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to("gone.jpg")
+    steps = {tmp_path: "name the pictures in it", tmp_path / "none.jpg": "check its path"}
+    steps[tmp_path / "link.jpg"] = "check its path"
+    for path, step in steps.items():
+        with pytest.raises(BadImage) as refused:
+            read_rgb(path, WHITE)
+        assert refused.value.next_step == step
+    assert refused.value.got == "a link to 'gone.jpg', which is not there"
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tif", "ppm"])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -51,11 +51,13 @@ def test_no_such_weights(option: str) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
+        ("", "names nothing"),
+        ("local-dir:", "names nothing"),
         ("https://huggingface.co/me/bees/resolve/main/model.safetensors", "is an address"),
         ("me/bees", "-w hf-hub:me/bees"),
     ],
 )
-def test_a_repository_without_its_prefix(option: str, said: str) -> None:
+def test_what_names_no_file_is_not_taken_for_one(option: str, said: str) -> None:
     with pytest.raises(BadOption, match=said):
         find_weights(option, "m0", square(64))
 

@@ -34,6 +34,12 @@ def _write(folder: Path, *names: str) -> Path:
         (["b", "c", "a"], (), {"a": 0, "b": 1, "c": 2}, BY_ORDER),
         (["0", "1"], ("0", "1", "2"), {"0": 0, "1": 1}, BY_INDEX),  # both readings, and they agree
         (["0", "1", "10"], ("0", "10", "1"), {"0": 0, "10": 1, "1": 2}, BY_LABEL),  # as ImageFolder sorted them
+        (
+            ["cafe\u0301", "tea"],
+            ("tea", "caf\u00e9", "milk"),
+            {"cafe\u0301": 1, "tea": 0},
+            BY_LABEL,
+        ),  # as macOS unpacks it
         (["cls1", "cls2", "cls3"], (), {"cls1": 0, "cls2": 1, "cls3": 2}, BY_ORDER),
     ],
 )
@@ -62,6 +68,13 @@ def test_a_folder_that_could_be_anything_is_refused(folders: list[str], labels: 
     assert caught.value.expected is not None
     assert str(len(folders)) in str(caught.value.got)
     assert caught.value.next_step is not None
+
+
+def test_what_systems_leave_is_no_class(tmp_path: Path) -> None:
+    folder = _write(tmp_path, "ant/1.png", "bee/1.png")
+    for name in ("__MACOSX", "@eaDir", "lost+found"):
+        (folder / name).mkdir()
+    assert labeled_images(folder, CONTRACT, 2).classes.tolist() == [0, 1]
 
 
 def test_images_go_the_way_of_golden_photos(tmp_path: Path) -> None:

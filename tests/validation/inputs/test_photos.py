@@ -46,8 +46,9 @@ def test_one_changed_pixel_changes_the_digest(folder: Path) -> None:
 
 def test_hidden_and_system_files_are_passed_over(folder: Path) -> None:
     before = photos(folder, SMALL).sha256
-    (folder / ".cache").mkdir()
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini", ".cache/index"):
+    for name in (".cache", "@eaDir", "__MACOSX"):
+        (folder / name).mkdir()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", ".cache/index", "@eaDir/a.jpg", "__MACOSX/a.jpg"):
         (folder / name).write_text("no image")
     assert photos(folder, SMALL).sha256 == before
 
@@ -70,7 +71,7 @@ def test_a_dangling_link_is_a_bad_file(folder: Path) -> None:
         photos(folder, SMALL)
 
 
-@pytest.mark.parametrize(("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+@pytest.mark.parametrize(("brand", "name"), [(b"heic", "a HEIC"), (b"mif1", "a HEIC"), (b"avif", "an AVIF")])
 def test_a_phones_pictures_are_called_by_their_name(brand: bytes, name: str, tmp_path: Path) -> None:
     (tmp_path / "IMG_0001.jpg").write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(100))
     with pytest.raises(BadGoldenSet, match=r"IMG_0001\.jpg") as caught:

@@ -6,7 +6,7 @@ from pathlib import Path
 from efficientvit.errors import BadInput, UnknownOperation
 from efficientvit.size import ImageSize
 from efficientvit.spec import PUBLISHED_SIZE, model_spec
-from runtimes.artifact import COMPANIONS, Artifact
+from runtimes.artifact import COMPANIONS, Artifact, Format
 from runtimes.interface import BATCH, Port
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Reader
@@ -53,6 +53,29 @@ def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISH
     """
     suffix = path.suffix.lower()
     fmt = external_format(suffix)
+    _require_judged(path, suffix, fmt)
+    assert fmt is not None, "required"
+    spec = model_spec(model, None, classes)
+    bare = Artifact.on_disk(path, fmt, spec, made_by="external")
+    reader = reader_of(bare)
+    inputs, outputs = reader.program_ports(bare)
+    image, channels_last, size = _image(path, inputs, reader, size)
+    output = _scores(path, outputs, reader, classes)
+    batch = None if image.shape[0] == BATCH else int(image.shape[0])
+    spec = spec.resized(size, classes)
+    artifact = Artifact.on_disk(path, fmt, spec, made_by="external", batch=batch, precision=_precision(bare, reader))
+    return Foreign(artifact, image, output, channels_last, _colors(path, reader.colors(bare)))
+
+
+def _require_judged(path: Path, suffix: str, fmt: Format | None) -> None:
+    package = next((each for each in path.parents if each.suffix.lower() == ".mlpackage"), None)
+    if package is not None:
+        raise BadInput(
+            f"{path.name} is a part of {package.name}",
+            expected="the whole package, which is a folder",
+            got=str(path),
+            next_step=f"judge {package}",
+        )
     if suffix == ".mlmodel" and path.exists():
         raise BadInput(
             f"{path.name} is a neural network of Core ML's older format",
@@ -66,7 +89,16 @@ def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISH
             f"{path} is of a format that is not judged" if path.exists() else f"there is no file {path}",
             expected=f"an existing file: {', '.join(suffixes)} (an IR with its .bin beside it)",
             got="nothing of that name" if not path.exists() else "a folder" if path.is_dir() else f"'{path.suffix}'",
-            next_step="name the exported file itself",
+            next_step="unpack it, and name the file or package in it"
+            if suffix in (".zip", ".gz", ".tar")
+            else "name the exported file itself",
+        )
+    if suffix == ".mlpackage" and not (path / "Manifest.json").is_file():
+        raise BadInput(
+            f"{path.name} is no whole Core ML package",
+            expected="a folder with Manifest.json and all that it names",
+            got="a folder without it" if path.is_dir() else "a file; a package that was zipped has to be unpacked",
+            next_step="copy or unpack the whole package again",
         )
     companion = path.with_suffix(COMPANIONS[suffix]) if suffix in COMPANIONS else path
     if not companion.exists():
@@ -76,16 +108,6 @@ def open_foreign(path: Path, model: str, classes: int, size: ImageSize = PUBLISH
             got=f"no such file in {path.parent}",
             next_step=f"copy {companion.name} from where the file was exported to, beside it",
         )
-    spec = model_spec(model, None, classes)
-    bare = Artifact.on_disk(path, fmt, spec, made_by="external")
-    reader = reader_of(bare)
-    inputs, outputs = reader.program_ports(bare)
-    image, channels_last, size = _image(path, inputs, reader, size)
-    output = _scores(path, outputs, reader, classes)
-    batch = None if image.shape[0] == BATCH else int(image.shape[0])
-    spec = spec.resized(size, classes)
-    artifact = Artifact.on_disk(path, fmt, spec, made_by="external", batch=batch, precision=_precision(bare, reader))
-    return Foreign(artifact, image, output, channels_last, _colors(path, reader.colors(bare)))
 
 
 def _scores(path: Path, outputs: tuple[Port, ...], reader: Reader, classes: int) -> Port:

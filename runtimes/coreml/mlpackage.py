@@ -19,7 +19,7 @@ from efficientvit.errors import BrokenArtifact, MissingExtra, UnknownOperation
 from efficientvit.files import parse_json
 from runtimes.artifact import digest
 from runtimes.coreml.constexpr import decode
-from runtimes.coreml.weight_file import WeightFile, unpack
+from runtimes.coreml.weight_file import WHOLE, WeightFile, unpack
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType, Value
 
 _MODEL_PATH = "@model_path/"
@@ -74,6 +74,7 @@ def _unreadable(package: Path, got: str) -> BrokenArtifact:
         f"{package.name} cannot be read as a Core ML package",
         expected="Manifest.json and the model that it names",
         got=got,
+        next_step=WHOLE,
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efficientvit.content import FIRST, described
 from efficientvit.errors import BrokenArtifact
 
+WHOLE = "copy the whole package again, or export it again: it is a folder, and all files in it belong to it"
 _RECORD = struct.Struct("<IIQQQ")
 _SENTINEL, _ALIGNMENT, _VERSION = 0xDEADBEEF, 64, 2
 _STORED = {
@@ -75,9 +77,16 @@ class WeightFile:
         try:
             self._data = path.read_bytes()
         except OSError as error:
-            raise BrokenArtifact(f"the weights '{path.name}' of the package cannot be read", got=str(error)) from error
+            raise BrokenArtifact(
+                f"the weights '{path.name}' of the package cannot be read", got=str(error), next_step=WHOLE
+            ) from error
         if len(self._data) < _ALIGNMENT or struct.unpack_from("<I", self._data, 4) != (_VERSION,):
-            raise BrokenArtifact(f"{self._label} is not a weight file", expected=f"blob storage, version {_VERSION}")
+            raise BrokenArtifact(
+                f"{self._label} is not a weight file",
+                expected=f"blob storage, version {_VERSION}",
+                got=described(self._data[:FIRST]),
+                next_step=WHOLE,
+            )
 
     def read(self, offset: int, dtype: str, count: int, name: str) -> NDArray[Any]:
         """The tensor whose metadata record lies at `offset`: `count` values of MIL dtype `dtype`, flat.
@@ -95,6 +104,7 @@ class WeightFile:
                 f"{what} cannot be read",
                 expected=f"a record of {dtype} within {len(self._data)} bytes",
                 got=f"sentinel {sentinel:#x}, {stored}, {size} bytes at {start}",
+                next_step=WHOLE,
             )
         if dtype in _SUB_BYTE and 8 * size - padding != count * _SUB_BYTE[dtype]:
             raise BrokenArtifact(f"{what} cannot be read", got=f"{padding} bits of padding in {size} bytes")

@@ -126,3 +126,27 @@ def test_a_pointer_in_the_place_of_the_file(tmp_path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
     with pytest.raises(BrokenArtifact, match="a Git LFS pointer"):
         open_foreign(path, "m0", 3, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("app.mlpackage/Manifest.json", b"{}", "is a part of app.mlpackage"),
+        ("app.mlpackage/Data/model.mlmodel", b"", "is a part of app.mlpackage"),
+        ("app.mlpackage", b"PK", "has to be unpacked"),
+        ("app.mlpackage.zip", b"PK", "unpack it, and name"),
+        ("old.mlmodel", b"", "Core ML's older format"),
+        ("app.tflite", b"", "of a format that is not judged"),
+    ],
+)
+def test_what_is_no_whole_package(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=said):
+        open_foreign(tmp_path / name, "m0", 3, SIZE)
+
+
+def test_a_package_that_was_copied_in_part(tmp_path: Path) -> None:
+    (tmp_path / "app.mlpackage" / "Data").mkdir(parents=True)
+    with pytest.raises(BadInput, match="no whole Core ML package"):
+        open_foreign(tmp_path / "app.mlpackage", "m0", 3, SIZE)

@@ -90,14 +90,17 @@ def _rounded_from(
     value: NDArray[np.floating], tensor: Known, step: NDArray[np.float64] | None
 ) -> tuple[float, Callable[[], FieldTensor]] | None:
     """How far off, and what gives the tensor in the constant's shape, if each entry is the tensor's within rounding."""
+    relative, smallest = _STORED.get(value.dtype, (0.0, 0.0))
+    absolute = smallest if step is None else step.reshape(-1) * (1 + _ROUNDINGS)
+    first, spread = (float(each.flat[0]) for each in (tensor.value, tensor.scale))  # in every layout
+    if not abs(float(value.flat[0]) - first) <= _ROUNDINGS * spread + relative * abs(first) + np.ravel(absolute)[0]:
+        return None
     layouts: list[tuple[int, ...]] = [tuple(range(tensor.value.ndim))]
     if tensor.value.ndim == 2:
         layouts.append((1, 0))
     elif tensor.value.ndim == 4:  # O I H W -> H W I O, O H W I, and a matrix transposed
         layouts += [(2, 3, 1, 0), (0, 2, 3, 1)]
     mine = value.astype(np.float64).reshape(-1)
-    relative, smallest = _STORED.get(value.dtype, (0.0, 0.0))
-    absolute = smallest if step is None else step.reshape(-1) * (1 + _ROUNDINGS)
     for layout in layouts:
         there, scale = (each.transpose(layout).reshape(-1) for each in (tensor.value, tensor.scale))
         off = np.abs(mine - there)

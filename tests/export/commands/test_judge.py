@@ -27,6 +27,8 @@ from export.cli import main as cli
 from export.commands.judge import Judged, JudgeOptions, judge_file
 from export.exits import Exit
 from export.request.evaluation import Evaluation
+from export.targets.coreml.validated_once import validated_once
+from export.workers.gc_freeze import collector_at_rest
 from runtimes.openvino.runtime import import_openvino
 from runtimes.runtime import Evidence
 from validation.budgets import Budgets
@@ -66,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @contextmanager
 def unheeded() -> Iterator[None]:
     """Other people's tools warn of themselves and of each other."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), collector_at_rest():
         warnings.simplefilter("ignore")
         yield
 
@@ -120,7 +122,7 @@ def _openvino(folder: Path, *, half: bool) -> Path:
 def _coreml(folder: Path) -> Path:
     ct = pytest.importorskip("coremltools")
     path = folder / "app.mlpackage"
-    with unheeded():
+    with unheeded(), validated_once():
         traced = torch.jit.trace(_timm(), IMAGE[0])
         inputs = [ct.TensorType("x", shape=IMAGE[0].shape)]
         ct.convert(traced, inputs=inputs, convert_to="mlprogram", skip_model_load=True).save(str(path))

@@ -125,8 +125,8 @@ def test_any_layers_in_float32_are_proven_and_pass_every_gate(
     it = quantized(target)
     possible = list(it.changed())
     assert len(possible) > 60
-    for number in range(3):  # every layer is in one of the three, with others before and behind it in int8
-        left = possible[number::3]
+    for number in range(2):  # every layer is in one of the two, between others in int8
+        left = possible[number::2]
         kept = with_float_layers(it.artifact, it.source, left, it.folder / f"kept{number}.onnx")
         assert kept.precision.float_layers == tuple(sorted(left))
         assert it.failed(kept) == []

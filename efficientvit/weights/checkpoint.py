@@ -227,7 +227,13 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], model: EfficientViT, not
         if tensor.shape != target[name].shape
     ]
     _refuse(path, "has {n} tensor(s) of a wrong shape", misshapen)
-    other = [f"{name} {t.dtype}" for name, t in fitted.items() if t.dtype not in _FLOATS or t.layout != torch.strided]
+    empty = [name for name, tensor in tensors.items() if tensor.is_meta]
+    _refuse(path, "has {n} tensor(s) without values, on PyTorch's device `meta`", empty)
+    other = [
+        f"{name} {t.dtype}" + ("" if t.layout == torch.strided else f" {t.layout}")
+        for name, t in fitted.items()
+        if t.dtype not in _FLOATS or t.layout != torch.strided
+    ]
     _refuse(path, "has {n} tensor(s) that are not dense floating-point", other)
     casts = Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype != torch.float32)
     notes += [f"{count} {dtype} tensors cast to float32" for dtype, count in sorted(casts.items())]

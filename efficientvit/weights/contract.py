@@ -95,7 +95,7 @@ def preprocessing_of(
             error.what,
             expected=error.expected,
             got=f"{error.got}; the checkpoint says {', '.join(map(str, said))}",
-            next_step=error.next_step or f"give the right value as an option, with {OVERRIDE}",
+            next_step=f"{error.next_step or 'give the right value as an option'}, with {OVERRIDE}",
         ) from error
 
 

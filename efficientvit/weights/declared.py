@@ -248,8 +248,10 @@ def _mappings(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield place, value
     for name, each in value.items():
-        if isinstance(each, dict) and depth:
-            yield from _mappings(each, f"{place}.{name}" if place else name, depth - 1)
+        listed = {f"{name}[{index}]": one for index, one in enumerate(each)} if isinstance(each, list) else {name: each}
+        for where, one in listed.items():
+            if isinstance(one, dict) and depth:
+                yield from _mappings(one, f"{place}.{where}" if place else where, depth - 1)
 
 
 def _timm_default(said: Mapping[str, Any]) -> list[Fact]:

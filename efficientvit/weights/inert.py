@@ -122,8 +122,8 @@ def plain(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if isinstance(value, Mapping):
-        told = {name: each for name, each in value.items() if isinstance(name, str) and not _holds_tensors(each)}
-        return {name: plain(each, depth - 1) for name, each in told.items()}
+        told = {name: each for name, each in value.items() if isinstance(name, str | int) and not _holds_tensors(each)}
+        return {str(name): plain(each, depth - 1) for name, each in told.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(each, depth - 1) for each in list(value)[:_LONGEST]]
     return _plain_object(value, depth) if isinstance(value, Inert) else None

@@ -23,7 +23,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "crop": ("crop_mode",),
     "interpolation": ("interpolation",),
     "classes": ("num_classes", "nb_classes", "n_classes"),
-    "labels": ("label_names", "class_names", "classes", "labels", "id2label", "idx_to_class", "class_to_idx"),
+    "labels": (
+        "label_names", "class_names", "classes", "labels", "id2label", "idx_to_class", "class_to_idx", "CLASSES",
+        "names",
+    ),
     "model": ("architecture", "arch", "model", "model_name"),
 }  # fmt: skip
 UNUSABLE = "unusable"

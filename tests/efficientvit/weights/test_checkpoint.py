@@ -448,6 +448,19 @@ def test_a_tensor_of_no_float_type(dtype: torch.dtype, m0: State, written: Writt
     assert "not dense floating-point" in refused(written(m0, "weights.pth")).what
 
 
+def test_tensors_without_values(m0: State, tmp_path: Path) -> None:
+    """As sharded training leaves them in the file of a process that holds nothing."""
+    torch.save({name: tensor.to("meta") for name, tensor in m0.items()}, tmp_path / "weights.pth")
+    with pytest.raises(BadCheckpoint, match="without values, on PyTorch's device `meta`"):
+        load_checkpoint(tmp_path / "weights.pth", "m0", square(224))
+
+
+def test_a_sparse_tensor_is_said_to_be_one(m0: State, tmp_path: Path) -> None:
+    torch.save({**m0, "head.l.weight": m0["head.l.weight"].to_sparse()}, tmp_path / "weights.pth")
+    with pytest.raises(BadCheckpoint, match=r"torch\.sparse_coo"):
+        load_checkpoint(tmp_path / "weights.pth", "m0", square(224))
+
+
 def test_damage_never_escapes_as_another_error(m0: State, written: Written) -> None:
     rng = np.random.default_rng(0)
     small = {name: tensor for name, tensor in m0.items() if name.startswith("patch_embed")}

@@ -192,6 +192,7 @@ def test_labels_of_another_number_are_left_out(state: State, saved: Saved) -> No
         {"id2label": {"0": "a", "1": "b", "2": "c"}},
         {"class_to_idx": {"c": 2, "a": 0, "b": 1}},
         {"classes": ["a", "b", "c"]},
+        {"CLASSES": ["a", "b", "c"]},
     ],
 )
 def test_forms_of_labels(names: dict[str, Any]) -> None:

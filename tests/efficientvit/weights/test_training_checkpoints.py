@@ -231,6 +231,20 @@ def test_what_metadata_say_is_read_from_any_of_them(saved: Saved) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["id2label", "names"])
+def test_classes_by_their_number(name: str, state: State, saved: Saved) -> None:
+    payload = {"model": state, "hyper_parameters": {name: {0: "ant", 1: "bee", 2: "wasp"}}}
+    (fact,) = load_checkpoint(saved(payload), "m0").facts
+    assert fact.value == ("ant", "bee", "wasp")
+
+
+def test_a_list_of_transforms_is_read(state: State, saved: Saved) -> None:
+    transforms = [{"name": "Resize"}, {"name": "Normalize", "mean": [0.5] * 3, "std": [0.25] * 3}]
+    facts = load_checkpoint(saved({"model": state, "cfg": {"transforms": transforms}}), "m0").facts
+    assert {fact.name: fact.value for fact in facts} == {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    assert facts[0].source == "the checkpoint's 'cfg.transforms[1]'"
+
+
 def test_a_configuration_of_omegaconf_is_read(state: State, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("omegaconf")
 

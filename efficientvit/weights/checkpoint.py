@@ -48,7 +48,8 @@ class LoadedWeights:
     `model` is in eval mode and float32; `source` is for people; `sha256` is that of the file; `notes` say
     what was done to the weights on the way (a prefix stripped, a bias table resized, a dtype cast); `facts` are what
     the checkpoint says of its input. `size_assumed`: nothing says the input size, and it was taken for the published
-    weights'. `average`: they are the running average.
+    weights'. `average`: they are the running average. `unread`: configurations beside them, where nothing else says
+    anything of the input.
     """
 
     model: EfficientViT
@@ -60,6 +61,7 @@ class LoadedWeights:
     size_assumed: bool = False
     average: bool = False
     recovered_from: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 def load_checkpoint(
@@ -129,7 +131,9 @@ def load_located(
     if count:
         beside, said = required(beside, count), fitting(said, count, notes)
     facts = unique(understood((*beside, *said, *of_buffers(chosen.beside)), notes), notes)
-    notes += not_read(located, facts)
+    if unread := not_read(located, facts):
+        what = "the input size, mean, std, crop or interpolation"
+        notes.append(f"{', '.join(unread)} beside the weights not read: {what} that it states go into options")
     if not head.gives_logits:
         facts = tuple(fact for fact in facts if fact.name not in ABOUT_CLASSES)
     windows = windows_of(shapes)
@@ -154,7 +158,16 @@ def load_located(
         source = f"recovered from {recovered}: {source}"
         notes.append(_recovered(file.metadata))
     return LoadedWeights(
-        loaded, source, located.sha256, chosen.layout, tuple(notes), facts, size.assumed, chosen.average, recovered
+        model=loaded,
+        source=source,
+        sha256=located.sha256,
+        layout=chosen.layout,
+        notes=tuple(notes),
+        facts=facts,
+        size_assumed=size.assumed,
+        average=chosen.average,
+        recovered_from=recovered,
+        unread=unread,
     )
 
 

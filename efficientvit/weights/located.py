@@ -81,12 +81,9 @@ def _others(folder: Path) -> list[str]:
         return []
 
 
-def not_read(located: Located, facts: Facts) -> list[str]:
-    """A note on the configurations beside weights of whose input nothing else says anything."""
-    if not located.unread or any(fact.name not in ABOUT_CLASSES for fact in facts):
-        return []
-    what = "the input size, mean, std, crop or interpolation"
-    return [f"{', '.join(located.unread)} beside the weights not read: {what} that it states go into options"]
+def not_read(located: Located, facts: Facts) -> tuple[str, ...]:
+    """The configurations beside weights of whose input nothing else says anything."""
+    return () if any(fact.name not in ABOUT_CLASSES for fact in facts) else located.unread
 
 
 def repository_of(source: str) -> str | None:

@@ -45,6 +45,7 @@ class Weights:
     the digest that was verified; None where nothing was downloaded. `suffix` ends the folder's name. `facts`: what the
     checkpoint says of its input. `size_assumed`: nothing says the input size. `average`: they are a running average.
     `recovered_from`: the sha256 of the weights that these were fine-tuned from for int8, which they are not.
+    `unread`: configurations beside them that may say something of the input, where nothing else does.
     """
 
     model: "EfficientViT"
@@ -59,6 +60,7 @@ class Weights:
     size_assumed: bool = False
     average: bool = False
     recovered_from: str | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def about(self) -> About:
@@ -220,6 +222,7 @@ def _loaded(located: Located, model: str, image_size: ImageSize | None, reading:
         size_assumed=loaded.size_assumed,
         average=loaded.average,
         recovered_from=loaded.recovered_from,
+        unread=loaded.unread,
     )
 
 

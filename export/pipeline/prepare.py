@@ -77,6 +77,13 @@ def load(
             got=f"nothing that says it; {weights.model.spec.image_size} was an assumption",
             next_step=f"add --image-size {weights.model.spec.image_size} if that is right",
         )
+    if request.release and weights.unread and not {"mean", "std"} <= request.preprocessing.keys():
+        raise BadOption(
+            f"--release needs to know the weights' input, and {', '.join(weights.unread)} beside them is not read",
+            expected="--mean and --std, or a config.json or checkpoint that says them",
+            got="nothing but that file",
+            next_step="give --mean and --std, and what else of --resize and --interpolation it states, or move it away",
+        )
     progress.weights(weights.about)
     for job in jobs:
         job.options.check_classes(weights.model.spec.classes, job.batch)  # only now is their number known

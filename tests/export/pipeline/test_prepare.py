@@ -92,6 +92,17 @@ def test_a_release_accepts_no_assumption(tmp_path: Path) -> None:
         loaded(weights, release=True, golden=tmp_path / "photos")
 
 
+def test_a_release_does_not_pass_over_a_configuration_that_is_not_read(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "args.yaml")
+    (folder.parent / "photos").mkdir()
+    assert "args.yaml beside the weights not read" in loaded(folder).weights.notes[0]
+    with pytest.raises(BadOption, match=r"args\.yaml beside them is not read"):
+        loaded(folder, release=True, golden=folder.parent / "photos")
+    given = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    with pytest.raises(BadGoldenSet, match="is empty"):  # it gets as far as the photos
+        loaded(folder, release=True, golden=folder.parent / "photos", preprocessing=given)
+
+
 def test_calibration_photos_that_are_none(folder: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

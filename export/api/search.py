@@ -36,20 +36,28 @@ def bench(
     out: OnDisk = "bench",
     jobs: int | None = 1,
     no_cache: bool = False,
+    cluster: str | None = None,
+    tls_ca: OnDisk | None = None,
+    tls_cert: OnDisk | None = None,
+    tls_key: OnDisk | None = None,
+    cluster_wait: float = 60.0,
     command: Sequence[str] = (),
     progress: Callback = None,
 ) -> "Bench":
-    """Time models in every precision, runtime and batch asked for, side by side, on this host: `vit-export bench`.
+    """Time models in every precision, runtime and batch asked for, side by side, on one host: `vit-export bench`.
 
     Writes `bench.html`, `bench.json`, `bench.csv`, `bench.md` and the artifacts into `out`. The options are the
-    command's; `jobs` and `command` as in `export`.
+    command's; `jobs`, `command`, `cluster` and what goes with it as in `export`. One worker of a cluster makes and
+    times everything, and the result has its host.
 
     Raises:
         BadInput: options that do not go together, weights or photos that cannot be used.
-        MissingExtra: `stock`, `pytorch` or `paper` without timm.
+        MissingExtra: `stock`, `peers`, `pytorch` or `paper` without timm.
+        Unavailable: no worker can time a target.
     """
     from dataclasses import replace
 
+    from export.api.workers import workers_of
     from export.bench.files import write_bench
     from export.bench.request import BenchRequest
     from export.bench.run import bench as compare
@@ -77,9 +85,15 @@ def bench(
         paper=paper,
         rounds=rounds or 0,
         out=Path(out),
-    ).with_defaults()
-    cache = None if no_cache else default_cache()
-    found = compare(request, as_progress(progress), cache, jobs, tuple(command))
+    )
+    told, said = as_progress(progress), tuple(command)
+    with workers_of(cluster, (tls_ca, tls_cert, tls_key), cluster_wait, jobs) as workers:
+        if workers is None:
+            found = compare(request.with_defaults(), told, None if no_cache else default_cache(), jobs, said)
+        else:
+            from export.bench.on_worker import bench_there
+
+            found = bench_there(workers, request, told, said, cached=not no_cache)
     write_bench(request.out, found)
     return replace(found, folder=request.out)
 

@@ -134,7 +134,7 @@ def judge_files(
             _baseline(request, found, progress.step)
         else:
             for batch in request.batches:
-                for outcome in pipeline.run(request.export(name, batch), progress, cache=cache):
+                for outcome in pipeline.run(request.export(name, batch), progress, cache=cache, prepared=request.read):
                     _ours(outcome, batch, found)
             if request.stock or request.peers:
                 _stock(request, found, progress.step)
@@ -187,7 +187,8 @@ def _reference(request: BenchRequest, model: str) -> "tuple[Weights, ReferenceMo
     from validation.reference.model import ReferenceModel
     from validation.self_check import criteria_of, self_check
 
-    weights = find_weights(request.weights, model, request.image_size, reading=Reading(request.ema, request.override))
+    reading = Reading(request.ema, request.override)
+    weights = request.read.get(model) or find_weights(request.weights, model, request.image_size, reading=reading)
     contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
     reference = ReferenceModel(weights.model, synthetic(contract))
     check = self_check(reference, criteria_of(trained=weights.trained), {Precision()})

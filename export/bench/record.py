@@ -10,7 +10,6 @@ from export.bench.baselines import STOCK
 from export.bench.claims import Compared, compared, unmeasured
 from export.bench.run import Bench, Row
 from export.folder.manifest import HostRecord
-from runtimes.host.machine import this_host, versions
 
 COLUMNS = (
     "model", "target", "precision", "batch", "threads", "median_ms", "iqr_ms", "images_per_s", "speedup", "gops",
@@ -20,7 +19,6 @@ _HEADINGS = (
     "model", "target", "precision", "batch", "threads", "ms a batch", "quartiles apart", "images/s", "times baseline",
     "Gop/s", "of the limit", "MB", "loads in ms", "memory, MB", "error / budget",
 )  # fmt: skip
-_TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
 
 
 def bench_rows(bench: Bench) -> list[dict[str, Any]]:
@@ -61,11 +59,11 @@ def _figure_or_none(value: float | None) -> float | None:
 
 def bench_record(bench: Bench) -> dict[str, Any]:
     """Everything, samples too, in nanoseconds."""
-    host = this_host()
+    host = bench.host
     return {
         "command": list(bench.command),
         "host": HostRecord.from_attributes(host, cores=host.physical_cores).to_json(),
-        "tools": dict(versions(*_TOOLS)),
+        "tools": dict(bench.tools),
         "rows": [
             {
                 **values,

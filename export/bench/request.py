@@ -1,10 +1,12 @@
 """What `vit-export bench` is asked for, and which of it can be had."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
+from efficientvit.weights.source import Weights
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
@@ -25,7 +27,8 @@ class BenchRequest:
     `stock`: timm's own export as well. `peers`: and what other tools make of it with the same photos, of our models.
     `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
     paper compares itself with, int8 calibrated on the golden images unless `calibrate` names photos.
-    `streams`: numbers of streams whose throughput is measured too.
+    `streams`: numbers of streams whose throughput is measured too. `read`: models' weights, by name, in place of those
+    that `weights` names.
     """
 
     models: tuple[str, ...]
@@ -47,6 +50,7 @@ class BenchRequest:
     rounds: int = ROUNDS
     streams: tuple[int, ...] = ()
     out: Path = Path("bench")
+    read: Mapping[str, Weights] = field(default_factory=dict)
 
     def with_defaults(self) -> "BenchRequest":
         """Where nothing was said: the targets that are installed, batches and rounds as `paper` has them or not.

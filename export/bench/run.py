@@ -1,12 +1,14 @@
 """`vit-export bench`: models x precisions x runtimes x batches x threads, verified first, then timed in one run."""
 
+import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from export.bench.baselines import STOCK
-from export.bench.entries import entries
+from export.bench.entries import Entries, entries
 from export.bench.request import BenchRequest
 from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
@@ -14,17 +16,20 @@ from export.exits import Exit
 from export.progress import Progress, Step
 from export.report.card import Row as Line
 from export.report.card import card
+from export.workers.exclusive import Exclusive
+from runtimes.host.machine import Host, this_host, versions
 from runtimes.precision import Dtype
 from validation.gates.result import GateResult
 from validation.timing.interleaved import Peer, in_turns
 from validation.timing.latency import Timing
-from validation.timing.limit import Limit
+from validation.timing.limit import Limit, Limits
 from validation.timing.spending import spending
 from validation.timing.streams import Throughput, throughput
 from validation.trial import Spent
 from validation.verdict import VerifiedArtifact
 
 _PROCESSES = 3
+_TOOLS = ("torch", "onnx", "onnxruntime", "onnxsim", "openvino", "timm")
 _COLUMNS = ("model", "target", "precision", "batch", "threads", "ms", "IQR", "images/s")
 
 
@@ -32,7 +37,8 @@ _COLUMNS = ("model", "target", "precision", "batch", "threads", "ms", "IQR", "im
 class Row:
     """One verified artifact at one number of threads, how long a batch takes, and what an app pays besides.
 
-    `throughputs`: with several streams, at the first number of threads alone: each stream has one thread.
+    `macs`: multiply-accumulates for one image. `throughputs`: with several streams, at the first number of threads
+    alone: each stream has one thread.
     """
 
     model: str
@@ -41,6 +47,7 @@ class Row:
     verified: VerifiedArtifact
     timing: Timing
     spent: Spent
+    macs: int
     throughputs: tuple[Throughput, ...] = ()
 
     @property
@@ -67,15 +74,15 @@ class Row:
     @property
     def operations_per_s(self) -> float:
         """Multiplications and additions of its products and convolutions, at the median."""
-        return 2 * macs_of(self.verified.artifact.model) * self.images_per_s
+        return 2 * self.macs * self.images_per_s
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The rows that were timed, and what was not and why. `untrained`: the models whose weights are random.
 
-    `limits`: what one core multiplied just before and after, by arithmetic. `command`: for the record. `folder`: where
-    the page and the record are, once they are written.
+    `limits`: what one core multiplied just before and after, by arithmetic. `command`: for the record. `host`, `tools`:
+    that it was measured on and with. `folder`: where the page and the record are, once they are written.
     """
 
     rows: tuple[Row, ...]
@@ -84,6 +91,8 @@ class Bench:
     exit_code: Exit = Exit.OK
     limits: Mapping[Dtype, Limit] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    host: Host = field(default_factory=this_host)
+    tools: tuple[tuple[str, str], ...] = field(default_factory=functools.partial(versions, *_TOOLS))
     folder: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -128,14 +137,24 @@ def bench(
     cache: Cache | None = None,
     at_once: int | None = None,
     command: tuple[str, ...] = (),
+    exclusive: Exclusive | None = None,
 ) -> Bench:
     """Make and verify every combination, `at_once` processes at a time, then time what passed, in turns, alone.
+
+    `exclusive`: in a worker process of a cluster; the others of its host wait while it measures.
 
     Raises:
         BadInput: an unknown model or target, options that do not go together, weights or photos that cannot be used.
         MissingExtra: `stock`, `pytorch` or `paper` without timm.
     """
     found = entries(request, progress, cache, at_once)
+    with contextlib.nullcontext() if exclusive is None else exclusive.alone():
+        rows, limits = _measured(found, request, progress)
+    return Bench(rows, tuple(found.notes), tuple(found.untrained), Exit(found.code), limits, command)
+
+
+def _measured(found: Entries, request: BenchRequest, progress: Progress) -> tuple[tuple[Row, ...], Limits]:
+    """What passed, timed; and what one core multiplied before and after."""
     core = Watched()
     if found.timed:
         progress.step("what one core multiplies")
@@ -153,8 +172,9 @@ def bench(
             progress.step(f"{name}: {text}")
 
         spent = spending(entry.verified, entry.runtime, timing, entry.images, step, _PROCESSES)
-        rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent, several))
-    return Bench(tuple(rows), tuple(found.notes), tuple(found.untrained), Exit(found.code), core.limits, command)
+        macs = macs_of(entry.verified.artifact.model)
+        rows.append(Row(judged.model, judged.target, judged.precision, entry.verified, timing, spent, macs, several))
+    return tuple(rows), core.limits
 
 
 def _throughputs(peers: Sequence[Peer], request: BenchRequest, step: Step) -> list[tuple[Throughput, ...]]:

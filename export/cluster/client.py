@@ -1,7 +1,6 @@
 """A cluster from a client's side: connected to, and what its workers can be asked for."""
 
 import contextlib
-import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from export.cluster.dispatch import Dispatch, Work
 from export.cluster.errand import Calling, Errand
 from export.cluster.exports import Exports
 from export.cluster.local import workers_here
-from export.cluster.returned import NotWhatItSays, content_of
+from export.cluster.returned import NotWhatItSays
 from export.cluster.shipment import Contents, Shipping
 from export.pipeline.finished import Finished
 from export.pipeline.schedule import finished_or_raised
@@ -104,10 +103,10 @@ class Workers:
             yield from Exports(command, dispatch, shipping, cache is not None, first_error_ends).of(left)
 
     def call(self, errands: Sequence[Errand], progress: Progress) -> Generator[tuple[int, Any | VitExportError]]:
-        """The place of each errand, and what its function gave or raised, as soon as it is done.
+        """The place of each errand, and what its function gave or raised, as soon as it is done and what it wrote here.
 
         Raises:
-            BadInput: a file cannot be read.
+            BadInput: a file cannot be read, or what a function wrote not be written here.
             Unavailable: the scheduler cannot be reached or is gone.
         """
         with self._dispatch(progress) as dispatch:
@@ -118,15 +117,16 @@ class Workers:
                 dispatch.add(Work(Calling.of(number, errand, needs, shipping, dispatch.topic), needs, errand.what))
             for work, answer in dispatch.answers():
                 assert isinstance(work.task, Calling), "nothing else was added"
+                number = work.task.number
                 if answer.error is not None:
-                    yield work.task.number, answer.error
+                    yield number, answer.error
                     continue
                 try:
-                    content = content_of(str(answer.report), answer.contents, "a result")
+                    given = errands[number].taken(answer)
                 except NotWhatItSays as error:
                     dispatch.distrust(work, answer.worker, f"{error.what}: expected {error.expected}, got {error.got}")
                     continue
-                yield work.task.number, pickle.loads(content)  # noqa: S301 - our own worker's
+                yield number, given
 
     @contextlib.contextmanager
     def _dispatch(self, progress: Progress) -> Iterator[Dispatch]:

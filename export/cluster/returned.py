@@ -1,7 +1,7 @@
 """What a worker gave back, checked before anybody sees it: every byte by its digest, the folder by its manifest."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,43 @@ def publish(folder: Folder, contents: Mapping[str, bytes], out: Path) -> tuple[P
         BadOutput: it cannot be written.
     """
     if not is_inside(folder.name) or "/" in folder.name or not folder.name.startswith(folder.slug):
-        raise _refused(folder, "a folder named after the artifact", folder.name)
+        raise _refused(folder.slug, "a folder named after the artifact", folder.name)
     with atomic.new_folder(out, folder.slug) as partial:
-        for name, digest in folder.files.items():
-            _write(folder, partial, name, digest, contents)
-        status = _checked(folder, partial)
+        _write(folder, partial, contents)
+        status = _checked(folder.slug, partial)
         final = out / (folder.slug if status in _GOOD else f"{folder.slug}.{status}")
         if final.name != folder.name:
-            raise _refused(folder, final.name, folder.name)
+            raise _refused(folder.slug, final.name, folder.name)
         manifest: dict[str, Any] = parse_json((partial / MANIFEST).read_bytes())
         atomic.publish(partial, final)
     if status in _GOOD:
         atomic.remove_failures(out, folder.slug)
     return final, manifest
+
+
+def publish_into(
+    out: Path, folders: Sequence[Folder], contents: Mapping[str, bytes], check: Callable[[Path], object]
+) -> None:
+    """Write the folders' files, check them, and put each entry in its place in `out` in one step, beside what is there.
+
+    `check`: of where they lie until then; it raises where they are not what else the worker says of them.
+
+    Raises:
+        NotWhatItSays: something is refused, and nothing of it is left.
+        BadOutput: it cannot be written.
+    """
+    with atomic.new_folder(out, out.name) as partial:
+        for folder in folders:
+            _write(folder, partial, contents)
+        for manifest in partial.glob(f"*/{MANIFEST}"):
+            _checked(manifest.parent.name, manifest.parent)
+        try:
+            check(partial)
+        except Refused as error:
+            raise _refused(out.name, "files that its result describes", _said(error)) from error
+        for entry in sorted(partial.iterdir()):
+            atomic.publish(entry, out / entry.name)
+            atomic.remove_failures(out, entry.name)
 
 
 def content_of(digest: str, contents: Mapping[str, bytes], what: str) -> bytes:
@@ -61,17 +85,18 @@ def content_of(digest: str, contents: Mapping[str, bytes], what: str) -> bytes:
     return content
 
 
-def _write(folder: Folder, partial: Path, name: str, digest: str, contents: Mapping[str, bytes]) -> None:
-    if not is_inside(name):
-        raise _refused(folder, "files inside the folder", name)
-    content = content_of(digest, contents, f"{folder.slug}/{name}")
-    path = partial / name
-    with atomic.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+def _write(folder: Folder, partial: Path, contents: Mapping[str, bytes]) -> None:
+    for name, digest in folder.files.items():
+        if not is_inside(name):
+            raise _refused(folder.slug, "files inside the folder", name)
+        content = content_of(digest, contents, f"{folder.slug}/{name}")
+        path = partial / name
+        with atomic.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
-def _checked(folder: Folder, partial: Path) -> str:
+def _checked(slug: str, partial: Path) -> str:
     """The manifest's status, once it is known that the files are those that the manifest is about."""
     try:
         manifest = read_manifest(partial)
@@ -80,7 +105,7 @@ def _checked(folder: Folder, partial: Path) -> str:
         elif manifest.stages and manifest.stages[-1].artifact is not None and manifest.stages[-1].artifact.path:
             artifact_of(partial, manifest)
     except (BadInput, Refused) as error:
-        raise _refused(folder, "files that its manifest describes", _said(error)) from error
+        raise _refused(slug, "files that its manifest describes", _said(error)) from error
     return str(manifest.status)
 
 
@@ -88,9 +113,9 @@ def _said(error: VitExportError) -> str:
     return f"{error.what}: expected {error.expected}, got {error.got}"
 
 
-def _refused(folder: Folder, expected: str, got: str) -> NotWhatItSays:
+def _refused(slug: str, expected: str, got: str) -> NotWhatItSays:
     return NotWhatItSays(
-        f"a worker returned a folder for {folder.slug} that is refused",
+        f"a worker returned a folder for {slug} that is refused",
         expected=expected,
         got=got,
         next_step="look after that worker; another one is asked",

@@ -21,7 +21,8 @@ from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job
 
-_SEEDED = re.compile(r"seeded(:\d+)?")
+SEEDED = re.compile(r"seeded(:\d+)?")
+"""Weights that a worker draws itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,34 @@ class Shipment:
 
 
 @contextmanager
-def naming(blobs: Blobs, scratch: Path, trees: Mapping[str, Tree]) -> Iterator[Mapping[str, str]]:
-    """Where the trees lie below `scratch`, by the paths of the client; an error in the block names them as it does."""
+def naming(
+    blobs: Blobs, scratch: Path, trees: Mapping[str, Tree], out: str | None = None
+) -> Iterator[Mapping[str, str]]:
+    """Where the trees lie below `scratch`, by the paths of the client; an error in the block names them as it does.
+
+    `out`: a folder of the client, for which there is a new one.
+    """
     paths = {
         path: str(blobs.place(tree, scratch / f"input-{number}")) for number, (path, tree) in enumerate(trees.items())
     }
+    if out is not None:
+        made = scratch / "made" / Path(out).name
+        made.mkdir(parents=True)
+        paths[out] = str(made)
     try:
         yield paths
     except VitExportError as error:
         for name, value in vars(error).items():
             if isinstance(value, str):
-                for path, placed in paths.items():
-                    value = value.replace(placed, path)  # noqa: PLW2901
-                setattr(error, name, value)
+                setattr(error, name, as_named(value, paths))
         raise
+
+
+def as_named(text: str, paths: Mapping[str, str]) -> str:
+    """With the client's own paths, in place of where the files lie on the worker."""
+    for path, placed in paths.items():
+        text = text.replace(placed, path)
+    return text
 
 
 @dataclass(slots=True)
@@ -134,7 +149,7 @@ class Shipping:
 
     def _read(self, request: Request, model: str) -> str | None:
         """The digest of the weights."""
-        if _SEEDED.fullmatch(request.weights) is not None:
+        if SEEDED.fullmatch(request.weights) is not None:
             return None
         reading = Reading(ema=request.ema, override=request.override, head=request.head)
         asked = (request.weights, model, request.image_size, reading)
@@ -182,17 +197,18 @@ def _request(request: Request, paths: Mapping[str, str], out: Path) -> Request:
         request,
         out=out,
         golden=None if golden is None else Path(paths[str(golden)]),
-        calibrate=_moved(request.calibrate, paths),
+        calibrate=moved(request.calibrate, paths),
         evaluation=None if evaluation is None else Evaluation(Path(paths[str(evaluation.folder)])),
         options={name: _with_files(own, paths) for name, own in request.options.items()},
     )
 
 
 def _job(job: Job, paths: Mapping[str, str]) -> Job:
-    return replace(job, calibrate=_moved(job.calibrate, paths), options=_with_files(job.options, paths))
+    return replace(job, calibrate=moved(job.calibrate, paths), options=_with_files(job.options, paths))
 
 
-def _moved(calibrate: str | None, paths: Mapping[str, str]) -> str | None:
+def moved(calibrate: str | None, paths: Mapping[str, str]) -> str | None:
+    """What int8 is calibrated on, where it lies on the worker."""
     return calibrate if calibrate in (None, GOLDEN) else paths[str(Path(str(calibrate)))]
 
 

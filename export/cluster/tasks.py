@@ -29,7 +29,7 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A finished folder: the number of its task, names and digests of its files."""
+    """A finished folder, or what a call wrote: the number of its task, names and digests of its files."""
 
     number: int
     slug: str
@@ -42,7 +42,7 @@ class Answer:
     """Of one task. `worker`: its address. One of the others is given.
 
     `missing`: digests of files that the worker has to be sent first. `unfit`: the host cannot do it, another may.
-    `error`: what the work itself came to. `contents`: of the folders or the report, by the digest that the worker
+    `error`: what the work itself came to. `contents`: of the folders and the report, by the digest that the worker
     found; whoever takes them hashes them again.
     """
 
@@ -206,26 +206,31 @@ class Logged:
         from distributed.worker import get_worker
 
         worker = get_worker()
-        state = worker.state.tasks.get(worker.get_current_task())
-        if state is None or state.state == "cancelled":
-            raise Abandoned
-        address = str(worker.address)
+        task, address = worker.get_current_task(), str(worker.address)
 
         def log(*given: object, **named: object) -> None:
+            state = worker.state.tasks.get(task)
+            if state is None or state.state == "cancelled":
+                raise Abandoned
             worker.log_event(self._topic, {"worker": address, "said": pickle.dumps((name, given, named))})
 
         return log
 
 
 def _folder(number: int, made: finished.Finished, contents: dict[str, bytes]) -> Folder:
+    return Folder(number, made.slug, made.folder.name, files_in(made.folder, contents))
+
+
+def files_in(folder: Path, contents: dict[str, bytes]) -> dict[str, str]:
+    """Names and digests of all files below it, which are added to `contents`."""
     files: dict[str, str] = {}
-    for path in sorted(made.folder.rglob("*")):
+    for path in sorted(folder.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
-            files[path.relative_to(made.folder).as_posix()] = digest
+            files[path.relative_to(folder).as_posix()] = digest
             contents[digest] = content
-    return Folder(number, made.slug, made.folder.name, files)
+    return files
 
 
 def helped(by: tuple[frozenset[str], Sequence[str]] | None) -> Sharing:

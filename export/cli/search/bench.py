@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.cli.host import CLUSTER
 from export.cli.options import (
     CALIBRATE,
     IMAGE_SIZE,
@@ -109,13 +110,15 @@ if TYPE_CHECKING:
 @JOBS
 @NO_CACHE
 @JSON
+@CLUSTER
 def bench(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Time MODEL... in every precision, runtime and batch asked for, side by side, on this host.
+    """Time MODEL... in every precision, runtime and batch asked for, side by side, on one host.
 
     Each artifact is made and has to pass its gates first; what does not is named, and not timed. Then all are timed in
     one run, in turns, in rounds of fresh sessions. DIR gets bench.html, the page to read, bench.json with every sample,
     bench.csv, bench.md and the artifacts. PyTorch compiles once, before anything is timed. What one core multiplies is
-    measured just before and after; each row has its share of it.
+    measured just before and after; each row has its share of it. With --cluster one worker does all of it, alone on its
+    host while it measures, and the record has that host.
 
     \b
     vit-export bench m2 -w best.pth --calibrate photos/
@@ -123,13 +126,14 @@ def bench(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     vit-export bench m2 -w best.pth --calibrate photos/ --peers     against other tools
     vit-export bench m2 --pytorch --batch 16                        against PyTorch
     vit-export bench --paper -w seeded                              the paper's comparison, minutes
+    vit-export bench m2 --cluster tcp://scheduler:8786              on a worker's host
 
     \b
     Exit codes
       0    all of ours that was asked for passed and was timed
       1    something of ours was rejected
       2    usage, or input that cannot be used
-      3    something of ours could not be verified on this host
+      3    something of ours could not be verified there, or no worker can time it
     """  # noqa: D301 - click wants the character itself
     from export import api
     from export.cli import console
@@ -138,6 +142,7 @@ def bench(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         with console.Live(screen) as live:
             found = api.bench(models, **options, command=sys.argv[1:], progress=live)
         _show(screen, found)
+        screen.print(f"measured on {found.host.cpu} ({found.host.isa}), {found.host.os}", style="dim", highlight=False)
         screen.print(f"{found.folder}/bench.html, bench.json, bench.csv, bench.md", style="dim")
     if as_json:
         console.print_json(found.to_json())

@@ -1,7 +1,8 @@
 """What tests ask clusters for, and what is said to people meanwhile."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.size import square
+from export.progress import Progress
 from export.request.request import Request
 from tests.silent import Silent
 from validation.accuracy.sharing import Pixels, Run
@@ -34,6 +36,23 @@ class Heard(Silent):
 
 def asked(out: Path, *targets: str) -> Request:
     return Request(("m0",), targets or tuple(SLUGS), weights="seeded", image_size=square(64), time=False, out=out)
+
+
+def write(_: Progress, paths: Mapping[str, str], out: Path, text: str) -> int:
+    """On a worker: a file, and one in a folder, in what has the name of `out` here; how many."""
+    there = Path(paths[str(out)])
+    (there / "folder").mkdir()
+    for name in ("file", "folder/file"):
+        (there / name).write_text(text)
+    return 2
+
+
+def keep_stepping(progress: Progress, _: object, seconds: float) -> None:
+    """On a worker: say so all the time."""
+    step, until = progress.step, time.monotonic() + seconds
+    while time.monotonic() < until:
+        step("stepping")
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 The environment variable VIT_EXPORT_TESTS_WORKER is JSON: `adds` and `lacks`, resources; `says`, in the place of what
 the worker says of itself; `shard_bytes`, the size of shards of labeled images; `serves`, a folder of finished exports
 that are handed over in place of new ones; `faults`, a folder of empty files, each a fault that happens once: `7-kill`
-to whichever task takes it first.
+to whichever task takes it first; `cpu`, what its host's is called; `works_in`, its working directory; `rejects`, true
+where nothing is done about what is rejected, which takes long.
 """
 
 import errno
@@ -22,12 +23,18 @@ import numpy as np
 
 from efficientvit.files import parse_json
 from export.cluster import kit_run, shards, tasks
+from export.cluster.errand import Calling
 from export.cluster.identity import EXTRA, identity
 from export.cluster.tasks import Answer, Making
 from export.exits import Exit
+from export.pipeline import judging
 from export.pipeline.finished import Finished
 from export.request.request import slug
+from export.targets.onnx import mixed_precision
+from export.targets.onnx.float_choice import Choice
+from runtimes.host import machine
 from runtimes.runtime import Evidence
+from validation.blame.ranking import Blame
 from validation.reference import file
 
 _PATIENCE_S = 60.0
@@ -46,6 +53,16 @@ def dask_setup(worker: Any) -> None:
         shards._SHARD_BYTES = told["shard_bytes"]
     if "says" in told:
         worker.startup_information[EXTRA] = lambda _: _changed(identity(), told["says"])
+    if "works_in" in told:
+        os.chdir(told["works_in"])
+    if "cpu" in told:
+        info = {**machine._cpuinfo(), "model name": told["cpu"]}
+        setattr(machine, "_cpuinfo", lambda: info)  # noqa: B010
+        machine.this_host.cache_clear()
+    if "rejects" in told:
+        setattr(mixed_precision, "sensitivities", lambda *_: [])  # noqa: B010
+        setattr(Choice, "cheapest", lambda *_: None)  # noqa: B010
+        setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))  # noqa: B010
     if "serves" in told:
         serves, faults = Path(told["serves"]), Path(told["faults"])
         setattr(kit_run, "environment", partial(_standin, serves, faults))  # noqa: B010
@@ -54,6 +71,12 @@ def dask_setup(worker: Any) -> None:
             return _served(task, serves, faults, address)
 
         setattr(tasks.Making, "done", done)  # noqa: B010 - of a type that mypy knows better
+        call = Calling.done
+
+        def called(task: Calling, *given: Any) -> Answer:
+            return _spoiled(call(task, *given), _claimed(faults))
+
+        setattr(Calling, "done", called)  # noqa: B010
 
 
 def _changed(own: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +140,19 @@ def _served(task: Making, serves: Path, faults: Path, worker: str) -> Answer:
     if fault == "twice":
         folders.append(folders[-1])
     return Answer(worker, folders=tuple(folders), contents=contents)
+
+
+def _spoiled(answer: Answer, fault: str) -> Answer:
+    """What a call wrote."""
+    if not fault:
+        return answer
+    (folder,), contents = answer.folders, dict(answer.contents)
+    digest = next(iter(folder.files.values()))
+    if fault == "corrupt":
+        contents[digest] = _flipped(contents[digest])
+    if fault == "outside":
+        folder = replace(folder, files={**folder.files, "../outside": digest})
+    return replace(answer, folders=(folder,) if fault != "short" else (), contents=contents)
 
 
 def _as_required(folder: Any, manifest: Any, request: Any, contents: dict[str, bytes]) -> Any:

@@ -1,7 +1,9 @@
 """What workers do besides exports: a folder is judged again, and faults are planted."""
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from export.cluster.returned import NotWhatItSays
 from export.cluster.verifying import Asked, verify_there
 from export.selftest.run import selftest
 from runtimes.runtime import Evidence
-from tests.export.cluster.asking import SLUGS, Heard
+from tests.export.cluster.asking import SLUGS, Heard, keep_stepping
 from tests.export.cluster.hosts import Hosts
 from tests.export.conftest import Command, Exported
 from tests.export.pipeline.eval_folder import write_eval_folder
@@ -35,11 +37,11 @@ FORMS = (("openvino", "fp32"), ("coreai", "fp16"))
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """A worker that really works, and makes no Core AI assets."""
+    """A worker that really works, makes no Core AI assets, and whose latencies do not count."""
     pytest.importorskip("distributed")
     hosts = Hosts(tmp_path_factory.mktemp("hosts") / "hosts")
     try:
-        hosts.start("one", lacks=["target-coreai"])
+        hosts.start("one", "--no-timing", lacks=["target-coreai"])
         hosts.joined("one")
         yield hosts
     finally:
@@ -93,6 +95,32 @@ def test_the_same_faults_are_found_and_what_no_worker_can_make_is_told(one: Host
     assert (there.check, there.exit_code) == (here.check, here.exit_code)
     (told,) = set(there.unplanted) - set(here.unplanted)
     assert told.startswith("49 faults in coreai fp16: no worker of the cluster can take the faults in coreai")
+
+
+def test_nothing_is_measured_where_latencies_do_not_count(one: Hosts, command: Command) -> None:
+    given = ("m0", "-t", "onnx,openvino", "-w", "seeded", "--image-size", "64", "--cluster-wait", "1")
+    ran = command("bench", *given, "--cluster", one.address)
+    assert ran.code == 3
+    assert "no worker of the cluster can take the benchmark of m0" in ran.err
+    needs = "onnx-native, openvino-native, target-onnx, target-openvino, timing"
+    said = " ".join(ran.err.split())
+    assert f"one with {needs}, within 1 s" in said
+    assert re.search(r"one \(\S+\): no timing\b", said)
+
+
+def test_a_call_that_nobody_waits_for_ends_at_its_next_step(one: Hosts) -> None:
+    class Leaving(Silent):
+        def step(self, text: str) -> None:
+            if text == "stepping":
+                raise KeyboardInterrupt
+
+    anywhere = (Needs(frozenset()),)
+    with Workers(Cluster(one.address), 20.0) as workers:
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.call([Errand(keep_stepping, (200.0,), anywhere, "stepping")], Leaving()))
+        before = time.monotonic()
+        assert list(workers.call([Errand(keep_stepping, (0.0,), anywhere, "nothing")], Heard())) == [(0, None)]
+        assert time.monotonic() - before < 100
 
 
 def test_what_nobody_can_do_is_unavailable(one: Hosts) -> None:

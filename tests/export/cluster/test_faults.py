@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from efficientvit.errors import Unavailable
+from efficientvit.errors import ArtifactChanged, Unavailable
 from export.cluster.address import Cluster
-from export.cluster.client import export
+from export.cluster.client import Workers, export
+from export.cluster.crew import Needs
+from export.cluster.errand import Errand
 from export.folder.exported import open_exported
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
-from tests.export.cluster.asking import SLUGS, Heard, asked
+from tests.export.cluster.asking import SLUGS, Heard, asked, write
 from tests.export.cluster.conftest import Four
 from tests.export.conftest import Exported
 
@@ -85,6 +88,33 @@ def test_what_is_not_what_it_says_is_refused_and_its_worker_left_out(
     require_whole(tmp_path / "out", exported, "onnx", "openvino")
     (note,) = heard.notes
     assert "gets no more work: a worker" in note
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "outside", "short", "refused"])
+def test_what_a_call_wrote_is_published_whole_beside_what_is_there(fault: str, four: Four, tmp_path: Path) -> None:
+    """`refused`: by what is asked of it here."""
+    four.inject(*([fault] if fault != "refused" else []))
+    out = tmp_path / "out"
+    (out / "folder").mkdir(parents=True)
+    for name in ("folder/old", "kept"):
+        (out / name).touch()
+    given = list[Path]()
+
+    def check(value: int, folder: Path) -> None:
+        given.append(folder)
+        if len(list(folder.rglob("file"))) != value or (fault == "refused" and len(given) == 1):
+            raise ArtifactChanged("it is another")
+
+    errand = Errand(write, (out, "right"), (Needs(frozenset()),), "writing", out=out, check=check)
+    heard = Heard()
+    with Workers(Cluster(four.address), 20.0) as workers:
+        assert list(workers.call([errand], heard)) == [(0, 2)]
+    assert four.happened == ([fault] if fault != "refused" else [])
+    (note,) = heard.notes
+    assert re.match(r"worker \w+ \(\S+\) gets no more work: a worker returned", note)
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*")) == ["file", "folder", "folder/file", "kept"]
+    assert (out / "file").read_text() == (out / "folder" / "file").read_text() == "right"
     assert not (tmp_path / "outside").exists()
 
 

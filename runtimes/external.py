@@ -170,11 +170,16 @@ def _image(path: Path, inputs: tuple[Port, ...], reader: Reader, usual: ImageSiz
                 return inputs[0], channels_last, ImageSize(height=height, width=width)
         if 3 in (shape[1], shape[3]):
             raise _of_any_size(path, inputs[0], reader, usual)
+    steps = {
+        "export it with the image as its only input": len(inputs) != 1,
+        "export it with an input of float32": bool(inputs) and inputs[0].dtype not in _IMAGES,
+        "export it for one image size; only the batch may be dynamic": True,
+    }
     raise BadInput(
         f"{path.name} does not take one image",
-        expected="one input of floats or uint8, (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
+        expected="one input of float32, float16 or uint8, (batch, 3, H, W) or (batch, H, W, 3), H and W numbers",
         got=_listed(inputs) or "no input",
-        next_step="export it for one image size; only the batch may be dynamic",
+        next_step=next(step for step, due in steps.items() if due),
     )
 
 

@@ -150,3 +150,17 @@ def test_a_package_that_was_copied_in_part(tmp_path: Path) -> None:
     (tmp_path / "app.mlpackage" / "Data").mkdir(parents=True)
     with pytest.raises(BadInput, match="no whole Core ML package"):
         open_foreign(tmp_path / "app.mlpackage", "m0", 3, SIZE)
+
+
+@pytest.mark.parametrize(("dtype", "inputs", "step"), [("DOUBLE", 1, "of float32"), ("FLOAT", 2, "its only input")])
+def test_an_input_that_is_none_is_answered_with_what_to_change(
+    dtype: str, inputs: int, step: str, tmp_path: Path
+) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 64)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DataType.Value(dtype)
+    model.graph.input.extend(helper.make_tensor_value_info("mask", 1, (1, 1)) for _ in range(inputs - 1))
+    onnx.save(model, path)
+    with pytest.raises(BadInput, match="does not take one image") as refused:
+        open_foreign(path, "m0", 3, SIZE)
+    assert step in str(refused.value.next_step)

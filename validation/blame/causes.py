@@ -86,9 +86,8 @@ _Pairs = Sequence[_Pair]
 
 def cause_of_values(values: Sequence[Float64], expected: Sequence[Float64] | None, dtype: Dtype) -> str | None:
     """Of what a layer gave against what it should have given; None where nothing simple explains it."""
-    largest = max(float(np.abs(value).max()) for value in values)
-    if not largest < float("inf") or (dtype is Dtype.FP16 and largest >= LARGEST_HALF):
-        return f"overflow: it reaches {largest:.4g}, and float16 ends at 65504"
+    if (said := _beyond(values, dtype)) is not None:
+        return said
     if expected is None:
         return None
     if any(value.size != right.size for value, right in zip(values, expected, strict=True)):
@@ -97,6 +96,18 @@ def cause_of_values(values: Sequence[Float64], expected: Sequence[Float64] | Non
     for explain in (_clipped, _rectified, _reordered, _scaled, _normalized, _shifted, _channels, _constant, _border):
         if (said := explain(pairs)) is not None:
             return said
+    return None
+
+
+def _beyond(values: Sequence[Float64], dtype: Dtype) -> str | None:
+    """Values that are no numbers, or none that the type holds."""
+    largest = max(float(np.abs(value).max(initial=0, where=~np.isnan(value))) for value in values)
+    if dtype is Dtype.FP16 and largest >= LARGEST_HALF:
+        return f"overflow: it reaches {largest:.4g}, and float16 ends at 65504"
+    if any(np.isnan(value).any() for value in values):
+        return "gives NaN: a constant that it takes holds NaN, or it divides zero by zero"
+    if largest == float("inf"):
+        return "overflow: it reaches infinity"
     return None
 
 

@@ -57,7 +57,8 @@ def shifted(x: Array) -> Array:
         (lambda x: x + np.random.default_rng(2).normal(size=x.shape[1:]), "off by the same on every image"),
         (edges, "padding"),
         (shifted, "shifted by (1, 0) pixels"),
-        (lambda x: np.where(x > 5, np.inf, x), "overflow"),
+        (lambda x: np.where(x > 5, np.inf, x), "overflow: it reaches infinity"),
+        (lambda x: np.where(x > 1, np.nan, x), "gives NaN"),
     ],
 )
 def test_what_a_tensor_shows(change: Callable[[Array], Array], says: str) -> None:

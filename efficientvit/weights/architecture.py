@@ -21,7 +21,8 @@ from efficientvit.spec import (
 )
 
 Shapes = Mapping[str, tuple[int, ...]]
-STEM, HEAD = "stem.conv1.conv.weight", "head.linear.weight"
+STEM = "stem.conv1.conv.weight"
+HEAD, HEAD_BIAS = "head.linear.weight", "head.linear.bias"
 
 _BIAS_TABLE = re.compile(r"stage([123])\.block\d+\.mixer\.branch\.attention\.bias")
 

@@ -17,7 +17,7 @@ from efficientvit.files import replace_file
 from efficientvit.model import EfficientViT, build
 from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec, model_spec
-from efficientvit.weights.architecture import check_member, check_stem, classes_of, is_bias_table, windows_of
+from efficientvit.weights.architecture import HEAD_BIAS, check_member, check_stem, classes_of, is_bias_table, windows_of
 from efficientvit.weights.chosen import choose_model, some
 from efficientvit.weights.declared import (
     ABOUT_CLASSES,
@@ -220,7 +220,16 @@ def _check_names(path: Path, names: Iterable[str], spec: ModelSpec) -> None:
     """Refuse a checkpoint that lacks a tensor or has one too many. Input size and classes change no name."""
     with torch.device("meta"):
         wanted = [name for name in EfficientViT(spec).state_dict() if not is_ignored(name)]
-    _refuse(path, "lacks {n} tensor(s)", sorted(set(wanted) - set(names)))
+    lacking = sorted(set(wanted) - set(names))
+    if lacking == [HEAD_BIAS]:
+        raise BadCheckpoint(
+            f"'{path.name}' lacks the bias of its classifier",
+            expected="every tensor of the model",
+            got=f"no {HEAD_BIAS}",
+            next_step="give a complete checkpoint; where the classifier was trained without a bias, add one of zeros: "
+            "torch.zeros(classes)",
+        )
+    _refuse(path, "lacks {n} tensor(s)", lacking)
     _refuse(path, "has {n} tensor(s) too many", sorted(set(names) - set(wanted)))
 
 

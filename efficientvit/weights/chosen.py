@@ -149,12 +149,11 @@ def _other_head(file: str, chosen: _Candidate, spec: ModelSpec) -> tuple[str, st
     if not found:
         return None
     first = next(iter(found))
-    parts = {first: "weight", f"{first.removesuffix('weight')}bias": "bias"}
-    moved = "; ".join(
-        f"d['{prefix}head.{part}'] = d.pop('{name}')"
-        for name, part in parts.items()
-        if name in within or name in chosen.outside
-    )
+    bias = f"{first.removesuffix('weight')}bias"
+    there = bias in chosen.copy.names.values() or bias in chosen.outside
+    zeros = f"torch.zeros({found[first][0]})"  # trained without one
+    moves = {"weight": f"d.pop('{first}')", "bias": f"d.pop('{bias}')" if there else zeros}
+    moved = "; ".join(f"d['{prefix}head.{part}'] = {value}" for part, value in moves.items())
     line = f"d = {_loaded(file, chosen)}; {moved}; torch.save(d, 'weights.pth')"
     shown = ", ".join(f"{name} {shape}" for name, shape in list(found.items())[:_NAMED])
     return shown, (

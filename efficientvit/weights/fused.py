@@ -28,7 +28,6 @@ def _identity_norm() -> tuple[float, float]:
 
 def unfused(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Fused convolutions, and a fused head, as the trained form has them: under our names, with identities as norms."""
-    tensors, added = _with_biases(tensors)
     state, count = dict(tensors), 0
     for name, weight in tensors.items():
         owner = name.removesuffix(".weight")
@@ -40,19 +39,7 @@ def unfused(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
         state |= _with_norm(owner, weight, bias) if is_conv else _head(owner, weight, bias)
         count += 1
     note = f"{count} layers have no BatchNorm of their own (fused, or replaced): an identity stands for it"
-    return state, added + ([note] if count else [])
-
-
-def _with_biases(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
-    """A head that was trained without a bias, with one of zeros."""
-    owners = [owner for head in _HEADS for owner in (head, f"{head}.linear")]
-    without = [
-        owner
-        for owner in owners
-        if f"{owner}.bias" not in tensors and f"{owner}.weight" in tensors and tensors[f"{owner}.weight"].dim() == 2
-    ]
-    zeros = {f"{owner}.bias": torch.zeros_like(tensors[f"{owner}.weight"][:, 0]) for owner in without}
-    return {**tensors, **zeros}, [f"`{owner}` has no bias: zeros" for owner in without]
+    return state, [note] if count else []
 
 
 def single_head(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

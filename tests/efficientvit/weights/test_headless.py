@@ -115,21 +115,15 @@ def test_a_classifier_in_another_place_is_named_with_the_line_that_makes_it_the_
     assert torch.equal(loaded["head.linear.bias"], bias)
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_head_without_a_bias_has_one_of_zeros(
-    replaced: bool, state: dict[str, Tensor], saved: Callable[..., Path]
-) -> None:
-    weight = state[HEADS[0]]
-    if replaced:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")} | {
-            "head.weight": weight
-        }
-    else:
-        del state[HEADS[1]]
-    loaded = load_checkpoint(saved(state), "m0", square(SIDE))
-    assert torch.equal(loaded.model.state_dict()[HEADS[0]], weight)
-    assert not loaded.model.state_dict()[HEADS[1]].any()
-    assert f"`head{'' if replaced else '.linear'}` has no bias: zeros" in loaded.notes
+def test_a_lost_bias_is_not_taken_for_none(state: dict[str, Tensor], saved: Callable[..., Path]) -> None:
+    del state[HEADS[1]]
+    error = _refused(state, saved)
+    assert error.what.endswith("lacks the bias of its classifier")
+    assert "torch.zeros(classes)" in str(error.next_step)
+    bare = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    error = _refused({**bare, "head.weight": torch.randn(4, 192)}, saved)
+    assert error.got == "head.weight (4, 192)"
+    assert "d['head.weight'] = d.pop('head.weight'); d['head.bias'] = torch.zeros(4)" in str(error.next_step)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """`hf-hub:owner/name[@revision]`: the checkpoint of a public model repository of the Hugging Face hub.
 
-The weights and their `config.json` are fetched at one commit, verified against the digest that the hub publishes, and
-kept in the cache. The hub is asked each time, as a branch moves; without it, or with `HF_HUB_OFFLINE`, the copy of the
-last time is taken, and that is said. `HF_ENDPOINT` names a mirror.
+The weights, verified against the digest that the hub publishes, and the `config.json` and `preprocessor_config.json`
+beside them are fetched at one commit, and kept in the cache. The hub is asked each time, as a branch moves; without it,
+or with `HF_HUB_OFFLINE`, the copy of the last time is taken, and that is said. `HF_ENDPOINT` names a mirror.
 """
 
 import re
@@ -14,7 +14,7 @@ import msgspec
 from efficientvit.digests import file_digest
 from efficientvit.errors import BadOption, DownloadFailed
 from efficientvit.files import replace_file
-from efficientvit.weights.declared import CONFIG
+from efficientvit.weights.declared import CONFIG, PROCESSOR
 from efficientvit.weights.downloads import Download, Progress, SourceFailed, from_hub
 from efficientvit.weights.located import HUB, Located
 from efficientvit.weights.pretrained import cache_folder, hub_endpoint, offline, verify
@@ -33,6 +33,7 @@ class HubFiles:
     sha256: str
     digest_published: bool
     commit: str | None
+    processor: str | None = None
 
     @property
     def intact(self) -> bool:
@@ -44,8 +45,8 @@ class HubFiles:
 
     def located(self, repository: str) -> Located:
         """The files, under the repository's name."""
-        config = None if self.config is None else Path(self.config)
-        return Located((Path(self.weights),), config, repository.replace("/", "_"))
+        config, processor = (None if each is None else Path(each) for each in (self.config, self.processor))
+        return Located((Path(self.weights),), config, repository.replace("/", "_"), processor)
 
 
 def fetch_from_hub(option: str, progress: Progress | None = None) -> tuple[HubFiles, Located, tuple[str, ...]]:
@@ -89,15 +90,19 @@ def fetch_from_hub(option: str, progress: Progress | None = None) -> tuple[HubFi
 def _fetch(repository: str, revision: str | None, kept: HubFiles | None, progress: Progress | None) -> HubFiles:
     weights = _weights(repository, revision, kept, progress)
     sha256 = verify(weights, f"the weights of {repository}", "download the repository by other means")
+    config, processor = (_beside(repository, name, weights.commit) for name in (CONFIG, PROCESSOR))
+    published = weights.published_sha256 is not None
+    return HubFiles(str(weights.path), config, weights.source, sha256, published, weights.commit, processor)
+
+
+def _beside(repository: str, name: str, commit: str | None) -> str | None:
+    """The path of a file that not every repository has."""
     try:
-        config = _file(repository, CONFIG, weights.commit, None)
+        return str(_file(repository, name, commit, None).path)
     except SourceFailed as failure:
         if not failure.missing:
             raise
-        config = None
-    published = weights.published_sha256 is not None
-    path = None if config is None else str(config.path)
-    return HubFiles(str(weights.path), path, weights.source, sha256, published, weights.commit)
+        return None
 
 
 def _weights(repository: str, revision: str | None, kept: HubFiles | None, progress: Progress | None) -> Download:

@@ -78,6 +78,7 @@ def judge(model: str, file: Path, summary: Path | None, as_json: bool, **options
       1    rejected; the layer at fault is named where it can be told
       2    a file, weights or photos that cannot be used
       3    it could not be judged here, or these weights show nothing
+      4    a runtime does not open or run it
     """  # noqa: D301 - click wants the character itself
     from export import api
     from export.cli import console, tables

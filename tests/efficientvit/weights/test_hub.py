@@ -105,6 +105,16 @@ def test_what_has_not_moved_is_not_fetched_again(hub: Hub) -> None:
     assert [path.rpartition("/")[2] for path in hub.asked] == ["config.json"]
 
 
+def test_what_transformers_writes_of_the_input_is_fetched_too(hub: Hub) -> None:
+    hub.put("config.json", json.dumps({"architecture": "efficientvit_m0"}).encode())
+    said = {"image_mean": [0.25, 0.5, 0.75], "image_std": [0.5, 0.5, 0.5], "size": {"height": 64, "width": 64}}
+    hub.put("preprocessor_config.json", json.dumps(said).encode())
+    found = {fact.name: fact.value for fact in find_weights("hf-hub:me/bees", "m0", None).facts}
+    assert found["mean"] == (0.25, 0.5, 0.75)
+    again = {fact.name: fact.value for fact in find_weights("hf-hub:me/bees", "m0", None).facts}
+    assert again == found
+
+
 def test_a_revision(hub: Hub) -> None:
     hub.put("model.safetensors", hub.files["/me/bees/resolve/main/model.safetensors"], "v2")
     assert "/resolve/v2/" in find_weights("hf-hub:me/bees@v2", "m0", None).source

@@ -13,6 +13,7 @@ from export.targets.coreml.options import CoreMlOptions
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
+from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact, digest
 from runtimes.precision import Precision
 from runtimes.registry import runtime_for
@@ -71,7 +72,8 @@ class Artifacts:
 
     def make(self, key: str, stage: Stage, job: Job, form: Precision, source: Artifact | None) -> Artifact:
         """What the stage makes, in a folder called `key`."""
-        return stage(replace(self._shop, folder=self._folder / key), job, form, source)
+        with collector_at_rest():
+            return stage.make(replace(self._shop, folder=self._folder / key), job, form, source)
 
 
 def job_for(model: str, target: str, variant: str) -> Job:

@@ -35,17 +35,15 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
         without_classifier(plain)
     model = ct.models.MLModel(str(plain), skip_model_load=True)
     if weights is Dtype.INT8:
-        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=0)
-        config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, linear))
-        with validated_once():
-            smaller = optimize.linear_quantize_weights(model, config)
+        form = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=0)
+        shrink = optimize.linear_quantize_weights
     else:
-        table = optimize.OpPalettizerConfig(
+        form = optimize.OpPalettizerConfig(
             mode="custom", lut_function=_table(PALETTE_BITS[weights]), weight_threshold=0
         )
-        config = optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, table))
-        with validated_once():
-            smaller = optimize.palettize_weights(model, config)
+        shrink = optimize.palettize_weights
+    with validated_once():
+        smaller = shrink(model, optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, form)))
     save(smaller, out, interface)
     shutil.rmtree(plain)
     return Artifact.on_disk(

@@ -16,7 +16,7 @@ from export.targets.coreml.options import CoreMlOptions
 from export.targets.target import Job
 from export.targets.workshop import Workshop
 from runtimes.precision import Dtype
-from tests.export.selftest.conftest import FULL, quick_conversion
+from tests.export.selftest.conftest import FULL, own_filters
 from validation.gates.rewrite import rewrite_gates
 from validation.inputs.synthetic import synthetic
 from validation.reference.model import ReferenceModel
@@ -37,7 +37,7 @@ def _prepared(
 
 def _verdicts(jobs: Sequence[Job], reference: ReferenceModel, artifacts: Artifacts) -> Iterator[Verdict]:
     """On every stage of each, the shared ones once."""
-    with quick_conversion():
+    with own_filters():
         made = {each.artifact.path: each for job in jobs for each in artifacts.chain(job).values()}
     return (verdict_on(each, reference) for each in made.values())
 

@@ -113,7 +113,7 @@ def baselines(
                     made["onnx", "fp32"],
                     golden.images,
                     folder / "float_layers" / artifact.path.name,
-                    holds=partial(within_quality, reference=reference, runtime=runtime),
+                    holds=[partial(within_quality, reference=reference, runtime=runtime)],
                     judged=partial(judge_baseline, reference=reference, runtime=runtime),
                     step=step,
                     known=_known(before, target),

@@ -1,9 +1,10 @@
 """The stages of a job, each made and judged before the next starts; a rejected one is looked into."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from efficientvit.errors import BrokenArtifact, VitExportError
 from export.pipeline.making import Maker, failing_as
@@ -17,10 +18,12 @@ from export.workers import output_capture
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 from runtimes.registry import count_operators, native_runtime, runtime_for
+from runtimes.runtime import Runtime
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.blame.rewrite import blame_rewrite
 from validation.judge import built, judge, within_quality
+from validation.reference.reference import Reference
 from validation.verdict import NotRun, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
 
 _QUANTIZE = "quantize"
@@ -77,7 +80,8 @@ class Judging:
         may_fall_back = job.int8 is not None and not job.int8.all_int8 and not stage.wraps
         if may_fall_back and source is not None and can_fall_back(verdict):
             with failing_as(stage.name, self.maker.shop.folder):
-                holds = self._holds(verdict.artifact, last=last)
+                reference = self.model.reference_for(verdict.artifact)
+                holds = self._holds(reference, runtime_for(verdict.artifact.format), last=last)
                 verdict = self._fallen_back(stage, job, verdict, source, holds, last=last)
         if job.int8 is not None and stage.name == _QUANTIZE:
             verdict = self._advised(job, verdict)
@@ -97,14 +101,14 @@ class Judging:
             return stage.name, job.batch, job.opset, last and self.model.labeled is not None
         return None if stage.reads is None else (stage.name, precision, last, repr(stage.reads(job)))
 
-    def _holds(self, rejected: Artifact, *, last: bool) -> Holds:
-        """Whether such a file is within the budgets by itself."""
-        reference, runtime = self.model.reference_for(rejected), runtime_for(rejected.format)
+    def _holds(self, reference: Reference, runtime: Runtime, *, last: bool) -> Sequence[Holds]:
+        """Whether a file is within the quality budget; and, where there are labeled images, within that of accuracy."""
         labeled = self.model.labeled if last else None
-        return lambda artifact: within_quality(artifact, reference, runtime, labeled)
+        asked = (None,) if labeled is None else (None, labeled)
+        return [partial(within_quality, reference=reference, runtime=runtime, labeled=images) for images in asked]
 
     def _fallen_back(
-        self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, holds: Holds, *, last: bool
+        self, stage: Stage, job: Job, rejected: Verdict, source: Artifact, holds: Sequence[Holds], *, last: bool
     ) -> Verdict:
         """The verdict on the file with as many layers in float32 as it takes."""
         shop = self.maker.shop
@@ -137,13 +141,13 @@ class Judging:
         number = len(outcome.stages)
         (before, _), (stage, precision) = job.plan[number - 1 : number + 1]
         reference = self.model.reference_for(rejected.artifact, quantized.artifact)
-        runtime, labeled = runtime_for(rejected.artifact.format), self.model.labeled if last else None
 
-        def holds(artifact: Artifact) -> bool:
+        def converted(within: Holds, artifact: Artifact) -> bool:
             left = replace(precision, float_layers=artifact.precision.float_layers)
-            tried = self.maker.make(stage, job, left, artifact).artifact
-            return within_quality(tried, reference, runtime, labeled)
+            return within(self.maker.make(stage, job, left, artifact).artifact)
 
+        budgets = self._holds(reference, runtime_for(rejected.artifact.format), last=last)
+        holds = [partial(converted, within) for within in budgets]
         with failing_as(stage.name, self.maker.shop.folder):
             verdict = self._fallen_back(before, job, quantized.verdict, equalized, holds, last=False)
         if isinstance(verdict, Rejected) or not verdict.artifact.precision.float_layers:

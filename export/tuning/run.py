@@ -175,12 +175,9 @@ def tune(
             found.left_out.append(LeftOut(name, target, precision, "time was up: run it again with a longer limit"))
 
     search(first)
-    for target, form in _dependent(asked):
-        more = _fewer_integers(asked, target, form, found.tried)
-        if isinstance(more, LeftOut):
-            found.left_out.append(more)
-        else:
-            search([more])
+    more = [_fewer_integers(asked, target, form, found.tried) for target, form in _dependent(asked)]
+    found.left_out.extend(each for each in more if isinstance(each, LeftOut))
+    search([each for each in more if isinstance(each, Candidate)])
     if workers is not None:
         workers.close()  # those of this host would disturb what is timed
     _time(found, progress)

@@ -10,8 +10,9 @@ that does, which needed it. A profiler costs time itself: the shares are what it
 import json
 import re
 import tempfile
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from runtimes.runtime import Images
 from validation.timing.alone import THREADS, answer, in_a_process
 from validation.trial import ModuleTime
 
-RUNS = 20
+RUNS, _WARM_S = 20, 0.3
+"""So many runs count, after others for so long: the first of a process are up to twice as slow."""
 _MODULE = re.compile(r"stem|stage\d+\.(?:downsample|block\d+)(?:\.[a-z]+\d*)?|head")
 _OUTPUTS = re.compile(r"logits|probabilities|embedding|scores|classes")
 _AROUND, _HEAD, _MODULES = "preprocessing", "head", "modules"
@@ -73,7 +75,8 @@ def _onnxruntime(path: Path, settings: Mapping[str, Any], images: Images) -> lis
     with tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         session = profiled_session(path, settings[THREADS["onnxruntime"]], Path(scratch) / "profile")
         name = session.get_inputs()[0].name
-        for _ in range(RUNS + 1):
+        _warm_up(lambda: session.run(None, {name: images}))
+        for _ in range(RUNS):
             session.run(None, {name: images})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     times: dict[str, list[int]] = defaultdict(list)
@@ -82,7 +85,7 @@ def _onnxruntime(path: Path, settings: Mapping[str, Any], images: Images) -> lis
             times[event["name"].removesuffix("_kernel_time")].append(int(event["dur"]) * 1000)
     makers = {output: node.name for node in load_onnx(path).graph.node for output in node.output}
     # What is fused into blocks of channels has the name of the tensor that it makes, and not an operator's.
-    executed = ((name, name.removesuffix("_nchwc"), _middle(samples[1:])) for name, samples in times.items())
+    executed = ((name, name.removesuffix("_nchwc"), _middle(samples[-RUNS:])) for name, samples in times.items())
     return by_module(executed, makers)
 
 
@@ -92,12 +95,19 @@ def _openvino(path: Path, settings: Mapping[str, Any], images: Images) -> list[t
     compiled = import_openvino().Core().compile_model(path, "CPU", {**settings, "PERF_COUNT": True})
     request = compiled.create_infer_request()
     times: dict[str, list[int]] = defaultdict(list)
-    for _ in range(RUNS + 1):
+    _warm_up(lambda: request.infer({0: images}))
+    for _ in range(RUNS):
         request.infer({0: images})
         for each in request.profiling_info:
             if each.status == each.Status.EXECUTED:
                 times[each.node_name].append(round(each.real_time.total_seconds() * 1e9))
-    return by_module(((name, "", _middle(samples[1:])) for name, samples in times.items()), {})
+    return by_module(((name, "", _middle(samples)) for name, samples in times.items()), {})
+
+
+def _warm_up(run: Callable[[], object]) -> None:
+    end = time.perf_counter() + _WARM_S
+    while time.perf_counter() < end:
+        run()
 
 
 def _middle(samples: Sequence[int]) -> int:

@@ -7,6 +7,7 @@ quantizers. `--all-int8` asks for the rejection.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from export.progress import Step
@@ -26,6 +27,7 @@ LARGEST_SHARE = 1 / 2
 """Of the layers: with more of them in float32 it would be no int8 file."""
 
 Holds = Callable[[Artifact], bool]
+"""Whether a file is within a budget."""
 
 
 def costs_too_much(verdict: Verdict) -> bool:
@@ -48,12 +50,12 @@ def fall_back(
     images: Array,
     out: Path,
     *,
-    holds: Holds,
+    holds: Sequence[Holds],
     judged: Callable[[Artifact], Verdict],
     step: Step,
     known: tuple[str, ...] | None = None,
 ) -> Verdict:
-    """The verdict on the file with layers in float32 that `holds` its budget; `rejected` where no number of them does.
+    """The verdict on the file with layers in float32 that is within its budgets; `rejected` where no number of them is.
 
     Layers are ranked by `sensitivities` on `images`, those that it was calibrated on, and by `layer_costs`; which are
     taken `float_choice.py` says. One evaluation a layer, and a file for each step of a few binary searches.
@@ -63,7 +65,8 @@ def fall_back(
         source: the float32 file that it was made of.
         images: (n, 3, H, W) float32, normalized.
         out: the new file; other files beside it are overwritten.
-        holds: whether a file is within the quality and accuracy budgets.
+        holds: each asks for more than the one before it and takes longer, the last for all that is budgeted: what is
+            found by the first is taken if the others hold as well, and is searched by the next if not.
         judged: the verdict by all gates.
         step: told what goes on.
         known: the layers that it took at another batch, taken as they are where they are enough here; of none, the
@@ -75,18 +78,21 @@ def fall_back(
     count = len(layers(load_onnx(quantized.path)))
     most = int(count * LARGEST_SHARE)
 
-    def enough(names: Sequence[str]) -> bool:
+    def enough(within: Holds, names: Sequence[str]) -> bool:
         step(f"trying it with {len(names)} of {count} layers in float32")
-        return holds(with_float_layers(quantized, source, names, scratch))
+        return within(with_float_layers(quantized, source, names, scratch))
 
     costs = layer_costs(load_onnx(source.path), feeding=quantized.precision.activations is Dtype.UINT8)
     chosen: list[str] | None = None
     found: tuple[Sensitivity, ...] = ()
-    if known and enough(known):
+    if known and enough(holds[-1], known):
         chosen = list(known)
     elif known != ():
         found = sensitivities(quantized, source, images, step)
-        chosen = Choice(costs, found, enough).cheapest(most)
+        for within in holds:
+            chosen = Choice(costs, found, partial(enough, within)).cheapest(most)
+            if chosen is None or within is holds[-1] or enough(holds[-1], chosen):
+                break
     scratch.unlink(missing_ok=True)
     if chosen is None:
         note = f"nor is it within its budget with the {most} of {count} layers in float32 that bring the most"

@@ -102,7 +102,7 @@ def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[s
             made["fp32"].verdict.artifact,
             model.golden.images,
             tmp_path / "float_layers" / artifact.path.name,
-            holds=partial(within_quality, reference=reference, runtime=runtime),
+            holds=[partial(within_quality, reference=reference, runtime=runtime)],
             judged=partial(judge_baseline, reference=reference, runtime=runtime),
             step=steps.append,
             known=known,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export.report.svg import INK, QUIET, SERIES, legend, new_figure, svg
+from export.report.names import name_points
+from export.report.svg import QUIET, SERIES, legend, new_figure, svg
 from export.report.templates import template
 
 Candidates = Sequence[Mapping[str, Any]]
@@ -36,19 +37,23 @@ def _plot(timed: Candidates, budget: float) -> str:
     if not known:
         return ""
     figure, axes = new_figure(3.4)
-    for place, target in enumerate(dict.fromkeys(each["target"] for each in known)):
-        own = [each for each in known if each["target"] == target]
-        color = SERIES[place % len(SERIES)]
+    targets = list(dict.fromkeys(each["target"] for each in known))
+    colors = {target: SERIES[place % len(SERIES)] for place, target in enumerate(targets)}
+    for place, target in enumerate(targets):
+        own, color = [each for each in known if each["target"] == target], colors[target]
         times, drops = ([each["latency"]["median_ms"] for each in own], [each["drop_points"] for each in own])
         faces = [color if each["front"] else "none" for each in own]
         axes.scatter(times, drops, s=44, facecolors=faces, edgecolors=color, marker="os^D"[place % 4], label=target)
-        for each in own:
-            where = (each["latency"]["median_ms"], each["drop_points"])
-            name = each["name"].removeprefix(f"{target}-")
-            axes.annotate(name, where, (6, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.axhline(budget, color=QUIET, linewidth=1, linestyle="--")
     axes.set_xlim(left=0)
     axes.set_xlabel("milliseconds a batch, median, as measured here")
     axes.set_ylabel("top-1 lost, points")
     legend(axes)
+    name_points(
+        axes,
+        [each["name"].removeprefix(f"{each['target']}-") for each in known],
+        [each["latency"]["median_ms"] for each in known],
+        [each["drop_points"] for each in known],
+        [colors[each["target"]] for each in known],
+    )
     return svg(figure, "tuned")

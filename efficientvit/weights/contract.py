@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efficientvit.errors import BadOption
-from efficientvit.images.preprocessing import Preprocessing
+from efficientvit.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from efficientvit.size import ImageSize
 from efficientvit.weights.declared import Fact, Facts, shown
 
@@ -81,6 +81,7 @@ def preprocessing_of(
         for name in ("mean", "std", "interpolation", "crop")
         if (value := settle(name, facts, options.get(name), override)) is not None
     }
+    _require_both(fields, facts)
     resize = _resize(image_size, facts, options.get("resize"), override)
     used = {**{name: value for name, value in options.items() if name not in fields}, **fields}
     if resize is not None:
@@ -97,6 +98,26 @@ def preprocessing_of(
             got=f"{error.got}; the checkpoint says {', '.join(map(str, said))}",
             next_step=f"{error.next_step or 'give the right value as an option'}, with {OVERRIDE}",
         ) from error
+
+
+def _require_both(fields: Mapping[str, Any], facts: Facts) -> None:
+    """A mean that is said without a standard deviation, or the reverse, is half a normalization.
+
+    Raises:
+        BadOption: it is, and is not ImageNet's, whose other half everybody means.
+    """
+    halves = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    given = [name for name in halves if name in fields]
+    said = [fact for fact in facts if fact.name in given]
+    if len(given) != 1 or not said or _same(fields[given[0]], halves[given[0]]):
+        return
+    (missing,) = halves.keys() - set(given)
+    raise BadOption(
+        f"the checkpoint says a {given[0]} and no {missing}",
+        expected="both, or neither",
+        got=", ".join(map(str, said)),
+        next_step=f"give it with --{missing} R G B, or write it beside the {given[0]}",
+    )
 
 
 def _resize(image_size: ImageSize, facts: Facts, given: ImageSize | None, override: bool) -> ImageSize | None:

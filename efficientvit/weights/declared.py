@@ -120,9 +120,6 @@ def of_processor(path: Path) -> Facts:
 def understood(facts: Facts, notes: list[str]) -> Facts:
     """The facts without what is said in a form that is not understood, which goes to the notes."""
     notes += [f"{fact.source} says {fact.value}, which is not understood: not used" for fact in facts if _odd(fact)]
-    if len(normalized := [fact for fact in facts if fact.name in ("mean", "std")]) == 1:
-        name, other = normalized[0].name, "std" if normalized[0].name == "mean" else "mean"
-        notes.append(f"{normalized[0].source} says a {name} and no {other}: --{other} gives it, else it is ImageNet's")
     return tuple(fact for fact in facts if not _odd(fact))
 
 

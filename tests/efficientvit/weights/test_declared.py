@@ -271,6 +271,7 @@ def test_a_file_of_another_tool_says_the_size(state: State, saved: Saved) -> Non
 
 FACTS = (
     Fact("mean", (0.5, 0.5, 0.5), "config.json"),
+    Fact("std", (0.5, 0.5, 0.5), "config.json"),
     Fact("crop_pct", 0.95, "config.json"),
     Fact("interpolation", "bilinear", "config.json"),
     Fact("classes", 3, "config.json"),
@@ -278,7 +279,7 @@ FACTS = (
 
 
 def test_preprocessing_from_what_is_said() -> None:
-    found = preprocessing_of(square(256), FACTS, {"std": (0.5, 0.5, 0.5)})
+    found = preprocessing_of(square(256), FACTS, {})
     assert (found.mean, found.std, found.resize, found.interpolation) == (
         (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), square(269), "bilinear",
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
-from efficientvit.errors import BadCheckpoint
+from efficientvit.errors import BadCheckpoint, BadOption
 from efficientvit.size import ImageSize, square
 from efficientvit.weights.checkpoint import LoadedWeights, load_checkpoint
 from efficientvit.weights.contract import preprocessing_of
@@ -64,11 +64,25 @@ def test_what_is_not_understood_is_not_passed_over(said: dict[str, Any], state: 
 def test_what_a_training_script_says_so_is_noted(state: State, tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.safetensors", metadata={"interpolation": "3", "mean": "0.5 0.5 0.5"})
     loaded = load_checkpoint(tmp_path / "w.safetensors", "m0")
-    assert loaded.notes == (
-        "its metadata says interpolation 3, which is not understood: not used",
-        "its metadata says a mean and no std: --std gives it, else it is ImageNet's",
-    )
+    assert loaded.notes == ("its metadata says interpolation 3, which is not understood: not used",)
     assert [fact.name for fact in loaded.facts] == ["mean"]
+
+
+@pytest.mark.parametrize(("said", "missing"), [({"mean": [0.5] * 3}, "std"), ({"std": 0.5}, "mean")])
+def test_half_a_normalization_is_asked_about(said: dict[str, Any], missing: str, state: State, tmp_path: Path) -> None:
+    facts = _beside({"architecture": "efficientvit_m0", "pretrained_cfg": said}, state, tmp_path).facts
+    (name,) = said
+    with pytest.raises(BadOption, match=f"says a {name} and no {missing}") as asked:
+        preprocessing_of(square(64), facts, {})
+    assert f"--{missing} R G B" in str(asked.value.next_step)
+    made = preprocessing_of(square(64), facts, {missing: HALVES})
+    assert (made.mean, made.std) == (HALVES, HALVES)
+
+
+def test_half_of_imagenets_normalization_is_all_of_it(state: State, tmp_path: Path) -> None:
+    said = {"mean": [0.485, 0.456, 0.406]}
+    facts = _beside({"architecture": "efficientvit_m0", "pretrained_cfg": said}, state, tmp_path).facts
+    assert preprocessing_of(square(64), facts, {}) == preprocessing_of(square(64), (), {})
 
 
 def _beside(config: dict[str, Any], state: State, folder: Path, name: str = "config.json") -> LoadedWeights:

@@ -62,7 +62,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _weights(folder / "of-112.safetensors", lambda state: state.update(_tables(4, 2)))
     (folder / "bees").mkdir()
     _weights(folder / "bees" / "model.safetensors")
-    (folder / "bees" / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "crop_pct": 0.9}}')
+    (folder / "bees" / "config.json").write_text('{"pretrained_cfg": {"mean": 0.5, "std": 0.5, "crop_pct": 0.9}}')
     (folder / "notes").mkdir()
     (folder / "notes" / "notes.jpg").write_text("no image")
     (folder / "empty").mkdir()

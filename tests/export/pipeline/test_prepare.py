@@ -26,7 +26,13 @@ from tests.silent import Silent
 CONFIG = {
     "architecture": "efficientvit_m0",
     "label_names": ["no", "yes"],
-    "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "crop_pct": 0.95, "interpolation": "box"},
+    "pretrained_cfg": {
+        "input_size": [3, 64, 64],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "crop_pct": 0.95,
+        "interpolation": "box",
+    },
 }
 
 

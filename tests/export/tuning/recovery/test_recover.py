@@ -40,7 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("original") / "best.safetensors"
-    said = json.dumps({"mean": MEAN, "crop_pct": 0.9})
+    said = json.dumps({"mean": MEAN, "std": MEAN, "crop_pct": 0.9})
     save_checkpoint(seeded(model_spec("m0", square(64))), path, said=said)
     return path
 

@@ -32,9 +32,10 @@ from efficientvit.weights.declared import (
 )
 from efficientvit.weights.input_size import PUBLISHED_CLASSES, input_size
 from efficientvit.weights.keymaps import Layout, is_ignored
-from efficientvit.weights.located import Located, facts_beside, locate, not_read
+from efficientvit.weights.located import Located, facts_beside, locate
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.safe_reader import read_weight_files
+from efficientvit.weights.scripts import not_read, of_scripts
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -127,11 +128,12 @@ def load_located(
     if unused := len(chosen.tensors) - len(tensors):
         notes.append(f"{unused} tensors of the classifier not used: the export gives {head}")
     _check_names(path, tensors, spec)
-    said = (*of_metadata(file.metadata), *of_checkpoint(file.said))
+    scripts, others = of_scripts(located.scripts, spec.name)
+    said = (*of_metadata(file.metadata), *of_checkpoint(file.said), *scripts)
     if count:
         beside, said = required(beside, count), fitting(said, count, notes)
     facts = unique(understood((*beside, *said, *of_buffers(chosen.beside)), notes), notes)
-    if unread := not_read(located, facts):
+    if unread := not_read(others, facts):
         what = "the input size, mean, std, crop or interpolation"
         notes.append(f"{', '.join(unread)} beside the weights not read: {what} that it states go into options")
     if not head.gives_logits:

@@ -143,15 +143,20 @@ def _odd(fact: Fact) -> bool:
     return fact.name == UNUSABLE
 
 
-def of_checkpoint(said: Mapping[str, Any]) -> Facts:
+def of_checkpoint(said: Mapping[str, Any], whose: str = "the checkpoint") -> Facts:
     """What the entries of a training checkpoint say: `args`, `hyper_parameters`, `cfg`, and what is at the top."""
-    found: list[Fact] = []
-    for place, mapping in _mappings(said):
-        source = f"the checkpoint's '{place}'" if place else "the checkpoint"
-        found += [Fact(name, value, source) for name, value in values_of(mapping)]
+    found = [
+        Fact(name, value, _place(whose, place))
+        for place, mapping in _mappings(said)
+        for name, value in values_of(mapping)
+    ]
     if not any(fact.name == "image_size" for fact in found):
-        found += _timm_default(said)
+        found += _timm_default(said, whose)
     return _distinct(found)
+
+
+def _place(whose: str, place: str) -> str:
+    return f"{whose}'s '{place}'" if place else whose
 
 
 def of_buffers(buffers: Mapping[str, Sequence[float]]) -> Facts:
@@ -251,12 +256,12 @@ def _mappings(
                 yield from _mappings(one, f"{place}.{where}" if place else where, depth - 1)
 
 
-def _timm_default(said: Mapping[str, Any]) -> list[Fact]:
+def _timm_default(said: Mapping[str, Any], whose: str) -> list[Fact]:
     """timm's training script keeps all its arguments: where both sizes were left out, it trained at the model's own."""
     for place, mapping in _mappings(said):
         if {"img_size", "input_size"} <= mapping.keys() and mapping["img_size"] is mapping["input_size"] is None:
-            source = f"the checkpoint's '{place}': timm's default, as neither img_size nor input_size is set"
-            return [Fact("image_size", PUBLISHED_SIZE, source)]
+            why = "timm's default, as neither img_size nor input_size is set"
+            return [Fact("image_size", PUBLISHED_SIZE, f"{_place(whose, place)}: {why}")]
     return []
 
 

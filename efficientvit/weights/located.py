@@ -9,7 +9,6 @@ from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
 from efficientvit.spec import MODELS, PUBLISHED_TAG, without_family
 from efficientvit.weights.declared import (
-    ABOUT_CLASSES,
     CONFIG,
     PROCESSOR,
     Facts,
@@ -25,7 +24,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".ckpt", ".bin")
 _ADDRESS = re.compile(r"/(?P<name>[\w.-]+/[\w.-]+)/resolve/\S+ at commit (?P<commit>\w+)$")
 _INDEX = "*.index.json"
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>[.]\w+)")
-_UNREAD = re.compile(r"(args|hparams|hyperparameters|config|cfg|params|opt|preprocess(ing)?)[.](ya?ml|json|toml)")
+_SCRIPTS = re.compile(r"(args|hparams|hyperparameters|config|cfg|params|opt|preprocess(ing)?)[.](ya?ml|json|toml)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,19 @@ class Located:
     """Weights on disk: one file, or the shards of one checkpoint; and what beside them says of their input, if any.
 
     `name` is what a person would call them: the file's name without its suffix, or the folder's. `config`: timm's
-    `config.json`. `processor`: transformers' `preprocessor_config.json`. `unread`: configurations of other kinds.
+    `config.json`. `processor`: transformers' `preprocessor_config.json`. `scripts`: configurations of training scripts.
     """
 
     files: tuple[Path, ...]
     config: Path | None
     name: str
     processor: Path | None = None
-    unread: tuple[str, ...] = ()
+    scripts: tuple[Path, ...] = ()
 
     @property
     def all_files(self) -> tuple[Path, ...]:
         """All that is read."""
-        return (*self.files, *(each for each in (self.config, self.processor) if each is not None))
+        return (*self.files, *(each for each in (self.config, self.processor) if each is not None), *self.scripts)
 
     @property
     def sha256(self) -> str:
@@ -70,20 +69,15 @@ def locate(path: Path) -> Located:
     else:
         files, folder, name = (path,), path.parent, path.stem
     config, processor = (each if each.is_file() else None for each in (folder / CONFIG, folder / PROCESSOR))
-    return Located(files, config, name, processor, tuple(_others(folder)))
+    return Located(files, config, name, processor, tuple(_scripts(folder)))
 
 
-def _others(folder: Path) -> list[str]:
-    """Configurations of training scripts: timm's args.yaml, Lightning's hparams.yaml."""
+def _scripts(folder: Path) -> list[Path]:
+    """timm's args.yaml, Lightning's hparams.yaml, and what others call theirs."""
     try:
-        return sorted(each.name for each in folder.iterdir() if _UNREAD.fullmatch(each.name) and each.name != CONFIG)
+        return sorted(each for each in folder.iterdir() if _SCRIPTS.fullmatch(each.name) and each.name != CONFIG)
     except OSError:
         return []
-
-
-def not_read(located: Located, facts: Facts) -> tuple[str, ...]:
-    """The configurations beside weights of whose input nothing else says anything."""
-    return () if any(fact.name not in ABOUT_CLASSES for fact in facts) else located.unread
 
 
 def repository_of(source: str) -> str | None:
@@ -105,19 +99,19 @@ def facts_beside(located: Located, model: str) -> tuple[Facts, list[str]]:
         return processor, []
     facts = of_config(located.config)
     named = next((str(fact.value) for fact in facts if fact.name == "model"), None)
-    if named is None or _member(named) == model:
+    if named is None or member(named) == model:
         return (*all_understood(facts), *processor), []
-    if _member(named) is None:
+    if member(named) is None:
         return processor, [f"{CONFIG} beside the weights is about '{named}': not used"]
     raise BadCheckpoint(
         f"the {CONFIG} beside the weights is about another model",
         expected=f"efficientvit_{model}",
         got=named,
-        next_step=f"load them as '{_member(named)}', or move the {CONFIG} away if it is not theirs",
+        next_step=f"load them as '{member(named)}', or move the {CONFIG} away if it is not theirs",
     )
 
 
-def _member(architecture: str) -> str | None:
+def member(architecture: str) -> str | None:
     """`m0` of `efficientvit_m0`, `EfficientViT_M0.r224_in1k` or `hf-hub:owner/efficientvit_m0`."""
     short = without_family(architecture.rpartition("/")[2]).partition(".")[0]
     return short if short in MODELS else None

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from efficientvit.errors import BadCheckpoint, BadOption
 from efficientvit.size import ImageSize, square
+from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import LoadedWeights, load_checkpoint
 from efficientvit.weights.contract import preprocessing_of
+from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import files_of
 from efficientvit.weights.values import UNUSABLE, values_of
 
@@ -125,3 +127,70 @@ def test_configurations_that_are_not_read_are_named(state: State, tmp_path: Path
     save_file(state, tmp_path / "model.safetensors")
     (note,) = load_checkpoint(tmp_path, "m0").notes
     assert note.startswith("args.yaml beside the weights not read")
+
+
+ARGS = "model: efficientvit_m0\nimg_size: 64\nmean: [0.5, 0.5, 0.5]\nstd:\n- 0.25\n- 0.25\n- 0.25\ninterpolation: ''\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("args.yaml", ARGS),
+        ("args.yaml", f"!!python/object:argparse.Namespace\n{ARGS}"),
+        (
+            "hparams.yaml",
+            f"data: &data\n  workers: 4\nmodel_args: !!python/object:x.Y\n  {ARGS.replace(chr(10), chr(10) + '  ')}",
+        ),
+        ("args.json", json.dumps({"arch": "efficientvit_m0.r224_in1k", "mean": 0.5, "std": "0.25", "img_size": 64})),
+        ("config.toml", "model_name = 'efficientvit_m0'\nmean = [0.5, 0.5, 0.5]\nstd = 0.25\n[data]\nimg_size = 64\n"),
+    ],
+)
+def test_what_a_training_script_wrote_beside_the_weights(name: str, content: str, state: State, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    save_file(state, tmp_path / "best.safetensors")
+    loaded = load_checkpoint(tmp_path / "best.safetensors", "m0")
+    assert (loaded.unread, loaded.size_assumed) == ((), False)
+    assert {fact.source.partition("'")[0] for fact in loaded.facts} == {name}
+    made = preprocessing_of(square(64), loaded.facts, {})
+    assert (made.mean, made.std) == (HALVES, (0.25, 0.25, 0.25))
+    assert tmp_path / name in files_of(str(tmp_path / "best.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "model: resnet50\nimg_size: 64\n",
+        "model: efficientvit_m4\nimg_size: 64\n",
+        "img_size: 64\n",
+        "- model: efficientvit_m0\n",
+        "model: [",
+        "model: !!python/object/apply:os.system ['false']\nimg_size: 64\n",
+        "&a [*a]",
+        "\x00",
+        "model: efficientvit_m0\n" + "# much\n" * 200_000,
+    ],
+)
+def test_what_is_about_something_else_or_no_mapping_is_named(content: str, state: State, tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text(content)
+    save_file(state, tmp_path / "model.safetensors")
+    loaded = load_checkpoint(tmp_path, "m0")
+    assert (loaded.unread, loaded.facts) == (("args.yaml",), ())
+
+
+def test_two_places_that_differ_are_asked_about(state: State, tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text(ARGS)
+    said = {"architecture": "efficientvit_m0", "pretrained_cfg": {"mean": 0.485, "std": 0.25}}
+    facts = _beside(said, state, tmp_path).facts
+    with pytest.raises(BadOption, match="says two things of its mean") as asked:
+        preprocessing_of(square(64), facts, {})
+    assert "args.yaml" in str(asked.value.got)
+    assert "config.json" in str(asked.value.got)
+
+
+def test_timms_default_where_its_arguments_leave_the_size_out(state: State, tmp_path: Path) -> None:
+    state = seeded(model_spec("m0")).state_dict()
+    (tmp_path / "args.yaml").write_text("model: efficientvit_m0\nimg_size: null\ninput_size: null\n")
+    save_file(state, tmp_path / "best.safetensors")
+    facts = load_checkpoint(tmp_path / "best.safetensors", "m0").facts
+    (size,) = (fact for fact in facts if fact.name == "image_size")
+    assert (size.value, size.source.partition(":")[0]) == (square(224), "args.yaml")

@@ -99,7 +99,8 @@ def test_a_release_accepts_no_assumption(tmp_path: Path) -> None:
 
 
 def test_a_release_does_not_pass_over_a_configuration_that_is_not_read(folder: Path) -> None:
-    (folder / "config.json").rename(folder / "args.yaml")
+    (folder / "config.json").unlink()
+    (folder / "args.yaml").write_text("mean: 0.5\n")  # of whatever model
     (folder.parent / "photos").mkdir()
     assert "args.yaml beside the weights not read" in loaded(folder).weights.notes[0]
     with pytest.raises(BadOption, match=r"args\.yaml beside them is not read"):

@@ -23,7 +23,18 @@ Exit codes
   4    a stage or a tool failed
   130  interrupted"""
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """`click.Path` takes an empty text, which a variable that is not set leaves, for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; an empty one is a usage error."""
+        if value == "":
+            self.fail("an empty path: is a variable not set? The current folder is '.'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 OTHER = "Other"
 
 Decorator = Callable[[Any], Any]

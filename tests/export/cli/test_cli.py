@@ -38,6 +38,13 @@ def test_the_doctor_says_what_this_host_can_do(command: Any) -> None:
     assert "target" in command("doctor").err
 
 
+@pytest.mark.parametrize("given", [("m0", "-o", ""), ("verify", ""), ("m0", "--golden", ""), ("release", "")])
+def test_a_variable_that_is_not_set_names_no_folder(given: tuple[str, ...], command: Any) -> None:
+    ran = command(*given)
+    assert ran.code == 2
+    assert "an empty path: is a variable not set?" in ran.err
+
+
 def test_tab_completes_models_targets_and_commands(command: Any) -> None:
     def completed(words: str, at: int) -> list[str]:
         environment = {"_VIT_EXPORT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}

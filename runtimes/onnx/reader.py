@@ -11,7 +11,7 @@ from runtimes.artifact import Artifact
 from runtimes.evaluator.program import Program, Unquantized
 from runtimes.interface import Port, Ports, dimensions
 from runtimes.onnx import qdq
-from runtimes.onnx.graph import load_onnx, widened, write_onnx
+from runtimes.onnx.graph import inferred, load_onnx, widened, write_onnx
 from runtimes.onnx.program import read_program
 from runtimes.onnx.runtime import own_errors
 from runtimes.onnx.subgraphs import OnnxSubgraphs
@@ -36,9 +36,12 @@ class OnnxReader(Reader):
         return artifact.path
 
     def ports(self, artifact: Artifact) -> Ports:
-        """As the graph declares them."""
+        """As the graph declares them; an output without a declared shape, which ONNX allows, as it follows."""
         graph = load_onnx(self.file(artifact), weights=False).graph
-        return tuple(map(_port, graph.input)), tuple(map(_port, graph.output))
+        outputs = graph.output
+        if not all(value.type.tensor_type.HasField("shape") for value in outputs):
+            outputs = inferred(load_onnx(self.file(artifact))).output
+        return tuple(map(_port, graph.input)), tuple(map(_port, outputs))
 
     def at_one_size(self, file: str, image: str, shape: Sequence[int]) -> str:
         """By ONNX Runtime's own tool."""

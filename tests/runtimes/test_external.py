@@ -164,3 +164,12 @@ def test_an_input_that_is_none_is_answered_with_what_to_change(
     with pytest.raises(BadInput, match="does not take one image") as refused:
         open_foreign(path, "m0", 3, SIZE)
     assert step in str(refused.value.next_step)
+
+
+def test_an_output_without_a_declared_shape_is_inferred(tmp_path: Path) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 96)
+    declared = open_foreign(path, "m0", 3)
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
+    assert open_foreign(path, "m0", 3).output == declared.output

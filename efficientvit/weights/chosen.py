@@ -14,6 +14,7 @@ from efficientvit.weights.fused import single_head, unfused
 from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own
 from efficientvit.weights.prefixes import Copy, find_copies, is_average
 from efficientvit.weights.safe_reader import WeightFile
+from efficientvit.weights.state_dicts import subscripts
 
 _NAMED = 5  # how many tensors an error names before it only counts
 _SMALL = 3  # numbers in what may be a normalization
@@ -163,8 +164,7 @@ def _other_head(file: str, chosen: _Candidate, spec: ModelSpec) -> tuple[str, st
 
 
 def _loaded(file: str, candidate: _Candidate) -> str:
-    place = "".join(f"[{part!r}]" for part in candidate.entry.split(".") if part)
-    return f"torch.load('{file}'){place}"
+    return f"torch.load('{file}'){subscripts(candidate.entry)}"
 
 
 def _architecture(candidate: _Candidate) -> Architecture | None:

@@ -11,7 +11,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,8 @@ from torch import Tensor
 from efficientvit.content import FIRST, described
 from efficientvit.errors import BadCheckpoint
 from efficientvit.weights.inert import Inert, plain, read_inertly
+from efficientvit.weights.state_dicts import ENTRIES, parts_of, state_dicts_in, subscripts, tells
 
-# Where training scripts put the state dict, the documented places first: the authors' release has it under
-# 'model', timm's and Lightning's checkpoints under 'state_dict'. What else holds tensors comes after these.
-_ENTRIES = ("model", "state_dict", "model_state_dict", "net", "module")
-_NO_MODEL = re.compile(r"optim|sched|scaler|callback|loops")
-_DEEPEST = 4
 _PICKLE = b"\x80"
 _MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # in files of torch.save before its archives
 
@@ -178,7 +174,7 @@ def _read_pytorch(path: Path) -> WeightFile:
                     raise _refused(path, payload, restored.refused) from error
     except _DAMAGED as error:
         raise _damaged(path, error) from error
-    found = tuple(StateDict(entry, tensors) for entry, tensors in _state_dicts(payload))
+    found = tuple(StateDict(entry, tensors) for entry, tensors in state_dicts_in(payload))
     if not found and _of_numpy(payload):
         loaded = f"torch.load('{path.name}', weights_only=False)"
         arrays = f"{{name: torch.from_numpy(array) for name, array in {loaded}.items()}}"
@@ -187,11 +183,13 @@ def _read_pytorch(path: Path) -> WeightFile:
         keys = ", ".join(map(str, list(payload)[:6])) if isinstance(payload, Mapping) else type(payload).__name__
         raise BadCheckpoint(
             f"'{path.name}' holds no state dict",
-            expected=f"tensors by name, at the top or under {_ENTRIES[0]!r}, {_ENTRIES[1]!r}",
+            expected=f"tensors by name, at the top or under {ENTRIES[0]!r}, {ENTRIES[1]!r}",
             got=keys or "an empty dictionary",
             next_step="save `{'model': model.state_dict()}`",
         )
-    said = {} if found[0].entry == "" else plain({name: each for name, each in payload.items() if _tells(name)})
+    said = (
+        {} if found[0].entry == "" else plain({name: each for name, each in parts_of(payload).items() if tells(name)})
+    )
     return WeightFile(found, "PyTorch", said=said, skipped=skipped)
 
 
@@ -250,7 +248,7 @@ def _whole_module(payload: Any) -> str | None:
     """Where a whole module lies that was pickled in the place of its state dict: '' at the top; None: nowhere."""
     if isinstance(payload, Inert) and payload.is_module:
         return ""
-    if isinstance(payload, Mapping) and not any(True for _ in _state_dicts(payload)):
+    if isinstance(payload, Mapping) and not any(True for _ in state_dicts_in(payload)):
         return next((name for name, each in payload.items() if isinstance(each, Inert) and each.is_module), None)
     return None
 
@@ -266,27 +264,11 @@ def _refused(path: Path, payload: Any, names: tuple[str, ...]) -> BadCheckpoint:
             got=f"an object of the class {module.name}",
             next_step=f"where it was made: torch.save({loaded}{place}.state_dict(), 'weights.pth')",
         )
-    found = next(_state_dicts(payload), None)
-    place = "".join(f"['{part}']" for part in found[0].split(".")) if found and found[0] else ""
+    found = next(state_dicts_in(payload), None)
+    place = subscripts(found[0]) if found else ""
     return BadCheckpoint(
         f"'{path.name}' was refused: reading it would run code that the file brings along",
         expected="tensors, plain containers, and types of known packages",
         got=", ".join(names),
         next_step=f"if you trust its origin, where it was made: torch.save({loaded}{place}, 'weights.pth')",
     )
-
-
-def _tells(name: object) -> bool:
-    return isinstance(name, str) and not _NO_MODEL.search(name)
-
-
-def _state_dicts(payload: object, entry: str = "", depth: int = _DEEPEST) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """(where, tensors) of every state dict in a checkpoint, in the order of preference."""
-    if not isinstance(payload, Mapping) or depth == 0:
-        return
-    names = [name for name in payload if _tells(name)]
-    for name in sorted(names, key=lambda name: _ENTRIES.index(name) if name in _ENTRIES else len(_ENTRIES)):
-        yield from _state_dicts(payload[name], f"{entry}.{name}" if entry else name, depth - 1)
-    tensors = {name: value for name, value in payload.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors:
-        yield entry, tensors

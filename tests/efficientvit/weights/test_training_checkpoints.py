@@ -54,6 +54,22 @@ def test_any_prefix_is_found_and_said(
     assert equal(saved(payload), timm_m0, images) == (f"prefix '{prefix}' stripped from {len(state)} tensor names",)
 
 
+@pytest.mark.parametrize("place", ["[0]", "[1].a.b.c.d", "run.[1].model"])
+def test_a_state_dict_in_a_list_or_far_below(
+    place: str, state: State, saved: Saved, timm_m0: nn.Module, images: Tensor
+) -> None:
+    payload: object = state
+    for part in reversed(place.split(".")):
+        payload = (
+            [None, payload] if part == "[1]" else [payload, {"mean": [0.5] * 3}] if part == "[0]" else {part: payload}
+        )
+    path = saved(payload)
+    equal(path, timm_m0, images)
+    loaded = load_checkpoint(path, "m0")
+    assert f"state dict under '{place}'" in loaded.source
+    assert [fact.source for fact in loaded.facts] == (["the checkpoint's '[1]'"] if place == "[0]" else [])
+
+
 def test_what_lies_outside_the_prefix_is_listed(state: State, saved: Saved) -> None:
     around = {"criterion.weight": torch.ones(3), "val_acc.confmat": torch.zeros(3, 3), "n_averaged": torch.tensor(3)}
     payload = {"state_dict": {f"net.{name}": tensor for name, tensor in state.items()} | around}

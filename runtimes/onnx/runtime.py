@@ -1,10 +1,9 @@
 """ONNX Runtime on the CPU."""
 
-import functools
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientvit.errors import StageFailed
+from efficientvit.errors import BrokenArtifact, StageFailed
 from runtimes.artifact import Artifact
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
@@ -77,7 +76,19 @@ class OnnxRuntime:
 
 def _session(path: Path, mode: Mode, threads: int, *, optimized: bool, images: bool) -> OpenSession:
     errors = own_errors()
-    session = _opened(_source(path, mode), path.name, mode, threads, optimized=optimized)
+    integer = Counter[str]()
+    try:
+        stored = _stored_dtypes(path)
+    except BrokenArtifact:
+        if mode is not Mode.ORACLE:  # ONNX Runtime says what is wrong with it
+            _opened(path, path.name, mode, threads, optimized=optimized)
+        raise
+    with tempfile.TemporaryDirectory() as scratch:
+        fused = Path(scratch) / "fused.onnx" if "INT8" in stored and mode is not Mode.ORACLE else None
+        source = _source(path, mode, stored)
+        session = _opened(source, path.name, mode, threads, optimized=optimized, fused=fused)
+        if fused is not None:
+            integer = _integer_kernels(fused)
     takes, gives = session.get_inputs(), session.get_outputs()
     if len(takes) != 1 or takes[0].type not in _INPUTS:
         raise StageFailed(
@@ -94,7 +105,7 @@ def _session(path: Path, mode: Mode, threads: int, *, optimized: bool, images: b
         return dict(zip(outputs, found, strict=True))
 
     shape = tuple(size if isinstance(size, int) else None for size in takes[0].shape)
-    return session_of(_attest(session, path, mode), shape, run, images=images)
+    return session_of(_attest(session, stored, integer), shape, run, images=images)
 
 
 def shipped_session(model: bytes | Path, threads: int = 1) -> Any:
@@ -114,8 +125,16 @@ def oracle_session(model: bytes) -> Any:
 
 
 def _opened(
-    source: Path | bytes, what: str, mode: Mode, threads: int, *, optimized: bool, profile: Path | None = None
+    source: Path | bytes,
+    what: str,
+    mode: Mode,
+    threads: int,
+    *,
+    optimized: bool,
+    profile: Path | None = None,
+    fused: Path | None = None,
 ) -> Any:
+    """`fused`: where it writes what the graph optimizations made of the model."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # or probing for a GPU is reported on stderr
@@ -123,6 +142,8 @@ def _opened(
     options = _options(onnxruntime, mode, threads, optimized=optimized)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    if fused is not None:
+        options.optimized_model_filepath = str(fused)
     with refused_by("ONNX Runtime", what, own_errors()):
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
@@ -135,9 +156,9 @@ def own_errors() -> list[type[Exception]]:
     return [kind for kind in kinds if issubclass(kind, Exception)]
 
 
-def _source(path: Path, mode: Mode) -> Path | bytes:
+def _source(path: Path, mode: Mode, stored: Collection[str]) -> Path | bytes:
     """The file itself; for the oracle, one of float16 or int8 put into float32 arithmetic."""
-    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(_stored_dtypes(path)):
+    if mode is not Mode.ORACLE or not {"FLOAT16", "INT8"} & set(stored):
         return path
 
     model = load_onnx(path)
@@ -158,13 +179,8 @@ def _options(onnxruntime: Any, mode: Mode, threads: int, *, optimized: bool) -> 
     return options
 
 
-def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
+def _attest(session: Any, stored: Counter[str], integer: Counter[str]) -> Attestation:
     options = session.get_session_options()
-    stored = _stored_dtypes(path)
-    integer: Counter[str] = Counter()
-    if "INT8" in stored and mode is not Mode.ORACLE:
-        status = path.stat()
-        integer = _integer_kernels(path, options.graph_optimization_level, (status.st_mtime_ns, status.st_size))
     # ONNX Runtime does not report its arithmetic. On x86 its CPU kernels are float32: it casts around
     # float16 operators and drops the casts that cancel out. On 64-bit Arm it has float16 kernels of its own.
     native_fp16 = "FLOAT16" in stored and platform.machine() in ("arm64", "aarch64")
@@ -186,23 +202,9 @@ def _attest(session: Any, path: Path, mode: Mode) -> Attestation:
     )
 
 
-@functools.cache
-def _integer_kernels(path: Path, level: Any, _: tuple[int, int]) -> Counter[str]:
-    """The operators of a Q/DQ file after ONNX Runtime's fusions; none if none of them computes in integers.
-
-    Once for a file as it lies there (its time and size), however often it is opened: it is fused a second time for it.
-    """
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as scratch:
-        fused = Path(scratch) / "fused.onnx"
-        again = onnxruntime.SessionOptions()
-        again.log_severity_level = _FATAL_ONLY
-        again.intra_op_num_threads = 1
-        again.graph_optimization_level = level
-        again.optimized_model_filepath = str(fused)
-        onnxruntime.InferenceSession(path, again, providers=["CPUExecutionProvider"])
-        found = Counter(node.op_type for node in load_onnx(fused, weights=False).graph.node)
+def _integer_kernels(fused: Path) -> Counter[str]:
+    """The operators of a Q/DQ file as ONNX Runtime fused it; none if none of them computes in integers."""
+    found = Counter(node.op_type for node in load_onnx(fused, weights=False).graph.node)
     return found if any(kind.startswith("QLinear") for kind in found) else Counter()
 
 

@@ -84,27 +84,32 @@ def code() -> str:
 
 
 def _code_now() -> str:
-    return _code(tuple((name, path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in _named_files()))
+    states = ((name, path, Path(path).stat()) for name, path in _named_files())
+    return _code(tuple((name, path, state.st_mtime_ns, state.st_size) for name, path, state in states))
 
 
 def code_files() -> list[Path]:
     """Every file of the four packages and of those that add targets or formats, found as Python finds them."""
-    return [path for _, path in _named_files()]
+    return [Path(path) for _, path in _named_files()]
 
 
-def _named_files() -> list[tuple[str, Path]]:
-    """With their names below the folder that the package lies in."""
+def _named_files() -> list[tuple[str, str]]:
+    """With their names below the folder that the package lies in. In plain text: they are listed for every entry."""
     return sorted(
-        (path.relative_to(root.parent).as_posix(), path)
+        (path[len(str(root.parent)) + 1 :].replace(os.sep, "/"), path)
         for root in _roots()
-        for path in (root.rglob("*") if root.is_dir() else (root,))
-        if path.is_file() and path.suffix != ".pyc"
+        for path in (_below(root) if root.is_dir() else (str(root),))
+        if not path.endswith(".pyc") and os.path.isfile(path)  # noqa: PTH113
     )
 
 
+def _below(root: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        yield from (f"{folder}{os.sep}{name}" for name in names)
+
+
 def _roots() -> Iterator[Path]:
-    others = {point.module.partition(".")[0] for group in (TARGETS, FORMATS) for point in points_of(group)}
-    for package in (*PACKAGES, *sorted(others)):
+    for package in (*PACKAGES, *_plug_ins(_searched())):
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.submodule_search_locations is not None:
             yield from map(Path, spec.submodule_search_locations)
@@ -112,9 +117,22 @@ def _roots() -> Iterator[Path]:
             yield Path(spec.origin)
 
 
+def _searched() -> tuple[tuple[str, int], ...]:
+    """The folders in which distributions are found, and when each last got or lost one."""
+    folders = (Path(entry or ".") for entry in sys.path)
+    return tuple((str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.is_dir())
+
+
 @functools.lru_cache(maxsize=1)
-def _code(files: tuple[tuple[str, Path, int, int], ...]) -> str:
+def _plug_ins(_: tuple[tuple[str, int], ...]) -> list[str]:
+    """Packages that add targets or formats, by name. Every distribution is asked, which takes longer than our code."""
+    points = (point for group in (TARGETS, FORMATS) for point in points_of(group))
+    return sorted({point.module.partition(".")[0] for point in points})
+
+
+@functools.lru_cache(maxsize=1)
+def _code(files: tuple[tuple[str, str, int, int], ...]) -> str:
     total = hashlib.sha256()
     for name, path, _, _ in files:
-        total.update(f"{name}\0".encode() + path.read_bytes())
+        total.update(f"{name}\0".encode() + Path(path).read_bytes())
     return total.hexdigest()

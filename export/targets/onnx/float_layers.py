@@ -7,7 +7,7 @@ what calibration found, so that a file can be tried with any layers left out wit
 OpenVINO's form has no pairs behind what only moves values: what is moved is rounded there for all that read it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,20 @@ from runtimes.onnx.qdq import DENSE, MOVES
 _FORTH, _BACK = "QuantizeLinear", "DequantizeLinear"
 
 
-def with_float_layers(quantized: Artifact, source: Artifact, names: Collection[str], out: Path) -> Artifact:
-    """Write `quantized` with the layers `names` as `source`, from which it was made, has them; names are of nodes."""
+def with_float_layers(
+    quantized: Artifact, source: Artifact, names: Collection[str], out: Path, *, tried: bool = False
+) -> Artifact:
+    """Write `quantized` with the layers `names` as `source`, from which it was made, has them; names are of nodes.
+
+    `tried`: it is one of many, of which none ships; ONNX's checker need not see it.
+    """
     import onnx
 
     layers = tuple(sorted({*quantized.precision.float_layers, *names}))
     model, floats = onnx.load(quantized.path), onnx.load(source.path)
     leave_in_float(model, floats, layers, moved=quantized.precision.rounded_once)
-    onnx.checker.check_model(model, full_check=True)
+    if not tried:
+        onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
     made = Artifact.on_disk(
         out,
@@ -48,12 +54,27 @@ def leave_in_float(model: Any, source: Any, names: Collection[str], *, moved: bo
     """
     if not names:
         return
-    graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
+    held = {tensor.name for tensor in model.graph.initializer}
     weights = {tensor.name: tensor for tensor in source.graph.initializer}
-    held = {tensor.name for tensor in graph.initializer}
-    for node, layer in zip(graph.node, layer_of_each(model), strict=True):
-        if layer not in names or node.op_type in (_FORTH, _BACK) or (moved and node.op_type in MOVES):
+    for layer, node, index, name in unrounded(model, source, moved=moved):
+        if layer not in names:
+            continue
+        node.input[index] = name
+        if name in weights and name not in held:
+            held.add(name)
+            model.graph.initializer.append(weights[name])
+    without_unread(model)
+
+
+def unrounded(model: Any, source: Any, *, moved: bool = False) -> Iterator[tuple[str, Any, int, str]]:
+    """Whatever a layer of an int8 file reads otherwise in float32: layer, node, place among its inputs, and the name.
+
+    The name is of a tensor of the same file, or of one of the weights of `source`. `moved`: as in `leave_in_float`.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    weights = {tensor.name for tensor in source.graph.initializer}
+    for node, layer in zip(model.graph.node, layer_of_each(model), strict=True):
+        if layer is None or node.op_type in (_FORTH, _BACK) or (moved and node.op_type in MOVES):
             continue
         for index, name in enumerate(node.input):
             back = makers.get(name)
@@ -61,13 +82,9 @@ def leave_in_float(model: Any, source: Any, names: Collection[str], *, moved: bo
                 continue
             forth = makers.get(back.input[0])
             if forth is not None and forth.op_type == _FORTH:
-                node.input[index] = forth.input[0]
+                yield layer, node, index, forth.input[0]
             elif node.op_type in DENSE and (own := back.input[0].removesuffix("_quantized")) in weights:
-                node.input[index] = own
-                if own not in held:
-                    held.add(own)
-                    graph.initializer.append(weights[own])
-    without_unread(model)
+                yield layer, node, index, own
 
 
 def layer_of_each(model: Any) -> list[str | None]:

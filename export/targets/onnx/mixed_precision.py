@@ -80,7 +80,7 @@ def fall_back(
 
     def enough(within: Holds, names: Sequence[str]) -> bool:
         step(f"trying it with {len(names)} of {count} layers in float32")
-        return within(with_float_layers(quantized, source, names, scratch))
+        return within(with_float_layers(quantized, source, names, scratch, tried=True))
 
     costs = layer_costs(load_onnx(source.path), feeding=quantized.precision.activations is Dtype.UINT8)
     chosen: list[str] | None = None

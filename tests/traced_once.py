@@ -1,18 +1,15 @@
 """The ONNX exporter runs once for each architecture, image size, batch and opset in a whole run of the tests.
 
 Other weights take the place of those that a kept file was traced with. That gives the bytes that a trace of their own
-gives, which `export/targets/onnx/test_trace.py` checks. Processes that tests start trace for themselves.
+gives, which `export/targets/onnx/test_trace.py` checks.
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
-import pytest
 import torch
 from filelock import FileLock
 
@@ -27,9 +24,8 @@ from runtimes.onnx.graph import write_onnx
 from validation.reference.memo import fingerprint
 
 
-@contextmanager
-def traced_once(folder: Path) -> Iterator[None]:
-    """Inside the block, stage `trace` takes files from `folder`, where it keeps those that it makes."""
+def trace_once(folder: Path) -> None:
+    """From here on, stage `trace` of this process takes files from `folder`, where it keeps those that it makes."""
     program, trace = target._program, tracer.trace
 
     def traced(captured: Any, deploy: EfficientViT, out: Path, *, batch: int | None, opset: int) -> Artifact:
@@ -51,10 +47,8 @@ def traced_once(folder: Path) -> Iterator[None]:
         tools = versions("torch", "onnxscript", "onnx")
         return Artifact.on_disk(out, Format.ONNX, deploy.spec, made_by="trace", batch=batch, tools=tools)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target, "_program", lambda shop, _: _Later(shop))
-        patch.setattr(tracer, "trace", traced)
-        yield
+    setattr(target, "_program", lambda shop, _: _Later(shop))  # noqa: B010 - of a type that mypy knows better
+    setattr(tracer, "trace", traced)  # noqa: B010
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ _CONFIG = {
     "distributed.worker.http.routes": [],
     # Dask would walk the converters' deep stacks a hundred times a second, and hold Python's lock meanwhile.
     "distributed.worker.profile.enabled": False,
+    # It would wake fifty times a second to see that it is awake, also while a latency is measured.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
     # Nothing that a task gives back is written to disk or moved to another worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

@@ -17,7 +17,8 @@ from efficientvit.size import square
 from export.targets.registry import BUILT_IN
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.integer_cpu import INT8_HERE
-from tests.traced_once import traced_once
+from tests.shared import SHARED
+from tests.traced_once import trace_once
 from tests.verdicts import Switch, judged_once
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_trace(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A trace takes half of a tiny export's time, and its graph is the same for all weights."""
-    with traced_once(_shared(tmp_path_factory) / "traced"):
-        yield
+    trace_once(_shared(tmp_path_factory) / "traced")
+    os.environ[SHARED] = str(_shared(tmp_path_factory))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -185,12 +186,13 @@ def exported_int8_ir(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_again(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The same by processes of their own, side by side, from another working directory, with `cache` beside it."""
+    """The same by processes that share nothing, side by side, from another working directory, with `cache` there."""
 
     def run(arguments: Sequence[str], folder: Path) -> Ran:
         scratch = folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        return in_a_process(arguments, folder, XDG_CACHE_HOME=str(folder / "cache"), TMPDIR=str(scratch))
+        own = {SHARED: "", "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(scratch)}
+        return in_a_process(arguments, folder, **own)
 
     return _once(tmp_path_factory, "second", [*TINY, *EVERY, "--jobs", "2", "--json"], "a", run)
 

@@ -5,6 +5,8 @@ the worker says of itself; `shard_bytes`, the size of shards of labeled images; 
 that are handed over in place of new ones; `faults`, a folder of empty files, each a fault that happens once: `7-kill`
 to whichever task takes it first; `cpu`, what its host's is called; `works_in`, its working directory; `rejects`, true
 where nothing is done about what is rejected, which takes long.
+
+PyTorch is imported where it is needed: most of these workers are there to hand over files, or to die.
 """
 
 import errno
@@ -27,15 +29,10 @@ from export.cluster.errand import Calling
 from export.cluster.identity import EXTRA, identity
 from export.cluster.tasks import Answer, Making
 from export.exits import Exit
-from export.pipeline import judging
 from export.pipeline.finished import Finished
 from export.request.request import slug
-from export.targets.onnx import mixed_precision
-from export.targets.onnx.float_choice import Choice
 from runtimes.host import machine
 from runtimes.runtime import Evidence
-from validation.blame.ranking import Blame
-from validation.reference import file
 
 _PATIENCE_S = 60.0
 STANDINS = Path(__file__).parents[1] / "device_kit"
@@ -60,6 +57,11 @@ def dask_setup(worker: Any) -> None:
         setattr(machine, "_cpuinfo", lambda: info)  # noqa: B010
         machine.this_host.cache_clear()
     if "rejects" in told:
+        from export.pipeline import judging
+        from export.targets.onnx import mixed_precision
+        from export.targets.onnx.float_choice import Choice
+        from validation.blame.ranking import Blame
+
         setattr(mixed_precision, "sensitivities", lambda *_: [])  # noqa: B010
         setattr(Choice, "cheapest", lambda *_: None)  # noqa: B010
         setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))  # noqa: B010
@@ -173,6 +175,8 @@ def _flipped(content: bytes) -> bytes:
 
 def _standin(serves: Path, faults: Path, kit: Path) -> Mapping[str, str]:
     """Of a device that answers what the reference of the served export says: the stand-ins of the kits' own tests."""
+    from validation.reference import file
+
     data = kit / "data"
     content = (data / "kit.json").read_bytes()
     (served,) = [path.parents[2] for path in serves.glob("*/kit/data/kit.json") if path.read_bytes() == content]

@@ -16,6 +16,12 @@ from tests.command_line import ROOT, SEARCHED
 _ADDRESS = re.compile(r"Scheduler at:\s+(\S+)")
 _JOINED = re.compile(r"Registered to:\s")
 _WITHIN_S = 240.0
+_QUIET = {
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
+}
+"""A scheduler that does nothing takes no time: vit-export says the same to its workers."""
 
 
 class Process:
@@ -64,11 +70,15 @@ class Process:
 
 @dataclass
 class Hosts:
-    """A scheduler with workers. `folder`: for what they write. `given`: options of the scheduler; `tls`: of workers."""
+    """A scheduler with workers. `folder`: for what they write. `given`: options of the scheduler; `tls`: of workers.
+
+    `environment`: variables of the workers.
+    """
 
     folder: Path
     given: Sequence[str] = ()
     tls: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     scheduler: Process = field(init=False)
     address: str = field(init=False)
     workers: dict[str, Process] = field(default_factory=dict)
@@ -76,12 +86,12 @@ class Hosts:
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         own = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", *self.given]
-        self.scheduler = Process(["-m", "distributed.cli.dask_scheduler", *own], self.folder)
+        self.scheduler = Process(["-m", "distributed.cli.dask_scheduler", *own], self.folder, **_QUIET)
         self.address = self.scheduler.line(_ADDRESS)[1]
 
     def start(self, name: str, *arguments: str, **told: Any) -> Process:
         """A worker that joins as soon as it can. `told`: as `tests/export/cluster/faulty.py` has it."""
-        environment = {}
+        environment = dict(self.environment)
         if told:
             environment["DASK_DISTRIBUTED__WORKER__PRELOAD"] = '["tests.export.cluster.faulty"]'
             environment["VIT_EXPORT_TESTS_WORKER"] = json.dumps({key: _plain(value) for key, value in told.items()})

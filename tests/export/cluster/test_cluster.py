@@ -37,14 +37,18 @@ from tests.export.cluster.asking import SLUGS, Heard, Who, asked
 from tests.export.cluster.hosts import Hosts, Process
 from tests.export.conftest import TINY, Command, Exported
 from tests.export.pipeline.eval_folder import write_eval_folder
+from tests.shared import SHARED
 
 _OPENSSL = shutil.which("openssl")
 
 
 @pytest.fixture(scope="module")
 def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """Workers that really work, the second beside the first, and one of another version with other tools."""
-    hosts = Hosts(tmp_path_factory.mktemp("hosts") / "hosts")
+    """Workers that really work, the second beside the first, and one of another version with other tools.
+
+    They make themselves what they are asked for, and take nothing that the suite has.
+    """
+    hosts = Hosts(tmp_path_factory.mktemp("hosts") / "hosts", environment={SHARED: ""})
     try:
         hosts.start("real", shard_bytes=1)
         hosts.start("helper", "--no-timing", shard_bytes=1, lacks=["target-coreml"])

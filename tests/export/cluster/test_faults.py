@@ -12,17 +12,31 @@ from typing import Any
 
 import pytest
 
+from efficientvit.digests import file_digest
 from efficientvit.errors import ArtifactChanged, Unavailable
+from export import api
 from export.cluster.address import Cluster
 from export.cluster.client import Workers, export
 from export.cluster.crew import Needs
 from export.cluster.errand import Errand
+from export.exits import Exit
 from export.folder.exported import open_exported
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from tests.export.cluster.asking import SLUGS, Heard, asked, write
 from tests.export.cluster.conftest import Four
 from tests.export.conftest import Exported
+from tests.export.release.recipes import write as write_recipe
+
+RECIPE = """
+[options]
+image-size = 64
+no-time = true
+[models]
+m0 = "seeded"
+[matrix]
+target = ["onnx", "openvino", "coreml", "tensorrt"]
+"""
 
 
 def made(four: Four, out: Path, *targets: str, heard: Heard | None = None, wait_s: float = 120.0) -> list[Finished]:
@@ -168,3 +182,38 @@ def test_two_clients_at_once(four: Four, exported: Exported, tmp_path: Path) -> 
     assert [len(done) for done in found] == [4, 4]
     for name in ("a", "b"):
         require_whole(tmp_path / name, exported)
+
+
+@pytest.mark.parametrize("faults", [("meet", "meet"), ("corrupt", "kill"), ("forged", "full")])
+def test_all_artifacts_of_a_release_are_there_whatever_goes_wrong(
+    faults: tuple[str, ...], four: Four, exported: Exported, tmp_path: Path
+) -> None:
+    """Workers have different artifacts at the same time: two of them wait for each other. Devices check theirs."""
+    four.inject(*faults)
+    recipe, out = write_recipe(tmp_path, RECIPE), tmp_path / "out"
+    found = api.release(recipe, out=out, no_cache=True, cluster=four.address, progress=Heard())
+    assert four.happened == sorted(faults)
+    assert [each.name for each in found.artifacts] == list(SLUGS.values())
+    assert found.exit_code is Exit.OK, [each.reason for each in found.artifacts]
+    for name in SLUGS.values():
+        open_exported(out / name)
+        for path in (exported.out / name / "ship").rglob("*"):
+            assert not path.is_file() or path.read_bytes() == (out / path.relative_to(exported.out)).read_bytes()
+    record = json.loads((out / "release.json").read_text())
+    for each in record["artifacts"]:
+        assert each["manifest_sha256"] == file_digest(out / each["folder"] / "manifest.json")
+    checked = {name for name in SLUGS.values() if json.loads((out / name / "manifest.json").read_text())["devices"]}
+    if "meet" in faults:  # of the others, the worker that is left out may be the one that has the device
+        assert checked == {SLUGS["coreml"], SLUGS["tensorrt"]}
+    assert {path.name for path in out.iterdir()} == {*SLUGS.values(), "release.json", "release.html"}
+
+
+def test_what_no_worker_can_make_keeps_nothing_else_from_being_made(four: Four, tmp_path: Path) -> None:
+    """Each is asked for alone: one whose workers are all left out does not end the others."""
+    four.inject(*["full"] * 4)
+    recipe = write_recipe(tmp_path, RECIPE.replace(', "openvino", "coreml", "tensorrt"', ""))
+    found = api.release(recipe, out=tmp_path / "out", no_cache=True, cluster=four.address, cluster_wait=5.0)
+    (one,) = found.artifacts
+    assert (one.status, one.exit_code) == ("failed", Exit.NOT_VERIFIED)
+    assert "no worker of the cluster can take m0 onnx fp32" in str(one.reason)
+    assert "no worker of the cluster" in (tmp_path / "out" / "release.html").read_text()

@@ -101,6 +101,17 @@ def one_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_blame() -> Iterator[None]:
+    """The layer at fault is not looked for, which takes long. Verdicts are as ever, so that this asks for no others."""
+    from export.pipeline import judging
+    from validation.blame.ranking import Blame
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
+        yield
+
+
 def _shared(factory: pytest.TempPathFactory) -> Path:
     """The folder of all of pytest-xdist's processes."""
     root = factory.getbasetemp()

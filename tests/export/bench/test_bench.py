@@ -13,11 +13,9 @@ from export.bench import files
 from export.bench import run as bench_run
 from export.bench.request import BenchRequest
 from export.bench.run import Bench
-from export.pipeline import judging
 from export.targets.onnx import mixed_precision
 from export.targets.onnx.float_choice import Choice
 from tests.integer_cpu import needs_exact_int8
-from validation.blame.ranking import Blame
 
 COMPILER = shutil.which("g++")
 OPTIONS = ("-w", "seeded", "--image-size", "64", "--rounds", "1", "-o", "out")
@@ -69,11 +67,11 @@ def test_a_page_a_table_a_record_and_the_artifacts(
 
 
 @needs_exact_int8
+@pytest.mark.usefixtures("no_blame")
 def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that nothing meets: what layers in float32 would do about it, and whose fault it is, is not asked."""
     monkeypatch.setattr(mixed_precision, "sensitivities", lambda *_: [])
     monkeypatch.setattr(Choice, "cheapest", lambda *_: None)
-    monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
     options = ["-t", "onnx", "-p", "int8", "--calibrate", "golden", "--quality-budget", "1e-6"]
     ran = command("bench", "m0", *options, *OPTIONS)
     assert ran.code == 1, ran.err

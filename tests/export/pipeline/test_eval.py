@@ -20,7 +20,6 @@ from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
-from export.pipeline import judging
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
@@ -32,7 +31,6 @@ from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
 from tests.silent import Silent
 from tests.stages import STAGES
-from validation.blame.ranking import Blame
 from validation.budgets import Budgets
 from validation.verdict import Built, Rejected, VerifiedArtifact
 
@@ -119,15 +117,13 @@ def _rows_swapped(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_a_classifier_with_swapped_rows_is_rejected(
-    labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_blame")
+def test_a_classifier_with_swapped_rows_is_rejected(labeled: Path, tmp_path: Path) -> None:
     def simplify(shop: Workshop, job: Any, made: Precision, source: Artifact | None) -> Artifact:
         healthy = STAGES["simplify"](shop, job, made, source)
         _rows_swapped(healthy.path)
         return Artifact.on_disk(healthy.path, healthy.format, healthy.model, made_by="simplify", source=source)
 
-    monkeypatch.setattr(judging, "blame_artifact", lambda *_, **__: Blame(()))
     outcome = _run(tmp_path, labeled, "onnx", stages={**STAGES, "simplify": simplify})["onnx"]
     assert isinstance(outcome.final, Rejected)
     assert "accuracy gate: top-1 0.00% against 100.00%" in outcome.final.reason

@@ -23,7 +23,7 @@ from torch import Tensor
 from efficientvit.content import FIRST, described
 from efficientvit.errors import BadCheckpoint
 from efficientvit.weights.inert import Inert, plain, read_inertly
-from efficientvit.weights.state_dicts import ENTRIES, parts_of, state_dicts_in, subscripts, tells
+from efficientvit.weights.state_dicts import ENTRIES, parts_of, state_dicts_in, subscripts, tells, values_in
 
 _PICKLE = b"\x80"
 _MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # in files of torch.save before its archives
@@ -244,31 +244,29 @@ def _of_numpy(payload: Any) -> bool:
     return bool(values) and all(isinstance(each, Inert) and each.name.startswith("numpy") for each in values)
 
 
-def _whole_module(payload: Any) -> str | None:
-    """Where a whole module lies that was pickled in the place of its state dict: '' at the top; None: nowhere."""
-    if isinstance(payload, Inert) and payload.is_module:
-        return ""
-    if isinstance(payload, Mapping) and not any(True for _ in state_dicts_in(payload)):
-        return next((name for name, each in payload.items() if isinstance(each, Inert) and each.is_module), None)
-    return None
+def _whole_module(payload: Any) -> tuple[str, Inert] | None:
+    """A whole module that was pickled in the place of its state dict, and the Python that takes it from the payload."""
+    if any(True for _ in state_dicts_in(payload)):
+        return None
+    return next(
+        ((place, each) for place, each in values_in(payload) if isinstance(each, Inert) and each.is_module), None
+    )
 
 
 def _refused(path: Path, payload: Any, names: tuple[str, ...]) -> BadCheckpoint:
     loaded = f"torch.load('{path.name}', weights_only=False)"
-    if (entry := _whole_module(payload)) is not None:
-        module = payload if entry == "" else payload[entry]
-        place = f"['{entry}']" if entry else ""
+    if (found := _whole_module(payload)) is not None:
+        place, module = found
         return BadCheckpoint(
             f"'{path.name}' was refused: it holds a whole module, and reading that would run code",
             expected="a state dict",
             got=f"an object of the class {module.name}",
             next_step=f"where it was made: torch.save({loaded}{place}.state_dict(), 'weights.pth')",
         )
-    found = next(state_dicts_in(payload), None)
-    place = subscripts(found[0]) if found else ""
+    entry, _ = next(state_dicts_in(payload), ("", {}))
     return BadCheckpoint(
         f"'{path.name}' was refused: reading it would run code that the file brings along",
         expected="tensors, plain containers, and types of known packages",
         got=", ".join(names),
-        next_step=f"if you trust its origin, where it was made: torch.save({loaded}{place}, 'weights.pth')",
+        next_step=f"if you trust its origin, where it was made: torch.save({loaded}{subscripts(entry)}, 'weights.pth')",
     )

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from efficientvit.files import parse_json
-from efficientvit.weights.declared import ABOUT_CLASSES, Facts, of_checkpoint
+from efficientvit.weights.declared import ABOUT_CLASSES, Fact, Facts, of_checkpoint
 from efficientvit.weights.located import member
 
 _LARGEST = 1 << 20
@@ -37,7 +37,7 @@ for _prefix in ("tag:yaml.org,2002:python/", "!"):
 
 def of_scripts(paths: Sequence[Path], model: str) -> tuple[Facts, tuple[str, ...]]:
     """What the configurations say that name `model`, and the names of the others, which are not read."""
-    facts, others = list[Any](), list[str]()
+    facts, others = list[Fact](), list[str]()
     for path in paths:
         said = _mapping_in(path)
         found = of_checkpoint(said, path.name) if said is not None else ()

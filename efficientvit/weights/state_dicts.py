@@ -28,7 +28,20 @@ def parts_of(payload: object) -> Mapping[Any, Any]:
 
 def subscripts(entry: str) -> str:
     """Python that takes the entry from what was loaded: `['model'][0]` of `model.[0]`."""
-    return "".join(part if part.startswith("[") else f"[{part!r}]" for part in entry.split(".") if part)
+    return "".join(_subscript(part) for part in entry.split(".") if part)
+
+
+def _subscript(part: str) -> str:
+    return part if part.startswith("[") else f"[{part!r}]"
+
+
+def values_in(payload: object, place: str = "", depth: int = _DEEPEST) -> Iterator[tuple[str, object]]:
+    """Everything in a checkpoint that may be a model, with the Python that takes it from there."""
+    yield place, payload
+    if depth:
+        for name, each in parts_of(payload).items():
+            if tells(name):
+                yield from values_in(each, place + _subscript(name), depth - 1)
 
 
 def state_dicts_in(payload: object, entry: str = "", depth: int = _DEEPEST) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -40,5 +53,5 @@ def state_dicts_in(payload: object, entry: str = "", depth: int = _DEEPEST) -> I
     for name in sorted(names, key=lambda name: ENTRIES.index(name) if name in ENTRIES else len(ENTRIES)):
         yield from state_dicts_in(parts[name], f"{entry}.{name}" if entry else name, depth - 1)
     tensors = {name: value for name, value in parts.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors:
+    if tensors and isinstance(payload, Mapping):  # in a list they have no names
         yield entry, tensors

@@ -57,10 +57,13 @@ class Option(click.Option):
         return super().get_help_record(ctx)
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Of a repeatable one also several values with commas between them."""
+        """Of a repeatable one also several values with commas between them; a text that is empty is a usage error."""
         if self.multiple and value:
             value = tuple(part for each in value for part in (each.split(",") if isinstance(each, str) else [each]))
-        return super().type_cast_value(ctx, value)
+        found = super().type_cast_value(ctx, value)
+        if found == "":  # of any other type it has failed already
+            raise click.BadParameter("an empty value: is a variable not set?", ctx=ctx, param=self)
+        return found
 
 
 class Command(click.Command):

@@ -300,6 +300,26 @@ def test_a_whole_module_under_a_name(timm_m0: nn.Module, saved: Saved) -> None:
     assert "EfficientVitMsra" in str(caught.value.got)
 
 
+@pytest.mark.parametrize(
+    ("put", "place"),
+    [
+        (lambda module: [module, {"epoch": 3}], "[0]"),
+        (lambda module: {"run": {"net.best": module}}, "['run']['net.best']"),
+    ],
+)
+def test_a_whole_module_in_a_list_or_below(
+    put: Callable[[nn.Module], object], place: str, timm_m0: nn.Module, saved: Saved
+) -> None:
+    with pytest.raises(BadCheckpoint, match="whole module") as caught:
+        load_checkpoint(saved(put(timm_m0)), "m0")
+    assert f"weights_only=False){place}.state_dict()" in str(caught.value.next_step)
+
+
+def test_tensors_without_names_are_no_model(state: State, saved: Saved) -> None:
+    with pytest.raises(BadCheckpoint, match="holds no state dict"):
+        load_checkpoint(saved(list(state.items())), "m0")
+
+
 def test_a_traced_program_is_told_from_a_module(timm_m0: nn.Module, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

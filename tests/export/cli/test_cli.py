@@ -45,6 +45,13 @@ def test_a_variable_that_is_not_set_names_no_folder(given: tuple[str, ...], comm
     assert "an empty path: is a variable not set?" in ran.err
 
 
+@pytest.mark.parametrize("name", ["--calibrate", "--labels", "-w", "--cluster", "--head"])
+def test_nor_anything_else(name: str, command: Any) -> None:
+    ran = command("m0", "-p", "int8", name, "")
+    assert ran.code == 2
+    assert "an empty value: is a variable not set?" in ran.err
+
+
 def test_tab_completes_models_targets_and_commands(command: Any) -> None:
     def completed(words: str, at: int) -> list[str]:
         environment = {"_VIT_EXPORT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}

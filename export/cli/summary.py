@@ -84,9 +84,11 @@ def _remarks(screen: Console, each: Finished) -> None:
     if (original := manifest["weights"].get("recovered_from")) is not None:
         text = f"recovered weights: not the checkpoint's, but fine-tuned for int8 from sha256 {original}"
         screen.print(Text(text, "bold yellow"), soft_wrap=True)
-    if manifest["weights"]["fallback"]:
+    if not manifest["weights"]["trained"]:
         screen.print(Text(BANNER, "bold black on yellow"))
     if each.before is not None:
+        for note in manifest["weights"]["notes"]:  # which are said as weights are loaded
+            screen.print(Text(f"weights: {note}", "dim"), soft_wrap=True)
         when = datetime.datetime.fromtimestamp(each.before, datetime.UTC)
         timed = " and timed" if manifest["timing"]["measured"] else ""
         text = (

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from efficientvit.errors import BadCheckpoint, MissingExtra
 from efficientvit.size import square
@@ -128,6 +129,16 @@ def test_weights_that_change_during_the_export_are_not_kept(tmp_path: Path) -> N
     assert (same.folder / "evidence" / "device-reports" / "phone.json").is_file()
 
 
+def test_what_was_noted_of_weights_is_said_from_the_cache_too(command: Command, tmp_path: Path) -> None:
+    torch.save({"net_ema": seeded(model_spec("m0", square(64))).state_dict()}, tmp_path / "best.pth")
+    given = ("m0", "-w", "best.pth", "--image-size", "64", "-t", "onnx", "--no-time")
+    for said in ("weights: best.pth", "nothing has changed since"):
+        ran = command(*given)
+        assert ran.code == 0, ran.err
+        assert said in ran.err
+        assert "these are a running average" in ran.err
+
+
 def test_side_by_side_then_from_the_cache(
     exported_again: Exported, command: Command, command_process: Command, tmp_path: Path
 ) -> None:
@@ -146,6 +157,7 @@ def test_side_by_side_then_from_the_cache(
     same = _manifests(again.out)
     assert len(same) == 2
     assert "nothing has changed since" in again.err
+    assert again.err.count("UNTRAINED WEIGHTS") == 2  # beside each, though no weights were loaded
     for slug, each in same.items():
         assert each.pop("checked_before") is not None
         before = {name: value for name, value in made[slug].items() if name != "checked_before"}

@@ -131,6 +131,13 @@ def _scores(path: Path, outputs: tuple[Port, ...], reader: Reader, classes: int)
             got=str(outputs[0]),
             next_step=f"flatten them where it is exported: logits.reshape(len(images), {classes})",
         )
+    if len(outputs) == 1 and not outputs[0].shape:
+        raise BadInput(
+            f"{path.name} declares no shape for its output, and none follows from its operators",
+            expected=f"(batch, {classes})",
+            got=str(outputs[0]),
+            next_step="declare it: onnx.helper.make_tensor_value_info in the place of graph.output[0], then judge that",
+        )
     raise BadInput(
         f"{path.name} is not a classifier of {classes} classes",
         expected=f"one output, of shape (batch, {classes})",

@@ -36,10 +36,10 @@ class OnnxReader(Reader):
         return artifact.path
 
     def ports(self, artifact: Artifact) -> Ports:
-        """As the graph declares them; an output without a declared shape, which ONNX allows, as it follows."""
+        """As the graph declares them; outputs whose shapes it leaves open, which ONNX allows, as they follow."""
         graph = load_onnx(self.file(artifact), weights=False).graph
         outputs = graph.output
-        if not all(value.type.tensor_type.HasField("shape") for value in outputs):
+        if not all(map(_shaped, outputs)):
             outputs = inferred(load_onnx(self.file(artifact))).output
         return tuple(map(_port, graph.input)), tuple(map(_port, outputs))
 
@@ -169,6 +169,12 @@ def _port(value: Any) -> Port:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
     return Port(value.name, dtype, dimensions(dims))
+
+
+def _shaped(value: Any) -> bool:
+    """All but the number of images is declared."""
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim[1:])
 
 
 def _layers(graph: Any) -> Iterator[Layer]:

@@ -6,7 +6,9 @@ Of those that take images of any size, doing it gives a file that is taken.
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -166,10 +168,27 @@ def test_an_input_that_is_none_is_answered_with_what_to_change(
     assert step in str(refused.value.next_step)
 
 
-def test_an_output_without_a_declared_shape_is_inferred(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "left_out",
+    [lambda kind: kind.ClearField("shape"), lambda kind: kind.shape.dim[1].Clear()],
+    ids=["all of it", "the classes"],
+)
+def test_an_output_whose_shape_is_left_open_is_inferred(left_out: Callable[[Any], None], tmp_path: Path) -> None:
     path = _onnx(tmp_path, 1, 3, 64, 96)
     declared = open_foreign(path, "m0", 3)
     model = onnx.load(path)
-    model.graph.output[0].type.tensor_type.ClearField("shape")
+    left_out(model.graph.output[0].type.tensor_type)
     onnx.save(model, path)
     assert open_foreign(path, "m0", 3).output == declared.output
+
+
+def test_a_shape_that_nothing_tells_is_said_so(tmp_path: Path) -> None:
+    path = _onnx(tmp_path, 1, 3, 64, 96)
+    model = onnx.load(path)
+    model.graph.node[0].output[0] = "plain"
+    model.graph.node.add(op_type="QuickGelu", domain="com.microsoft", input=["plain"], output=["scores"])
+    model.opset_import.add(domain="com.microsoft", version=1)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
+    with pytest.raises(BadInput, match="declares no shape for its output"):
+        open_foreign(path, "m0", 3)

@@ -14,8 +14,8 @@ from runtimes.precision import Precision
 
 _OF_TARGETS = [s for target in BUILT_IN.values() for plan in target.precisions.values() for s, _ in plan]
 
-STAGES: Mapping[str, Make] = {stage.name: stage.make for stage in (*reversed(_OF_TARGETS), COMPRESS, WRAP)}
-"""What they do, even where others are in their place; of several with a name, such as Apple's twins, the first."""
+STAGES: Mapping[str, Make] = {stage.name: stage.make for stage in (*_OF_TARGETS, COMPRESS, WRAP)}
+"""What they do, even where others are in their place."""
 
 
 def replace_stages(patch: pytest.MonkeyPatch, **others: Make) -> None:

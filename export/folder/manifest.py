@@ -200,8 +200,8 @@ class VerdictRecord(Record, frozen=True, kw_only=True):
 class StageRecord(Record, frozen=True, kw_only=True):
     """One stage; `rewrite` comes first and makes no file."""
 
-    name: Annotated[str, says("rewrite, trace, simplify, equalize, precision, quantize, parse, build, openvino, twin, "
-                              "coreml, coreai, compress or wrap.")]  # fmt: skip
+    name: Annotated[str, says("rewrite, trace, simplify, equalize, precision, quantize, parse, build, openvino, "
+                              "coreml, coreai, compress or wrap; twin in older ones.")]  # fmt: skip
     artifact: Annotated[ArtifactRecord | None, says("What the stage made.")]
     seconds: Annotated[float | None, says("Time that making it took, seconds, checks not counted; null for the "
                                           "rewrite.")]  # fmt: skip

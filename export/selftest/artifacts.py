@@ -60,7 +60,7 @@ class Artifacts:
             name = stage.name
             if name == _ENGINE:
                 break
-            # Core ML's compressed packages are made of the same float16 package, whose twin is the float32 one.
+            # Core ML's compressed packages are made of the same float16 package.
             own = (job.target.name, job.precision, form.weights, "image" if job.image_input else "tensor")
             key = name if stage.shared else "-".join((name, *own))
             if key not in self._made:
@@ -84,7 +84,8 @@ def job_for(model: str, target: str, variant: str) -> Job:
         return job
     precision, options = variant, {}
     if target == "coreml":
-        precision, options = "fp16", {target: CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))}
+        precision = "fp32" if variant == "fp32" else "fp16"
+        options = {target: CoreMlOptions(ios=16, weights_bits=_BITS.get(variant))}
     calibrate = GOLDEN if precision == "int8" else None
     (job,) = Request((model,), (target,), precision, kit=False, options=options, calibrate=calibrate).jobs()
     return job

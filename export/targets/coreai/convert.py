@@ -1,4 +1,4 @@
-"""Stages `twin` and `coreai`: the deploy form, captured, to a Core AI asset, by Apple's converter."""
+"""Stage `coreai`: the deploy form, captured, to a Core AI asset, by Apple's converter."""
 
 import copy
 from pathlib import Path

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifact:
+def _coreai(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
     from export.targets.coreai.convert import capture_for_coreai, to_coreai
 
     batch = job.batch
@@ -29,12 +29,12 @@ def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifac
     return to_coreai(
         shop.once(("coreai program", batch, labeled), captured),
         shop.deploy.spec,
-        shop.path(stage, job, ".aimodel"),
+        shop.path("coreai", job, ".aimodel"),
         batch=batch,
         activations=made.activations,
         interface=interface,
         constants=dict(shop.reference.constants(made, image_input=False)),
-        made_by=stage,
+        made_by="coreai",
     )
 
 
@@ -56,14 +56,6 @@ def _interface(shop: Workshop, job: Job, made: Precision) -> Interface:
     return Interface(labels=labels, metadata=tuple(sorted(said.items())), dictionary=False)
 
 
-def _twin(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
-    return _converted(shop, job, made, "twin")
-
-
-def _coreai(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
-    return _converted(shop, job, made, "coreai")
-
-
 def _compress(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
     from export.targets.coreai.compress import compress
 
@@ -83,9 +75,6 @@ def _section() -> Section:
     return SECTION
 
 
-TWIN = Stage("twin", _twin, depends=_says, reads=uncompressed)
-"""The same conversion in float32: it tells the converter's faults from float16's."""
-
 CONVERT = Stage("coreai", _coreai, depends=_says, reads=uncompressed)
 
 COMPRESS = Stage("compress", _compress, depends=_says)
@@ -103,7 +92,7 @@ TARGET = Target(
     title="Core AI assets",
     format=Format.COREAI,
     suffix=".aimodel",
-    precisions={"fp16": ((TWIN, FP32), (CONVERT, FP16)), "fp32": ((CONVERT, FP32),)},
+    precisions={"fp16": ((CONVERT, FP16),), "fp32": ((CONVERT, FP32),)},
     packages=("coreai_torch",),
     extra="coreai",
     distributions=("coreai-core", "coreai-torch"),

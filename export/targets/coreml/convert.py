@@ -1,4 +1,4 @@
-"""Stages `twin` and `coreml`: the torch.export program to a Core ML package (ML program)."""
+"""Stage `coreml`: the torch.export program to a Core ML package (ML program)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -11,7 +11,7 @@ from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 
 
-def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifact:
+def _coreml(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
     from export.targets.coreml.convert import to_coreml
     from export.targets.coreml.program import interface_of, program
 
@@ -20,22 +20,14 @@ def _converted(shop: Workshop, job: Job, made: Precision, stage: str) -> Artifac
     return to_coreml(
         program(shop, job, labeled=bool(interface.labels)),
         shop.deploy.spec,
-        shop.path(stage, job, ".mlpackage"),
+        shop.path("coreml", job, ".mlpackage"),
         batch=job.batch,
         activations=made.activations,
         interface=interface,
         preprocessing=shop.reference.given.preprocessing,
         ios=CoreMlOptions.of(job).ios,
-        made_by=stage,
+        made_by="coreml",
     )
-
-
-def _twin(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
-    return _converted(shop, job, made, "twin")
-
-
-def _coreml(shop: Workshop, job: Job, made: Precision, _: Artifact | None) -> Artifact:
-    return _converted(shop, job, made, "coreml")
 
 
 def _compress(shop: Workshop, job: Job, made: Precision, source: Artifact | None) -> Artifact:
@@ -60,9 +52,6 @@ def _section() -> Section:
     return SECTION
 
 
-TWIN = Stage("twin", _twin, depends=_says, reads=uncompressed)
-"""The same conversion in float32: it tells the converter's faults from float16's."""
-
 CONVERT = Stage("coreml", _coreml, depends=_says, reads=uncompressed)
 COMPRESS = Stage("compress", _compress, depends=_says)
 
@@ -79,7 +68,7 @@ TARGET = Target(
     title="Core ML packages",
     format=Format.COREML,
     suffix=".mlpackage",
-    precisions={"fp16": ((TWIN, FP32), (CONVERT, FP16)), "fp32": ((CONVERT, FP32),)},
+    precisions={"fp16": ((CONVERT, FP16),), "fp32": ((CONVERT, FP32),)},
     packages=("coremltools",),
     extra="coreml",
     distributions=("coremltools",),

@@ -176,7 +176,7 @@ def test_side_by_side_then_from_the_cache(
     others = _manifests(other.out)
     stages = {(slug, stage["name"]): stage["cached"] for slug, each in others.items() for stage in each["stages"]}
     assert stages["m0-64-onnx-fp32-untrained", "trace"] is True
-    assert stages["m0-64-coreml-fp16-untrained", "twin"] is False  # the package normalizes: its bytes are others
+    assert stages["m0-64-coreml-fp16-untrained", "coreml"] is False  # the package normalizes: its bytes are others
     assert all(each["checked_before"] is None for each in others.values())
 
 

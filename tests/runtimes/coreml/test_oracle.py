@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=SIZES)
 def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Dtype, Artifact]:
-    """A model as it ships, 8-bit image in, logits and labels out, in float16, and its float32 twin."""
+    """A model as it ships, 8-bit image in, logits and labels out, in float16 and in float32."""
     spec = model_spec(request.param, square(SIZES[request.param]), None if FULL else 10)
     preprocessing = Preprocessing(image_size=spec.image_size)
     deploy = divided_by_std(to_deploy(seeded(spec)), preprocessing.std).float()
@@ -242,7 +242,7 @@ def test_declared_arithmetic_leaves_nothing_that_float16_cannot_hold(packages: d
     assert min(finer[Arithmetic.FLOAT32], finer[Arithmetic.FLOAT64]) > 0.9 * len(halves)
 
 
-def test_the_float32_twin_has_nothing_to_round(packages: dict[Dtype, Artifact]) -> None:
+def test_in_float32_nothing_is_rounded(packages: dict[Dtype, Artifact]) -> None:
     program = load_program(packages[Dtype.FP32].path)
     feeds = {"image": _pixels(program)}
     declared, single = (Evaluator(program, a, MIL)(feeds)["logits"] for a in (Arithmetic.DECLARED, Arithmetic.FLOAT32))

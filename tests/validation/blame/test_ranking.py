@@ -67,7 +67,7 @@ def healthy(model: ReferenceModel, tmp_path_factory: pytest.TempPathFactory) -> 
         artifact: Artifact | None = None
         for stage, form in job.plan:
             name = stage.name
-            if name in ("twin", "build"):
+            if name == "build":
                 continue
             key = (name,) if name in ("trace", "simplify") else (name, target, precision)
             if key not in made:

@@ -42,7 +42,7 @@ def permuted_heads(graph: Graph, rng: Rng) -> None:
         operation.operands[place] = value
 
 
-@fault("structure", "fp16 twin", also=("precision",))
+@fault("structure", "fp32 coreai", also=("precision",))
 def swapped_split(graph: Graph, rng: Rng) -> None:
     """Two parts of a split in each other's place."""
     operation = pick(rng, [o for o in graph.kind("split") if len(o.results) == 4])
@@ -118,7 +118,7 @@ def dropped_residual(graph: Graph, rng: Rng) -> None:
     graph.drop(operation, operation.operands[1])
 
 
-@fault("structure", "fp16 twin", also=("precision", "constants"))
+@fault("structure", "fp32 coreai", also=("precision", "constants"))
 def dropped_bias(graph: Graph, rng: Rng) -> None:
     """A bias that is not added: its constant stays in another place that reads it, or is lost."""
     biased = [o for o in graph.kind(ADD) if name_of(o.operands[1]).endswith("bias")]
@@ -250,7 +250,7 @@ def _renamed(graph: Graph, which: str, place: int, name: str) -> None:
     graph.function.attributes[which] = ArrayAttr.get(entries)
 
 
-@fault("precision", "fp16 twin", also=("structure", "constants"))
+@fault("precision", "fp32 coreai", also=("structure", "constants"))
 def through_half(graph: Graph, rng: Rng) -> None:
     """A tensor cast to float16 and back in a float32 asset: nothing but its rounding changes."""
     from coreai._compiler.ir import F16Type, RankedTensorType

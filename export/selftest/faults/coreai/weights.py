@@ -15,7 +15,7 @@ def _ending(weights: Weights, *endings: str) -> list[str]:
     return [name for name, value in weights.items() if name.endswith(endings) and np.unique(value).size > 1]
 
 
-@fault("constants", "fp16 coreai", "fp16 twin", also=NUMBERS)
+@fault("constants", "fp16 coreai", "fp32 coreai", also=NUMBERS)
 def last_bit(weights: Weights, rng: Rng) -> None:
     """The last bit of one weight."""
     one_changed(weights[pick(rng, _ending(weights, "weight"))], rng, next_up)
@@ -37,7 +37,7 @@ def sign(weights: Weights, rng: Rng) -> None:
     flat[int(np.abs(flat).argmax())] *= -1
 
 
-@fault("constants", "fp16 twin", also=NUMBERS)
+@fault("constants", "fp32 coreai", also=NUMBERS)
 def rounded_to_half(weights: Weights, rng: Rng) -> None:
     """A tensor of the float32 asset rounded to float16 on the way."""
     name = pick(rng, _ending(weights, "weight"))

@@ -9,7 +9,7 @@ from runtimes.interface import OUTPUT
 fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
-@fault("precision", "fp16 twin")
+@fault("precision", "fp32 coreml")
 def through_half(package: Package, rng: Rng) -> None:
     """A tensor cast to fp16 and back in a float32 package."""
     operation = inner(package, rng)
@@ -23,7 +23,7 @@ def through_half(package: Package, rng: Rng) -> None:
     package.rewire(name, f"{name}_back", but=[half])
 
 
-@fault("operators", "fp16 twin", also=("precision",))
+@fault("operators", "fp32 coreml", also=("precision",))
 def declared_half(package: Package, rng: Rng) -> None:
     """A tensor of a float32 package declared fp16, with no cast to make it that."""
     inner(package, rng).outputs[0].type.tensorType.dataType = FLOAT16

@@ -29,7 +29,7 @@ def missing_weights(path: Path, rng: Rng) -> None:
 
 
 @fault("interface")
-@fault("interface", "fp16 twin", rare=True)
+@fault("interface", "fp32 coreml", rare=True)
 def truncated_model(path: Path, rng: Rng) -> None:
     """The model's protobuf cut off."""
     file = path / MODEL

@@ -38,7 +38,7 @@ def permuted_heads(package: Package, rng: Rng) -> None:
         binding.name = name
 
 
-@fault("structure", "fp16 twin", also=("precision",))
+@fault("structure", "fp32 coreml", also=("precision",))
 def swapped_split(package: Package, rng: Rng) -> None:
     """A split whose outputs change places."""
     outputs = pick(rng, _of_heads(package, "split")).outputs
@@ -52,7 +52,7 @@ def concat_axis(package: Package, rng: Rng) -> None:
     giving(package, pick(rng, _of_heads(package, "concat")), "axis", int(rng.integers(2, 4)))
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def transposed_windows(package: Package, rng: Rng) -> None:
     """Windows put back column by column, the declared shapes changed along: nothing contradicts."""
     rows = [o for o in package.kind("concat") if shape(o.outputs[0])[2:] == (7, 14)]
@@ -77,7 +77,7 @@ def stripped_padding(package: Package, rng: Rng) -> None:
     giving(package, pick(rng, package.weighted("depthwise1_weight")), "pad", 2, 0, 2, 0)
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def transposed_padding(package: Package, rng: Rng) -> None:
     """A window's padding before the grid in place of after it."""
     (pad,) = package.kind("pad")
@@ -93,7 +93,7 @@ def padded_with_ones(package: Package, rng: Rng) -> None:
     value.bytes.values = np.array(rng.uniform(0.01, 1), np.float16).tobytes()
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def shifted_slice(package: Package, rng: Rng) -> None:
     """What was padded is cut off at the wrong end."""
     operation = pick(rng, package.kind("slice_by_index"))
@@ -186,7 +186,7 @@ def dropped_residual(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "y"))
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def dropped_cascade(package: Package, rng: Rng) -> None:
     """A head that is not given what the head before it found."""
     parts = {output.name for o in package.kind("split") for output in o.outputs}
@@ -195,7 +195,7 @@ def dropped_cascade(package: Package, rng: Rng) -> None:
     package.drop(operation, given(operation, "x"))
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def added_gate(package: Package, rng: Rng) -> None:
     """A squeeze-excite gate that adds where it should multiply."""
     gates = {o.outputs[0].name for o in package.kind("sigmoid")}
@@ -226,7 +226,7 @@ def crossed_wires(package: Package, rng: Rng) -> None:
     one.name, other.name = other.name, one.name
 
 
-@fault("structure", "fp16 twin", also=("precision",), rare=True)
+@fault("structure", "fp32 coreml", also=("precision",), rare=True)
 def other_reshape(package: Package, rng: Rng) -> None:
     """Tokens and channels in each other's order: as many values, another meaning; the shapes declared along."""
     convolved = {o.outputs[0].name for o in package.kind("conv")}

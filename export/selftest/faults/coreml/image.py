@@ -23,7 +23,7 @@ def image_scale(package: Package, rng: Rng) -> None:
     _image_constant(package, "image__scaled__")[:] = [1 / 256]
 
 
-@fault("constants", "fp16 twin", also=NUMBERS)
+@fault("constants", "fp32 coreml", also=NUMBERS)
 def image_bias(package: Package, rng: Rng) -> None:
     """The means in the order blue, green, red."""
     bias = _image_constant(package, "image__biased__")
@@ -37,7 +37,7 @@ def image_bias_last_bit(package: Package, rng: Rng) -> None:
     bias[:] = one_changed(np.array(bias, np.float32), rng, next_up).tolist()
 
 
-@fault("constants", "fp16 twin", also=NUMBERS)
+@fault("constants", "fp32 coreml", also=NUMBERS)
 def average_std(package: Package, rng: Rng) -> None:
     """One std for three channels, as guides recommend for a single scale, the first convolution as it was trained."""
     _image_constant(package, "image__scaled__")[:] = [1 / (255 * 0.226)]
@@ -46,7 +46,7 @@ def average_std(package: Package, rng: Rng) -> None:
     blob.values = (blob.values.reshape(-1, 3, 9) * STD.reshape(1, 3, 1)).reshape(-1)
 
 
-@fault("constants", "fp16 twin", also=NUMBERS)
+@fault("constants", "fp32 coreml", also=NUMBERS)
 def folded_mean(package: Package, rng: Rng) -> None:
     """The mean in the first convolution's bias in place of the image's: wrong at the border, where zeros are padded."""
     (conv,) = package.weighted("stem_conv1_weight")
@@ -60,7 +60,7 @@ def folded_mean(package: Package, rng: Rng) -> None:
     _image_constant(package, "image__biased__")[:] = [0, 0, 0]
 
 
-@fault("structure", "fp16 twin", also=("precision",))
+@fault("structure", "fp32 coreml", also=("precision",))
 def normalized_twice(package: Package, rng: Rng) -> None:
     """Scale and bias once more, by the same constants."""
     biased, scaled = package.maker("image__biased__"), package.maker("image__scaled__")

@@ -68,7 +68,7 @@ def probabilities_over_the_batch(package: Package, rng: Rng) -> None:
     giving(package, _probable(package), "axis", 0)
 
 
-@fault("labels", "fp16 twin")
+@fault("labels", "fp32 coreml")
 def doubled_logits(package: Package, rng: Rng) -> None:
     """Probabilities of twice the logits: the label is right, and too certain."""
     softmax = _probable(package)
@@ -77,7 +77,7 @@ def doubled_logits(package: Package, rng: Rng) -> None:
     _probable(package).inputs["x"].arguments[0].name = doubled.outputs[0].name
 
 
-@fault("labels", "fp16 twin")
+@fault("labels", "fp32 coreml")
 def cut_logits(package: Package, rng: Rng) -> None:
     """Probabilities of the logits with the negative ones cut off: the label is right."""
     softmax = _probable(package)
@@ -86,7 +86,7 @@ def cut_logits(package: Package, rng: Rng) -> None:
     _probable(package).inputs["x"].arguments[0].name = cut.outputs[0].name
 
 
-@fault("labels", "fp16 twin", rare=True)
+@fault("labels", "fp32 coreml", rare=True)
 def softmax_twice(package: Package, rng: Rng) -> None:
     """Probabilities of probabilities: the label is right, and hardly more probable than any other."""
     softmax = _probable(package)
@@ -94,7 +94,7 @@ def softmax_twice(package: Package, rng: Rng) -> None:
     package.rewire(softmax.outputs[0].name, "twice", but=[twice])
 
 
-@fault("labels", "fp16 twin", rare=True)
+@fault("labels", "fp32 coreml", rare=True)
 def sigmoid_probabilities(package: Package, rng: Rng) -> None:
     """Each class by itself: the label is right, the probabilities are none of one another."""
     softmax = _probable(package)
@@ -102,7 +102,7 @@ def sigmoid_probabilities(package: Package, rng: Rng) -> None:
     del softmax.inputs["axis"]
 
 
-@fault("labels", "fp16 twin", rare=True)
+@fault("labels", "fp32 coreml", rare=True)
 def label_of_logits(package: Package, rng: Rng) -> None:
     """Logits in place of probabilities: the label is right."""
     (classify,) = package.kind("classify")

@@ -9,7 +9,7 @@ fault = Table("coreml", in_file(opened), "fp16 coreml")
 
 
 @fault("constants")
-@fault("constants", "fp16 twin", "int8 compress", rare=True)
+@fault("constants", "fp32 coreml", "int8 compress", rare=True)
 def last_bit(package: Package, rng: Rng) -> None:
     """One weight off by a unit in the last place."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "weight" in name])
@@ -43,7 +43,7 @@ def scaled_weight(package: Package, rng: Rng) -> None:
     blob.values = blob.values * (1 + rng.uniform(0.001, 0.02))
 
 
-@fault("constants", "fp16 twin", also=NUMBERS, rare=True)
+@fault("constants", "fp32 coreml", also=NUMBERS, rare=True)
 def zeroed_bias(package: Package, rng: Rng) -> None:
     """A convolution without its bias."""
     blob = pick(rng, [blob for name, blob in package.blobs().items() if "project_bias" in name])

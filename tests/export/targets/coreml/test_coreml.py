@@ -60,7 +60,6 @@ from validation.verdict import Rejected, VerifiedArtifact
 
 PHOTOS = ("astronaut", "chelsea", "coffee")
 FP32, FP16 = Precision(), Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
-STAGE = {FP32: "twin", FP16: "coreml"}
 Pixels = NDArray[np.uint8]
 
 
@@ -107,11 +106,10 @@ def _job(**options: Any) -> Job:
 
 def _made(shop: Workshop, precision: Precision, **options: Any) -> Artifact:
     """The package of the real stage; in a folder that the next one doesn't write to, and made once."""
-    stage = STAGE[precision]
-    folder = shop.folder / "-".join([stage, *map(str, options.values())])
+    folder = shop.folder / "-".join([str(precision.execution), *map(str, options.values())])
     key = (folder, precision)
     if key not in _KNOWN:
-        _KNOWN[key] = STAGES[stage](dataclasses.replace(shop, folder=folder), _job(**options), precision, None)
+        _KNOWN[key] = STAGES["coreml"](dataclasses.replace(shop, folder=folder), _job(**options), precision, None)
     return _KNOWN[key]
 
 

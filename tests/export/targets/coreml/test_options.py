@@ -84,10 +84,10 @@ def test_weights_in_eight_bits_are_verified_and_say_what_is_in_them(shipped: Shi
     assert manifest["status"] == "verified"
     spent = {"weights": "int8", "activations": "fp16", "execution": "fp16", "float_layers": []}
     assert manifest["precision"] == {**spent, "equalization": {}}
-    assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "twin", "coreml", "compress"]
+    assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "coreml", "compress"]
     assert manifest["settings"]["effective"]["precision"] == "fp16"
     sizes = [stage["artifact"]["bytes"] for stage in manifest["stages"][1:]]
-    assert 0.45 < sizes[1] / sizes[0] < 0.6 > sizes[2] / sizes[1] > 0.45
+    assert 0.45 < sizes[1] / sizes[0] < 0.6
     gates = manifest["stages"][-1]["verdict"]["gates"]
     assert 0 < gates["quality"]["worst"] < gates["quality"]["budget"]
     assert (gates["readiness"]["passed"], gates["readiness"]["worst"]) == (True, 0)

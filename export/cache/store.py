@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ LARGEST_GB = 4.0
 
 _ENTRY = "entry.json"
 _PARTIAL = ".partial-"
+_LOCKS = ".locks"
 _ABANDONED_S = 86400.0
 
 
@@ -113,6 +115,16 @@ class Cache:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
         return True
+
+    @contextlib.contextmanager
+    def locked(self, key: str) -> Iterator[None]:
+        """Inside the block no other process is in one for the key, as far as the file system can tell."""
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                path = self.root / _LOCKS / key[:2]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                flock(held.enter_context(path.open("w")), LOCK_EX)
+            yield
 
     def entries(self) -> Iterator[Entry]:
         """All, in no order; their files are not looked at."""

@@ -43,7 +43,7 @@ class Exports:
         for unit in units_of(left):
             for own in self._split(unit.tasks):
                 try:
-                    self.dispatch.add(self._making(own, convert_first=unit.convert_first))
+                    self.dispatch.add(self._making(own, turn=unit.turn))
                 except VitExportError as error:
                     yield from ((task.number, error) for task in own)
         if self.first_error_ends:
@@ -91,9 +91,9 @@ class Exports:
             by_target.setdefault(task.job.target.name, []).append(task)
         return [tuple(own) for own in by_target.values()]
 
-    def _making(self, own: tuple[Task, ...], *, convert_first: bool) -> Work:
+    def _making(self, own: tuple[Task, ...], *, turn: int | None) -> Work:
         shipment = self.shipping.of(own)
-        task = Making(shipment, self.command, self.dispatch.topic, convert_first, self.cached)
+        task = Making(shipment, self.command, self.dispatch.topic, turn, self.cached)
         names = ", ".join(f"{each.job.target.name} {each.job.precision}" for each in own)
         return Work(task, _needs(own), f"{shipment.model} {names}")
 

@@ -62,7 +62,7 @@ class Making:
     shipment: Shipment
     command: tuple[str, ...]
     topic: str
-    convert_first: bool
+    turn: int | None
     cached: bool
 
     @property
@@ -90,7 +90,7 @@ class Making:
                 jobs=[task.job for task in tasks],
                 cache=cache,
                 exclusive=exclusive,
-                convert_first=self.convert_first,
+                turn=self.turn,
                 before_publishing=finished.keeping(cache, keyed),
                 prepared=self.shipment.weights_of(blobs),
             )

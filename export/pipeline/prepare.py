@@ -107,13 +107,22 @@ def load(
     return Loaded(weights, ReferenceModel(weights.model, images, request.budgets), labeled)
 
 
-def measure(loaded: Loaded, jobs: Sequence[Job], calibration: "Mapping[str, Array] | None" = None) -> Prepared:
+def measure(
+    loaded: Loaded,
+    jobs: Sequence[Job],
+    calibration: "Mapping[str, Array] | None" = None,
+    *,
+    proofs_first: bool = False,
+) -> Prepared:
     """Ask whether parity on these weights could fail at all, and whether the rewrites are exact.
 
-    `calibration`: (n, 3, H, W) float32, the photos of `--calibrate` by folder.
+    `calibration`: (n, 3, H, W) float32, the photos of `--calibrate` by folder. `proofs_first`: another process begins
+    with the rest, and what either of them has found is remembered.
     """
     from validation.self_check import criteria_of, self_check
 
+    if proofs_first:
+        proof_gates(loaded.reference)
     inputs = {job.image_input for job in jobs}
     precisions = {job.plan[-1][1] for job in jobs}
     check = self_check(loaded.reference, criteria_of(trained=loaded.weights.trained), precisions, all(inputs))

@@ -32,7 +32,7 @@ def run(
     jobs: Sequence[Job] | None = None,
     cache: Cache | None = None,
     exclusive: Exclusive | None = None,
-    convert_first: bool = False,
+    turn: int | None = None,
     before_publishing: BeforePublishing | None = None,
     prepared: Mapping[str, Prepared | Weights] | None = None,
     stages: Mapping[str, Make] | None = None,
@@ -41,9 +41,10 @@ def run(
 
     A job that fails or is rejected does not keep the others from being made. `jobs`: of the request's, all by default.
     `cache`: what was made and evaluated before is taken from it, and judged again. `exclusive`: in a worker
-    process; what is to be timed waits until it is alone. `convert_first`: before the reference is evaluated, which
-    another worker does at the moment. `prepared`: models, by name, that need not be prepared here, or
-    their weights, in place of those that the request names. `stages`: by name, in place of what the targets' stages do.
+    process; what is to be timed waits until it is alone. `turn`: of the processes that have the same model, from 0;
+    they convert first, and evaluate the reference's parts in different orders. `prepared`: models, by name, that need
+    not be prepared here, or their weights, in place of those that the request names. `stages`: by name, in place of
+    what the targets' stages do.
 
     Raises:
         BadInput: the request, the weights, the photos or the output folder cannot be used.
@@ -62,13 +63,13 @@ def run(
             folders = [job.calibrate for job in own if job.calibrate not in (None, GOLDEN)]
             calibration = {str(folder): calibration_images(shop, folder) for folder in dict.fromkeys(folders)}
             maker = Maker(shop, stages or {}, StageCache(cache, shop), Path(scratch) / f"{name}.log")
-            if convert_first:  # what the other worker evaluates meanwhile need not be evaluated here
+            if turn is not None:
                 progress.step(f"{_slug(own[0], loaded.weights)}: {own[0].plan[0][0].name}")
                 maker.make_ahead(own[0])
             if model is None:
                 progress.step(f"{name}: reference in float64, noise floors, self-check")
                 with remembering(memo):
-                    model = measure(loaded, own, calibration)
+                    model = measure(loaded, own, calibration, proofs_first=bool(turn))
             progress.vacuous(name, model.check.failures)
             judging = Judging(model, maker, progress, request.defaults)
             handover = Handover(request, model, maker.log, progress, command, before_publishing)

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,10 @@ class Evaluations:
             {},
             lambda into: np.save(into / _ARRAY, values, allow_pickle=False),
         )
+
+    def alone(self, key: str) -> AbstractContextManager[None]:
+        """Where two processes need the same array, one computes it and the other waits."""
+        return self._cache.locked(key)
 
 
 _OWN = ("path", "model", "source_sha256")

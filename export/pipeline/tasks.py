@@ -41,10 +41,10 @@ Result = tuple[int, Finished | VitExportError]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Tasks for one process. `convert_first`: an earlier unit has the same model, and evaluates its reference."""
+    """Tasks for one process. `turn`: of the units that have the same model, from 0; None of the only one."""
 
     tasks: tuple[Task, ...]
-    convert_first: bool = False
+    turn: int | None = None
 
 
 def tasks_of(request: Request) -> tuple[Task, ...]:
@@ -127,7 +127,7 @@ def units_of(tasks: Sequence[Task], *, alone: bool = False) -> list[Unit]:
         together = dict(sorted(together.items(), key=lambda unit: _cost(unit[1][0].job), reverse=True))
     prepared = [like for like, _, _ in together]
     return [
-        Unit(tuple(own), convert_first=not alone and like in prepared[:number])
+        Unit(tuple(own), prepared[:number].count(like) if prepared.count(like) > 1 and not alone else None)
         for number, ((like, _, _), own) in enumerate(together.items())
     ]
 
@@ -160,7 +160,7 @@ def _made(
         jobs=[task.job for task in unit.tasks],
         cache=cache,
         exclusive=exclusive,
-        convert_first=unit.convert_first,
+        turn=unit.turn,
         before_publishing=finished.keeping(cache, unit.tasks),
     )
     try:

@@ -131,7 +131,7 @@ def _made(
             command,
             jobs=[task.job for task in unit.tasks],
             cache=cache,
-            convert_first=unit.convert_first,
+            turn=unit.turn,
             before_publishing=finished.keeping(cache, unit.tasks),
         )
         try:

@@ -8,7 +8,7 @@ a setting cannot be serialized, the model is evaluated.
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -28,6 +28,9 @@ class Memo(Protocol):
 
     def keep(self, key: str, values: NDArray[np.float64]) -> None:
         """Keep it."""
+
+    def alone(self, key: str) -> AbstractContextManager[object]:
+        """Inside the block no other process that has the same arrays is in its block for the key."""
 
 
 _memo: ContextVar[Memo | None] = ContextVar("memo", default=None)
@@ -53,9 +56,11 @@ def remembered(
         return compute()
     if (known := memo.find(key)) is not None:
         return known
-    values = compute()
-    memo.keep(key, values)
-    return values
+    with memo.alone(key):
+        if (known := memo.find(key)) is None:  # nobody else has computed it meanwhile
+            known = compute()
+            memo.keep(key, known)
+    return known
 
 
 def fingerprint(what: str, model: nn.Module, tensors: tuple[Tensor, ...]) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,23 @@ def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     assert (out / "file.txt").read_text() == "content"
     assert (entry.record, entry.what, entry.kind) == ({"n": 1}, "a thing", "stage")
     assert cache.fetch("export", key, out) is None
+
+
+def test_one_process_at_a_time_has_a_keys_lock(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with cache.locked("abc"):
+        (lock,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+        with lock.open("w") as another, pytest.raises(BlockingIOError):
+            flock(another, LOCK_EX | LOCK_NB)
+        with cache.locked("xyz"):
+            pass
+    with lock.open("w") as another:
+        flock(another, LOCK_EX | LOCK_NB)
+    _keep(cache, "abc")
+    assert len(list(cache.entries())) == 1
+    (tmp_path / "file").write_text("in the place of a folder")
+    with Cache(tmp_path / "file").locked("abc"):  # what can't be locked is done all the same
+        pass
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "no record"])

@@ -23,11 +23,13 @@ def test_jobs_that_share_a_trace_stay_together() -> None:
     units = units_of(tasks_of(Request(("m0", "m1"), ("all",), weights="seeded")))
     assert [[(task.job.model, task.job.target.name) for task in unit.tasks] for unit in units] == [
         [("m1", "onnx"), ("m1", "openvino"), ("m1", "tensorrt")],  # the largest model first
-        [("m1", "coreml"), ("m1", "coreai")],
+        [("m1", "coreml")],
+        [("m1", "coreai")],
         [("m0", "onnx"), ("m0", "openvino"), ("m0", "tensorrt")],
-        [("m0", "coreml"), ("m0", "coreai")],
+        [("m0", "coreml")],
+        [("m0", "coreai")],
     ]
-    assert [unit.convert_first for unit in units] == [False, True, False, True]
+    assert [unit.turn for unit in units] == [0, 1, 2, 0, 1, 2]
 
 
 def test_what_they_can_share_is_shared() -> None:
@@ -44,10 +46,10 @@ def test_what_they_can_share_is_shared() -> None:
     )
     units = units_of(tasks)
     assert _numbers(units) == [[7], [0, 1, 5], [2, 3], [4], [6]]
-    assert [unit.convert_first for unit in units] == [False, False, True, True, False]
+    assert [unit.turn for unit in units] == [None, 0, 1, 2, None]
     alone = units_of(tasks, alone=True)
     assert _numbers(alone) == [[0, 1, 2, 3, 5], [4], [6], [7]]
-    assert not any(unit.convert_first for unit in alone)
+    assert all(unit.turn is None for unit in alone)
 
 
 def test_labels_of_labeled_images_are_part_of_the_preparation() -> None:

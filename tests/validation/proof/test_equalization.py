@@ -1,6 +1,7 @@
 """That equalization is proven, and that factors which are not taken back everywhere are not."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
@@ -86,6 +87,9 @@ class _Kept(dict[str, NDArray[np.float64]]):
     """A memo."""
 
     find, keep = dict.get, dict.__setitem__
+
+    def alone(self, _: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def test_what_was_proven_once_says_nothing_of_another_model(forms: Forms) -> None:

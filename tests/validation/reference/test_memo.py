@@ -1,6 +1,7 @@
 """An evaluation is remembered only for exactly the model, the images and the arithmetic that it is of."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ class _Kept:
 
     def keep(self, key: str, values: NDArray[np.float64]) -> None:
         self.arrays[key] = values
+
+    def alone(self, _: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @pytest.fixture
@@ -64,6 +68,18 @@ def test_evaluations_that_belong_together_are_remembered_as_one(model: nn.Module
     assert all(np.array_equal(run, plain) for run in runs)
     assert np.array_equal(fewer, plain[:2])
     assert not np.array_equal(rounded, plain)
+
+
+def test_what_another_process_computes_meanwhile_is_waited_for(model: nn.Module) -> None:
+    right = np.full((2, 1000), 7.0)
+
+    class Shared(_Kept):
+        def alone(self, key: str) -> AbstractContextManager[None]:
+            self.keep(key, right)  # while this process waited
+            return nullcontext()
+
+    with remembering(Shared()):
+        assert np.array_equal(evaluate(model, IMAGES), right)
 
 
 def _weight(model: nn.Module) -> None:

@@ -83,6 +83,18 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(_CACHE, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_seeding() -> None:
+    """Drawing and calibrating weights takes as long as what many tests ask of them."""
+    from tests.seeded_once import seed_once
+    from tests.shared import SHARED
+
+    shared = _CACHE / "shared"
+    shared.mkdir(exist_ok=True)
+    os.environ[SHARED] = str(shared)
+    seed_once(shared / "seeded")
+
+
 @pytest.fixture(autouse=True)
 def no_network() -> Iterator[None]:
     """A connection to anywhere but this machine fails the test that makes it."""

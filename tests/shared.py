@@ -1,4 +1,4 @@
-"""Processes that tests start take traces and PyTorch's answers from what the suite has made, and add to it.
+"""Processes that tests start take weights, traces and PyTorch's answers from what the suite has made, and add to it.
 
 This is put in place once a module that needs it has been imported: other processes pay nothing.
 """
@@ -28,7 +28,14 @@ def _evaluations(stage_cache: ModuleType) -> None:
     setattr(stage_cache, "evaluations", lambda _: kept)  # noqa: B010 - before any other module has it by its name
 
 
+def _weights(_: ModuleType) -> None:
+    from tests.seeded_once import seed_once
+
+    seed_once(Path(os.environ[SHARED]) / "seeded")
+
+
 _PLACES: dict[str, Callable[[ModuleType], None]] = {
+    "efficientvit.weights.seeded": _weights,
     "export.targets.onnx.trace": _traces,
     "export.pipeline.stage_cache": _evaluations,
 }

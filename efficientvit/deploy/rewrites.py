@@ -70,20 +70,17 @@ def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 def _folded_conv(module: ConvNorm) -> nn.Conv2d:
     conv, (scale, shift) = module.conv, _scale_and_shift(module.norm)
-    folded = nn.utils.skip_init(
-        nn.Conv2d,
+    folded = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
+        conv.kernel_size,  # type: ignore[arg-type]  # typed with any number of sides
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
         groups=conv.groups,
-        dtype=conv.weight.dtype,
-        device=conv.weight.device,
+        device="meta",  # nothing is drawn for values that are replaced
     )
-    folded.weight.copy_(conv.weight * scale[:, None, None, None])
-    folded.bias.copy_(shift)
-    assert isinstance(folded, nn.Conv2d)
+    folded.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
+    folded.bias = nn.Parameter(shift)
     return folded
 
 

@@ -62,14 +62,13 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_trace(tmp_path_factory: pytest.TempPathFactory) -> None:
+def one_trace() -> None:
     """A trace takes half of a tiny export's time, and its graph is the same for all weights."""
-    trace_once(_shared(tmp_path_factory) / "traced")
-    os.environ[SHARED] = str(_shared(tmp_path_factory))
+    trace_once(Path(os.environ[SHARED]) / "traced")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_evaluation() -> Iterator[None]:
     """What PyTorch answers is kept for all tests, whichever cache an export of theirs looks into."""
     from export.bench import entries
     from export.cache.store import Cache
@@ -77,7 +76,7 @@ def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from export.pipeline.stage_cache import Evaluations
     from validation.reference.memo import remembering
 
-    kept = Evaluations(Cache(_shared(tmp_path_factory) / "evaluated"))
+    kept = Evaluations(Cache(Path(os.environ[SHARED]) / "evaluated"))
     with pytest.MonkeyPatch.context() as patch, remembering(kept):
         for module in (run, entries):
             patch.setattr(module, "evaluations", lambda _: kept)
@@ -85,9 +84,9 @@ def one_evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_verdict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_verdict() -> Iterator[None]:
     """On each healthy file."""
-    with judged_once(_shared(tmp_path_factory) / "judged"):
+    with judged_once(Path(os.environ[SHARED]) / "judged"):
         yield
 
 

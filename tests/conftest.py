@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for file in order for item in file]
 
 
-_SMALL = ("export", "validation")
+_SMALL = ("export", "validation", "runtimes")
 
 
 @pytest.hookimpl(tryfirst=True)

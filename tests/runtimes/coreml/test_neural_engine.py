@@ -1,7 +1,7 @@
 """Readiness for the Neural Engine: the family's packages are fit, and what isn't is named."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class Converted:
 
 @pytest.fixture(scope="module", params=["m0", "m5"])
 def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Converted:
-    """A member of the family at its own size: smaller ones have no windows to partition."""
-    deploy = to_deploy(seeded(model_spec(request.param)))
+    """A member of the family, of one block a stage, at its own size: smaller ones have no windows to partition."""
+    deploy = to_deploy(seeded(replace(model_spec(request.param), depths=(1, 1, 1))))
     artifact = to_coreml(
         capture_for_coreml(deploy, 1, labeled=False),
         deploy.spec,

@@ -78,12 +78,17 @@ def exact_constants(
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.any():
             continue
         matches = (_rounded_from(value, other, steps.get(name)) for other in by_size.get(value.size, ()))
-        found = min((match for match in matches if match is not None), key=lambda match: match[0], default=None)
+        found = min((match for match in matches if match is not None), key=_roughly, default=None)
         if found is not None:
             exact[name] = found[1]()
         elif value.size >= _SMALL:
             lost.append(name)
     return Exact(exact, tuple(lost))
+
+
+def _roughly(match: tuple[float, object]) -> float:
+    """How far off it is, to three digits: of forms that are the same number, the first is the cheapest to make."""
+    return float(f"{match[0]:.2e}")
 
 
 def _rounded_from(

@@ -220,8 +220,7 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 
 def _check_names(path: Path, names: Iterable[str], spec: ModelSpec) -> None:
     """Refuse a checkpoint that lacks a tensor or has one too many. Input size and classes change no name."""
-    with torch.device("meta"):
-        wanted = [name for name in EfficientViT(spec).state_dict() if not is_ignored(name)]
+    wanted = [name for name in build(spec).state_dict() if not is_ignored(name)]
     lacking = sorted(set(wanted) - set(names))
     if lacking == [HEAD_BIAS]:
         raise BadCheckpoint(

@@ -17,7 +17,9 @@ from efficientvit.size import square
 from export.targets.registry import BUILT_IN
 from tests.command_line import Ran, in_a_process, in_this_process
 from tests.integer_cpu import INT8_HERE
+from tests.reported_once import reported_once
 from tests.shared import SHARED
+from tests.timed_briefly import timed_briefly
 from tests.traced_once import trace_once
 from tests.verdicts import Switch, judged_once
 
@@ -87,6 +89,13 @@ def one_evaluation() -> Iterator[None]:
 def one_verdict() -> Iterator[None]:
     """On each healthy file."""
     with judged_once(Path(os.environ[SHARED]) / "judged"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_report() -> Iterator[None]:
+    """Of each healthy file, in what takes long of it; and what is timed is timed briefly."""
+    with reported_once(Path(os.environ[SHARED]) / "reported"), timed_briefly():
         yield
 
 

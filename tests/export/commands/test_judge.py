@@ -1,11 +1,14 @@
 """Files that other tools made of timm's model, by the real exporters: the healthy pass, the spoiled are refused."""
 
+import copy
+import functools
 import json
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +23,38 @@ from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, normalize, to_uint8
+from efficientvit.model import EfficientViT
 from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
+from export.commands import judge as judging
 from export.commands.judge import Judged, JudgeOptions, judge_file
 from export.exits import Exit
 from export.request.evaluation import Evaluation
 from export.targets.coreml.validated_once import validated_once
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.openvino.runtime import import_openvino
+from runtimes.precision import Precision
 from runtimes.runtime import Evidence
+from tests import small_m0
 from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores
+from validation.inputs.golden_set import GoldenSet
+from validation.reference.memo import fingerprint
+from validation.self_check import Criteria, SelfCheck, self_check
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_heads() -> Iterator[None]:
+    """In each stage of the small M0: a cascade of two takes what one of four does, and half as many operators."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_m0, "SMALL", replace(small_m0.SMALL, heads=(2, 2, 2)))
+        small_m0.use(small=True)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +67,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _timm() -> nn.Module:
     """timm's M0 with our seeded weights, on which a check can fail."""
+    return copy.deepcopy(_made_by_timm())
+
+
+@functools.cache
+def _made_by_timm() -> nn.Module:
     return stock_model(find_weights("seeded", "m0", square(SIZE)).model)
 
 
@@ -186,6 +210,33 @@ def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, soft
 
 def judged(path: Path, weights: Path | str, **options: Any) -> Judged:
     return judge_file("m0", str(weights), path, JudgeOptions(**options))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_reference() -> Iterator[None]:
+    """Most files are judged by the same checkpoint on the same images: what it gives is measured once."""
+    from validation.reference import model
+
+    made: dict[tuple[Any, ...], model.ReferenceModel] = {}
+
+    def reference(trained: EfficientViT, golden: GoldenSet, budgets: Budgets) -> model.ReferenceModel:
+        pixels = tuple(member.has_pixels for member in golden.members)
+        key = (fingerprint("trained", trained, ()), golden.sha256, pixels, golden.preprocessing, budgets)
+        if key not in made:
+            made[key] = real(trained, golden, budgets)
+        return made[key]
+
+    @functools.cache
+    def check(of: model.ReferenceModel, criteria: Criteria, precisions: frozenset[Precision]) -> SelfCheck:
+        return self_check(of, criteria, precisions)
+
+    real = model.ReferenceModel
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "ReferenceModel", reference)
+        patch.setattr(
+            judging, "self_check", lambda of, criteria, precisions: check(of, criteria, frozenset(precisions))
+        )
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

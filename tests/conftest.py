@@ -75,7 +75,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """M0 as the test has it, before any fixture is made."""
     tests = Path(__file__).parent
     inside = item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in _SMALL
-    use(small=inside and item.get_closest_marker("published_m0") is None)
+    marks = {mark.name for mark in item.iter_markers()}
+    use("published" if not inside or "published_m0" in marks else "tiny" if "tiny_m0" in marks else "small")
 
 
 def pytest_unconfigure() -> None:

@@ -21,10 +21,16 @@ COMPILER = shutil.which("g++")
 OPTIONS = ("-w", "seeded", "--image-size", "64", "--rounds", "1", "-o", "out")
 
 
+@pytest.mark.tiny_m0
 def test_a_page_a_table_a_record_and_the_artifacts(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_run, "_PROCESSES", 2)  # more would show nothing else
+    if COMPILER:
+        quick = tmp_path / "quick-g++"
+        quick.write_text(f'#!/bin/sh\nexec "{COMPILER}" "$@" -O0 -g0\n')
+        quick.chmod(0o755)
+        monkeypatch.setenv("CXX", str(quick))
     ran = command(
         "bench", "m0", "-t", "onnx", "-p", "fp32", "--stock", "--pytorch", "--streams", "2", *OPTIONS, "--json"
     )
@@ -68,6 +74,7 @@ def test_a_page_a_table_a_record_and_the_artifacts(
 
 @needs_exact_int8
 @pytest.mark.usefixtures("no_blame")
+@pytest.mark.tiny_m0
 def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that nothing meets: what layers in float32 would do about it, and whose fault it is, is not asked."""
     monkeypatch.setattr(mixed_precision, "sensitivities", lambda *_: [])

@@ -25,6 +25,7 @@ from validation.reference.model import ReferenceModel
 
 HAS_OPENVINO = find_spec("openvino") is not None
 HAS_NNCF = find_spec("nncf") is not None
+pytestmark = pytest.mark.tiny_m0
 
 
 @pytest.fixture(scope="module")

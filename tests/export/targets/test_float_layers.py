@@ -201,6 +201,7 @@ def _export(target: str, weights: Path, out: Path, **options: Any) -> Outcome:
     return outcome
 
 
+@pytest.mark.tiny_m0
 def test_an_ir_over_its_quality_budget_leaves_the_layer_that_reads_an_outlier(tmp_path: Path) -> None:
     weights = _scaled(tmp_path / "outlier.safetensors", **{EXPENSIVE: 1000.0})
     outcome = _export("openvino", weights, tmp_path / "out")
@@ -215,6 +216,7 @@ def test_an_ir_over_its_quality_budget_leaves_the_layer_that_reads_an_outlier(tm
         assert isinstance(verify(outcome.folder, given).verdict, VerifiedArtifact)
 
 
+@pytest.mark.tiny_m0
 def test_an_ir_that_loses_answers_is_converted_again_with_layers_in_float32(tmp_path: Path) -> None:
     """Accuracy is of what ships: the Q/DQ file before it had passed."""
     weights = _scaled(tmp_path / "outlier.safetensors", **{EXPENSIVE: 1000.0})

@@ -33,6 +33,7 @@ from validation.reference.model import ReferenceModel
 from validation.verdict import Rejected, VerifiedArtifact
 
 SIZE = square(64)
+pytestmark = pytest.mark.tiny_m0
 
 
 class Shop:

@@ -24,6 +24,7 @@ from validation.reference.model import ReferenceModel
 from validation.verdict import Verdict
 
 SIZE = square(64)
+pytestmark = pytest.mark.tiny_m0
 
 
 @pytest.fixture(scope="module")

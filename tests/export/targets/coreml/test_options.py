@@ -22,6 +22,7 @@ from tests.command_line import SEARCHED, in_this_process
 
 ANIMALS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibex", "jay", "kiwi", "lynx")
 SHARED = ("m0", "-t", "coreml", "-w", "animals.safetensors", "--no-time", "--no-kit", "-o", "out")
+pytestmark = pytest.mark.tiny_m0
 EIGHT_BITS = ("--ios", "16", "--weights-bits", "8", "--labels", "animals.txt")
 
 

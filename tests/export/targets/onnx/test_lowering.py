@@ -23,6 +23,8 @@ from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.verdict import VerifiedArtifact
 
+pytestmark = pytest.mark.tiny_m0
+
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:

@@ -45,7 +45,7 @@ from validation.verdict import Rejected, VerifiedArtifact
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = manifest_schema()
-pytestmark = needs_exact_int8
+pytestmark = [needs_exact_int8, pytest.mark.tiny_m0]
 
 SPOILED = "stage1.block1.ffn1.branch"
 OUTLIER = f"{SPOILED}.project/Conv"

@@ -55,6 +55,7 @@ from validation.verdict import Built, NotRun, VerifiedArtifact
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is made for Linux and Windows")
 
+pytestmark = pytest.mark.tiny_m0
 ROOT = Path(__file__).parents[4]
 SIZE, MODEL = 64, "m0"
 FORMS = ("fp32", "fp16", "int8")

@@ -80,7 +80,7 @@ def measured(prepared: Prepared) -> Iterator[None]:
     """Weights, reference and what is healthy: as prepared, and judged once."""
     known: dict[bool, Measured] = {}
 
-    def measured(loaded: Loaded, jobs: Sequence[Job], photos: Mapping[str, Any]) -> Measured:
+    def measured(loaded: Loaded, jobs: Sequence[Job], photos: Mapping[str, Any], **_: bool) -> Measured:
         assert not photos
         (images,) = {job.image_input for job in jobs}
         if images not in known:

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from export.workers.gc_freeze import collector_at_rest
 from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Precision
 from runtimes.runtime import Evidence
-from tests import small_m0
 from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores
 from validation.inputs.golden_set import GoldenSet
@@ -45,16 +43,8 @@ from validation.reference.memo import fingerprint
 from validation.self_check import Criteria, SelfCheck, self_check
 
 SIZE = 64
+pytestmark = pytest.mark.tiny_m0
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_heads() -> Iterator[None]:
-    """In each stage of the small M0: a cascade of two takes what one of four does, and half as many operators."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_m0, "SMALL", replace(small_m0.SMALL, heads=(2, 2, 2)))
-        small_m0.use(small=True)
-        yield
 
 
 @pytest.fixture(scope="module")

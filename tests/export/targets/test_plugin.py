@@ -1,7 +1,9 @@
 """A package that adds a target through entry points, as docs/adding-a-target.md says; and packages that are broken."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from export.targets import registry
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.options import TargetOptions, option
 from export.targets.registry import TARGETS, find_target, usable
-from tests.command_line import SEARCHED
+from tests.command_line import SEARCHED, Ran
 from tests.export.conftest import TINY, Command
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -42,9 +44,37 @@ def site(tmp_path: Path) -> Path:
     return place
 
 
-def test_its_artifact_is_verified(command_process: Command, site: Path, tmp_path: Path) -> None:
-    command, path = command_process, f"{SEARCHED}:{site}"
-    ran = command(*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json", PYTHONPATH=path)
+_EACH = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from tests.command_line import in_this_process
+print(json.dumps([asdict(in_this_process(each, Path.cwd())) for each in json.loads(sys.argv[1])]))
+"""
+
+
+def _commands(path: str, cwd: Path, *commands: tuple[str, ...]) -> list[Ran]:
+    """What each command says, one after the other in one process that has never looked for packages before."""
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH, json.dumps(commands)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [Ran(**each) for each in json.loads(done.stdout)]
+
+
+def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
+    ran, helped, doctor, refused, elsewhere = _commands(
+        f"{SEARCHED}:{site}",
+        tmp_path,
+        (*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json"),
+        ("export", "--help"),
+        ("doctor", "--json"),
+        ("m0", "--ort-level", "2", "-t", "ort"),
+        ("m0", "--ort-level", "1"),
+    )
     assert ran.code == 0, ran.err
     (manifest,) = json.loads(ran.out)["artifacts"]
     assert Path(manifest["folder"]).name == "m0-64-ort-fp32-level1-untrained"
@@ -53,14 +83,10 @@ def test_its_artifact_is_verified(command_process: Command, site: Path, tmp_path
     gates = manifest["stages"][-1]["verdict"]["gates"]
     assert all(gates[name]["passed"] for name in ("interface", "constants", "structure", "precision"))
 
-    assert "ORT files (-t ort)" in command("export", "--help", PYTHONPATH=path).out
-    abilities = {
-        each["target"]: each for each in json.loads(command("doctor", "--json", PYTHONPATH=path).out)["targets"]
-    }
+    assert "ORT files (-t ort)" in helped.out
+    abilities = {each["target"]: each for each in json.loads(doctor.out)["targets"]}
     assert abilities["ort"]["can_make"]
-    refused = command("m0", "--ort-level", "2", "-t", "ort", PYTHONPATH=path)
     assert (refused.code, "--ort-level is 0 or 1" in refused.err) == (2, True)
-    elsewhere = command("m0", "--ort-level", "1", PYTHONPATH=path)
     assert (elsewhere.code, "options for ORT files, and none is to be made" in elsewhere.err) == (2, True)
 
 

@@ -52,9 +52,7 @@ def _failed(verdict: Verdict) -> set[str]:
     # Seed 0 at 128 is in test_planted.py.
     [("m0", 1, 64), ("m0", 3, 96), ("m2", 5, 64)],
 )
-def test_healthy_files_pass(
-    model: str, seed: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_healthy_files_pass(model: str, seed: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In both runtimes and both precisions. A block a stage, where it is not the whole family's."""
     if not FULL:
         monkeypatch.setitem(MODELS, model, replace(MODELS[model], depths=(1, 1, 1)))

@@ -25,6 +25,8 @@ from validation.reference.reference import Reference
 from validation.timing.interleaved import in_turns
 from validation.verdict import NotRun, Rejected
 
+pytestmark = pytest.mark.tiny_m0
+
 SIZE = 64
 timm = pytest.importorskip("timm")
 

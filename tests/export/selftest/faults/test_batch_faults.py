@@ -25,6 +25,8 @@ from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
 from validation.verdict import Rejected, VerifiedArtifact
 
+pytestmark = pytest.mark.tiny_m0
+
 SIZE = 64
 
 

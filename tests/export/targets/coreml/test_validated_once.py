@@ -17,6 +17,8 @@ from export.targets.coreml.validated_once import validated_once
 from runtimes.artifact import Interface
 from runtimes.precision import Dtype
 
+pytestmark = pytest.mark.tiny_m0
+
 
 def test_a_package_that_is_validated_once_is_the_same_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,8 +5,10 @@ the images, PyTorch's own settings. Code is not in the key: the store that keeps
 a setting cannot be serialized, the model is evaluated.
 """
 
+import functools
 import hashlib
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _STATE = ("_parameters", "_buffers", "_modules")
+_NOTHING = pickle.dumps(OrderedDict())
+_PLAIN = (bool, int, str, type(None))
 
 
 class Memo(Protocol):
@@ -88,7 +92,18 @@ def fingerprint(what: str, model: nn.Module, tensors: tuple[Tensor, ...]) -> str
 
 def _bytes(value: Any) -> bytes:
     """A setting in full; sets sorted, because their order changes from process to process."""
+    kind = type(value)
+    if kind is OrderedDict and not value:  # hooks, of which every module has a dozen kinds and no model of ours any
+        return _NOTHING
+    if kind in _PLAIN:
+        return _of_plain(kind, value)
     return pickle.dumps(sorted(value) if isinstance(value, set | frozenset) else value)
+
+
+@functools.cache
+def _of_plain(_: type, value: object) -> bytes:
+    """By its type too: True is 1."""
+    return pickle.dumps(value)
 
 
 def _arithmetic() -> str:

@@ -19,11 +19,18 @@ _BRIEF = functools.partial(TimingPlan, warm_up_s=0.3, measure_s=0.1)
 
 @contextmanager
 def timed_briefly() -> Iterator[None]:
-    """Inside the block, by exports of this process and by the device kits that it writes."""
+    """Inside the block, by exports of this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(content, "TimingPlan", _BRIEF)
         patch.setattr(handover, "TimingPlan", _BRIEF)
         patch.setattr(handover, "spending", functools.partial(spending, processes=1))
+        yield
+
+
+@contextmanager
+def kits_time_briefly() -> Iterator[None]:
+    """Inside the block, on devices, by kits that are written in it. A kit from elsewhere is not its folder's there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content, "TimingPlan", _BRIEF)
         yield
 
 

@@ -96,12 +96,12 @@ def _bytes(value: Any) -> bytes:
     if kind is OrderedDict and not value:  # hooks, of which every module has a dozen kinds and no model of ours any
         return _NOTHING
     if kind in _PLAIN:
-        return _of_plain(kind, value)
+        return _of_plain(kind.__name__, value)
     return pickle.dumps(sorted(value) if isinstance(value, set | frozenset) else value)
 
 
 @functools.cache
-def _of_plain(_: type, value: object) -> bytes:
+def _of_plain(_: str, value: bool | int | str | None) -> bytes:
     """By its type too: True is 1."""
     return pickle.dumps(value)
 

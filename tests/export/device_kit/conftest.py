@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from runtimes.artifact import digest
 from runtimes.precision import Dtype, Precision
 from tests.manifests import changed, manifest, port
 from tests.manifests import stage as stage_record
+from tests.timed_briefly import kits_time_briefly
 from validation.inputs.golden_set import Kind
 from validation.inputs.synthetic import synthetic
 from validation.reference import file
@@ -145,6 +146,13 @@ def make_engine(
     reference = reference_of(precision, images=False, quality_budget=quality_budget)
     changes = {"model": model, "tensorrt": tensorrt, **changes}
     return written(folder, reference, engine, built_with, "tensorrt", changes)
+
+
+@pytest.fixture
+def brief() -> Iterator[None]:
+    """The kits of this test time briefly."""
+    with kits_time_briefly():
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from export.device_kit.kit import write_kit
 from runtimes.precision import Dtype, Precision
 from validation.reference import file
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 ROOT = Path(__file__).parents[3]
 SCHEMA = device_report_schema()
 FILES = ROOT / "export" / "device_kit" / "on_device"

@@ -15,6 +15,8 @@ import pytest
 from export.device_kit.device_report import device_report_schema
 from export.device_kit.kit import write_kit
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 SCHEMA = device_report_schema()
 UNITS = ["CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL"]
 

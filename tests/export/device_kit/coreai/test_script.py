@@ -12,7 +12,7 @@ from export.device_kit.device_report import device_report_schema
 from runtimes.artifact import digest
 from tests.coreai_assets import needs_coreai
 
-pytestmark = needs_coreai
+pytestmark = [needs_coreai, pytest.mark.usefixtures("brief")]
 
 SCHEMA = device_report_schema()
 UNITS = ["default", "cpuOnly", "gpu", "neuralEngine"]

@@ -1,16 +1,24 @@
 """What a file is that is not what it should be, by its first bytes: a page of a server, an archive, a pointer."""
 
+_REMEDIES = {
+    " archive": "unpack it, and name the file in it",
+    "Git LFS": "fetch it: git lfs pull",
+    "HDF5": "name the PyTorch checkpoint",
+    "TensorFlow": "name the PyTorch checkpoint",
+}
+"""By a part of what `described` says."""
+
 _MAGIC = (
     (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was never fetched"),
-    (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
-    (0, b"\xfd7zXZ", "an xz archive: unpack it first"),
-    (0, b"BZh", "a bzip2 archive: unpack it first"),
-    (0, b"7z\xbc\xaf", "a 7-Zip archive: unpack it first"),
-    (0, b"Rar!", "a RAR archive: unpack it first"),
-    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it first"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\xfd7zXZ", "an xz archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (0, b"\x89HDF", "an HDF5 file, as Keras writes it"),
     (0, b"PK\x03\x04", "a ZIP archive"),
-    (257, b"ustar", "a tar archive: unpack it first"),
+    (257, b"ustar", "a tar archive"),
     (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"%PDF", "a PDF document"),
 )
@@ -34,3 +42,9 @@ def described(start: bytes) -> str:
     if line.isascii() and line.isprintable():
         return f"text: {line[:_SHOWN]!r}{'…' if len(line) > _SHOWN else ''}"
     return f"{len(start)} bytes or more that start with {start[:8]!r}"
+
+
+def remedy(start: bytes, otherwise: str) -> str:
+    """What to do about a file that begins with these bytes."""
+    what = described(start)
+    return next((remedy for kind, remedy in _REMEDIES.items() if kind in what), otherwise)

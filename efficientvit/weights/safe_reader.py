@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from efficientvit.content import FIRST, described
+from efficientvit.content import FIRST, described, remedy
 from efficientvit.errors import BadCheckpoint
 from efficientvit.weights.inert import Inert, plain, read_inertly
 from efficientvit.weights.state_dicts import ENTRIES, parts_of, state_dicts_in, subscripts, tells, values_in
@@ -132,7 +132,7 @@ def read_weight_file(path: Path) -> WeightFile:
         f"'{path.name}' is not a file of weights",
         expected="safetensors, or a state dict written by torch.save",
         got=described(start),
-        next_step="download it again, or save the weights as safetensors",
+        next_step=remedy(start, "download it again, or save the weights as safetensors"),
     )
 
 

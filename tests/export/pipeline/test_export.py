@@ -6,8 +6,6 @@ import signal
 import site
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +20,6 @@ from efficientvit.model import Residual, build
 from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
-from export.folder import atomic
-from export.workers import interrupt
 from runtimes.artifact import digest
 from tests.command_line import ROOT, SEARCHED
 from tests.export.conftest import INSTALLED
@@ -186,34 +182,13 @@ def test_weights_as_training_starts_are_vacuous(command: Any, tmp_path: Path) ->
     assert manifest["timing"]["measured"] is False
 
 
-@pytest.fixture
-def received() -> Iterator[None]:
-    """The signals of this test are not the next one's."""
-    yield
-    interrupt._received.clear()
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.usefixtures("received")
-def test_an_interrupted_run_leaves_nothing(
-    number: signal.Signals, code: int, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal comes when the folder is complete, and bears a partial one's name still."""
-    scratch, seen = tmp_path / "scratch", list[Path]()
+def test_an_interrupted_run_leaves_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-
-    def publish(partial: Path, final: Path) -> None:
-        assert final.name == ONNX
-        assert (partial / "manifest.json").is_file()
-        seen.extend((partial, *scratch.glob("vit-export*")))
-        os.kill(os.getpid(), number)
-        time.sleep(60)
-
-    monkeypatch.setattr(atomic, "publish", publish)
-    ran = command(*TINY, "--no-cache", "-o", "out")
-    assert ran.code == code, ran.err
-    assert len(seen) >= 2, "there was something to remove"
+    with _about_to_publish(tmp_path, TMPDIR=str(scratch)) as process:
+        process.send_signal(number)
+        assert process.wait(timeout=120) == code
     assert list((tmp_path / "out").iterdir()) == []
     assert not list(scratch.glob("vit-export*"))
 
@@ -269,9 +244,9 @@ main()
 
 
 @contextmanager
-def _about_to_publish(cwd: Path) -> "Iterator[subprocess.Popen[str]]":
+def _about_to_publish(cwd: Path, **environment: str) -> "Iterator[subprocess.Popen[str]]":
     """An export that waits with its complete folder, which bears a partial one's name still."""
-    variables = {**os.environ, "PYTHONPATH": SEARCHED}
+    variables = {**os.environ, "PYTHONPATH": SEARCHED, **environment}
     command = [sys.executable, "-c", _HELD, *TINY, "-o", "out"]
     with subprocess.Popen(command, cwd=cwd, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -34,13 +34,10 @@ class Models:
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
         self._measured: dict[tuple[Any, ...], Prepared] = {}
 
-    def of(self, request: Request) -> dict[str, Prepared]:
-        """What `run` takes as `prepared`."""
+    def of(self, request: Request) -> Prepared:
+        """The model of a request for one."""
         jobs = request.jobs()
-        return {name: self._of(name, request) for name in dict.fromkeys(job.model for job in jobs)}
-
-    def _of(self, name: str, request: Request) -> Prepared:
-        jobs = [job for job in request.jobs() if job.model == name]
+        (name,) = dict.fromkeys(job.model for job in jobs)
         what = (name, request.weights, request.image_size, request.budgets)
         measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
         with torch_threads(REFERENCE_THREADS):

@@ -28,6 +28,7 @@ from export.exits import Exit, worst
 from export.folder.layout import SHIP
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
+from export.pipeline.prepare import load
 from export.pipeline.stage_cache import evaluations
 from export.progress import Progress, Step
 from export.request.request import model_names
@@ -134,7 +135,9 @@ def judge_files(
             _baseline(request, found, progress.step)
         else:
             for batch in request.batches:
-                for outcome in pipeline.run(request.export(name, batch), progress, cache=cache, prepared=request.read):
+                asked = request.export(name, batch)
+                loaded = load(asked, name, asked.jobs(), progress, weights=request.read.get(name))
+                for outcome in pipeline.run(loaded, asked.jobs(), asked, progress, cache=cache):
                     _ours(outcome, batch, found)
             if request.stock or request.peers:
                 _stock(request, found, progress.step)

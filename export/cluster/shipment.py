@@ -61,9 +61,12 @@ class Shipment:
                 for task in self.tasks
             )
 
-    def weights_of(self, blobs: Blobs) -> dict[str, Weights]:
-        """Those that were sent, by model; a worker draws seeded ones itself."""
-        return {} if self.weights is None else {self.model: pickle.loads(blobs.read(self.weights))}  # noqa: S301 - the client's
+    def weights_of(self, blobs: Blobs) -> Weights | None:
+        """Those that were sent; a worker draws seeded ones itself."""
+        if self.weights is None:
+            return None
+        weights: Weights = pickle.loads(blobs.read(self.weights))  # noqa: S301 - the client's
+        return weights
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from export.cluster.blobs import Blobs, Tree
 from export.cluster.shards import Across
 from export.cluster.shipment import Shipment
 from export.pipeline import finished
+from export.pipeline.tasks import Unit, outcomes_of
 from export.progress import Progress
 from export.workers.exclusive import Exclusive
 from runtimes.host.shortage import shortage_of
@@ -72,8 +73,6 @@ class Making:
 
     def done(self, blobs: Blobs, scratch: Path, worker: str, others: Sequence[str]) -> Answer:
         """Make, judge, time; `others` help with labeled images."""
-        from export.pipeline import run as pipeline
-
         cache = default_cache() if self.cached else None
         exclusive, asked = only_one_measures(), self.shipment.tasks
         with (
@@ -83,23 +82,20 @@ class Making:
         ):
             # The keys are of what the client has: elsewhere they are others, and nothing is kept.
             keyed = [replace(task, request=each.request) for task, each in zip(tasks, asked, strict=True)]
-            outcomes = pipeline.run(
-                tasks[0].request,
+            outcomes = outcomes_of(
+                Unit(tasks, self.turn),
                 cast(Progress, Logged(self.topic)),
                 self.command,
-                jobs=[task.job for task in tasks],
-                cache=cache,
+                cache,
                 exclusive=exclusive,
-                turn=self.turn,
-                before_publishing=finished.keeping(cache, keyed),
-                prepared=self.shipment.weights_of(blobs),
+                weights=self.shipment.weights_of(blobs),
+                keyed=keyed,
             )
-            numbers = {id(task.job): task.number for task in tasks}
             folders, contents = [], dict[str, bytes]()
-            for outcome in outcomes:
+            for task, outcome in outcomes:
                 if isinstance(outcome.error, HostShortage):  # another host may have what this one lacks
                     raise outcome.error
-                folders.append(_folder(numbers[id(outcome.job)], finished.of(outcome), contents))
+                folders.append(_folder(task.number, finished.of(outcome), contents))
         if cache is not None:
             cache.prune()
         return Answer(worker, folders=tuple(folders), contents=contents)

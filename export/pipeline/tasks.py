@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from efficientvit.errors import BadOption, DownloadFailed, VitExportError
 from efficientvit.spec import MODELS
@@ -23,6 +24,10 @@ from export.request.request import Request
 from export.targets.target import Job
 from export.workers.exclusive import Exclusive
 from export.workers.pool import default_at_once, in_processes
+
+if TYPE_CHECKING:
+    from efficientvit.weights.source import Weights
+    from export.pipeline.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +152,51 @@ def _fetch(tasks: Sequence[Task], progress: Progress) -> None:
                 fetch_from_hub(weights, progress.download)
 
 
+def outcomes_of(
+    unit: Unit,
+    progress: Progress,
+    command: tuple[str, ...],
+    cache: Cache | None,
+    *,
+    exclusive: Exclusive | None = None,
+    weights: "Weights | None" = None,
+    keyed: Sequence[Task] = (),
+) -> "Iterator[tuple[Task, Outcome]]":
+    """The unit's tasks, each as soon as what it asks for is published.
+
+    `exclusive`: in a worker process. `weights`: in place of those that are named. `keyed`: the tasks with the requests
+    of which their keys are, where those are others.
+
+    Raises:
+        BadInput: the request, the weights, the photos or the output folder cannot be used.
+        DownloadFailed: `-w pretrained` cannot be had.
+    """
+    from export.pipeline.prepare import load
+    from export.pipeline.run import run
+    from export.pipeline.stage_cache import evaluations
+    from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+    from validation.reference.memo import remembering
+
+    request, tasks = unit.tasks[0].request, {id(task.job): task for task in unit.tasks}
+    jobs = [task.job for task in unit.tasks]
+    with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
+        loaded = load(request, jobs[0].model, jobs, progress, weights=weights)
+    keep = finished.keeping(cache, keyed or unit.tasks)
+    for outcome in run(
+        loaded, jobs, request, progress, command,
+        cache=cache, exclusive=exclusive, turn=unit.turn, before_publishing=keep,
+    ):  # fmt: skip
+        yield tasks[id(outcome.job)], outcome
+
+
 def _made(
     command: tuple[str, ...], cache: Cache | None, unit: Unit, progress: Progress, exclusive: Exclusive | None = None
 ) -> Iterator[Result]:
-    from export.pipeline import run as pipeline
-
     left = {id(task.job): task for task in unit.tasks}
-    outcomes = pipeline.run(
-        unit.tasks[0].request,
-        progress,
-        command,
-        jobs=[task.job for task in unit.tasks],
-        cache=cache,
-        exclusive=exclusive,
-        turn=unit.turn,
-        before_publishing=finished.keeping(cache, unit.tasks),
-    )
     try:
-        for outcome in outcomes:
-            yield left.pop(id(outcome.job)).number, finished.of(outcome)
+        for task, outcome in outcomes_of(unit, progress, command, cache, exclusive=exclusive):
+            del left[id(task.job)]
+            yield task.number, finished.of(outcome)
     except VitExportError as error:
         for task in left.values():
             yield task.number, error

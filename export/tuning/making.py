@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.errors import VitExportError
 from export.cache.store import Cache
 from export.pipeline import finished
-from export.pipeline import run as pipeline
 from export.pipeline.finished import Finished
-from export.pipeline.stage_cache import evaluations
-from export.pipeline.tasks import Task, Unit, known, units_of
+from export.pipeline.tasks import Task, Unit, known, outcomes_of, units_of
 from export.progress import Progress
 from export.tuning.request import Candidate
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
-from validation.reference.memo import remembering
 
 if TYPE_CHECKING:
     from export.cluster.client import Workers
@@ -121,23 +117,8 @@ def _made(
     deadline = Deadline(progress, until)
     if deadline.over:
         return
-    numbers = {id(task.job): task.number for task in unit.tasks}
-    with ExitStack() as around:
-        around.enter_context(torch_threads(REFERENCE_THREADS))
-        around.enter_context(remembering(evaluations(cache)))  # the reference's answers to the labeled images too
-        outcomes = pipeline.run(
-            unit.tasks[0].request,
-            deadline,
-            command,
-            jobs=[task.job for task in unit.tasks],
-            cache=cache,
-            turn=unit.turn,
-            before_publishing=finished.keeping(cache, unit.tasks),
-        )
-        try:
-            for outcome in outcomes:
-                yield numbers[id(outcome.job)], finished.of(outcome)
-                if deadline.over:
-                    return
-        except TimeUp:
-            return
+    with suppress(TimeUp):
+        for task, outcome in outcomes_of(unit, deadline, command, cache):
+            yield task.number, finished.of(outcome)
+            if deadline.over:
+                return

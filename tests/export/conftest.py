@@ -74,13 +74,13 @@ def one_evaluation() -> Iterator[None]:
     """What PyTorch answers is kept for all tests, whichever cache an export of theirs looks into."""
     from export.bench import entries
     from export.cache.store import Cache
-    from export.pipeline import run
+    from export.pipeline import run, stage_cache
     from export.pipeline.stage_cache import Evaluations
     from validation.reference.memo import remembering
 
     kept = Evaluations(Cache(Path(os.environ[SHARED]) / "evaluated"))
     with pytest.MonkeyPatch.context() as patch, remembering(kept):
-        for module in (run, entries):
+        for module in (run, stage_cache, entries):
             patch.setattr(module, "evaluations", lambda _: kept)
         yield
 

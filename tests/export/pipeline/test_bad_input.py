@@ -180,16 +180,15 @@ def test_a_read_only_disk_is_found_out_before_the_work(small_disk: Path, command
 
 def test_one_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
     from export.exits import Exit, worst
-    from export.pipeline import run as pipeline
     from export.request.request import Request
     from runtimes.runtime import Evidence
-    from tests.silent import Silent
+    from tests.running import run_request
 
     def broken(*_: object) -> Any:
         raise RuntimeError("the converter fell over\nat length")
 
     request = Request(("m0",), ("openvino", "onnx"), weights="seeded", image_size=square(64), out=tmp_path)
-    failed, fine = pipeline.run(request, Silent(), stages={"openvino": broken})
+    failed, fine = run_request(request, stages={"openvino": broken})
     assert (failed.status, failed.failed_stage) == ("failed", "openvino")
     assert (failed.timing, fine.timing is None) == (None, False)  # the verified ONNX file before it is no IR
     assert failed.record is not None

@@ -20,7 +20,6 @@ from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
-from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.request.evaluation import Evaluation, accuracy_test, evaluation
 from export.request.request import Request
@@ -29,7 +28,7 @@ from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from runtimes.precision import Precision
 from tests.export.pipeline.eval_folder import write_eval_folder
-from tests.silent import Silent
+from tests.running import run_request
 from tests.stages import STAGES
 from validation.budgets import Budgets
 from validation.verdict import Built, Rejected, VerifiedArtifact
@@ -59,7 +58,7 @@ def _run(
         **options,
     )
     cache = default_cache() if stages is None else None  # other tests make the same of the same weights
-    ran = pipeline.run(request, Silent(), stages=stages, cache=cache)
+    ran = run_request(request, stages=stages, cache=cache)
     return {outcome.job.target.name: outcome for outcome in ran}
 
 

@@ -12,12 +12,11 @@ import pytest
 from efficientvit.size import square
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
-from export.pipeline import run as pipeline
 from export.request.request import Request
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
 from runtimes.registry import BUILT_IN
-from tests.silent import Silent
+from tests.running import run_request
 from tests.stages import STAGES
 from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 from validation.gates import table
@@ -166,7 +165,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
         return type(artifact).on_disk(artifact.path, artifact.format, artifact.model, made_by="trace")
 
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=square(64), out=tmp_path, time=False)
-    (outcome,) = pipeline.run(request, Silent(), stages={**STAGES, "trace": spoiled})
+    (outcome,) = run_request(request, stages={**STAGES, "trace": spoiled})
     assert outcome.folder is not None
     assert outcome.folder.name.endswith(f".{status}")
     manifest = _manifest(outcome.folder)
@@ -180,7 +179,7 @@ def test_rejected_and_failed(status: str, tmp_path: Path) -> None:
 
 def test_timed(tmp_path: Path) -> None:
     request = Request(("m0",), ("onnx",), weights="seeded", image_size=square(64), out=tmp_path)
-    (outcome,) = pipeline.run(request, Silent(), cache=default_cache())
+    (outcome,) = run_request(request, cache=default_cache())
     assert outcome.folder is not None
     manifest = _manifest(outcome.folder)
     VALIDATOR.validate(manifest)

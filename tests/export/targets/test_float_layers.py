@@ -18,7 +18,6 @@ from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
 from export.cache.store import default_cache
 from export.commands.verify import verify
-from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.request.evaluation import Evaluation
 from export.request.request import Request
@@ -38,7 +37,7 @@ from runtimes.registry import runtime_for
 from runtimes.runtime import Array
 from tests.export.pipeline.eval_folder import write_eval_folder
 from tests.integer_cpu import needs_exact_int8
-from tests.silent import Silent
+from tests.running import run_request
 from validation.budgets import Budgets
 from validation.gates.operators import OPERATORS
 from validation.inputs.synthetic import synthetic
@@ -197,7 +196,7 @@ def _export(target: str, weights: Path, out: Path, **options: Any) -> Outcome:
         kit=False,
         **options,
     )
-    (outcome,) = pipeline.run(request, Silent(), cache=default_cache())
+    (outcome,) = run_request(request, cache=default_cache())
     return outcome
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from efficientvit.errors import BadLabeledSet, BadOption
 from export.pipeline import finished
-from export.pipeline.tasks import Task, units_of
+from export.pipeline.tasks import Task, Unit, units_of
 from export.request.evaluation import Evaluation
 from export.targets.registry import BUILT_IN
 from export.tuning import making, run
@@ -140,10 +140,10 @@ def test_what_is_finished_in_time_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_p
     clock = itertools.count()
     monkeypatch.setattr(making, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
-    def outcomes(*_: Any, jobs: list[Any], **__: Any) -> Any:
-        return (SimpleNamespace(job=job) for job in jobs)
+    def outcomes(unit: Unit, *_: Any) -> Any:
+        return ((task, SimpleNamespace(job=task.job)) for task in unit.tasks)
 
-    monkeypatch.setattr(making, "pipeline", SimpleNamespace(run=outcomes))
+    monkeypatch.setattr(making, "outcomes_of", outcomes)
     monkeypatch.setattr(finished, "of", lambda outcome: outcome)
     found = making.make(candidates, Silent(), until=0.5)
     assert [each is None for each in found] == [False, True]

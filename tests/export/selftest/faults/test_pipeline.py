@@ -22,7 +22,7 @@ from export.exits import Exit
 from export.pipeline import handover, judging, prepare
 from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
-from export.pipeline.prepare import Loaded, measure
+from export.pipeline.prepare import Loaded, load, measure
 from export.pipeline.prepare import Prepared as Measured
 from export.request.request import Request
 from export.selftest.artifacts import WRAPPED
@@ -41,7 +41,7 @@ from runtimes.precision import Precision
 from runtimes.runtime import Evidence
 from tests.export.selftest.conftest import MODEL, SIZE, Prepared
 from tests.once import measured_once
-from tests.silent import Silent
+from tests.running import run_request
 from tests.stages import STAGES, replace_stages
 from validation.timing.latency import TimingPlan, benchmark
 from validation.verdict import Built, VerifiedArtifact
@@ -88,7 +88,7 @@ def measured(prepared: Prepared) -> Iterator[None]:
         return known[images]
 
     with measured_once(lambda artifact: artifact.format != Format.NETWORK), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load", lambda *_, **__: Loaded(prepared.weights, prepared.model, None))
+        patch.setattr(prepare, "load", lambda *_, **__: Loaded(prepared.weights, prepared.model, None))
         patch.setattr(pipeline, "measure", measured)
         yield
 
@@ -158,7 +158,7 @@ def run(replay: Replay, tmp_path: Path) -> Callable[..., Outcome]:
             (MODEL,), (target,), precision, weights="seeded", image_size=square(SIZE), out=tmp_path / "out", time=False,
             kit=False, calibrate=calibrate,
         )  # fmt: skip
-        (outcome,) = pipeline.run(request, Silent())
+        (outcome,) = run_request(request)
         return outcome
 
     return runs
@@ -203,7 +203,7 @@ def test_a_faulty_rewrite_is_rejected_before_any_stage(prepared: Prepared, tmp_p
     faulty, _ = planted_rewrite(prepared.model, REWRITES[0], rng_for(5, str(REWRITES[0])))
     request = Request((MODEL,), ("onnx",), weights="seeded", image_size=square(SIZE), out=tmp_path, time=False)
     measured = measure(Loaded(prepared.weights, faulty, None), request.jobs())
-    (outcome,) = pipeline.run(request, Silent(), prepared={MODEL: measured})
+    (outcome,) = run_request(request, measured)
     assert outcome.code(Evidence.REFERENCE) is Exit.REJECTED
     assert outcome.rewrite is not None
     assert not outcome.rewrite.gates[0].passed
@@ -222,8 +222,8 @@ def test_the_layer_is_named_by_the_command_and_by_explain(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("load", "measure"):  # explain computes on all golden images
-        monkeypatch.setattr(pipeline, name, getattr(prepare, name))
+    monkeypatch.setattr(prepare, "load", load)  # explain computes on all golden images
+    monkeypatch.setattr(pipeline, "measure", measure)
     replay("simplify", _zeroed)
     assert exit_code(MODEL, *_options("onnx", "fp32"), "-o", str(tmp_path / "out")) == Exit.REJECTED
     said = capsys.readouterr().err

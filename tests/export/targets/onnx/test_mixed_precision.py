@@ -25,7 +25,6 @@ from export.commands.verify import verify
 from export.folder.exported import open_exported
 from export.folder.schema import manifest_schema
 from export.pipeline import judging
-from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.request.evaluation import Evaluation
 from export.request.request import Request
@@ -37,7 +36,7 @@ from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.precision import Dtype
 from tests.export.pipeline.eval_folder import write_eval_folder
 from tests.integer_cpu import needs_exact_int8
-from tests.silent import Silent
+from tests.running import run_request
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets
 from validation.judge import judge
@@ -91,7 +90,7 @@ def _export(weights: str, out: Path, **options: Any) -> Outcome:
         kit=False,
         **options,
     )
-    (outcome,) = pipeline.run(request, Silent(), cache=default_cache())  # of the same weights, one trace
+    (outcome,) = run_request(request, cache=default_cache())  # of the same weights, one trace
     return outcome
 
 

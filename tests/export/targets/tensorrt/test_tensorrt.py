@@ -25,7 +25,6 @@ from efficientvit.spec import model_spec
 from export.cli import main as cli
 from export.exits import Exit
 from export.pipeline import handover
-from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Prepared
 from export.request.request import Request
@@ -45,7 +44,7 @@ from runtimes.tensorrt.api import ENTERPRISE, RTX, Product, engine_logger, produ
 from runtimes.tensorrt.evaluated import TrtNetwork
 from runtimes.tensorrt.native import TensorRt
 from tests.once import measured_once
-from tests.silent import Silent
+from tests.running import run_request
 from tests.stages import STAGES
 from validation.inputs.synthetic import synthetic
 from validation.judge import built
@@ -115,9 +114,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 options={"tensorrt": TensorRtOptions(sm=ADA)},
                 calibrate="golden" if form == "int8" else None,
             )
-            prepared = {name: changed(model) for name, model in models.of(request).items()}
             own: dict[str, Make] = {**STAGES, "trace": traced, **others}
-            (outcome,) = pipeline.run(request, Silent(), prepared=prepared, stages=own)
+            (outcome,) = run_request(request, changed(models.of(request)), stages=own)
             return outcome
 
         yield runs

@@ -68,7 +68,8 @@ def test_every_module_is_there_and_all_of_a_run(form: Format, made: dict[Format,
     with native_runtime(form).open(artifact, Mode.SHIPPED) as session:
         fastest = min(session.timed_ns(IMAGES) for _ in range(30))
     assert sum(each.ns for each in found) > 0.5 * fastest
-    assert all(each.ns for each in found)  # OpenVINO counts whole microseconds, and some modules take less
+    if form is Format.OPENVINO:  # which counts whole microseconds, and some modules take less
+        assert all(each.ns for each in found)
 
 
 def test_another_runtime_has_none(made: dict[Format, Artifact], tmp_path: Path) -> None:

@@ -1,27 +1,23 @@
 """What a file is that is not what it should be, by its first bytes: a page of a server, an archive, a pointer."""
 
-_REMEDIES = {
-    " archive": "unpack it, and name the file in it",
-    "Git LFS": "fetch it: git lfs pull",
-    "HDF5": "name the PyTorch checkpoint",
-    "TensorFlow": "name the PyTorch checkpoint",
-}
-"""By a part of what `described` says."""
-
+_UNPACK = "unpack it, and name the file in it"
+_PYTORCH = "name the PyTorch checkpoint"
 _MAGIC = (
-    (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was never fetched"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\xfd7zXZ", "an xz archive"),
-    (0, b"BZh", "a bzip2 archive"),
-    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
-    (0, b"Rar!", "a RAR archive"),
-    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (0, b"\x89HDF", "an HDF5 file, as Keras writes it"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (257, b"ustar", "a tar archive"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (0, b"%PDF", "a PDF document"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was never fetched", "fetch it: git lfs pull"),
+    (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (0, b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (0, b"BZh", "a bzip2 archive", _UNPACK),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
+    (0, b"Rar!", "a RAR archive", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes it", _PYTORCH),
+    (0, b"PK\x03\x04", "a ZIP archive", _UNPACK),
+    (257, b"ustar", "a tar archive", _UNPACK),
+    (4, b"TFL3", "a TensorFlow Lite model", _PYTORCH),
+    (0, b"%PDF", "a PDF document", ""),
 )
+"""Where, which bytes, what it is, and what to do in place of fetching it again, if anything."""
+
 _SHOWN = 40
 FIRST = 512
 """Bytes that `described` needs."""
@@ -31,7 +27,7 @@ def described(start: bytes) -> str:
     """What begins with these bytes, the first `FIRST` of a file."""
     if not start:
         return "an empty file"
-    for offset, magic, what in _MAGIC:
+    for offset, magic, what, _ in _MAGIC:
         if start.startswith(magic, offset):
             return what
     if start.lstrip()[:1] == b"<":
@@ -46,5 +42,5 @@ def described(start: bytes) -> str:
 
 def remedy(start: bytes, otherwise: str) -> str:
     """What to do about a file that begins with these bytes."""
-    what = described(start)
-    return next((remedy for kind, remedy in _REMEDIES.items() if kind in what), otherwise)
+    found = (step for offset, magic, _, step in _MAGIC if start.startswith(magic, offset))
+    return next(found, "") or otherwise

@@ -136,8 +136,9 @@ def judge_files(
         else:
             for batch in request.batches:
                 asked = request.export(name, batch)
-                loaded = load(asked, name, asked.jobs(), progress, weights=request.read.get(name))
-                for outcome in pipeline.run(loaded, asked.jobs(), asked, progress, cache=cache):
+                jobs = asked.jobs()
+                loaded = load(asked, name, jobs, progress, weights=request.read.get(name))
+                for outcome in pipeline.run(loaded, jobs, asked, progress, cache=cache):
                     _ours(outcome, batch, found)
             if request.stock or request.peers:
                 _stock(request, found, progress.step)

@@ -58,7 +58,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """Tasks of one model for one worker. `topic`: where progress is logged. `cached`: it may use what it kept."""
+    """Tasks of one model for one worker; `turn`: the unit's.
+
+    `topic`: where progress is logged. `cached`: it may use what it kept.
+    """
 
     shipment: Shipment
     command: tuple[str, ...]

@@ -294,6 +294,7 @@ def test_not_weights_at_all(content: bytes, said: str, tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "name the PyTorch checkpoint"),
         (b"<!DOCTYPE html><html>Not Found</html>", "download it again"),
+        (b"No such archive in TensorFlow Hub", "download it again"),
     ],
 )
 def test_what_to_do_about_it(content: bytes, step: str, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tests.export.cluster.hosts import Hosts
 from tests.export.conftest import Command, Exported
 from tests.export.pipeline.eval_folder import write_eval_folder
 from tests.silent import Silent
-from tests.small_m0 import SMALL
+from tests.small_m0 import TINY
 from validation.budgets import Budgets
 
 FORMS = (("openvino", "fp32"), ("coreai", "fp16"))
@@ -90,7 +90,7 @@ def test_the_same_faults_are_found_and_what_no_worker_can_make_is_told(
     one: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a model of two heads a stage, which has fewer operators and a place for as many faults."""
-    monkeypatch.setitem(MODELS, "m0", replace(SMALL, heads=(2, 2, 2)))
+    monkeypatch.setitem(MODELS, "m0", TINY)
     here = selftest("m0", "seeded", image_size=square(64), forms=FORMS[:1])
     with Workers(Cluster(one.address), 5.0) as workers:
         there = selftest("m0", "seeded", image_size=square(64), forms=FORMS, workers=workers)

@@ -26,8 +26,12 @@ def tensor_digest(value: "NDArray[Any]") -> str:
     The shape is left out on purpose: converters add and drop dimensions of size 1, and a wrong shape is
     what the structure gate sees. A transposed tensor has other bytes.
     """
-    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(f"{value.dtype.name}\0".encode() + little.tobytes(order="C")).hexdigest()
+    import numpy as np
+
+    little = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"), copy=False))
+    total = hashlib.sha256(f"{value.dtype.name}\0".encode())
+    total.update(little.reshape(-1).view("u1").data)  # read where they lie
+    return total.hexdigest()
 
 
 ZEROS = "zeros"

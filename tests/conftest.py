@@ -1,5 +1,6 @@
 """What holds for every test: no network, no caches of the person's own, no telemetry, one thread."""
 
+import gc
 import os
 import shutil
 import socket
@@ -37,6 +38,8 @@ os.environ |= {
 }
 # OpenVINO reports every conversion to its makers unless the reporter cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+gc.set_threshold(5_000, 10, 10)
 
 # The machine's speed is no property of the code, and a failure must be seen again by whoever looks into it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -77,6 +80,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     inside = item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in _SMALL
     marks = {mark.name for mark in item.iter_markers()}
     use("published" if not inside or "published_m0" in marks else "tiny" if "tiny_m0" in marks else "small")
+    _leave_alone(item.path)
+
+
+_loaded: tuple[Path, int] | None = None
+
+
+def _leave_alone(file: Path) -> None:
+    """Whenever another file of tests begins, or many modules were imported, the collector looks at what there is once.
+
+    And no more then: libraries hold a million objects, and some have all of them looked at in every conversion.
+    """
+    global _loaded  # noqa: PLW0603
+    if (now := (file, len(sys.modules) // 200)) != _loaded:
+        _loaded = now
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_unconfigure() -> None:

@@ -145,7 +145,9 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.convert(found, Manifest)
     except msgspec.ValidationError as error:
         raise _damaged(folder, *field_of(error)) from error
-    own = {point.name for point in installed(TARGETS)}  # a target that a package adds has a section of its own
+    own = set[str]()
+    if found.keys() - set(Manifest.__struct_fields__):  # a target that a package adds has a section of its own
+        own = {point.name for point in installed(TARGETS)}
     if (wrong := _first_wrong({name: value for name, value in found.items() if name not in own})) is not None:
         place = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in wrong.absolute_path)
         said = f"a manifest by `vit-export schema manifest`; it says that vit-export {manifest.vit_export} wrote it"

@@ -1,10 +1,19 @@
 """Garbage collection is put back as it was."""
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 
 from export.workers.gc_freeze import collector_at_rest
+
+
+@pytest.fixture(autouse=True)
+def not_at_rest() -> Iterator[None]:
+    """As in a process that begins: the suite has frozen what it loaded."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def test_the_collector_is_put_back() -> None:

@@ -14,7 +14,7 @@ from export.pipeline import judging
 from export.pipeline.prepare import Loaded, Prepared, load, measure
 from export.request.request import Request
 from runtimes.artifact import Artifact
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.host.threads import one_thread
 from tests.silent import Silent
 from validation import self_check
 from validation.inputs.golden_set import GoldenSet
@@ -40,7 +40,7 @@ class Models:
         (name,) = dict.fromkeys(job.model for job in jobs)
         what = (name, request.weights, request.image_size, request.budgets)
         measured = (*what, frozenset(job.image_input for job in jobs), frozenset(job.plan[-1][1] for job in jobs))
-        with torch_threads(REFERENCE_THREADS):
+        with one_thread():
             if what not in self._loaded:
                 golden = self._golden(Preprocessing(image_size=request.image_size or PUBLISHED_SIZE))
                 self._loaded[what] = load(request, name, jobs, Silent(), golden)

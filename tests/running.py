@@ -9,7 +9,7 @@ from export.pipeline.prepare import Loaded
 from export.pipeline.run import run
 from export.request.request import Request
 from export.targets.target import Make
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.host.threads import one_thread
 from tests.silent import Silent
 
 
@@ -23,6 +23,6 @@ def run_request(
     """Each as soon as it is done. `loaded`: the model, where it was before; `cache`, `stages`: as of `run`."""
     jobs = request.jobs()
     (name,) = dict.fromkeys(job.model for job in jobs)
-    with torch_threads(REFERENCE_THREADS):
+    with one_thread():
         loaded = loaded or prepare.load(request, name, jobs, Silent())
     return run(loaded, jobs, request, Silent(), cache=cache, stages=stages)

@@ -39,7 +39,7 @@ from export.workers.gc_freeze import collector_at_rest
 from export.workers.pool import default_at_once, in_processes
 from runtimes.external import open_foreign
 from runtimes.host.packages import missing
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.host.threads import one_thread
 from runtimes.precision import Precision
 from runtimes.registry import native_runtime
 from runtimes.runtime import Array, Evidence, Runtime
@@ -130,7 +130,7 @@ def judge_files(
         # Models can be shared out, and what PyTorch compiles can't: that one process must not wait for a CPU.
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     found = Judgments(name)
-    with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
+    with one_thread(), remembering(evaluations(cache)):
         if name in BASELINES:
             _baseline(request, found, progress.step)
         else:
@@ -220,7 +220,7 @@ class InPyTorch:
 
     def judge(self, names: Sequence[str]) -> None:
         """Every one, eagerly and compiled, where PyTorch was asked for."""
-        with torch_threads(REFERENCE_THREADS), collector_at_rest():
+        with one_thread(), collector_at_rest():
             for name in names if self._request.pytorch else ():
                 self._step(f"{name} in PyTorch: reference")
                 if name in BASELINES:

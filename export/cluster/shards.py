@@ -130,9 +130,9 @@ class _Helping:
 
 def answer_shard(content: bytes, digest: str, batches: list[Pixels]) -> list[NDArray[np.floating]]:
     """On another worker: the answers to these batches."""
-    from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+    from runtimes.host.threads import one_thread
 
-    with torch_threads(REFERENCE_THREADS):
+    with one_thread():
         run = _ready(digest, content)
         return [run(pixels) for pixels in batches]
 

@@ -14,6 +14,7 @@ from export.progress import Step
 from export.report.card import GATES, card, gate_rows
 from export.targets.registry import SHARED
 from runtimes.artifact import Artifact
+from runtimes.host.threads import one_thread
 from runtimes.precision import Dtype
 from runtimes.registry import runtime_for
 from validation.blame.artifact import blame_artifact
@@ -67,6 +68,7 @@ class Explanation:
         return card(title, verdict, self.exit_code, facts, GATES, gate_rows(self.gates))
 
 
+@one_thread()
 def explain(folder: Path, stage: str | None, weights: str | None, step: Step = lambda _: None) -> Explanation:
     """Look into `stage`, or into the one that the export was rejected at, or else into the last.
 

@@ -17,6 +17,7 @@ from export.progress import Step
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
 from runtimes.external import Foreign, open_foreign
+from runtimes.host.threads import one_thread
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
@@ -124,6 +125,7 @@ class JudgeOptions:
     required: Evidence = Evidence.REFERENCE
 
 
+@one_thread()
 def judge_file(
     model: str,
     weights_option: str,

@@ -17,6 +17,7 @@ from export.folder.records import gates_of, plain
 from export.progress import Step
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
+from runtimes.host.threads import one_thread
 from runtimes.interface import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence
@@ -121,6 +122,7 @@ class Verification:
         return card(str(self.folder), self.status, self.exit_code, facts, GATES, rows)
 
 
+@one_thread()
 def verify(
     folder: Path,
     weights: str | None = None,

@@ -19,7 +19,7 @@ from export.targets.onnx.calibration import GOLDEN, calibration_images
 from export.targets.target import Job, Make
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.host.threads import one_thread
 from validation.reference.memo import remembering
 
 
@@ -49,7 +49,7 @@ def run(
     """
     memo = evaluations(cache)
     require_writable(request.out)
-    with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    with one_thread(), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         name = jobs[0].model
         shop = Workshop(loaded.weights, loaded.reference, Path(scratch) / name, request.skip_bad_photos)
         folders = [job.calibrate for job in jobs if job.calibrate not in (None, GOLDEN)]

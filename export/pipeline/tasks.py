@@ -174,12 +174,12 @@ def outcomes_of(
     from export.pipeline.prepare import load
     from export.pipeline.run import run
     from export.pipeline.stage_cache import evaluations
-    from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+    from runtimes.host.threads import one_thread
     from validation.reference.memo import remembering
 
     request, tasks = unit.tasks[0].request, {id(task.job): task for task in unit.tasks}
     jobs = [task.job for task in unit.tasks]
-    with torch_threads(REFERENCE_THREADS), remembering(evaluations(cache)):
+    with one_thread(), remembering(evaluations(cache)):
         loaded = load(request, jobs[0].model, jobs, progress, weights=weights)
     keep = finished.keeping(cache, keyed or unit.tasks)
     for outcome in run(

@@ -29,7 +29,7 @@ from export.selftest.truth import altered, changes, names_module
 from export.targets.workshop import Workshop
 from export.workers import output_capture
 from runtimes.artifact import Artifact
-from runtimes.host.threads import REFERENCE_THREADS, torch_threads
+from runtimes.host.threads import one_thread
 from runtimes.interface import OUTPUT
 from runtimes.registry import reader_of, runtime_for
 from runtimes.runtime import Images, Mode
@@ -72,7 +72,7 @@ class Part:
 
 def plant(weights: Weights, forms: Sequence[tuple[str, str]], *, model_itself: bool, seed: int, step: Step) -> Part:
     """Plant the faults in files of these targets and variants. `model_itself`: those of rewrites and inputs too."""
-    with torch_threads(REFERENCE_THREADS), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
+    with one_thread(), tempfile.TemporaryDirectory(prefix="vit-export-") as scratch:
         step("reference in float64, noise floors, self-check")
         contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
         golden = synthetic(contract).one_of_each_kind()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -46,15 +46,6 @@ def drawn(name: str, shape: tuple[int, ...]) -> Tensor | None:
     else:
         value = 0.1 * rng.standard_normal(shape)
     return torch.from_numpy(value.astype(np.float32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy host cost more than they bring to images this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _shapes(layout: str, model: str) -> dict[str, tuple[int, ...]]:

@@ -1,11 +1,9 @@
 """A tiny model with everything that is measured of it, made once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import square
@@ -25,14 +23,6 @@ from validation.reference.constants import Constant, deploy_constants
 from validation.reference.model import ReferenceModel
 
 SIZE = 64
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -229,14 +229,6 @@ def one_reference() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("tool", [tool for tool in _MAKERS if "training" not in tool])
 def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], checkpoint: Path) -> None:
     result = judged(made(tool), checkpoint)

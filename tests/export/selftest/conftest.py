@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-import torch
 from filelock import FileLock
 
 from efficientvit.images.preprocessing import Preprocessing
@@ -34,14 +33,6 @@ MODEL = "m0"
 
 FULL = bool(os.environ.get("VIT_EXPORT_FULL"))
 """With VIT_EXPORT_FULL=1 every fault is planted from more seeds, and the healthy matrix is the whole family's."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class SharedArtifacts(Artifacts):

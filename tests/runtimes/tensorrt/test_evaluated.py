@@ -4,7 +4,6 @@ import contextlib
 import copy
 import io
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +75,6 @@ class Made:
         rows = [self.reference.at(self.network("fp32").precision).rows(kind) for kind in kinds]
         images: NDArray[np.float32] = self.reference.golden.images[np.concatenate(rows)]
         return images
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

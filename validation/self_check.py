@@ -18,6 +18,7 @@ from runtimes.precision import Dtype, Precision
 from validation.budgets import STRUCTURE_FACTOR
 from validation.inputs.golden_set import Kind
 from validation.metrics import FEW, Float64, relative_error, scale_of
+from validation.reference.floors import WELL_CONDITIONED
 from validation.reference.floors import ordinary as ordinary_kinds
 from validation.reference.memo import remembered
 from validation.reference.model import ReferenceModel
@@ -32,30 +33,12 @@ PRECISIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Criteria:
-    """What a checkpoint must show for parity on it to mean something."""
-
-    input_share: float
-    distinct_top1: float
-    float32_floor: float
-
-
-CHECKPOINT = Criteria(input_share=0.05, distinct_top1=0.0, float32_floor=1e-4)
-"""For a user's weights. A two-class model can't have many winners, so their number is not required."""
-
-SEEDED = Criteria(input_share=0.5, distinct_top1=0.5, float32_floor=1e-5)
-"""For our own."""
-
+INPUT_SHARE = 0.05
+"""The least share of what a model gives that must depend on the image."""
 
 MOST_UNSEEN = 1 / 4
 """The share of heads and biases that could be lost unseen beyond which weights are as training starts, proven or not:
 no kernel of attention was tried on them."""
-
-
-def criteria_of(*, trained: bool) -> Criteria:
-    """By whose weights they are."""
-    return CHECKPOINT if trained else SEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +79,10 @@ class SelfCheck:
 
 def self_check(
     reference: ReferenceModel,
-    criteria: Criteria = CHECKPOINT,
     precisions: Iterable[Precision] = PRECISIONS,
     image_input: bool = False,
 ) -> SelfCheck:
-    """Measure `reference` and hold it against `criteria`; the sham is tried in `precisions`, those to be made.
+    """Measure `reference`; the sham is tried in `precisions`, those to be made.
 
     `image_input`: of the form behind an 8-bit image.
     """
@@ -116,14 +98,10 @@ def self_check(
     invisible = sorted(part for part, effect in visible.items() if not effect >= 2)
 
     failures, unseen = list[str](), list[str]()
-    if not share >= criteria.input_share:
-        failures.append(
-            f"the {reference.called} hardly depend on the image: share {share:.3f} of {criteria.input_share} needed"
-        )
-    if distinct is not None and not distinct >= criteria.distinct_top1:
-        failures.append(f"{distinct:.0%} distinct winners over the images, {criteria.distinct_top1:.0%} needed")
-    if not floor <= criteria.float32_floor:
-        failures.append(f"float32 itself is off by {floor:.1e}, at most {criteria.float32_floor:.0e} allowed")
+    if not share >= INPUT_SHARE:
+        failures.append(f"the {reference.called} hardly depend on the image: share {share:.3f} of {INPUT_SHARE} needed")
+    if not floor <= WELL_CONDITIONED:
+        failures.append(f"float32 itself is off by {floor:.1e}, at most {WELL_CONDITIONED:.0e} allowed")
     if invisible:
         some = ", ".join(invisible[:3]) + (" …" if len(invisible) > 3 else "")
         (failures if len(invisible) > MOST_UNSEEN * len(visible) else unseen).append(

@@ -25,7 +25,7 @@ from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores, network_input
 from validation.external.judge import ForeignVerdict, judge_foreign
 from validation.inputs.photos import golden_images
-from validation.self_check import SelfCheck, criteria_of, self_check
+from validation.self_check import SelfCheck, self_check
 from validation.verdict import Rejected, status_of
 
 
@@ -158,7 +158,7 @@ def judge_file(
     images = golden_images(options.golden, contract, options.skip_bad)
     images = images.with_pixels() if foreign.takes_bytes else images
     reference = ReferenceModel(weights.model, images, options.budgets)
-    check = self_check(reference, criteria_of(trained=weights.trained), {foreign.artifact.precision})
+    check = self_check(reference, {foreign.artifact.precision})
     labeled = None
     if options.evaluation is not None:
         labeled = accuracy_test(

@@ -28,7 +28,7 @@ from validation.judge import judge
 from validation.metrics import relative_error
 from validation.proof.equalization import require_exact
 from validation.reference.reference import Reference
-from validation.self_check import SelfCheck, criteria_of, self_check
+from validation.self_check import SelfCheck, self_check
 from validation.verdict import Built, Rejected, Verdict, VerifiedArtifact, status_of, unless_vacuous
 
 
@@ -200,7 +200,7 @@ def _recomputed(
     if artifact.precision.equalization:
         require_exact(model.trained, model.rewritten, artifact.precision.equalization)
     reference = model.at(artifact.precision, image_input=image_input)
-    check = self_check(model, criteria_of(trained=loaded.trained), {artifact.precision}, image_input)
+    check = self_check(model, {artifact.precision}, image_input)
     if recorded.golden.sha256 == reference.golden.sha256:  # else another version made the images
         off, called = _apart(recorded, reference), model.called
         if not off <= _SAME:

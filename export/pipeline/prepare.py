@@ -119,13 +119,13 @@ def measure(
     `calibration`: (n, 3, H, W) float32, the photos of `--calibrate` by folder. `proofs_first`: another process begins
     with the rest, and what either of them has found is remembered.
     """
-    from validation.self_check import criteria_of, self_check
+    from validation.self_check import self_check
 
     if proofs_first:
         proof_gates(loaded.reference)
     inputs = {job.image_input for job in jobs}
     precisions = {job.plan[-1][1] for job in jobs}
-    check = self_check(loaded.reference, criteria_of(trained=loaded.weights.trained), precisions, all(inputs))
+    check = self_check(loaded.reference, precisions, all(inputs))
     check = _on_photos(check, loaded, calibration or {})
     proofs = proof_gates(loaded.reference)
     rewrites = {

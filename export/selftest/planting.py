@@ -47,7 +47,7 @@ from validation.proof.outcome import Outcome, Proof
 from validation.proof.rewrites import audit, prove_rewrites
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
-from validation.self_check import SelfCheck, criteria_of, self_check
+from validation.self_check import SelfCheck, self_check
 from validation.verdict import NotRun, VerifiedArtifact
 
 NO_PLACE = (AssertionError, IndexError, KeyError, StopIteration, ValueError)
@@ -77,7 +77,7 @@ def plant(weights: Weights, forms: Sequence[tuple[str, str]], *, model_itself: b
         contract = preprocessing_of(weights.model.spec.image_size, weights.facts, {})
         golden = synthetic(contract).one_of_each_kind()
         reference = ReferenceModel(weights.model, golden)
-        check = self_check(reference, criteria_of(trained=weights.trained))
+        check = self_check(reference)
         planter = _Planter(Workshop(weights, reference, Path(scratch)), Path(scratch), seed, step)
         with output_capture.into(Path(scratch) / "log.txt"):
             detections = list(planter.rewrites()) if model_itself else []

@@ -40,7 +40,7 @@ from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores
 from validation.inputs.golden_set import GoldenSet
 from validation.reference.memo import fingerprint
-from validation.self_check import Criteria, SelfCheck, self_check
+from validation.self_check import SelfCheck, self_check
 
 SIZE = 64
 pytestmark = pytest.mark.tiny_m0
@@ -217,15 +217,13 @@ def one_reference() -> Iterator[None]:
         return made[key]
 
     @functools.cache
-    def check(of: model.ReferenceModel, criteria: Criteria, precisions: frozenset[Precision]) -> SelfCheck:
-        return self_check(of, criteria, precisions)
+    def check(of: model.ReferenceModel, precisions: frozenset[Precision]) -> SelfCheck:
+        return self_check(of, precisions)
 
     real = model.ReferenceModel
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "ReferenceModel", reference)
-        patch.setattr(
-            judging, "self_check", lambda of, criteria, precisions: check(of, criteria, frozenset(precisions))
-        )
+        patch.setattr(judging, "self_check", lambda of, precisions: check(of, frozenset(precisions)))
         yield
 
 

@@ -68,26 +68,51 @@ def matched(layers: Sequence[Layer], calls: Sequence[Values], right: Right, fact
     return result
 
 
+class _OfOneSize:
+    """The model's tensors of one size; their norms alone say how near another can be to each."""
+
+    def __init__(self, tensors: Sequence[RightTensor] = ()) -> None:
+        self.tensors = tensors
+        self._norms = np.array([tensor.norms for tensor in tensors])
+        self._floors = np.array([tensor.floor for tensor in tensors])
+
+    def near(self, values: tuple[Float64, ...], factor: float) -> list[RightTensor]:
+        """Those that may be off by at most `factor` times their floor."""
+        bounds = self._bounds(values) if self.tensors else self._floors
+        return [self.tensors[place] for place in np.flatnonzero(bounds <= factor * self._floors)]
+
+    def nearest(self, values: tuple[Float64, ...], count: int) -> list[RightTensor]:
+        return [self.tensors[place] for place in np.argsort(self._bounds(values), kind="stable")[:count]]
+
+    def _bounds(self, values: tuple[Float64, ...]) -> Float64:
+        """The least relative error of the worst call: the reverse triangle inequality."""
+        norms = np.array([np.linalg.norm(value) for value in values])
+        bounds: Float64 = np.max(np.abs(norms - self._norms) / np.maximum(self._norms, _TINY), axis=1)
+        return bounds
+
+
 class _Search:
     def __init__(self, right: Right, factor: float) -> None:
         self._right = right
         self._factor = factor
         self._least_floor = min(tensor.floor for tensor in right.tensors)
         self._paths = {tensor.layer.name for tensor in right.tensors}
-        self._by_size: dict[int, list[RightTensor]] = {}
+        by_size: dict[int, list[RightTensor]] = {}
         for tensor in right.tensors:
-            self._by_size.setdefault(tensor.values[0].size, []).append(tensor)
+            by_size.setdefault(tensor.values[0].size, []).append(tensor)
+        self._by_size = {size: _OfOneSize(tensors) for size, tensors in by_size.items()}
         self._inputs = {name for tensor in right.tensors if not tensor.layer.reads for name in tensor.layer.gives}
         self._same: dict[str, frozenset[str]] = {}  # a tensor of the artifact -> the model's that it is
         self._turned: dict[str, int] = {}  # and in which of its forms
         self._module: dict[str, str] = {}
 
     def find(self, layer: Layer, tensor: str, values: tuple[Float64, ...]) -> Found:
-        candidates = self._by_size.get(values[0].size, [])
+        of_this_size = self._by_size.get(values[0].size, _OfOneSize())
+        candidates = of_this_size.tensors
         expected = self._expected(layer, candidates)
         hint = self._hint(layer)
         for turn, form in enumerate(_forms(values)):
-            near = [right for bound, right in _bounded(form, candidates) if bound <= self._factor * right.floor]
+            near = of_this_size.near(form, self._factor)
             hits = [(error, right) for right in near if (error := _error(form, right)) <= self._factor * right.floor]
             if hits and (moved := self._moved(layer, tensor, hits)) is not None:
                 error = _error(values, moved)
@@ -98,8 +123,8 @@ class _Search:
                 error, own = next((hit for hit in hits if hit[1] in expected), min(hits, key=lambda hit: hit[0]))
                 return self._found(layer, tensor, hint or own.layer.name, error, own, values, expected=True)
         meant = expected or [right for right in candidates if hint and right.layer.name == hint]
-        if not meant:
-            meant = [right for _, right in sorted(_bounded(values, candidates), key=lambda pair: pair[0])[:_NEAREST]]
+        if not meant and candidates:
+            meant = of_this_size.nearest(values, _NEAREST)
         if not meant:
             self._module[tensor] = hint or self._before(layer)
             return Found(self._module[tensor], float("inf"), self._least_floor, False, values, None)
@@ -132,7 +157,7 @@ class _Search:
         if count < 2 or any(right.place in ((place, count), (0, 1)) or right.place[1] != count for _, right in hits):
             return None
         reads = {right.layer.reads for _, right in hits}
-        siblings = (right for rights in self._by_size.values() for right in rights if right.layer.reads in reads)
+        siblings = (right for right in self._right.tensors if right.layer.reads in reads)
         return next((right for right in siblings if right.place == (place, count)), None)
 
     def _hint(self, layer: Layer) -> str:
@@ -170,13 +195,6 @@ def _forms(values: tuple[Float64, ...]) -> Iterator[tuple[Float64, ...]]:
     if rank == 4:
         yield tuple(np.moveaxis(value, 1, 3) for value in values)
         yield tuple(np.moveaxis(value, 3, 1) for value in values)
-
-
-def _bounded(values: tuple[Float64, ...], candidates: Sequence[RightTensor]) -> Iterator[tuple[float, RightTensor]]:
-    """Norms alone say how near two tensors can be: the reverse triangle inequality."""
-    norms = [float(np.linalg.norm(value)) for value in values]
-    for right in candidates:
-        yield max(abs(n - m) / max(m, _TINY) for n, m in zip(norms, right.norms, strict=True)), right
 
 
 def _error(values: tuple[Float64, ...], right: RightTensor) -> float:

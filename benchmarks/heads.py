@@ -32,13 +32,13 @@ from export.pipeline.making import Maker
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Loaded, measure
 from export.pipeline.stage_cache import StageCache
-from export.progress import Progress
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.opsets import DEFAULT_OPSET
 from export.targets.options import TargetOptions
 from export.targets.registry import BUILT_IN
 from export.targets.target import Job
 from export.targets.workshop import Workshop
+from export.workers.progress import Progress
 from validation.inputs.photos import golden_images
 from validation.reference.model import ReferenceModel
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from export.progress import Callback, as_progress
 from export.request.options import ExportOptions, OnDisk, command_of
+from export.workers.progress import Callback, as_progress
 
 if TYPE_CHECKING:
     from export.commands.export import Exports

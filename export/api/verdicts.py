@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from export.progress import Callback, as_progress
 from export.request.options import Channels, EvidenceName, OnDisk, SizeText
+from export.workers.progress import Callback, as_progress
 
 if TYPE_CHECKING:
     from export.commands.differences import Diff

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import ImageSize, square
 from efficientvit.spec import ModelSpec, PaperFigures
-from export.progress import Step
 from export.targets.onnx import quantize, simplify
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from export.targets.onnx.target import QUANTIZE
@@ -19,6 +18,7 @@ from export.targets.openvino import convert
 from export.targets.registry import TARGETS
 from export.workers import output_capture
 from export.workers.gc_freeze import collector_at_rest
+from export.workers.progress import Step
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.host.packages import missing

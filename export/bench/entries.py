@@ -30,13 +30,13 @@ from export.pipeline import run as pipeline
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import load
 from export.pipeline.stage_cache import evaluations
-from export.progress import Progress, Step
 from export.request.request import model_names
 from export.targets.onnx.calibration import calibration_images
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
 from export.workers.gc_freeze import collector_at_rest
 from export.workers.pool import default_at_once, in_processes
+from export.workers.progress import Progress, Step
 from runtimes.external import open_foreign
 from runtimes.host.packages import missing
 from runtimes.host.threads import one_thread

@@ -18,9 +18,9 @@ from export.cluster.errand import Errand
 from export.cluster.shipment import SEEDED, as_named, moved
 from export.cluster.tasks import only_one_measures
 from export.folder.atomic import require_writable
-from export.progress import Progress
 from export.request.request import model_names
 from export.targets.onnx.calibration import GOLDEN
+from export.workers.progress import Progress
 from runtimes.artifact import Artifact
 
 if TYPE_CHECKING:

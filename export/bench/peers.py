@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.errors import StageFailed, VitExportError
-from export.progress import Step
 from export.workers import output_capture
+from export.workers.progress import Step
 from runtimes.external import open_foreign
 from runtimes.host.machine import this_host
 from runtimes.host.packages import missing

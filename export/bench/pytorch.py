@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from efficientvit.errors import StageFailed
 from efficientvit.spec import ModelSpec
 from export.bench.torch_export import to_torch
-from export.progress import Step
 from export.workers import output_capture
+from export.workers.progress import Step
 from runtimes.pytorch.exported_program import TorchProgram
 from runtimes.runtime import Runtime
 from validation.external.other_models import judge_baseline

@@ -13,10 +13,10 @@ from export.bench.request import BenchRequest
 from export.bench.work import Watched, macs_of, share
 from export.cache.store import Cache
 from export.exits import Exit
-from export.progress import Progress, Step
 from export.report.card import Row as Line
 from export.report.card import card
 from export.workers.exclusive import Exclusive
+from export.workers.progress import Progress, Step
 from runtimes.host.machine import Host, this_host, versions
 from runtimes.precision import Dtype
 from validation.gates.result import GateResult

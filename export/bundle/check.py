@@ -22,7 +22,7 @@ from export.exits import Exit
 from export.folder.exported import read_manifest
 from export.folder.findings import not_passed
 from export.folder.layout import MANIFEST
-from export.folder.records import field_of
+from export.records import field_of
 
 _LARGEST = 64 * 2**20
 """Of a JSON document, bytes."""

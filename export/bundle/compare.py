@@ -9,7 +9,8 @@ from export.bundle.releases import read_release
 from export.commands.fail_on import FailOn
 from export.commands.recorded import Finding, recorded_differences
 from export.folder.manifest import Manifest
-from export.folder.records import PortRecord, plain
+from export.folder.records import PortRecord
+from export.records import plain
 from validation.timing.paired import recorded
 
 ARTIFACTS = "artifacts"

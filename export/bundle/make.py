@@ -19,7 +19,7 @@ from export.folder.exported import open_exported
 from export.folder.findings import not_passed
 from export.folder.layout import MANIFEST, SHIP
 from export.folder.manifest import Manifest
-from export.progress import Step
+from export.workers.progress import Step
 
 _A_LINE_EACH = "\n            "
 """Below each other in an error's text."""

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from export.bundle.layout import SCHEMA
 from export.folder.manifest import Manifest, Status
-from export.folder.records import Count, PrecisionRecord, Record, Sha256, says
+from export.folder.records import PrecisionRecord
 from export.folder.schema import schema_of
+from export.records import Count, Record, Sha256, says
 from runtimes.runtime import Evidence
 
 

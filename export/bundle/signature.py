@@ -12,7 +12,7 @@ from efficientvit.errors import BadInput
 from efficientvit.files import parse_unique_json
 from export.bundle.layout import SIGNATURE
 from export.bundle.signing import hashed
-from export.folder.records import Record
+from export.records import Record
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

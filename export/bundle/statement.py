@@ -7,7 +7,7 @@ import msgspec
 from export.bundle.contents import Contents, Packed
 from export.folder.findings import unchecked
 from export.folder.manifest import Status, Top1Record
-from export.folder.records import Count, Number, Record, Sha256, Share, says
+from export.records import Count, Number, Record, Sha256, Share, says
 from runtimes.runtime import Evidence
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

@@ -48,7 +48,7 @@ def _has_descriptor() -> bool:
 
 def print_json(document: Any) -> None:
     """A document with records in it, on standard output."""
-    from export.folder.records import plain
+    from export.records import plain
 
     click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
 

@@ -15,10 +15,9 @@ def schema(document: str) -> None:
     """  # noqa: D301 - click wants the character itself
     if document == "manifest":
         from export.folder.schema import manifest_schema
-        from export.targets.registry import TARGETS
+        from export.targets.registry import TARGETS, section_types
 
-        own = {name: target.section().type for name, target in TARGETS.items() if target.section is not None}
-        found = manifest_schema(own)
+        found = manifest_schema({name: own for name, own in section_types(TARGETS).items() if own is not None})
     elif document == "tune":
         from export.tuning.record import tune_schema
 

@@ -17,8 +17,8 @@ from export.cluster.shipment import Contents, Shipping
 from export.pipeline.finished import Finished
 from export.pipeline.schedule import finished_or_raised
 from export.pipeline.tasks import Result, Task, known, tasks_of
-from export.progress import Progress
 from export.request.request import Request
+from export.workers.progress import Progress
 
 if TYPE_CHECKING:
     from distributed import Client

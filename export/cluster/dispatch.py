@@ -19,8 +19,8 @@ from export.cluster.crew import Crew, Needs
 from export.cluster.said import Said
 from export.cluster.shipment import Contents
 from export.cluster.tasks import Answer, Doing, do, receive
-from export.progress import Progress
 from export.workers import interrupt
+from export.workers.progress import Progress
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -13,7 +13,7 @@ from export.cluster.crew import Needs
 from export.cluster.returned import content_of, publish_into
 from export.cluster.shipment import Shipping, naming
 from export.cluster.tasks import Answer, Folder, Logged, files_in, helped, only_one_measures
-from export.progress import Progress
+from export.workers.progress import Progress
 from validation.accuracy.sharing import sharing
 
 Function = Callable[..., Any]

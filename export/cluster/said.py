@@ -4,7 +4,7 @@ import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
-from export.progress import Progress
+from export.workers.progress import Progress
 
 
 @dataclass(slots=True)

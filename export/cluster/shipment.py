@@ -15,11 +15,11 @@ from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.cluster.blobs import Blobs, Tree
 from export.pipeline.tasks import Task
-from export.progress import Progress
 from export.request.evaluation import Evaluation
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job
+from export.workers.progress import Progress
 
 SEEDED = re.compile(r"seeded(:\d+)?")
 """Weights that a worker draws itself."""

@@ -20,8 +20,8 @@ from export.cluster.shards import Across
 from export.cluster.shipment import Shipment
 from export.pipeline import finished
 from export.pipeline.tasks import Unit, outcomes_of
-from export.progress import Progress
 from export.workers.exclusive import Exclusive
+from export.workers.progress import Progress
 from runtimes.host.shortage import shortage_of
 from validation.accuracy.sharing import Alone, Sharing, sharing
 

@@ -16,9 +16,9 @@ from export.cluster.returned import NotWhatItSays
 from export.commands.recompute import weights_of
 from export.commands.verify import Verification, verify
 from export.folder.exported import Exported, open_exported
-from export.progress import Progress
 from export.request.evaluation import Evaluation
 from export.targets.registry import TARGETS
+from export.workers.progress import Progress
 from runtimes.runtime import Evidence
 from validation.budgets import Budgets
 

@@ -11,7 +11,7 @@ from export.commands.differences import Diff
 from export.commands.fail_on import PARITY, FailOn
 from export.commands.recorded import Finding, recorded_differences
 from export.folder.exported import Exported, open_exported, require_interface
-from export.progress import Step
+from export.workers.progress import Step
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
 from runtimes.registry import count_operators, read_ports, runtime_for

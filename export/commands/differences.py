@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from export.commands.fail_on import PARITY, FailOn
 from export.commands.recorded import Finding
 from export.exits import Exit
-from export.folder.records import plain
+from export.records import plain
 from export.report.card import Row, card
 
 if TYPE_CHECKING:

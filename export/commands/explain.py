@@ -9,10 +9,11 @@ from export.commands.recompute import recompute
 from export.exits import Exit
 from export.folder.exported import artifact_of, read_manifest
 from export.folder.manifest import Manifest
-from export.folder.records import BlameRecord, LayerRecord, gates_of, plain
-from export.progress import Step
+from export.folder.records import BlameRecord, LayerRecord, gates_of
+from export.records import plain
 from export.report.card import GATES, card, gate_rows
 from export.targets.registry import SHARED
+from export.workers.progress import Step
 from runtimes.artifact import Artifact
 from runtimes.host.threads import one_thread
 from runtimes.precision import Dtype

@@ -10,9 +10,9 @@ from export.exits import Exit, worst
 from export.folder.nearest import error_and_budget
 from export.pipeline import schedule
 from export.pipeline.finished import Finished
-from export.progress import Progress
 from export.report.card import Row, card
 from export.request.request import Request
+from export.workers.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

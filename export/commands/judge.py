@@ -12,10 +12,11 @@ from efficientvit.weights.source import Weights, find_weights
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.layout import MANIFEST
-from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of, plain
-from export.progress import Step
+from export.folder.records import BlameRecord, PortRecord, PrecisionRecord, gates_of
+from export.records import plain
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
+from export.workers.progress import Step
 from runtimes.external import Foreign, open_foreign
 from runtimes.host.threads import one_thread
 from runtimes.runtime import Evidence

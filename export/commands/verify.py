@@ -13,10 +13,11 @@ from export.device_kit.attached import NO_DEVICES, OnDevices, on_devices
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.exported import Exported, open_exported
-from export.folder.records import gates_of, plain
-from export.progress import Step
+from export.folder.records import gates_of
+from export.records import plain
 from export.report.card import GATES, card, gate_rows
 from export.request.evaluation import Evaluation, accuracy_test
+from export.workers.progress import Step
 from runtimes.host.threads import one_thread
 from runtimes.interface import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for

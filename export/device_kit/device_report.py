@@ -20,8 +20,8 @@ from export.folder.device_entry import (
     State,
     ToolRecord,
 )
-from export.folder.records import Record, Sha256, field_of, says
 from export.folder.schema import schema_of
+from export.records import Record, Sha256, field_of, says
 from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 
 RAN = ("passed", "rejected")

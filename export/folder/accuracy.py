@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from export.folder.records import Count, Positive, Record, Share, says
+from export.records import Count, Positive, Record, Share, says
 from runtimes.runtime import Evidence
 from validation.accuracy.top1 import CONFIDENCE, Accuracy
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from export.folder.records import Count, IfMeasured, Number, Positive, Record, Sha256, says
+from export.records import Count, IfMeasured, Number, Positive, Record, Sha256, says
 from runtimes.runtime import Evidence
 from validation.devices.units import CoreAiUnit, EngineUnit, Unit
 from validation.inputs.golden_set import Kind

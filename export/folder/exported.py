@@ -16,12 +16,12 @@ from efficientvit.size import ImageSize
 from efficientvit.spec import model_spec
 from export.folder.layout import MANIFEST, SCHEMA
 from export.folder.manifest import Manifest
-from export.folder.records import field_of
 from export.folder.schema import manifest_schema
-from export.folder.sections import CoreMlSection
+from export.records import field_of
+from export.targets.coreml.section import CoreMlSection
+from export.targets.registry import TARGETS, section_types
 from runtimes.artifact import Artifact, Interface, digest
 from runtimes.interface import intended_ports, labels_digest
-from runtimes.plugins import TARGETS, installed
 from runtimes.registry import known_format, read_ports
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
 from validation.budgets import Budgets
@@ -145,10 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.convert(found, Manifest)
     except msgspec.ValidationError as error:
         raise _damaged(folder, *field_of(error)) from error
-    own = set[str]()
-    if found.keys() - set(Manifest.__struct_fields__):  # a target that a package adds has a section of its own
-        own = {point.name for point in installed(TARGETS)}
-    if (wrong := _first_wrong({name: value for name, value in found.items() if name not in own})) is not None:
+    if (wrong := _first_wrong(found)) is not None:
         place = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in wrong.absolute_path)
         said = f"a manifest by `vit-export schema manifest`; it says that vit-export {manifest.vit_export} wrote it"
         raise _damaged(folder, place.removeprefix(".") or "the whole", said, wrong.message[:200])
@@ -156,17 +153,22 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _first_wrong(document: dict[str, Any]) -> "ValidationError | None":
+    """Every section that is no field of each manifest is judged as its target declares it, if that can be loaded."""
     from jsonschema.exceptions import best_match
 
-    found: ValidationError | None = best_match(_validator().iter_errors(document))
+    others = document.keys() - set(Manifest.__struct_fields__)
+    types = section_types(name for name in TARGETS if name in others) if others else {}
+    known = tuple((name, type_) for name, type_ in types.items() if type_ is not None)
+    judged = {name: value for name, value in document.items() if types.get(name, name) is not None}
+    found: ValidationError | None = best_match(_validator(known).iter_errors(judged))
     return found
 
 
 @cache
-def _validator() -> Any:
+def _validator(sections: tuple[tuple[str, type], ...]) -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(manifest_schema(reading=True))
+    return Draft202012Validator(manifest_schema(dict(sections), reading=True))
 
 
 def _damaged(folder: Path, field: str, expected: str, got: str) -> BadFolder:

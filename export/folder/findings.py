@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from export.folder.device_entry import failure, latest
 from export.folder.manifest import Manifest
 from export.folder.nearest import Nearest, nearest
-from export.folder.records import GateRecord, plain
+from export.folder.records import GateRecord
+from export.records import plain
 from runtimes.runtime import Evidence
 
 PASSED = ("verified", "built")

@@ -1,4 +1,8 @@
-"""`manifest.json` as types: what was made, from what, and what was found. docs/manifest.md describes it."""
+"""`manifest.json` as types: what was made, from what, and what was found. docs/manifest.md describes it.
+
+Every manifest has the sections `coreml`, `coreai` and `tensorrt`, null for other targets. Any other target's is no
+field here: it comes after the fields, under the target's name, in that target's manifests alone.
+"""
 
 from typing import Annotated, Literal
 
@@ -10,24 +14,13 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.spec import MODELS
 from export.folder.accuracy import AccuracyRecord
 from export.folder.device_entry import DeviceEntry
-from export.folder.records import (
-    AttestationRecord,
-    BlameRecord,
-    Count,
-    GateRecord,
-    Gates,
-    Number,
-    PortRecord,
-    Positive,
-    PrecisionRecord,
-    Record,
-    Sha256,
-    Size,
-    says,
-)
-from export.folder.sections import CoreAiSection, CoreMlSection, TensorRtSection
+from export.folder.records import AttestationRecord, BlameRecord, GateRecord, Gates, PortRecord, PrecisionRecord
 from export.folder.timing import TimingRecord
 from export.folder.weights import WeightsRecord
+from export.records import Count, Number, Positive, Record, Sha256, Size, says
+from export.targets.coreai.section import CoreAiSection
+from export.targets.coreml.section import CoreMlSection
+from export.targets.tensorrt.section import TensorRtSection
 from runtimes.runtime import Evidence
 from runtimes.wrapping import LOGITS, TENSOR
 from validation.budgets import Budgets

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from export.folder.manifest import Manifest
-from export.folder.records import Record
+from export.records import Record
 from runtimes.artifact import Format
 from runtimes.registry import format_names
 from validation.gates.table import GATES
@@ -64,7 +64,7 @@ def _is_written(field: dict[str, Any]) -> bool:
 
 
 def manifest_schema(sections: Mapping[str, type] = MappingProxyType({}), *, reading: bool = False) -> dict[str, Any]:
-    """Of manifest.json. `sections`: those of installed targets that are not built in, by target. `reading`: above.
+    """Of manifest.json. `sections`: those of targets, by target, beside the fields of `Manifest`. `reading`: above.
 
     Raises:
         StageFailed: an installed package adds a format that exists already.
@@ -75,5 +75,7 @@ def manifest_schema(sections: Mapping[str, type] = MappingProxyType({}), *, read
     found["$defs"]["ArtifactRecord"]["properties"]["format"]["enum"] = made
     for name, section in sections.items():
         if name not in found["properties"]:
-            found["properties"][name] = {"description": f"What target {name} records.", **msgspec.json.schema(section)}
+            place = f"#/properties/{name}/$defs/{{name}}"
+            (own,), parts = msgspec.json.schema_components([section], ref_template=place)
+            found["properties"][name] = {"description": f"What target {name} records.", **own, "$defs": parts}
     return found

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Self
 import msgspec
 import numpy as np
 
-from export.folder.records import AttestationRecord, Count, IfMeasured, Record, says
+from export.folder.records import AttestationRecord
+from export.records import Count, IfMeasured, Record, says
 from validation.timing.latency import Timing
 from validation.trial import Alone, ModuleTime, Spent
 

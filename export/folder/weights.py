@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from export.folder.records import Record, Sha256, says
+from export.records import Record, Sha256, says
 
 
 class SaidRecord(Record, frozen=True, kw_only=True):

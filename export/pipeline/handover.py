@@ -16,12 +16,12 @@ from export.pipeline import manifest
 from export.pipeline.judging import never_failing
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Prepared
-from export.progress import Progress
 from export.report.report import Evidence as ReportEvidence
 from export.report.report import write_report
 from export.request.request import Request
 from export.targets.target import Job
 from export.workers import output_capture
+from export.workers.progress import Progress
 from runtimes.artifact import Artifact, Format, digest
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.interface import OUTPUT

@@ -10,11 +10,11 @@ from efficientvit.errors import BrokenArtifact, VitExportError
 from export.pipeline.making import Maker, failing_as
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
-from export.progress import Progress
 from export.targets.onnx.calibration import calibration_images, too_few
 from export.targets.onnx.mixed_precision import Holds, can_fall_back, costs_too_much, fall_back
 from export.targets.target import Job, Stage
 from export.workers import output_capture
+from export.workers.progress import Progress
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
 from runtimes.registry import count_operators, native_runtime, runtime_for

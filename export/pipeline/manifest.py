@@ -4,25 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from efficientvit.weights.contract import settled
 from export import __version__
 from export.folder import manifest as record
 from export.folder.accuracy import AccuracyRecord
-from export.folder.layout import SCHEMA, SETTINGS, SHIP
-from export.folder.records import (
-    AttestationRecord,
-    BlameRecord,
-    GateRecord,
-    PortRecord,
-    PrecisionRecord,
-    gates_of,
-)
+from export.folder.layout import LABELS, SCHEMA, SETTINGS, SHIP
+from export.folder.records import AttestationRecord, BlameRecord, GateRecord, PortRecord, PrecisionRecord, gates_of
 from export.folder.timing import TimingRecord
 from export.folder.weights import SaidRecord, WeightsRecord
 from export.pipeline.outcome import Outcome, StageResult
 from export.pipeline.prepare import Prepared
+from export.records import plain
 from export.targets.registry import BUILT_IN
 from export.targets.target import HandedOver, Target
 from runtimes.artifact import Interface
@@ -80,15 +72,16 @@ def build(
         if outcome.error is None
         else record.FailedRecord(stage=outcome.failed_stage, error=str(outcome.error)),
         artifact=f"{SHIP}/{artifact.path.name}" if artifact and placed and placed.ships else None,
-        coreml=sections.pop("coreml", None),
-        coreai=sections.pop("coreai", None),
+        coreml=sections.get("coreml"),
+        coreai=sections.get("coreai"),
         calibration=job.calibrate and Path(job.calibrate).name,
-        tensorrt=sections.pop("tensorrt", None),
+        tensorrt=sections.get("tensorrt"),
         accuracy=AccuracyRecord.of(report.accuracy if report else None),
         devices=[],
         timing=TimingRecord.of(outcome.timing, outcome.spent, outcome.untimed),
     )
-    return {**built.to_json(), **{name: msgspec.to_builtins(section) for name, section in sections.items()}}
+    written = built.to_json()
+    return {**written, **{name: plain(section) for name, section in sections.items() if name not in written}}
 
 
 def _tools(target: Target) -> tuple[str, ...]:
@@ -104,7 +97,8 @@ def _section(outcome: Outcome, placed: Placed | None) -> dict[str, Any]:
         return {}
     passed = [each.artifact for each in outcome.stages if not isinstance(each.verdict, Rejected)]
     final = outcome.final.artifact if outcome.final else None
-    made = HandedOver(outcome.job, final, passed[-1] if passed else None, placed.place if placed else None)
+    place = placed.place if placed else None
+    made = HandedOver(outcome.job, final, passed[-1] if passed else None, place, place and f"{place}/{LABELS}")
     return {target.name: target.section().fill(made)}
 
 

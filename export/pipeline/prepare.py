@@ -9,11 +9,11 @@ from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.pipeline.outcome import Rewrite
-from export.progress import Progress
 from export.request.evaluation import accuracy_test
 from export.request.request import Request
 from export.targets.target import Job
 from export.targets.wrapping import require_preprocessing
+from export.workers.progress import Progress
 from runtimes.artifact import Artifact
 from validation.gates.rewrite import proof_gates, rewrite_gates
 from validation.inputs.golden_set import Kind

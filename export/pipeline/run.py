@@ -13,12 +13,12 @@ from export.pipeline.making import Maker
 from export.pipeline.outcome import Outcome
 from export.pipeline.prepare import Loaded, Prepared, measure
 from export.pipeline.stage_cache import StageCache, evaluations
-from export.progress import Progress
 from export.request.request import Request, slug
 from export.targets.onnx.calibration import GOLDEN, calibration_images
 from export.targets.target import Job, Make
 from export.targets.workshop import Workshop
 from export.workers.exclusive import Exclusive
+from export.workers.progress import Progress
 from runtimes.host.threads import one_thread
 from validation.reference.memo import remembering
 

@@ -7,8 +7,8 @@ from efficientvit.errors import VitExportError
 from export.cache.store import Cache
 from export.pipeline.finished import Finished
 from export.pipeline.tasks import Result, export_tasks, tasks_of
-from export.progress import Progress
 from export.request.request import Request
+from export.workers.progress import Progress
 
 
 def export(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from efficientvit.weights.source import state_digest
 from export.cache.fingerprint import key_of
 from export.cache.store import Cache
-from export.folder.records import plain
+from export.records import plain
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format

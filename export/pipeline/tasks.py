@@ -19,11 +19,11 @@ from export.cache.store import Cache
 from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
-from export.progress import Progress
 from export.request.request import Request
 from export.targets.target import Job
 from export.workers.exclusive import Exclusive
 from export.workers.pool import default_at_once, in_processes
+from export.workers.progress import Progress
 
 if TYPE_CHECKING:
     from efficientvit.weights.source import Weights

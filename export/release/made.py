@@ -10,7 +10,7 @@ from efficientvit.errors import ArtifactChanged, BadOption, NotPassed
 from efficientvit.files import parse_json
 from export.folder.exported import BadFolder
 from export.folder.layout import MANIFEST
-from export.folder.records import field_of
+from export.records import field_of
 from export.release.record import RELEASE, ReleasedRecord, ReleaseRecord
 
 

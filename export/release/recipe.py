@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from efficientvit.errors import BadInput
-from export.folder.records import field_of
+from export.records import field_of
 from export.release.lines import Place, line_of, written
 from export.release.options import structs
 

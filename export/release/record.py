@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from export.folder.manifest import HostRecord, Status
-from export.folder.records import Count, Record, Sha256, says
+from export.records import Count, Record, Sha256, says
 from runtimes.runtime import Evidence
 
 RELEASE = "release.json"

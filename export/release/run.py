@@ -20,12 +20,12 @@ from export.folder.nearest import error_and_budget
 from export.pipeline import tasks as pipeline
 from export.pipeline.finished import Finished
 from export.pipeline.tasks import Task
-from export.progress import Progress
 from export.release.artifacts import Artifact
 from export.release.matrix import run_options
 from export.release.plan import Plan
 from export.release.record import ErrorRecord, RecipeRecord, ReleasedRecord, ReleaseRecord
 from export.report.card import Row, card
+from export.workers.progress import Progress
 from runtimes.host.machine import this_host
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from efficientvit.errors import BadLabeledSet, BadOption
 from efficientvit.images.labels import answers, find_labels
 from efficientvit.images.preprocessing import Preprocessing
-from export.progress import Step
+from export.workers.progress import Step
 from validation.budgets import Budgets
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from export.progress import Step
 from export.request.request import Request
 from export.selftest.faults.fault import Fault, Rng
 from export.targets.coreml.options import CoreMlOptions
@@ -14,6 +13,7 @@ from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job, Stage
 from export.targets.workshop import Workshop
 from export.workers.gc_freeze import collector_at_rest
+from export.workers.progress import Step
 from runtimes.artifact import Artifact, digest
 from runtimes.precision import Precision
 from runtimes.registry import runtime_for

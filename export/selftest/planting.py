@@ -20,7 +20,6 @@ from efficientvit.errors import BrokenArtifact, StageFailed, Unavailable
 from efficientvit.model import EfficientViT
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.source import Weights
-from export.progress import Step
 from export.selftest.artifacts import Artifacts, Made, job_for, spoiled, verdict_on
 from export.selftest.faults import inputs, rewrites, table
 from export.selftest.faults.fault import Fault, Rng, first_line
@@ -28,6 +27,7 @@ from export.selftest.result import Detection, Healthy
 from export.selftest.truth import altered, changes, names_module
 from export.targets.workshop import Workshop
 from export.workers import output_capture
+from export.workers.progress import Step
 from runtimes.artifact import Artifact
 from runtimes.host.threads import one_thread
 from runtimes.interface import OUTPUT

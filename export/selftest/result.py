@@ -5,7 +5,7 @@ from typing import Any
 
 from efficientvit.weights.source import Weights
 from export.exits import Exit
-from export.folder.records import plain
+from export.records import plain
 from export.report.card import Row, card
 from validation.proof.outcome import Outcome
 from validation.self_check import SelfCheck

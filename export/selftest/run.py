@@ -7,11 +7,11 @@ from efficientvit.errors import Unavailable, VitExportError
 from efficientvit.size import ImageSize
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import Weights, find_weights
-from export.progress import Progress, as_progress
 from export.selftest.faults import table
 from export.selftest.planting import FED, Part, not_planted, plant
 from export.selftest.result import Healthy, SelfTest
 from export.targets.registry import SHARED
+from export.workers.progress import Progress, as_progress
 
 if TYPE_CHECKING:
     from export.cluster.client import Workers

@@ -5,7 +5,7 @@ is a `Target`. It is loaded when it is asked for: a broken package does not keep
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -83,6 +83,19 @@ def usable() -> Iterator[Target]:
     for name in TARGETS:
         with contextlib.suppress(StageFailed):
             yield TARGETS[name]
+
+
+def section_types(names: Iterable[str]) -> dict[str, type | None]:
+    """The types of these targets' sections of the manifest, of those that have one; None where one cannot be loaded."""
+    found: dict[str, type | None] = {}
+    for name in names:
+        try:
+            section = TARGETS[name].section
+        except StageFailed:
+            found[name] = None
+        else:
+            found |= {} if section is None else {name: section().type}
+    return found
 
 
 @cache

@@ -57,13 +57,14 @@ class HandedOver(NamedTuple):
     """What a section of the manifest is filled from.
 
     `final`: of the last stage that was run. `passed`: the last that was not rejected. `place`: the folder that the
-    final artifact lies in, within the export's.
+    final artifact lies in, within the export's. `labels`: the file that its class labels are written to, if it has any.
     """
 
     job: "Job"
     final: Artifact | None
     passed: Artifact | None
     place: str | None
+    labels: str | None = None
 
 
 class Section(NamedTuple):

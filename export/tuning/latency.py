@@ -7,8 +7,8 @@ import numpy as np
 
 from export.folder.exported import open_exported
 from export.pipeline.finished import Finished
-from export.progress import Step
 from export.workers import output_capture
+from export.workers.progress import Step
 from runtimes.registry import native_runtime
 from runtimes.runtime import Evidence
 from validation.judge import judge

@@ -12,10 +12,10 @@ from export.cache.store import Cache
 from export.pipeline import finished
 from export.pipeline.finished import Finished
 from export.pipeline.tasks import Task, Unit, known, outcomes_of, units_of
-from export.progress import Progress
 from export.tuning.request import Candidate
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
+from export.workers.progress import Progress
 
 if TYPE_CHECKING:
     from export.cluster.client import Workers

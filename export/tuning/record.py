@@ -6,8 +6,8 @@ from msgspec import Meta
 
 from export import __version__
 from export.folder.manifest import HostRecord, Status
-from export.folder.records import Count, Number, Positive, Record, Sha256, Size, says
 from export.folder.schema import schema_of
+from export.records import Count, Number, Positive, Record, Sha256, Size, says
 from export.tuning.request import LeftOut, TuneRequest
 from export.tuning.run import Tried, Tuned
 from runtimes.host.machine import this_host, versions

@@ -12,7 +12,6 @@ from export.cache.store import Cache
 from export.exits import Exit, worst
 from export.folder import atomic
 from export.pipeline.finished import Finished
-from export.progress import Progress
 from export.report.card import Row, card
 from export.tuning import choice
 from export.tuning.choice import Point
@@ -21,6 +20,7 @@ from export.tuning.latency import timed
 from export.tuning.making import make
 from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
 from export.workers.pool import default_at_once
+from export.workers.progress import Progress
 from runtimes.host.machine import this_host
 from validation.timing.latency import Timing
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from efficientvit.errors import HostShortage, StageFailed, VitExportError
-from export.progress import Progress
 from export.workers import interrupt
 from export.workers.exclusive import Exclusive
+from export.workers.progress import Progress
 from runtimes.host.machine import free_memory_bytes, this_host
 from runtimes.host.shortage import shortage_of
 

@@ -175,7 +175,7 @@ def verify_bundle(folder: Path, as_json: bool, allow_unsigned: bool, summary: Pa
     from export.bundle.signature import Trust
     from export.cli import console
     from export.commands.step_summary import of_bundle
-    from export.folder.records import plain
+    from export.records import plain
 
     page = summary_to(summary, f"vit-export verify-bundle {folder.resolve().name}")
     key, certificates, at = given["key"], given["certificates"], given["at"]

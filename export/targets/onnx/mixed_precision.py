@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from export.progress import Step
 from export.targets.onnx.float_choice import Choice
 from export.targets.onnx.float_layers import with_float_layers
 from export.targets.onnx.layer_costs import DEPTHWISE, LayerCosts, layer_costs
 from export.targets.onnx.sensitivity import Sensitivity, sensitivities
+from export.workers.progress import Step
 from runtimes.artifact import Artifact, Format
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import layers

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from export.progress import Step
 from export.targets.onnx.float_layers import unrounded
+from export.workers.progress import Step
 from runtimes.artifact import Artifact
 from runtimes.interface import INPUT
 from runtimes.onnx.graph import load_onnx

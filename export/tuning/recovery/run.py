@@ -12,7 +12,7 @@ from efficientvit.size import ImageSize
 from efficientvit.weights.declared import Facts
 from efficientvit.weights.reading import Reading
 from export.exits import Exit
-from export.progress import Progress
+from export.workers.progress import Progress
 
 if TYPE_CHECKING:
     from efficientvit.weights.source import Weights

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.size import square
-from export.progress import Progress
 from export.request.request import Request
+from export.workers.progress import Progress
 from tests.silent import Silent
 from validation.accuracy.sharing import Pixels, Run
 

@@ -1,13 +1,18 @@
 """A manifest is validated before anything in it is believed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import pytest
 
 from export.folder.exported import BadFolder, read_manifest
 from export.folder.manifest import Manifest
+from export.records import Positive, Record, says
+from export.targets.onnx.target import TARGET as ONNX
+from export.targets.registry import BUILT_IN
+from export.targets.target import Section, Target
 from runtimes.precision import Precision
 from tests.manifests import manifest, stage
 
@@ -54,6 +59,46 @@ def test_what_the_schema_does_not_know_is_refused_by_its_place(
     inner[path[-1]] = value
     with pytest.raises(BadFolder) as raised:
         read_manifest(_written(tmp_path, json.dumps(document)))
+    assert says in str(raised.value)
+
+
+class Part(Record, frozen=True, kw_only=True):
+    """In a section."""
+
+    count: Annotated[Positive, says("How many.")]
+
+
+class OwnSection(Record, frozen=True, kw_only=True):
+    """Of a target that is new."""
+
+    parts: Annotated[list[Part], says("Each.")]
+
+
+@pytest.fixture
+def new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A built-in target with a section of its own, and one without."""
+    own = Section(OwnSection, lambda _: OwnSection(parts=[Part(count=1)]))
+    monkeypatch.setitem(cast(dict[str, Target], BUILT_IN), "new", replace(ONNX, name="new", section=lambda: own))
+
+
+def test_the_section_of_a_new_target_is_read_as_the_target_declares_it(new: None, tmp_path: Path) -> None:
+    document = {**whole(), "new": {"parts": [{"count": 1}, {"count": 2}]}}
+    assert isinstance(read_manifest(_written(tmp_path, json.dumps(document))), Manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "says"),
+    [
+        ("new", {"parts": [{"count": 1}, {"count": 0}]}, "new.parts[1].count"),
+        ("new", {}, "'parts' is a required property"),
+        ("onnx", {"parts": []}, "'onnx' was unexpected"),
+    ],
+)
+def test_a_section_that_its_target_does_not_write_is_refused(
+    new: None, name: str, section: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadFolder) as raised:
+        read_manifest(_written(tmp_path, json.dumps({**whole(), name: section})))
     assert says in str(raised.value)
 
 

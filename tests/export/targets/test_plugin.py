@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+import jsonschema
 import pytest
 
 from efficientvit.errors import BadOption, StageFailed
@@ -66,10 +67,12 @@ def _commands(path: str, cwd: Path, *commands: tuple[str, ...]) -> list[Ran]:
 
 
 def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
-    ran, helped, doctor, refused, elsewhere = _commands(
+    ran, verified, schema, helped, doctor, refused, elsewhere = _commands(
         f"{SEARCHED}:{site}",
         tmp_path,
         (*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json"),
+        ("verify", "out/m0-64-ort-fp32-level1-untrained"),
+        ("schema", "manifest"),
         ("export", "--help"),
         ("doctor", "--json"),
         ("m0", "--ort-level", "2", "-t", "ort"),
@@ -77,11 +80,16 @@ def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
     )
     assert ran.code == 0, ran.err
     (manifest,) = json.loads(ran.out)["artifacts"]
-    assert Path(manifest["folder"]).name == "m0-64-ort-fp32-level1-untrained"
+    recorded = tmp_path / "out" / "m0-64-ort-fp32-level1-untrained" / "manifest.json"
+    assert Path(manifest["folder"]).name == recorded.parent.name
     assert (manifest["status"], manifest["artifact"]) == ("verified", "ship/efficientvit_m0.ort")
     assert [stage["name"] for stage in manifest["stages"]] == ["rewrite", "trace", "simplify", "ort"]
     gates = manifest["stages"][-1]["verdict"]["gates"]
     assert all(gates[name]["passed"] for name in ("interface", "constants", "structure", "precision"))
+
+    assert manifest["ort"] == {"level": 1}
+    assert verified.code == ran.code, verified.err
+    jsonschema.Draft202012Validator(json.loads(schema.out)).validate(json.loads(recorded.read_text()))
 
     assert "ORT files (-t ort)" in helped.out
     abilities = {each["target"]: each for each in json.loads(doctor.out)["targets"]}

@@ -11,10 +11,10 @@ from typing import Any
 
 from efficientvit.errors import BadOption
 from efficientvit.weights.source import About
-from export.progress import Progress
 from export.workers import interrupt
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes
+from export.workers.progress import Progress
 from tests.silent import Silent
 
 

@@ -5,6 +5,8 @@ implementations keep the gathered attention biases from `.eval()` on, and go sta
 are loaded afterwards.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -282,3 +284,9 @@ def tensors_of(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def build(spec: ModelSpec) -> EfficientViT:
     """The model of `spec` in eval mode with PyTorch's default initialization; load weights before use."""
     return EfficientViT(spec).eval()
+
+
+@functools.cache
+def tensor_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The names in the state dict of its model."""
+    return tuple(build(spec).state_dict())

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from efficientvit.errors import BadCheckpoint, BadOutput
 from efficientvit.files import replace_file
-from efficientvit.model import EfficientViT, build
+from efficientvit.model import EfficientViT, build, tensor_names
 from efficientvit.size import ImageSize
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.architecture import HEAD_BIAS, check_member, check_stem, classes_of, is_bias_table, windows_of
@@ -220,7 +220,7 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 
 def _check_names(path: Path, names: Iterable[str], spec: ModelSpec) -> None:
     """Refuse a checkpoint that lacks a tensor or has one too many. Input size and classes change no name."""
-    wanted = [name for name in build(spec).state_dict() if not is_ignored(name)]
+    wanted = [name for name in tensor_names(spec) if not is_ignored(name)]
     lacking = sorted(set(wanted) - set(names))
     if lacking == [HEAD_BIAS]:
         raise BadCheckpoint(

@@ -9,7 +9,6 @@ the slice of the stream that the next head reads, so its values have that slice'
 What is an output of the model is in no group.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.deploy.modules import LoneTokenAttention, PooledHead, StaticAttention, StaticWindows
 from efficientvit.errors import BadInput
 from efficientvit.model import EfficientViT, Residual
@@ -136,7 +136,7 @@ def equalized(deploy: EfficientViT, equalization: Equalization) -> EfficientViT:
     Raises:
         BadInput: there is no such group, or it has another number of channels.
     """
-    result = copy.deepcopy(deploy)
+    result = copied(deploy)
     equalize(result, equalization)
     return result
 

@@ -16,13 +16,13 @@ Not exact, so not here: merging the heads (the cascade is sequential), merging a
 convolution after it (the bias meets zero padding), folding the input mean into the stem (zero padding again).
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.deploy.modules import (
     LoneTokenAttention,
     PooledHead,
@@ -192,7 +192,7 @@ REWRITES: tuple[Rewrite, ...] = (
 
 def rewritten(model: EfficientViT, rewrites: tuple[Rewrite, ...] = REWRITES) -> EfficientViT:
     """A float64 copy of `model` after `rewrites`; `model` itself is left as it was."""
-    result = copy.deepcopy(model).double().eval()
+    result = copied(model).double().eval()
     for rewrite in rewrites:
         result = rewrite(result)
     return result.requires_grad_(requires_grad=False)
@@ -205,6 +205,6 @@ def to_deploy(model: EfficientViT) -> EfficientViT:
 
 def tokens_before_channels(deploy: EfficientViT) -> EfficientViT:
     """A copy of a deploy form with `TokenAttention`, for runtimes that convolve channels-last; no constant differs."""
-    result = copy.deepcopy(deploy)
+    result = copied(deploy)
     _replace(result, StaticAttention, TokenAttention)
     return result

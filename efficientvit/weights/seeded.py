@@ -13,7 +13,6 @@ the logits to 1e5 and saturate the softmax. So here:
 `validation.self_check` measures that it worked; docs/numerics.md holds the table.
 """
 
-import copy
 import functools
 import hashlib
 import re
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from efficientvit.model import EfficientViT, build
 from efficientvit.size import ImageSize
@@ -127,7 +127,7 @@ def _calibrate(model: EfficientViT, images: Tensor) -> None:
 
 def seeded(spec: ModelSpec, seed: int = 0) -> EfficientViT:
     """The model of `spec` in float32 and eval mode, its weights drawn by the rule above; each call's is its own."""
-    return copy.deepcopy(_seeded(spec, seed))
+    return copied(_seeded(spec, seed))
 
 
 @functools.lru_cache(maxsize=1)

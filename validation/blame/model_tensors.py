@@ -1,11 +1,11 @@
 """What the layers of an artifact should give: every tensor of the model that it was made from, with its own floor."""
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from runtimes.precision import Dtype, Precision
 from runtimes.reader import Layer
 from runtimes.runtime import Mode
@@ -37,10 +37,10 @@ def right_tensors(
     stored = model.stored(precision, image_input=image_input)
     parts = [inputs[list(rows)] for rows in calls]
     shipped = stored if activations is Dtype.FP32 else as_executed(stored, precision)
-    tensors = list(_tensors("d", shipped, copy.deepcopy(stored).double(), parts, activations))
+    tensors = list(_tensors("d", shipped, copied(stored).double(), parts, activations))
     if trained:
         plain = with_rounded_weights(model.trained, precision)
-        tensors += _tensors("t", plain, copy.deepcopy(plain).double(), parts, activations)
+        tensors += _tensors("t", plain, copied(plain).double(), parts, activations)
     return Right(tuple(tensors), constant_modules(stored))
 
 

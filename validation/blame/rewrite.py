@@ -1,6 +1,5 @@
 """Which rewrite from the trained to the deploy form is wrong, and in which module. Everything in float64."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from efficientvit.copies import copied
 from efficientvit.deploy import rewrites
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.model import EfficientViT, tensors_of
@@ -66,7 +66,7 @@ def _rewritten(model: ReferenceModel, rows: tuple[int, ...], steps: _Rewrites) -
     if known is not None and known[0] == key:
         return known[1]
     images, right = model.images[list(rows)].double(), _right(model, list(rows))
-    before, name = copy.deepcopy(model.exact), "trained"  # a copy: the key must not be kept alive by its value
+    before, name = copied(model.exact), "trained"  # a copy: the key must not be kept alive by its value
     wrong = None
     for after, step in _forms(model.exact):
         name = step
@@ -82,9 +82,9 @@ def _rewritten(model: ReferenceModel, rows: tuple[int, ...], steps: _Rewrites) -
 @torch.no_grad()
 def _forms(trained: EfficientViT) -> Iterator[tuple[EfficientViT, str]]:
     """The model after each rewrite, one upon the other."""
-    form = copy.deepcopy(trained)
+    form = copied(trained)
     for rewrite in rewrites.REWRITES:
-        form = rewrite(copy.deepcopy(form))
+        form = rewrite(copied(form))
         yield form, getattr(rewrite, "__name__", "rewrite")
 
 

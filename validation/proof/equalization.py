@@ -4,13 +4,13 @@ A ReLU is a random function in exact arithmetic, and passes no factor on there. 
 written as factor * ReLU(x / factor), which is the same function for positive factors, and `equalize` makes only those.
 """
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from efficientvit.copies import copied
 from efficientvit.deploy.equalization import Equalization, equalize, with_scaled_relus
 from efficientvit.errors import VitExportError
 from efficientvit.model import EfficientViT
@@ -52,7 +52,7 @@ def prove_exact(
             next_step="this is a fault of vit-export: report it; -p fp16 does without",
         )
     with torch.no_grad():
-        deploy = by(copy.deepcopy(rewritten), equalization).float()
+        deploy = by(copied(rewritten), equalization).float()
     off = next(audit(trained, deploy, (lambda form: by(form, equalization),)), None)
     if off is not None:
         raise VitExportError(

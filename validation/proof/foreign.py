@@ -5,7 +5,6 @@ was rounded from; the program then has to equal the trained form. Values are com
 one is further off than rounding explains is not replaced, and the program differs.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.errors import UnknownOperation
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
@@ -146,7 +146,7 @@ def _refused(proof: Proof) -> bool:
 
 def _with_stored_epsilons(model: EfficientViT) -> EfficientViT:
     """A copy in float64 whose epsilons are float32 numbers, as every format stores them."""
-    result = copy.deepcopy(model).double()
+    result = copied(model).double()
     for module in result.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eps = float(np.float32(module.eps))

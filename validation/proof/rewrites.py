@@ -5,7 +5,6 @@ form before and the form after a rewrite must give the same of the same random i
 where what the deploy form holds must be the nearest float32.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.deploy import rewrites
 from efficientvit.model import EfficientViT
 from efficientvit.size import ImageSize
@@ -97,9 +97,9 @@ def _names() -> list[str]:
 def _other_shape(form: EfficientViT, size: ImageSize, results: tuple[FieldTensor, ...]) -> str:
     """Whether every number of images has as many rows in each output."""
     field = images_for(size, 1, primes=0).field
-    copied = in_field(form, field)
+    form = in_field(form, field)
     for field.batch in _OTHER_BATCHES:
-        for found, meant in zip(run_form(copied, field.images(size.nchw(field.batch))), results, strict=True):
+        for found, meant in zip(run_form(form, field.images(size.nchw(field.batch))), results, strict=True):
             if found.shape != (field.batch, *meant.shape[1:]):
                 return f"for {field.batch} images its result has the shape {tuple(found.shape)}"
     return ""
@@ -111,7 +111,7 @@ def in_field(model: EfficientViT, field: Field) -> EfficientViT:
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.dtype.is_floating_point:
             memo[id(tensor)] = _lifted(tensor, field)
-    return copy.deepcopy(model, memo).eval()
+    return copied(model, memo).eval()
 
 
 def _lifted(tensor: Tensor, field: Field) -> Tensor:

@@ -4,7 +4,6 @@ Rounding every tensor to a 16-bit format, weights and every intermediate result,
 between, is the *noise floor* of that format: a healthy artifact lies near it, a faulty one doesn't.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from efficientvit.copies import copied
 from efficientvit.deploy.compression import (
     LARGEST,
     REDUCED,
@@ -50,7 +50,7 @@ def rounded(tensor: Tensor, dtype: Dtype) -> Tensor:
 @torch.no_grad()
 def with_rounded_weights(model: _Model, precision: Precision) -> _Model:
     """A copy of `model` with the values that an artifact of `precision` has of its parameters and buffers."""
-    result = copy.deepcopy(model)
+    result = copied(model)
     for tensor in (*result.parameters(), *result.buffers()):
         if tensor.is_floating_point():
             tensor.copy_(rounded(tensor, precision.decoded))

@@ -3,7 +3,6 @@
 `ReferenceModel` holds the modules and does the work; `Reference` is its result for one precision.
 """
 
-import copy
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efficientvit.copies import copied
 from efficientvit.deploy.equalization import equalized
 from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.deploy.rewrites import rewritten
@@ -53,7 +53,7 @@ class ReferenceModel:
     def __init__(self, trained: EfficientViT, golden: GoldenSet, budgets: Budgets | None = None) -> None:
         self.trained = trained
         self.rewritten = rewritten(trained)
-        self.deploy = copy.deepcopy(self.rewritten).float()
+        self.deploy = copied(self.rewritten).float()
         self.given = golden
         self.budgets = budgets or Budgets()
         self._at: dict[tuple[Precision, bool], Reference] = {}
@@ -62,7 +62,7 @@ class ReferenceModel:
     @functools.cached_property
     def exact(self) -> EfficientViT:
         """The trained form in float64."""
-        return copy.deepcopy(self.trained).double()
+        return copied(self.trained).double()
 
     @functools.cached_property
     def golden(self) -> GoldenSet:
@@ -201,7 +201,7 @@ class ReferenceModel:
         run = single
         if rounded_too:
             run = self.split(evaluations(as_executed(stored, precision), images, precision))
-        structure = self.split(_numpy(evaluate(copy.deepcopy(stored).double(), images.double())))
+        structure = self.split(_numpy(evaluate(copied(stored).double(), images.double())))
         structure_floors = self._structure_floors(stored, images, single, structure)
         compressed = precision.weights.compressed
         outputs = {

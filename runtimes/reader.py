@@ -142,6 +142,11 @@ class Reader(Protocol):
             next_step="implement `program` in the format's reader",
         )
 
+    @property
+    def has_program(self) -> bool:
+        """It implements `program`: without it nothing can be proven of a file, and samples are all that is checked."""
+        return type(self).program is not Reader.program
+
     def unquantized(self, program: "Program") -> "Unquantized | None":
         """The same program on floats, with its weights decoded; None where integers of this format are not followed."""
         return None

@@ -98,7 +98,8 @@ def show_judged(screen: Console, judged: "Judged") -> None:
     for note in found.notes:
         screen.print(Text(f"  {note}", "dim"), soft_wrap=True)
     failed = [gate.gate for gate in found.verdict.report.gates if not gate.passed]
-    for step in next_steps(failed) if judged.foreign.artifact.precision.weights.compressed else ():
+    compressed = judged.foreign.artifact.precision.weights.compressed
+    for step in next_steps(name for name in failed if compressed or not named(name).cost):
         screen.print(Text(f"  next: {step}"), soft_wrap=True)
     if judged.blame is not None:
         show_blame(screen, judged.blame, _SUSPECTS_SHOWN, "with --json")

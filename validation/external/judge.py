@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BadInput, StageFailed, Unavailable
 from efficientvit.images.preprocessing import normalize
+from runtimes.artifact import Format
 from runtimes.external import Foreign
 from runtimes.host.machine import this_host, version
 from runtimes.interface import OUTPUT
@@ -23,17 +24,18 @@ from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.external.causes import cause_of
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
-from validation.gates.accuracy import accuracy_gate
+from validation.gates import table
 from validation.gates.precision import precision_gate
-from validation.gates.quality import quality_gate
 from validation.gates.result import GateResult
 from validation.gates.structure import structure_gate
 from validation.golden_run import Outputs, agreement, in_batches, shuffled
+from validation.golden_run import Run as GoldenRun
 from validation.inputs.golden_set import Kind
 from validation.proof.foreign import Feeding, ForeignProof, prove_foreign
 from validation.proof.outcome import Outcome
 from validation.reference.model import ReferenceModel
 from validation.reference.reference import Reference
+from validation.trial import Trial, Tried
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of
 
 _BATCHES = (1, 3)
@@ -91,10 +93,11 @@ def judge_foreign(
             got="numbers most of which are below the smallest that float16 tells apart",
             next_step="export the logits as well, or in float32",
         )
-    with _shipped(foreign) as (run, attestation):
-        shipped = _runs(run, foreign, model, taken)
+    with _shipped(foreign) as (run, attestation, evidence):
+        outputs = _runs(run, foreign, model, taken)
         accuracy = None if labeled is None else _accuracy(labeled, run, foreign, model, taken)
-    found = _judged(foreign, model, taken, as_oracle, _Shipped(shipped, attestation, accuracy))
+    shipped = _Shipped(outputs, attestation, evidence, labeled, accuracy)
+    found = _judged(foreign, model, taken, as_oracle, shipped)
     if cause is None or not isinstance(found.verdict, Rejected):
         return found
     return replace(found, notes=(cause, *found.notes))
@@ -133,18 +136,24 @@ def _runs(run: Run, foreign: Foreign, model: ReferenceModel, taken: Taken) -> li
 
 
 @contextmanager
-def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation]]:
-    """In its runtime with the settings that we would ship; a Core ML package rounded as it declares."""
-    artifact, runtime = foreign.artifact, runtime_for(foreign.artifact.format)
-    if runtime.evidence.at_least(Evidence.VENDOR) and artifact.format in _SESSIONS:
+def _shipped(foreign: Foreign) -> Iterator[tuple[Run, Attestation, Evidence]]:
+    """In its runtime with the settings that we would ship; how it ran, and what that is evidence of.
+
+    Core ML's sessions are for packages of ours: any other is evaluated wherever it is judged, rounded as it declares.
+    """
+    artifact = foreign.artifact
+    if artifact.format != Format.COREML:
+        runtime = runtime_for(artifact.format)
         with runtime.open(artifact, Mode.SHIPPED) as session:
-            yield run_of(foreign, lambda images: _scores(session(images), foreign)), session.attestation
+            run = run_of(foreign, lambda images: _scores(session(images), foreign))
+            yield run, session.attestation, runtime.evidence
         return
     with open_layers(artifact, Mode.SHIPPED, output=foreign.output.name) as opened:
         precision = artifact.precision.activations
         settings = {"arithmetic": "declared"}
         attestation = Attestation("mil", version("coremltools"), precision, 1, this_host().isa, settings)
-        yield run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]]), attestation
+        run = run_of(foreign, lambda images: opened.run(images)[opened.outputs[0]])
+        yield run, attestation, Evidence.REFERENCE
 
 
 def _scores(found: Mapping[str, NDArray[np.generic]], foreign: Foreign) -> NDArray[np.generic]:
@@ -166,46 +175,49 @@ def _accuracy(labeled: AccuracyTest, run: Run, foreign: Foreign, model: Referenc
     return labeled.of_answers(answered, artifact, runtime_for(artifact.format), error)
 
 
-_SESSIONS = frozenset({"coreai", "onnx", "openvino"})
-
-
 @dataclass(frozen=True, slots=True)
 class _Shipped:
     """What the file gave as it ships."""
 
     outputs: list[Outputs]
     attestation: Attestation
+    evidence: Evidence
+    labeled: AccuracyTest | None
     accuracy: Accuracy | None
 
 
 def _judged(
     foreign: Foreign, model: ReferenceModel, taken: Taken, oracle: list[Outputs], shipped: _Shipped
 ) -> ForeignVerdict:
-    artifact, precision = foreign.artifact, foreign.artifact.precision
+    artifact = foreign.artifact
     identity, proof = _identity(foreign, model, taken)
     constants, known = _constants(foreign, model, proof)
     notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
-    exact = _kinds(model.at(Precision()), taken)
-    own = _kinds(model.at(precision), taken)
-    results = [identity, constants]
-    if precision.weights is Dtype.FP32:
-        results.append(structure_gate(exact, oracle))
+    own = _kinds(model.at(artifact.precision), taken)
+    asked = {gate.name: gate for gate in table.GATES if gate.foreign}
+    found: dict[str, GateResult] = {"identity": identity, "constants": constants}
+    if own.classifier.quality_budget is not None:
+        del asked["precision"]  # how far another tool's rounding may lie from ours is not known
+    else:
+        found["precision"] = precision_gate(own, shipped.outputs)
+    if artifact.precision.weights is Dtype.FP32:
+        found["structure"] = structure_gate(_kinds(model.at(Precision()), taken), oracle)
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
-    if own.classifier.quality_budget is not None:
-        results.append(quality_gate(own, shipped.outputs[0]))
-    else:
-        results.append(precision_gate(own, shipped.outputs))
-    if shipped.accuracy is not None:
-        results.append(accuracy_gate(shipped.accuracy))
-    runtime = runtime_for(artifact.format)
+        del asked["structure"]
+    trial = Trial(artifact, own, runtime_for(artifact.format), labeled=shipped.labeled)
+    trial.oracle, trial.shipped = (_tried(runs, shipped.attestation) for runs in (oracle, shipped.outputs))
+    trial.proof, trial.accuracy = proof.proof, shipped.accuracy
+    for gate in asked.values():
+        if gate.name not in found and gate.applies(trial):
+            found[gate.name] = gate.judge(trial)
     report = Report(
         artifact_sha256=artifact.sha256,
-        evidence=runtime.evidence if shipped.attestation.runtime != "mil" else Evidence.REFERENCE,
+        evidence=shipped.evidence,
         attestation=shipped.attestation,
-        gates=tuple(results),
+        gates=tuple(found[name] for name in asked if name in found),
         batches=tuple(run.batch for run in shipped.outputs),
         top1=agreement(own, shipped.outputs[0]),
         accuracy=shipped.accuracy,
@@ -213,6 +225,11 @@ def _judged(
     verdict = verdict_of(artifact, report)
     assert isinstance(verdict, VerifiedArtifact | Rejected)
     return ForeignVerdict(verdict, taken, tuple(notes))
+
+
+def _tried(outputs: list[Outputs], attestation: Attestation) -> Tried:
+    """As a gate finds it."""
+    return Tried(attestation, [GoldenRun(each, np.ones(len(each.logits), bool)) for each in outputs], ())
 
 
 def _constants(foreign: Foreign, model: ReferenceModel, found: ForeignProof) -> tuple[GateResult, bool]:

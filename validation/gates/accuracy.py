@@ -40,4 +40,5 @@ ACCURACY = Gate(
     blame=Where.LAYERS,
     cost=True,
     next_step="this precision costs too much: take more bits or -p fp16, or say by --accuracy-budget what may go",
+    foreign=True,
 )

@@ -93,4 +93,5 @@ CONSTANTS = Gate(
     judge=lambda trial: constants_gate(audit(read_constants(trial.artifact), trial.reference.constants)),
     blame=Where.LAYERS,
     counts="const",
+    foreign=True,
 )

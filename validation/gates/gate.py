@@ -27,7 +27,9 @@ class Gate:
     gate whose error is a number of faults and whose budget is 0, what it counts. `whole`: error and budget are shown
     without exponent or decimals; `plain`: with three digits. `cost`: it measures what quantization costs on purpose,
     not whether the file is right. `spends`: it is about what running takes, measured of what passed all others.
-    `next_step`: what helps where it rejects, if that is in the caller's hands.
+    `next_step`: what helps where it rejects, if that is in the caller's hands. `foreign`: files of other tools are
+    asked it too (`vit-export judge`). Of such a file the trial has `oracle`, `shipped`, `proof` and `accuracy`, as
+    logits by the model's own name whatever the file gives, and no other run.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Gate:
     cost: bool = False
     spends: bool = False
     next_step: str = ""
+    foreign: bool = False
 
     def text(self, value: float) -> str:
         """An error or a budget of this gate, as tables show it."""

@@ -38,4 +38,5 @@ PRECISION = Gate(
     applies=lambda trial: not trial.artifact.precision.quantized,
     judge=lambda trial: judge_precision(trial, trial.shipped),
     blame=Where.LAYERS_AS_SHIPPED,
+    foreign=True,
 )

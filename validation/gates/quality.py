@@ -53,4 +53,5 @@ QUALITY = Gate(
     blame=Where.LAYERS,
     cost=True,
     next_step="this precision costs too much: take more bits or -p fp16, or say with --quality-budget what may be lost",
+    foreign=True,
 )

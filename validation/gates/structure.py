@@ -29,4 +29,5 @@ STRUCTURE = Gate(
     applies=lambda _: True,
     judge=lambda trial: structure_gate(trial.judged, trial.oracle.outputs),
     blame=Where.LAYERS,
+    foreign=True,
 )

@@ -12,6 +12,10 @@ class Outcome(StrEnum):
     SAMPLED = "sampled only"
 
 
+NO_PROGRAM = "no reader of this format's program"
+"""Why nothing can be proven of a file whose format's reader does not implement `program`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """The outcome and why. `operation`: the name of the first whose result the deploy form has nowhere.

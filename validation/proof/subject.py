@@ -19,7 +19,7 @@ from runtimes.field.residues import PRIMES, Residues
 from runtimes.field.tensor import Field, Unlike
 from runtimes.interface import PROBABILITIES
 from runtimes.registry import reader_of
-from validation.proof.outcome import Outcome, Proof
+from validation.proof.outcome import NO_PROGRAM, Outcome, Proof
 from validation.proof.values import Print, held_by, print_of
 
 
@@ -74,8 +74,11 @@ def subject_of(artifact: Artifact) -> Subject | Proof:
     Raises:
         MissingExtra: the package that reads the format is not installed.
     """
+    reader = reader_of(artifact)
+    if not reader.has_program:
+        return Proof(Outcome.SAMPLED, NO_PROGRAM)
     try:
-        program, language = reader_of(artifact).program(artifact)
+        program, language = reader.program(artifact)
     except BrokenArtifact as error:
         return unproven(error)
     unknown = {each.kind: each.name for each in reversed(program.operations) if each.kind not in language.operators}

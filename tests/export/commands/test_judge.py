@@ -8,8 +8,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import quantize_dynamic
+from rich.console import Console
 from torch import nn
 
 from efficientvit.errors import BadInput, BrokenArtifact
@@ -27,20 +30,33 @@ from efficientvit.size import ImageSize, square
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
+from export.cli.tables import show_judged
 from export.commands import judge as judging
 from export.commands.judge import Judged, JudgeOptions, judge_file
 from export.exits import Exit
 from export.request.evaluation import Evaluation
 from export.targets.coreml.validated_once import validated_once
 from export.workers.gc_freeze import collector_at_rest
+from runtimes import registry
+from runtimes.artifact import Format
+from runtimes.host.machine import version
+from runtimes.onnx.reader import OnnxReader
+from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Precision
+from runtimes.reader import Reader
+from runtimes.registry import Row
 from runtimes.runtime import Evidence
 from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores
+from validation.gates import table
+from validation.gates.gate import Gate
+from validation.gates.result import GateResult
 from validation.inputs.golden_set import GoldenSet
 from validation.reference.memo import fingerprint
 from validation.self_check import SelfCheck, self_check
+from validation.trial import Trial
+from validation.verdict import Rejected
 
 SIZE = 64
 pytestmark = pytest.mark.tiny_m0
@@ -167,6 +183,8 @@ _MAKERS: dict[str, Callable[[Path], Path]] = {
 _ELSEWHERE = {"Core ML": Evidence.REFERENCE, "Core AI": Evidence.VENDOR}
 """The evidence that this host has of formats for other ones."""
 
+_RUNS = {"onnx": "onnxruntime", "openvino": "openvino", "coreml": "mil", "coreai": "coreai"}
+
 
 def wrapped(source: Path, out: Path, before: list[tuple[str, Any]] = (), *, softmax: bool = False) -> Path:  # type: ignore[assignment]
     """The same file with elementwise nodes in front of the network, or a softmax behind it."""
@@ -233,7 +251,10 @@ def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], c
     assert result.code(Evidence.REFERENCE) is Exit.OK, result.found.verdict
     assert result.found.taken.range is Range.NORMALIZED
     assert result.blame is None
-    assert result.found.verdict.report.evidence is _ELSEWHERE.get(tool, Evidence.NATIVE)
+    report = result.found.verdict.report
+    assert report.evidence is _ELSEWHERE.get(tool, Evidence.NATIVE)
+    assert report.attestation is not None
+    assert report.attestation.runtime == _RUNS[result.foreign.artifact.format]
     traced = next(gate for gate in result.found.verdict.report.gates if gate.gate == "constants")
     assert traced.detail.startswith(("0 of", "1", "2", "3"))
     assert "within rounding" in traced.detail
@@ -442,6 +463,61 @@ def test_what_cannot_be_judged_is_said(made: Callable[[str], Path], checkpoint: 
     onnx.save(both, features)
     with pytest.raises(BadInput, match="has several outputs"):
         judged(features, checkpoint)
+
+
+class _Unread(OnnxReader):
+    """Of a format whose programs nobody can read."""
+
+    program = Reader.program
+
+
+class _Theirs(OnnxRuntime):
+    """Another format's, which runs on ONNX Runtime."""
+
+    name = "theirs"
+    evidence = Evidence.VENDOR
+
+
+@pytest.fixture
+def theirs(made: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of a format that a package adds, as far as `judge` can tell."""
+    row = Row("Their file", (_Theirs(),), _Unread(), external_suffix=".theirs")
+    monkeypatch.setitem(cast(dict[Format, Row], registry.BUILT_IN), Format("theirs"), row)
+    path = tmp_path / "app.theirs"
+    shutil.copyfile(made("torch.onnx, TorchScript"), path)
+    return path
+
+
+def test_a_format_that_is_not_ours_is_attested_by_the_runtime_that_ran_it(theirs: Path, checkpoint: Path) -> None:
+    result = judged(theirs, checkpoint)
+    report = result.found.verdict.report
+    assert result.code(Evidence.VENDOR) is Exit.OK, result.found.verdict
+    assert (report.evidence, result.code(Evidence.NATIVE)) == (Evidence.VENDOR, Exit.NOT_VERIFIED)
+    assert report.attestation is not None
+    assert (report.attestation.runtime, report.attestation.version) == ("onnxruntime", version("onnxruntime"))
+    assert report.gates[0].gate == "identity"
+    assert report.gates[0].warning == "not proven, sampled only: no reader of this format's program"
+
+
+def test_the_table_says_which_gates_a_strangers_file_is_asked_and_in_which_order(
+    theirs: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(trial: Trial) -> GateResult:
+        runs = (trial.oracle, trial.shipped)
+        assert all(run.outputs[0].logits.shape == (len(trial.judged.golden), 1000) for run in runs)
+        return GateResult("bytes", float(trial.artifact.size_bytes), 1.0, "counted")
+
+    own = Gate("bytes", "its size", lambda _: True, counted, foreign=True, next_step="leave it")
+    place = table.names().index("structure") + 1
+    ours = replace(own, name="ours", foreign=False)
+    monkeypatch.setattr(table, "GATES", (*table.GATES[:place], own, ours, *table.GATES[place:]))
+    result = judged(theirs, checkpoint)
+    asked = ["identity", "constants", "structure", "bytes", "precision"]
+    assert [gate.gate for gate in result.found.verdict.report.gates] == asked
+    assert isinstance(result.found.verdict, Rejected)
+    shown = StringIO()
+    show_judged(Console(file=shown, width=160), result)
+    assert "next: leave it" in shown.getvalue()
 
 
 def test_the_command(

@@ -8,6 +8,7 @@ from efficientvit.errors import VitExportError
 from runtimes.artifact import Artifact
 from runtimes.runtime import Attestation, Evidence
 from validation.accuracy.top1 import Accuracy
+from validation.gates.identity import not_proven
 from validation.gates.result import GateResult
 from validation.golden_run import Outputs
 from validation.metrics import Agreement
@@ -45,6 +46,13 @@ class Report:
     def proven(self) -> bool:
         """The program equals the model's on every input: the identity gate passed without a warning."""
         return any(gate.gate == "identity" and gate.passed and gate.warning is None for gate in self.gates)
+
+    @property
+    def unproven(self) -> str | None:
+        """What to say of a file that passed, where its format's reader gives no program to prove."""
+        if not self.passed or self.outputs is None or any(gate.gate == "identity" for gate in self.gates):
+            return None
+        return not_proven(len(next(iter(self.outputs.values.values()))))
 
     @property
     def passed(self) -> bool:

@@ -15,6 +15,7 @@ from export.folder.nearest import error_and_budget
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from validation.gates import table
+from validation.gates.identity import unproven
 
 KIT = "kit"
 
@@ -127,7 +128,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _spent(screen, manifest["timing"])
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _image(screen, manifest["coreml"], manifest["model"]["inputs"])
-            _proof(screen, verdict["gates"])
+            _proof(screen, verdict["gates"], manifest["golden"]["images"])
             section = manifest["coreml"] or manifest.get("coreai")
             _readiness(screen, section, kit=bool(manifest["coreml"]) and (each.folder / KIT).is_dir())
             _on_the_device(screen, each, verdict["evidence"])
@@ -159,10 +160,12 @@ def show_suspects(screen: Console, note: str | None, suspects: Sequence[str], sh
         screen.print(Text(f"  and {more} more, {rest}", "dim"))
 
 
-def _proof(screen: Console, gates: Record) -> None:
-    """What holds for every input, beside what was measured on some."""
+def _proof(screen: Console, gates: Record, images: int) -> None:
+    """What holds for every input, beside what was measured on some; or that nothing is known to."""
     if (identity := gates.get("identity")) is not None:
         screen.print(Text(f"program {identity['detail']}", "dim"))
+    elif (said := unproven(gates, images)) is not None:
+        screen.print(Text(said, "bold yellow"), soft_wrap=True)
 
 
 def _spent(screen: Console, timing: Record) -> None:

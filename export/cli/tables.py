@@ -48,6 +48,8 @@ def _beside(screen: Console, report: Report) -> None:
     """Accuracy, and what a person should know although the gates passed."""
     if (accuracy := AccuracyRecord.of(report.accuracy)) is not None:
         show_accuracy(screen, accuracy.to_json())
+    if report.unproven is not None:
+        screen.print(Text(report.unproven, "bold yellow"), soft_wrap=True)
     for gate in report.gates:
         if gate.warning:
             screen.print(Text(f"WARNING: {gate.gate}: {gate.warning}", "bold yellow"), soft_wrap=True)

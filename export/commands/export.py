@@ -1,6 +1,6 @@
 """`vit-export export`: what a request asks for, and all that came of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from export.pipeline.finished import Finished
 from export.report.card import Row, card
 from export.request.request import Request
 from export.workers.progress import Progress
+from validation.gates.identity import unproven
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Exports:
         (alone,) = self.artifacts if count == 1 else (None,)
         verdict = f"{good} of {count} artifacts ready" if alone is None else str(alone.manifest["status"])
         title = "export" if alone is None else alone.slug
-        facts = (f"{each.slug}: {why}" for each in self.artifacts if (why := reason_of(each)) is not None)
+        said = ((each.slug, why) for each in self.artifacts for why in (reason_of(each), unproven_of(each.manifest)))
+        facts = (f"{slug}: {why}" for slug, why in said if why is not None)
         return card(title, verdict, self.exit_code, facts, COLUMNS, [row_of(each) for each in self.artifacts])
 
 
@@ -61,6 +63,11 @@ def row_of(each: Finished) -> Row:
         each.folder,
     )
     return Row(cells, each.code == 0)
+
+
+def unproven_of(manifest: Mapping[str, Any]) -> str | None:
+    """What to say of an artifact that passed, where its format's reader gives no program to prove."""
+    return unproven(manifest["stages"][-1]["verdict"]["gates"], manifest["golden"]["images"])
 
 
 def reason_of(each: Finished) -> str | None:

@@ -28,6 +28,8 @@ def of_verification(verification: Verification, code: Exit) -> Element:
     verdict = verification.verdict
     name = verification.folder.resolve().name
     cases = [case(name, gate.gate, _of_gate(gate)) for gate in (verdict.report.gates if verdict.report else ())]
+    if verdict.report is not None and (unproven := verdict.report.unproven) is not None:
+        cases.append(not_asked(name, unproven))
     for entry in verification.devices.entries:
         why = failure(entry)
         found = None if why is None else finding("failure", entry.status, [why])
@@ -92,6 +94,11 @@ def case(suite: str, name: str, found: Element | None) -> Element:
     if found is not None:
         made.append(found)
     return made
+
+
+def not_asked(suite: str, unproven: str) -> Element:
+    """The proof, where there is no program to prove."""
+    return case(suite, "identity", finding("skipped", unproven, [unproven]))
 
 
 def finding(kind: str, message: str, lines: Iterable[str]) -> Element:

@@ -114,6 +114,7 @@ class Verification:
         facts = (
             f"{self.evidence} evidence, {self.required} required; when exported: {self.recorded}" if report else None,
             getattr(self.verdict, "reason", None),
+            report.unproven if report else None,
             *(f"device {each.device.model}, {each.unit}: {each.status}" for each in self.devices.entries),
             None if self.trained else "untrained weights",
             *(f"not checked again: {what}" for what in self.not_repeated),

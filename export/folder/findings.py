@@ -8,6 +8,7 @@ from export.folder.nearest import Nearest, nearest
 from export.folder.records import GateRecord
 from export.records import plain
 from runtimes.runtime import Evidence
+from validation.gates.identity import unproven
 
 PASSED = ("verified", "built")
 """The verdicts under which an artifact may ship, with the evidence that was required."""
@@ -23,6 +24,8 @@ def unchecked(manifest: Manifest) -> Iterator[str]:
     verdict, golden = manifest.stages[-1].verdict, manifest.golden
     if verdict.remedy and verdict.reason:
         yield f"{verdict.reason}. Next: {verdict.remedy}"
+    if (said := unproven(plain(verdict.gates), golden.images)) is not None:
+        yield said.replace("program", "Program", 1)
     if verdict.evidence in (Evidence.REFERENCE, Evidence.VENDOR) and not manifest.devices:
         yield "No device has run it"
     if golden.not_judged:

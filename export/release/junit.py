@@ -5,9 +5,10 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from efficientvit.errors import VitExportError
-from export.commands.junit import VERDICT, case, finding, suites_of
+from export.commands.junit import VERDICT, case, finding, not_asked, suites_of
 from export.exits import Exit
 from export.release.run import Release, Released
+from validation.gates.identity import unproven
 
 _KINDS = {Exit.REJECTED: "failure", Exit.OK: "skipped"}
 
@@ -19,9 +20,12 @@ def of_release(found: Release) -> Element:
 
 def _cases(each: Released) -> Iterator[Element]:
     if each.manifest is not None:
-        for name, gate in each.manifest["stages"][-1]["verdict"]["gates"].items():
+        gates = each.manifest["stages"][-1]["verdict"]["gates"]
+        for name, gate in gates.items():
             if gate:
                 yield case(each.name, name, _failure(name, gate))
+        if (said := unproven(gates, each.manifest["golden"]["images"])) is not None:
+            yield not_asked(each.name, said)
     if each.exit_code is Exit.OK:
         yield case(each.name, VERDICT, None)
         return

@@ -16,6 +16,7 @@ from export.report.templates import template
 from runtimes.artifact import Format
 from runtimes.registry import row_of
 from validation.blame.ranking import LayerError
+from validation.gates.identity import unproven
 from validation.inputs.golden_set import Kind
 from validation.metrics import most_explained
 from validation.reference.reference import Reference
@@ -58,6 +59,7 @@ def render(manifest: dict[str, Any], evidence: Evidence) -> str:
         if manifest["timing"]["measured"]
         else "",
         last=stages[-1] if stages else None,
+        unproven=unproven(stages[-1]["verdict"]["gates"], manifest["golden"]["images"]) if stages else None,
     )
 
 

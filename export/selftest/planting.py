@@ -223,11 +223,17 @@ class _Planter:
                     blame = blame_artifact(copied.artifact, self._reference, judged, source=copied.source)
                     blamed = truth.named_by(blame)
         at = (fault.target, fault.variant, fault.stage)
+        program = fault.program and reader_of(made.artifact).has_program
         seen_by_proof = self._proof(made, copied, proof)
-        return Detection(fault.name, fault.says, *at, seen, blamed, effect, fault.program, *seen_by_proof)
+        return Detection(fault.name, fault.says, *at, seen, blamed, effect, program, *seen_by_proof)
 
     def _proof(self, made: Made, copied: Made, proof: Proof | None) -> tuple[Outcome | None, bool | None]:
-        """What came of the proof, made here where no gate asked for it, and whether it names what was spoiled."""
+        """What came of the proof, made here where no gate asked for it, and whether it names what was spoiled.
+
+        Both None where the format's reader has no program.
+        """
+        if not reader_of(made.artifact).has_program:
+            return None, None
         try:
             if proof is None:
                 reference = with_calibration(self._at(copied.artifact), copied.artifact, copied.source)

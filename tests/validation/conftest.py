@@ -1,6 +1,9 @@
 """A tiny model with everything that is measured of it, made once."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,12 +13,12 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Artifact, Format
-from runtimes.interface import intended_ports
+from runtimes.interface import Ports, intended_ports
+from runtimes.onnx.reader import OnnxReader
 from runtimes.precision import Precision
+from runtimes.registry import BUILT_IN, Row
 from runtimes.runtime import Array
 from tests.runtimes.fake import Script
-from validation import trial
-from validation.gates import constants as constants_gate
 from validation.inputs.synthetic import synthetic
 from validation.proof import identity
 from validation.proof.outcome import Outcome, Proof
@@ -36,9 +39,22 @@ def dynamic(tmp_path: Path, model_reference: ReferenceModel, monkeypatch: pytest
     path = tmp_path / "model.onnx"
     path.write_bytes(b"what is in it is told by the script")
     constants: list[Constant] = list(deploy_constants(model_reference.deploy, Precision().weights))
-    monkeypatch.setattr(constants_gate, "read_constants", lambda _: iter(constants))
+
+    class Scripted(OnnxReader):
+        """For every gate that reads the file."""
+
+        def ports(self, artifact: Artifact) -> Ports:
+            return intended_ports(artifact.model, artifact.batch)
+
+        def constants(self, artifact: Artifact) -> Iterator[Constant]:
+            return iter(constants)
+
+        def count_operators(self, artifact: Artifact) -> int | None:
+            return len(constants)
+
+    rows = cast(dict[Format, Row], BUILT_IN)
+    monkeypatch.setitem(rows, Format.ONNX, replace(rows[Format.ONNX], reader=Scripted()))
     monkeypatch.setattr(identity, "prove", lambda *_: Proof(Outcome.PROVEN, "the script has no program"))
-    monkeypatch.setattr(trial, "read_ports", lambda artifact: intended_ports(artifact.model, artifact.batch))
     return Artifact.on_disk(path, Format.ONNX, model_reference.trained.spec, made_by="trace", batch=None)
 
 

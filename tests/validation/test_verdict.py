@@ -1,7 +1,10 @@
 """Reports and what follows from them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from efficientvit.size import square
@@ -9,7 +12,9 @@ from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation, Evidence
+from validation.gates.identity import unproven
 from validation.gates.result import GateResult, KindError
+from validation.golden_run import Outputs
 from validation.inputs.golden_set import Kind
 from validation.verdict import NotRun, Rejected, Report, VerifiedArtifact, unless_vacuous, verdict_of
 
@@ -44,6 +49,25 @@ def test_the_reason_names_every_gate_that_failed(tmp_path: Path) -> None:
     verdict = verdict_of(artifact, _report(artifact, bad, good, worse))
     assert isinstance(verdict, Rejected)
     assert verdict.reason == "constants gate: 1 wrong: a; precision gate: flat is off"
+
+
+def test_a_file_that_passed_without_a_program_is_said_to_be_unproven(tmp_path: Path) -> None:
+    path = tmp_path / "model.ort"
+    path.write_bytes(b"a model")
+    artifact = Artifact.on_disk(path, Format.ONNX, model_spec("m0", square(64)), made_by="ort")
+    passed, proven = GateResult("structure", 0, 1, "fine"), GateResult("identity", 0, 0, "proven")
+    outputs = Outputs(1, {"logits": np.zeros((7, 10), np.float32)})
+    said = "program not proven: no reader of this format's program; 7 images are all that was checked"
+    report = replace(_report(artifact, passed), outputs=outputs)
+    assert report.unproven == said
+    assert replace(report, gates=(proven, passed)).unproven is None
+    assert replace(report, gates=(GateResult("interface", 1, 0, "another input"),)).unproven is None
+    gate: dict[str, Any] = {"passed": True}
+    assert unproven({"identity": None, "structure": gate, "labels": None}, 7) == said
+    assert unproven({"identity": gate, "structure": gate}, 7) is None
+    assert unproven({"structure": gate}, 7) is None  # a manifest of before the gate
+    assert unproven({"identity": None, "structure": {"passed": False}}, 7) is None
+    assert unproven({"identity": None, "structure": None}, 7) is None
 
 
 def test_no_gate_is_no_pass(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Identity: the file's program equals the deploy form's on every input, in exact arithmetic."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from runtimes.registry import reader_of
 from validation.gates.gate import Gate, Where
@@ -21,11 +22,16 @@ def _judge(trial: Trial) -> GateResult:
     return GateResult("identity", error, 0.0, f"{proof.outcome}: {proof.detail}")
 
 
-def not_proven(gates: Mapping[str, object], images: int) -> str | None:
-    """What to say of a file that passed all of `gates`, by name, on `images`: nothing where it was asked this one."""
-    if gates.get("identity", ...) is not None:  # where the name is missing, it was not known yet
-        return None
+def not_proven(images: int) -> str:
+    """What to say of a file that passed without being asked this."""
     return f"program not proven: {NO_PROGRAM}; {images} images are all that was checked"
+
+
+def unproven(gates: Mapping[str, Mapping[str, Any] | None], images: int) -> str | None:
+    """The same by a verdict's gates as a manifest has them; None where the program was looked at, or nothing passed."""
+    tried = [gate for gate in gates.values() if gate is not None]
+    asked = gates.get("identity", tried) is not None  # one of before this gate says nothing of it
+    return None if asked or not tried or not all(gate["passed"] for gate in tried) else not_proven(images)
 
 
 IDENTITY = Gate(

@@ -33,7 +33,8 @@ Planting = Callable[[Plant[T], Path, Rng], AbstractContextManager[None]]
 class Fault:
     """A fault in the file of one stage. `gate` must see it, `others` may as well; `rare`: another one is like it.
 
-    `program`: it changes what the file's program computes, so that the proof has to tell it apart.
+    `program`: it changes what the file's program computes, so that the proof has to tell it apart, if the format's
+    reader gives it one.
     """
 
     name: str

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -21,6 +22,7 @@ from export.targets.options import TargetOptions, option
 from export.targets.registry import TARGETS, find_target, usable
 from tests.command_line import SEARCHED, Ran
 from tests.export.conftest import TINY, Command
+from validation.gates.identity import not_proven
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -70,8 +72,8 @@ def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
     ran, verified, schema, helped, doctor, refused, elsewhere = _commands(
         f"{SEARCHED}:{site}",
         tmp_path,
-        (*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json"),
-        ("verify", "out/m0-64-ort-fp32-level1-untrained"),
+        (*TINY, "-t", "ort", "--ort-level", "1", "-o", "out", "--json", "--summary", "export.md"),
+        ("verify", "out/m0-64-ort-fp32-level1-untrained", "--junit", "verify.xml"),
         ("schema", "manifest"),
         ("export", "--help"),
         ("doctor", "--json"),
@@ -90,6 +92,13 @@ def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
     assert manifest["ort"] == {"level": 1}
     assert verified.code == ran.code, verified.err
     jsonschema.Draft202012Validator(json.loads(schema.out)).validate(json.loads(recorded.read_text()))
+
+    unproven = not_proven(manifest["golden"]["images"])
+    page = (recorded.parent / "report.html").read_text().replace("&#39;", "'").replace("Program", "program")
+    for said in (ran.err, verified.out + verified.err, page, (tmp_path / "export.md").read_text()):
+        assert unproven in said
+    cases = {case.attrib["name"]: case for case in ElementTree.parse(tmp_path / "verify.xml").iter("testcase")}
+    assert [(each.tag, each.text) for each in cases["identity"]] == [("skipped", unproven)]
 
     assert "ORT files (-t ort)" in helped.out
     abilities = {each["target"]: each for each in json.loads(doctor.out)["targets"]}

@@ -15,20 +15,20 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from efficientvit.errors import StageFailed, Unavailable
-from runtimes import plugins
 from runtimes.artifact import COMPANIONS, Artifact, Format
 from runtimes.coreai.reader import CoreAiReader
 from runtimes.coreai.runtime import CoreAi
 from runtimes.coreml.evaluated import MilEvaluator
 from runtimes.coreml.native import CoreMl
 from runtimes.coreml.reader import CoreMlReader
+from runtimes.host import plugins
+from runtimes.host.plugins import distribution_of
 from runtimes.host.threads import torch_threads
 from runtimes.interface import Ports
 from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import OnnxRuntime
 from runtimes.openvino.reader import OpenVinoReader
 from runtimes.openvino.runtime import OpenVino
-from runtimes.plugins import distribution_of
 from runtimes.pytorch.exported_program import TorchProgram
 from runtimes.reader import Constant, Layers, Reader
 from runtimes.runtime import Mode, Runtime

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from runtimes.host.gpu import gpus
 from runtimes.host.machine import this_host
-from runtimes.plugins import FORMATS, TARGETS
-from runtimes.plugins import installed as points_of
+from runtimes.host.plugins import FORMATS, TARGETS
+from runtimes.host.plugins import installed as points_of
 
 PACKAGES = ("efficientvit", "runtimes", "validation", "export")
 

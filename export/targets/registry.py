@@ -17,8 +17,8 @@ from export.targets.onnx.target import TARGET as ONNX
 from export.targets.openvino.target import TARGET as OPENVINO
 from export.targets.target import API, Target
 from export.targets.tensorrt.target import TARGET as TENSORRT
-from runtimes import plugins
-from runtimes.plugins import distribution_of
+from runtimes.host import plugins
+from runtimes.host.plugins import distribution_of
 
 BUILT_IN: Mapping[str, Target] = {target.name: target for target in (ONNX, OPENVINO, COREML, COREAI, TENSORRT)}
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact, UnknownOperation
+from runtimes.evaluator.field.sizes import computed
 from runtimes.evaluator.program import FLOATS, Operation, Program, TensorType
-from runtimes.field.sizes import computed
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _INTEGERS: Mapping[str, torch.dtype] = {

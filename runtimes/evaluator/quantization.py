@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from runtimes.evaluator.evaluator import BadOperand
-from runtimes.field import quantizers
-from runtimes.field.operators import FieldTensor
+from runtimes.evaluator.field import quantizers
+from runtimes.evaluator.field.operators import FieldTensor
 
 _HOLDERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 

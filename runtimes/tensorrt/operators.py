@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
+from runtimes.evaluator.field.sizes import extents, sizes
 from runtimes.evaluator.operands import Ints, ints
 from runtimes.evaluator.quantization import dequantize, quantize
 from runtimes.evaluator.shared import gathered, unsqueezed
-from runtimes.field.sizes import extents, sizes
 
 
 def _convolution(  # noqa: PLR0917 - TensorRT's operands and attributes, called by name

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 from validation.gates.accuracy import ACCURACY
-from validation.gates.answers import ANSWERS
 from validation.gates.constants import CONSTANTS
 from validation.gates.demands import LATENCY, LOAD, MEMORY, READINESS, SIZE
 from validation.gates.execution import EXECUTION
@@ -13,13 +12,14 @@ from validation.gates.interface import INTERFACE
 from validation.gates.labels import LABELS
 from validation.gates.operators import OPERATORS
 from validation.gates.overflow import OVERFLOW
-from validation.gates.pixels import PIXELS
 from validation.gates.precision import PRECISION
 from validation.gates.quality import QUALITY
 from validation.gates.ranges import RANGES
 from validation.gates.result import GateResult
 from validation.gates.structure import STRUCTURE
-from validation.gates.wrapping import WRAPPING
+from validation.gates.wrapped.answers import ANSWERS
+from validation.gates.wrapped.pixels import PIXELS
+from validation.gates.wrapped.wrapping import WRAPPING
 from validation.trial import Trial
 
 GATES: tuple[Gate, ...] = (

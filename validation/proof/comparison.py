@@ -9,7 +9,7 @@ from torch import Tensor
 
 from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Exchange
-from runtimes.field.operators import FieldTensor
+from runtimes.evaluator.field.operators import FieldTensor
 from validation.proof.detours import detour
 from validation.proof.difference import difference
 from validation.proof.outcome import Outcome, Proof

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from runtimes.evaluator.field.functions import Words
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import PRIMES
 from runtimes.evaluator.program import Operation
-from runtimes.field.functions import Words
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import PRIMES
 from validation.proof.outcome import Outcome, Proof
 from validation.proof.subject import Right, Subject, images_for, results_of
 

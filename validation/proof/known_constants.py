@@ -17,10 +17,10 @@ from efficientvit.deploy.rewrites import REWRITES, rewritten
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import CascadedGroupAttention, Classifier, ConvNorm, EfficientViT
 from efficientvit.spec import KEY_DIM
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.tensor import Field
+from runtimes.evaluator.field.writing import Writing
 from runtimes.evaluator.program import Program
-from runtimes.field.operators import FieldTensor
-from runtimes.field.tensor import Field
-from runtimes.field.writing import Writing
 from validation.proof.rewrites import in_field
 
 _SMALL = 8

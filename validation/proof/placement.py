@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-from runtimes.field.quantizers import applied
-from runtimes.field.tensor import FieldTensor, Quantizer
+from runtimes.evaluator.field.quantizers import applied
+from runtimes.evaluator.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype, Precision
 from validation.proof.values import Print, print_of
 

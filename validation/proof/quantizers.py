@@ -14,9 +14,9 @@ from torch import Tensor
 
 from efficientvit.digests import constant_digest
 from runtimes.evaluator.evaluator import Exchange
+from runtimes.evaluator.field.elementwise import relu
+from runtimes.evaluator.field.tensor import FieldTensor, Quantizer
 from runtimes.evaluator.program import Operation, Program
-from runtimes.field.elementwise import relu
-from runtimes.field.tensor import FieldTensor, Quantizer
 from runtimes.precision import Dtype
 from runtimes.reader import RANGE
 from validation.proof.values import Print, in_order, print_of

@@ -17,11 +17,11 @@ from efficientvit.copies import copied
 from efficientvit.deploy import rewrites
 from efficientvit.model import EfficientViT
 from efficientvit.size import ImageSize
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field, NoMeaning
-from runtimes.field.wide import DoubleDouble
-from runtimes.field.writing import Writing
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.tensor import Field, NoMeaning
+from runtimes.evaluator.field.wide import DoubleDouble
+from runtimes.evaluator.field.writing import Writing
 from validation.proof.subject import images_for, run_form, same_values
 from validation.reference.memo import remembered
 

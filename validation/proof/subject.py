@@ -13,10 +13,10 @@ from efficientvit.model import tensors_of
 from efficientvit.size import ImageSize
 from runtimes.artifact import Artifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator, Exchange, Language
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import PRIMES, Residues
+from runtimes.evaluator.field.tensor import Field, Unlike
 from runtimes.evaluator.program import Program
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import PRIMES, Residues
-from runtimes.field.tensor import Field, Unlike
 from runtimes.interface import PROBABILITIES
 from runtimes.registry import reader_of
 from validation.proof.outcome import NO_PROGRAM, Outcome, Proof

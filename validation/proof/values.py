@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtimes.field.operators import FieldTensor
+from runtimes.evaluator.field.operators import FieldTensor
 
 Print = tuple[int, ...]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtimes.evaluator.field.sizes import sizes
 from runtimes.evaluator.operands import Ints, ints, one, require
 from runtimes.evaluator.shared import cut, depth_to_space, gathered, space_to_depth, unsqueezed, within
-from runtimes.field.sizes import sizes
 
 
 def _size(x: Tensor) -> Tensor:

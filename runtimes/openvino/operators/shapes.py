@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand
+from runtimes.evaluator.field.sizes import sizes
 from runtimes.evaluator.operands import ints, one, require
 from runtimes.evaluator.shared import cut, depth_to_space, gathered, space_to_depth, unsqueezed
-from runtimes.field.sizes import sizes
 from runtimes.openvino.operators.arithmetic import INTEGERS
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from efficientvit.errors import BrokenArtifact
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.sizes import computed, sizes
+from runtimes.evaluator.field.tensor import Field, NoMeaning
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType
-from runtimes.field.residues import Residues
-from runtimes.field.sizes import computed, sizes
-from runtimes.field.tensor import Field, NoMeaning
 from runtimes.tensorrt.api import RTX, engine_logger, product
 from runtimes.tensorrt.network import read_network
 from runtimes.tensorrt.operators import LAYERS, OPERATORS

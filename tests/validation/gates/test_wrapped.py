@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from runtimes.precision import Dtype
 from runtimes.runtime import Attestation
 from runtimes.wrapping import Answers
-from validation.gates.answers import answers_gate
-from validation.gates.pixels import LIMITS, pixels_gate
+from validation.gates.wrapped.answers import answers_gate
+from validation.gates.wrapped.pixels import LIMITS, pixels_gate
 from validation.picture_run import Pictured, PictureRun, Preprocessed
 
 LOGITS = np.array([2.0, -1.0, 0.5, 0.0, 1.0, -3.0], np.float32)

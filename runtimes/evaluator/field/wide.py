@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from runtimes.field.residues import Residues
+from runtimes.evaluator.field.residues import Residues
 
 _SPLIT = 2.0**27 + 1
 Pair = tuple[Tensor, Tensor]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from runtimes.field.tensor import FieldTensor, Unlike
+from runtimes.evaluator.field.tensor import FieldTensor, Unlike
 
 _MOVES = frozenset({
     "__getitem__", "__iter__", "cat", "clone", "contiguous", "expand", "flatten", "gather", "index_select", "int",

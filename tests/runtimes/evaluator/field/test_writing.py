@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field, NoMeaning
-from runtimes.field.writing import Writing
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.tensor import Field, NoMeaning
+from runtimes.evaluator.field.writing import Writing
 
 
 def _field() -> Field:

@@ -6,7 +6,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from runtimes.field.wide import DoubleDouble
+from runtimes.evaluator.field.wide import DoubleDouble
 
 WIDE = DoubleDouble()
 TOLERANCE = 2.0**-100

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runtimes.field.elementwise import mul
-from runtimes.field.sizes import Sizes
-from runtimes.field.table import all_axes, aten, computes, not_across_images, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
+from runtimes.evaluator.field.elementwise import mul
+from runtimes.evaluator.field.sizes import Sizes
+from runtimes.evaluator.field.table import all_axes, aten, computes, not_across_images, operands
+from runtimes.evaluator.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 def moved(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from runtimes.field.elementwise import add, div, mul, sub
-from runtimes.field.table import aten, computes, lifted
-from runtimes.field.tensor import Field, FieldTensor, NoMeaning
+from runtimes.evaluator.field.elementwise import add, div, mul, sub
+from runtimes.evaluator.field.table import aten, computes, lifted
+from runtimes.evaluator.field.tensor import Field, FieldTensor, NoMeaning
 
 _MAKES = (torch.empty, torch.empty_like)
 

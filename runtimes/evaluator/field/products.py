@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from runtimes.field.elementwise import add, div, exp, keyed, mul, rsqrt, sub
-from runtimes.field.moving import pad, permute, view
-from runtimes.field.table import all_axes, aten, computes, floats, lifted, not_across_images, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
+from runtimes.evaluator.field.elementwise import add, div, exp, keyed, mul, rsqrt, sub
+from runtimes.evaluator.field.moving import pad, permute, view
+from runtimes.evaluator.field.table import all_axes, aten, computes, floats, lifted, not_across_images, operands
+from runtimes.evaluator.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.sum.default, aten.sum.dim_IntList)

@@ -6,7 +6,7 @@ an axis is mean + H(x - mean), so that a softmax, spelled out or not, is changed
 axis; max(x, 0) is ReLU, however it is written, and of what is not negative it is nothing.
 """
 
-from runtimes.field import elementwise, moving, products, writing
-from runtimes.field.tensor import FieldTensor
+from runtimes.evaluator.field import elementwise, moving, products, writing
+from runtimes.evaluator.field.tensor import FieldTensor
 
 __all__ = ["FieldTensor", "elementwise", "moving", "products", "writing"]

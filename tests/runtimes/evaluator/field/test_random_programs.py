@@ -1,6 +1,6 @@
 """Random pairs of small programs, equal and unequal by construction: no wrong answer.
 
-300 of each in the suite; `PAIRS=10000 pytest tests/runtimes/field/test_random_programs.py` for more.
+300 of each in the suite; `PAIRS=10000 pytest tests/runtimes/evaluator/field/test_random_programs.py` for more.
 """
 
 import os
@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.tensor import Field
 
 RESIDUES = Residues()
 SIDE = 4

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.sizes import sizes
-from runtimes.field.tensor import Field, NoMeaning
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.sizes import sizes
+from runtimes.evaluator.field.tensor import Field, NoMeaning
 
 RESIDUES = Residues(11)
 Program = Callable[[Tensor], Tensor]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.field.functions import RandomFunctions, Words
+from runtimes.evaluator.field.functions import RandomFunctions, Words
 
 PRIMES = 8
 _BITS = 22

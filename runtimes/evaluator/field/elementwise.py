@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from runtimes.field.sizes import Sizes
-from runtimes.field.table import aten, common_rows, computes, floats, operands
-from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
+from runtimes.evaluator.field.sizes import Sizes
+from runtimes.evaluator.field.table import aten, common_rows, computes, floats, operands
+from runtimes.evaluator.field.tensor import FieldTensor, NoMeaning, Unlike
 
 
 @computes(aten.add.Tensor, aten.add.Scalar)

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from runtimes.field.sizes import Sizes
-from runtimes.field.tensor import FieldTensor, NoMeaning, Unlike
+from runtimes.evaluator.field.sizes import Sizes
+from runtimes.evaluator.field.tensor import FieldTensor, NoMeaning, Unlike
 
 aten = torch.ops.aten
 _Operator = TypeVar("_Operator", bound=Callable[..., Any])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from runtimes.evaluator.field.operators import FieldTensor
+from runtimes.evaluator.field.residues import Residues
+from runtimes.evaluator.field.tensor import Field, NoMeaning
 from runtimes.evaluator.quantization import dequantize, fake_quantize, quantize
-from runtimes.field.operators import FieldTensor
-from runtimes.field.residues import Residues
-from runtimes.field.tensor import Field, NoMeaning
 
 RESIDUES = Residues(5)
 Program = Callable[[Tensor], Tensor]

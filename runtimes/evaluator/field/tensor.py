@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from runtimes.field.residues import Residues
+from runtimes.evaluator.field.residues import Residues
 
 _REVERSED = Tensor.__rmatmul__
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, _REVERSED)
@@ -123,7 +123,7 @@ class FieldTensor(Tensor):
     noted: Any
 
     operators: ClassVar[Mapping[Any, Callable[..., Any]]] = {}
-    """What each aten operator computes; filled by runtimes/field/operators.py."""
+    """What each aten operator computes; filled by runtimes/evaluator/field/operators.py."""
 
     def __new__(  # noqa: D102
         cls, field: Field, residues: Tensor, rows: int, dtype: torch.dtype = torch.float64, noted: Any = None

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runtimes.field.elementwise import keyed, relu
-from runtimes.field.tensor import FieldTensor, NoMeaning, Quantizer
+from runtimes.evaluator.field.elementwise import keyed, relu
+from runtimes.evaluator.field.tensor import FieldTensor, NoMeaning, Quantizer
 
 _ON_GRID = 1e-3
 """Of a unit: how far from zero a quantizer given by its limits may decode its zero point, after float32's rounding."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from runtimes.field.residues import Residues
+from runtimes.evaluator.field.residues import Residues
 
 RESIDUES = Residues(7)
 """One draw; other draws have other primes and tell the same."""

@@ -22,6 +22,8 @@ _FLAGS = re.compile(
     r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES"
 )
 """Variables of the environment that change what libraries compute."""
+_NO_MATTER = "KMP_DUPLICATE_LIB_OK"
+"""threadpoolctl sets it when it is imported. It lets a process with two copies of OpenMP go on."""
 
 _INSTALLED = (".dist-info", ".egg-info")
 _VENDORED = "_vendor"
@@ -53,7 +55,8 @@ def _at_first() -> Changing:
 
 
 def _now() -> Changing:
-    flags = sorted((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
+    named = ((name, value) for name, value in os.environ.items() if _FLAGS.fullmatch(name))
+    flags = sorted(each for each in named if each[0] != _NO_MATTER)
     return _code_now(), installed(), tuple(flags)
 
 

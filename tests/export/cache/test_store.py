@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -163,6 +164,22 @@ def test_nothing_is_kept_once_a_tool_or_the_environment_has_changed(
     assert list(cache.entries()) == []
     _keep(cache, key)
     assert len(list(cache.entries())) == 1
+
+
+def test_what_an_import_says_to_openmp_changes_nothing(tmp_path: Path) -> None:
+    """In a process that has not imported threadpoolctl yet."""
+    told = (
+        "import os\n"
+        "from export.cache import fingerprint\n"
+        "key = fingerprint.key_of(a=1)\n"
+        "import threadpoolctl\n"
+        "assert 'KMP_DUPLICATE_LIB_OK' in os.environ\n"
+        "assert fingerprint.unchanged()\n"
+        "os.environ['KMP_BLOCKTIME'] = '7'\n"
+        "assert not fingerprint.unchanged()\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}
+    subprocess.run([sys.executable, "-c", told], cwd=tmp_path, env=variables, check=True)
 
 
 def test_pruning_removes_the_unused_and_then_the_least_recent(tmp_path: Path) -> None:

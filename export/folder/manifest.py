@@ -20,6 +20,7 @@ from export.folder.weights import WeightsRecord
 from export.records import Count, Number, Positive, Record, Sha256, Size, says
 from export.targets.coreai.section import CoreAiSection
 from export.targets.coreml.section import CoreMlSection
+from export.targets.registry import STAGES
 from export.targets.tensorrt.section import TensorRtSection
 from runtimes.runtime import Evidence
 from runtimes.wrapping import LOGITS, TENSOR
@@ -193,8 +194,7 @@ class VerdictRecord(Record, frozen=True, kw_only=True):
 class StageRecord(Record, frozen=True, kw_only=True):
     """One stage; `rewrite` comes first and makes no file."""
 
-    name: Annotated[str, says("rewrite, trace, simplify, equalize, precision, quantize, parse, build, openvino, "
-                              "coreml, coreai, compress or wrap; twin in older ones.")]  # fmt: skip
+    name: Annotated[str, says(f"{', '.join(('rewrite', *STAGES))}, compress or wrap; twin in older ones.")]
     artifact: Annotated[ArtifactRecord | None, says("What the stage made.")]
     seconds: Annotated[float | None, says("Time that making it took, seconds, checks not counted; null for the "
                                           "rewrite.")]  # fmt: skip

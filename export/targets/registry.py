@@ -22,13 +22,12 @@ from runtimes.host.plugins import distribution_of
 
 BUILT_IN: Mapping[str, Target] = {target.name: target for target in (ONNX, OPENVINO, COREML, COREAI, TENSORRT)}
 
-SHARED = frozenset(
-    stage.name
-    for target in BUILT_IN.values()
-    for plan in target.precisions.values()
-    for stage, _ in plan
-    if stage.shared
-)
+_STAGES = [stage for target in BUILT_IN.values() for plan in target.precisions.values() for stage, _ in plan]
+
+STAGES = tuple(dict.fromkeys(stage.name for stage in _STAGES))
+"""Names of the stages that a precision asks for; an option may ask for `compress`, and `wrap` comes after all."""
+
+SHARED = frozenset(stage.name for stage in _STAGES if stage.shared)
 """Names of the stages whose files several targets take."""
 
 

@@ -41,12 +41,13 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     "coreai": (Form("fp16"), *_compressed(), Form("fp32")),
     "tensorrt": (Form("fp16"), Form("int8"), Form("fp32")),
 }
-"""By target, those first that are worth the most when time is short. Layers are left in floats where the target's int8
+"""By target, those first that are worth the most when time is short; a target without a row is tried in its precisions,
+in their order. Layers are left in floats where the target's int8
 can fall back (export/targets/onnx/mixed_precision.py)."""
 
 
 def forms_of(target: str) -> tuple[Form, ...]:
-    """The target's row of the table; of a target that an installed package adds, each precision as it is.
+    """The target's row of the table; where it has none, each precision as it is.
 
     Raises:
         BadOption: there is no such target.

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from efficientvit.size import square
 from export.cache.store import default_cache
 from export.folder.schema import manifest_schema
 from export.request.request import Request
+from export.targets.registry import BUILT_IN as BUILT_IN_TARGETS
+from export.targets.registry import section_types
 from runtimes.artifact import Format
 from runtimes.precision import Dtype
 from runtimes.registry import BUILT_IN
@@ -106,11 +109,14 @@ def test_the_document_names_the_fields_and_no_others() -> None:
                 "Artifact", "Failed", "Accuracy", "Timing")  # fmt: skip
     definitions = SCHEMA["$defs"]
     records = [SCHEMA, *(definitions[f"{name}Record"] for name in sections)]
-    records += [definitions[name] for name in ("CoreMlSection", "TensorRtSection", "DeviceEntry")]
+    records.append(definitions["DeviceEntry"])
     fields = {field for record in records for field in record["properties"]}
+    for name, section in section_types(BUILT_IN_TARGETS).items():
+        assert section is not None
+        fields |= {name, *(field.name for field in msgspec.structs.fields(section))}
     assert fields <= _named_in_the_document(r"`([^`]+)`")
     every = {field for record in (SCHEMA, *definitions.values()) for field in record.get("properties", {})}
-    assert _named_in_the_document(r"^\| (`[^|]+) \|") <= every
+    assert _named_in_the_document(r"^\| (`[^|]+) \|") <= every | fields
 
 
 def test_an_unknown_or_missing_field_is_refused(exported: Any) -> None:

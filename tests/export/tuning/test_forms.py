@@ -19,8 +19,8 @@ def plain(target: str) -> list[Form]:
     return [each for each in forms_of(target) if not each.reduced and each.error is None]
 
 
-def test_every_target_has_a_row() -> None:
-    assert set(FORMS) == set(BUILT_IN)
+def test_every_row_is_a_target_s() -> None:
+    assert set(FORMS) <= set(BUILT_IN)
 
 
 @pytest.mark.parametrize("target", BUILT_IN)
@@ -49,7 +49,7 @@ def test_names_are_unique_and_the_page_has_them_all() -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-def test_a_target_of_a_package_is_tried_in_each_of_its_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_without_a_row_is_tried_in_each_of_its_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(FORMS, "tensorrt")
     assert [each.precision for each in forms_of("tensorrt")] == list(BUILT_IN["tensorrt"].precisions)
 

@@ -31,7 +31,7 @@ class OrtOptions(TargetOptions):
 
     @property
     def reproducible(self) -> bool:
-        """No: ONNX Runtime writes other bytes at each call, unused ones between the tables of the file."""
+        """ONNX Runtime writes the same file in other bytes from call to call."""
         return False
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from export.targets.target import Job
+    from export.targets.target import Job, Section
     from runtimes.wrapping import Feed
 
 _FLAG = "flag"
@@ -55,6 +55,13 @@ class TargetOptions:
     def flags(cls) -> Mapping[str, Flag]:
         """Every flag by its field."""
         return {each.name: each.metadata[_FLAG] for each in fields(cls) if _FLAG in each.metadata}
+
+    @classmethod
+    def recorded(cls) -> "Section":
+        """A section of the manifest with all of them, by field, for a target that has nothing else to record."""
+        from export.targets.recorded import options_section
+
+        return options_section(cls)
 
     def given(self) -> Mapping[str, Flag]:
         """The flags of the fields that are not at their default."""

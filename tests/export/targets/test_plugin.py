@@ -91,7 +91,11 @@ def test_its_artifact_is_verified(site: Path, tmp_path: Path) -> None:
 
     assert manifest["ort"] == {"level": 1}
     assert verified.code == ran.code, verified.err
-    jsonschema.Draft202012Validator(json.loads(schema.out)).validate(json.loads(recorded.read_text()))
+    described = json.loads(schema.out)
+    jsonschema.Draft202012Validator(described).validate(json.loads(recorded.read_text()))
+    (record,) = described["properties"]["ort"]["$defs"].values()
+    assert record["properties"]["level"]["type"] == "integer"
+    assert record["properties"]["level"]["description"].startswith("--ort-level: Graph optimizations in the file")
 
     unproven = not_proven(manifest["golden"]["images"])
     page = (recorded.parent / "report.html").read_text().replace("&#39;", "'").replace("Program", "program")

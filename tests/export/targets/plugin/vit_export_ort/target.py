@@ -1,13 +1,11 @@
 """Target `ort`: ONNX Runtime's own file format, which its builds for phones read."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from efficientvit.errors import BadOption
-from export.records import Record, says
 from export.targets.onnx.target import FP32, TRACED
 from export.targets.options import TargetOptions, option
-from export.targets.target import Job, Section, Stage, Target
+from export.targets.target import Job, Stage, Target
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision
@@ -33,16 +31,6 @@ class OrtOptions(TargetOptions):
     def reproducible(self) -> bool:
         """ONNX Runtime writes the same file in other bytes from call to call."""
         return False
-
-
-class OrtSection(Record, frozen=True, kw_only=True):
-    """What the manifest says of an .ort file alone."""
-
-    level: Annotated[int, says("--ort-level: which graph optimizations are in the file.")]
-
-
-def _section() -> Section:
-    return Section(OrtSection, lambda handed: OrtSection(level=OrtOptions.of(handed.job).level))
 
 
 def _convert(shop: Workshop, job: Job, _: Precision, source: Artifact | None) -> Artifact:
@@ -78,5 +66,5 @@ TARGET = Target(
     packages=("onnxruntime",),
     dynamic_batch=True,
     options=OrtOptions,
-    section=_section,
+    section=OrtOptions.recorded,
 )

@@ -49,6 +49,7 @@ _DTYPES = {
 _STORED = {"float16": "fp16", "float32": "fp32"}
 _UNPACKED = defaultdict(tuple[str, ...], {"uint8": ("uint1", "uint2", "uint3", "uint4", "uint6"), "int8": ("int4",)})
 
+_ONE_SIZE = "convert it for one size, ct.TensorType(shape=(1, 3, H, W)) or ct.ImageType(…), and judge that package"
 _IMMEDIATE = {"floats": np.float32, "ints": np.int32, "bools": np.bool_, "longInts": np.int64, "doubles": np.float64}
 
 
@@ -90,9 +91,19 @@ def load_model(package: Path) -> Any:
 
     path = root_model(package)
     try:
-        return parser.FromString(path.read_bytes())
+        model = parser.FromString(path.read_bytes())
     except (OSError, DecodeError) as error:
         raise _unreadable(package, f"{type(error).__name__}: {error}") from error
+    size = model.ByteSize()
+    model.DiscardUnknownFields()
+    if model.ByteSize() != size:
+        raise BrokenArtifact(
+            f"{package.name} holds fields that the installed coremltools does not know",
+            expected="a model that can be read as a whole",
+            got=f"{size - model.ByteSize()} unknown bytes",
+            next_step="install the version of coremltools that it was made with, or a later one",
+        )
+    return model
 
 
 def _parser() -> Any:
@@ -153,9 +164,29 @@ def _main(model: Any, label: str) -> Any:
     if model.WhichOneof("Type") != "mlProgram":
         raise BrokenArtifact(f"{label} holds no ML program", expected="mlProgram", got=str(model.WhichOneof("Type")))
     functions = model.mlProgram.functions
+    described = model.description
+    if (
+        model.isUpdatable or described.state or described.functions or described.trainingInput
+        or described.defaultFunctionName not in ("", "main")
+    ):  # fmt: skip
+        raise BrokenArtifact(
+            f"{label} declares more than a program of one function",
+            expected="no state, no training, no function but main",
+            got=", ".join(sorted(field.name for field, _ in (*model.ListFields(), *described.ListFields()))),
+        )
     if list(functions) != ["main"] or functions["main"].opset not in functions["main"].block_specializations:
         raise BrokenArtifact(f"{label} is not a program of one function", expected="main", got=", ".join(functions))
-    return functions["main"]
+    function = functions["main"]
+    blocks = function.block_specializations
+    beside = [*function.attributes, *(name for block in blocks.values() for name in (*block.attributes, *block.inputs))]
+    if len(blocks) != 1 or beside:
+        raise BrokenArtifact(
+            f"the function of {label} is not a single block",
+            expected=f"one for {function.opset}, without attributes",
+            got=", ".join(map(str, (*sorted(blocks), *beside))),
+            next_step=_ONE_SIZE if "FlexibleShapeInformation" in beside else None,
+        )
+    return function
 
 
 class _Reader:
@@ -275,10 +306,7 @@ class _Reader:
         if proto.WhichOneof("type") != "tensorType" or tensor.dataType not in _DTYPES:
             raise self._broken(f"'{name}' has an unsupported type: {proto}".replace("\n", " "))
         if any(not dimension.HasField("constant") for dimension in tensor.dimensions):
-            one = (
-                "convert it for one size, ct.TensorType(shape=(1, 3, H, W)) or ct.ImageType(…), and judge that package"
-            )
-            raise self._broken(f"'{name}' has a dynamic shape", one)
+            raise self._broken(f"'{name}' has a dynamic shape", _ONE_SIZE)
         shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
         if len(shape) != tensor.rank:
             raise self._broken(f"'{name}' is declared of rank {tensor.rank} with {len(shape)} dimensions")

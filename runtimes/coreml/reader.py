@@ -59,9 +59,12 @@ class CoreMlReader(Reader):
         Of a classifier, whose dictionary is no tensor, the logits that it is made of are an output too.
         """
         program = load_program(artifact.path)
+        _require_fitting(artifact, load_model(artifact.path).description)
         inputs, outputs = program.ports()
         if any(operation.kind == "classify" for operation in program.operations):
             name, types = _classified(program), program.types()
+            if name in program.outputs:
+                return inputs, outputs
             outputs = (*outputs, Port(name, types[name].dtype.replace("fp", "float"), types[name].shape))
         return inputs, outputs
 
@@ -168,6 +171,36 @@ def _require_agreement(artifact: Artifact, model: Any) -> None:
             expected=str(_VERSIONS.get(opset)),
             got=str(model.specificationVersion),
         )
+
+
+def _require_fitting(artifact: Artifact, description: Any) -> None:
+    """What an app is told of the inputs and outputs fits the program, as far as it is told.
+
+    Raises:
+        BrokenArtifact: other names or sizes, or more sizes than the program's one.
+    """
+    _, inputs, outputs = load_signature(artifact.path)
+    for what, described, held in (("inputs", description.input, inputs), ("outputs", description.output, outputs)):
+        said = {value.name: _described(value) for value in described}
+        if said.keys() != held.keys() or not all(_fits(kind, held[name]) for name, kind in said.items()):
+            raise BrokenArtifact(
+                f"the package's description and its program have different {what}",
+                expected=_listed(held),
+                got=_listed(said),
+            )
+    if loose := [value.name for value in description.input if value.type.isOptional or _is_flexible(value)]:
+        raise BrokenArtifact(
+            "the package's description lets its input be left out, or be of other sizes than its program's",
+            expected="one size, required",
+            got=f"'{loose[0]}'",
+        )
+
+
+def _fits(said: TensorType | None, held: TensorType | None) -> bool:
+    """Converters may leave the shape of an output out; of an image the sides are what counts."""
+    if said is None or held is None or not said.shape:
+        return True
+    return said.shape[-2:] == held.shape[-2:]
 
 
 def _described(value: Any) -> TensorType | None:

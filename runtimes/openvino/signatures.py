@@ -36,6 +36,8 @@ OPERANDS: Mapping[str, tuple[str, ...]] = {
     "Convolution": ("x", "filters"),
     "FakeQuantize": ("x", "input_low", "input_high", "output_low", "output_high"),
     "Gather": ("x", "indices", "axis"),
+    "Gather-opset1": ("x", "places", "axis"),
+    "Gather-opset7": ("x", "places", "axis"),
     "GroupConvolution": ("x", "filters"),
     "GroupNormalization": ("x", "scale", "bias"),
     "HardSigmoid": ("x", "alpha", "beta"),

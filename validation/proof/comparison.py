@@ -13,6 +13,7 @@ from runtimes.evaluator.field.operators import FieldTensor
 from validation.proof.detours import detour
 from validation.proof.difference import difference
 from validation.proof.outcome import Outcome, Proof
+from validation.proof.rounding import folded_apart
 from validation.proof.subject import CLASSIFIES, Right, Subject, images_for, right_of, same_values, unproven
 from validation.proof.values import Computed, print_of_constant
 
@@ -45,6 +46,8 @@ def equal(subject: Subject, right: Right, batch: int | None, found: Run | None =
     `found`: of `images_for(right.size, batch)`, where it has been evaluated.
     """
     try:
+        if (apart := folded_apart(subject.program, subject.language)) is not None:
+            return apart
         if batch is None and (wrong := _of_other_shapes(subject, right)) is not None:
             return wrong
         if found is None:

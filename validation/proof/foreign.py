@@ -26,11 +26,11 @@ from validation.proof.outcome import Outcome, Proof
 from validation.proof.subject import images_for, right_of, subject_of, unproven
 
 _FORBIDDEN = frozenset({
-    "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike", "Scan", "TensorIterator", "cond", "random_bernoulli", "random_normal", "random_uniform",
-    "while_loop",
+    "Assign", "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike", "ReadValue", "Scan", "TensorIterator", "cond", "coreml_update_state", "random_bernoulli",
+    "random_normal", "random_uniform", "read_state", "while_loop", "write_state",
 })  # fmt: skip
-"""Random numbers and control flow: a file with one of them may give another answer the next time."""
+"""Random numbers, state and control flow: a file with one of them may give another answer the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +114,18 @@ def prove_foreign(
     form, images = _AsFed(model, feeding, contract, probabilities=probabilities), images_for(size, artifact.batch)
     more = () if feeding.top is None else of_preprocessing(contract, feeding.top, images.field)
     exact = exact_constants(read.program, model, images.field, more, steps)
+    result = _result(read.program, foreign.output.name)
+    labeled = tuple(name for name in read.results[1:] if name != result) if read.probabilities else ()
     subject = replace(
         read,
-        results=(foreign.output.name or read.results[0],),  # the only output of an IR may have no name
-        probabilities=False,
+        results=(result, *labeled),
+        probabilities=bool(labeled),
         exact=exact.values,
         channels_last=foreign.channels_last,
         compared="trained form",
         nothing_else=False,
     )
-    proof = equal(subject, right_of(form, images), artifact.batch)
+    proof = equal(subject, right_of(form, images, probabilities=bool(labeled)), artifact.batch)
     lost = tuple(name for name in exact.lost if name in proof.constants)  # what is read elsewhere explains nothing
     if proof.outcome is Outcome.DIFFERENT and lost:
         said = f"{len(lost)} constants could not be traced to the checkpoint, '{lost[0]}' for one; {proof.detail}"
@@ -132,6 +134,11 @@ def prove_foreign(
         what = "without its quantizers" if steps else "as normalizing by the checkpoint's mean and std"
         proof = replace(proof, outcome=Outcome.SAMPLED, detail=f"{what} it differs: {proof.detail}")
     return ForeignProof(proof, _refused(proof), len(exact.values), quantized=bool(steps))
+
+
+def _result(program: Program, named: str) -> str:
+    """The value that the output gives. A port's name may be another value's in an IR, or nobody's."""
+    return program.outputs[0] if len(program.outputs) == 1 else named
 
 
 def _holds_integers(program: Program) -> bool:

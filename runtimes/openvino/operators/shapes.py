@@ -96,11 +96,18 @@ def _strided_slice(  # noqa: PLR0917 - in the order of the specification
     return x
 
 
-def _gather(x: Tensor, indices: Tensor, axis: Tensor, batch_dims: int = 0) -> Tensor:
-    """An index below 0 counts from the end."""
+def _gather(
+    x: Tensor, axis: Tensor, batch_dims: int = 0, indices: Tensor | None = None, places: Tensor | None = None
+) -> Tensor:
+    """An index below 0 counts from the end; since opset 8: before, as `places`, what is not there is given as 0."""
     require(batch_dims == 0, f"batch_dims {batch_dims}")
     (at,) = ints(axis)
-    return gathered(x, indices, at)
+    if indices is not None:
+        return gathered(x, indices, at)
+    if places is None:
+        raise BadOperand("no indices")
+    require(min(ints(places), default=0) >= 0, "an index below 0 before opset 8")
+    return gathered(x, places, at)
 
 
 def _pad(x: Tensor, begin: Tensor, end: Tensor, pad_mode: str, value: Tensor | None = None) -> Tensor:

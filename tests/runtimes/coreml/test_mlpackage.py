@@ -276,6 +276,34 @@ def _another_opset(block: Block) -> None:
     block.function.opset = "CoreML9"
 
 
+def _another_specialization(block: Block) -> None:
+    block.function.block_specializations["CoreML8"].CopyFrom(block.proto)
+
+
+def _flexible(block: Block) -> None:
+    block.function.attributes["FlexibleShapeInformation"].SetInParent()
+
+
+def _updatable(block: Block) -> None:
+    block.model.isUpdatable = True
+
+
+def _stateful(block: Block) -> None:
+    block.model.description.state.add(name="count")
+
+
+def _another_default(block: Block) -> None:
+    block.model.description.defaultFunctionName = "other"
+
+
+def _described_twice(block: Block) -> None:
+    block.model.description.functions.add(name="main")
+
+
+def _of_the_future(block: Block) -> None:
+    block.model.MergeFromString(b"\xfa\x7f\x03new")
+
+
 def _no_program(block: Block) -> None:
     block.model.neuralNetwork.SetInParent()
 
@@ -316,6 +344,13 @@ FAULTS: tuple[tuple[Plant, str], ...] = (
     (_beyond_the_end, "constant 'c_weight_0' in weight.bin cannot be read.*offset 6400"),
     (_another_function, "spoiled.mlpackage is not a program of one function"),
     (_another_opset, "spoiled.mlpackage is not a program of one function"),
+    (_another_specialization, "spoiled.mlpackage is not a single block.*CoreML5, CoreML8"),
+    (_flexible, "spoiled.mlpackage is not a single block.*FlexibleShapeInformation.*convert it for one size"),
+    (_updatable, "spoiled.mlpackage declares more than a program.*isUpdatable"),
+    (_stateful, "spoiled.mlpackage declares more than a program.*state"),
+    (_another_default, "spoiled.mlpackage declares more than a program.*defaultFunctionName"),
+    (_described_twice, "spoiled.mlpackage declares more than a program.*functions"),
+    (_of_the_future, "spoiled.mlpackage holds fields that the installed coremltools does not know.*6 unknown bytes"),
     (_no_program, "spoiled.mlpackage holds no ML program.*neuralNetwork"),
 )
 

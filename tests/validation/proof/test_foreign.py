@@ -199,3 +199,59 @@ def test_float16_may_round_once(model: EfficientViT, traced: Path, tmp_path: Pat
 
 def test_another_checkpoint_is_not_proven(traced: Path) -> None:
     assert proven(traced, seeded(model_spec("m0", square(64)), 1)).proof.outcome is not Outcome.PROVEN
+
+
+def _number(value: float) -> Any:
+    openvino = import_openvino()
+    return openvino.opset13.constant(np.array(value, np.float32))
+
+
+def _behind_its_name(op: Any, scores: Any) -> Any:
+    """The tensor keeps the port's name, and the port reads another."""
+    return op.add(scores, op.floor(op.multiply(op.abs(scores), _number(1e-9))))
+
+
+def _by_rounding(op: Any, scores: Any) -> Any:
+    """In float64 the choice is the scores as they are; OpenVINO folds it to the other."""
+    right = op.equal(op.subtract(op.add(_number(1e8), _number(1)), _number(1e8)), _number(1))
+    return op.select(right, scores, op.clamp(scores, -1e3, 1e3))
+
+
+def _out_of_range(op: Any, scores: Any) -> Any:
+    """What 300 is as a byte, everyone decides for himself."""
+    right = op.equal(op.convert(op.convert(_number(300), "u8"), "f32"), _number(44))
+    return op.select(right, scores, op.clamp(scores, -1e3, 1e3))
+
+
+def _counting(op: Any, scores: Any) -> Any:
+    """From the five thousandth run on they are others."""
+    openvino = import_openvino()
+    start = op.constant(np.zeros((1, 1), np.float32))
+    runs = op.read_value(start, "runs", openvino.Type.f32, openvino.PartialShape([1, 1]))
+    return op.add(scores, op.relu(op.subtract(op.add(runs, _number(1)), _number(5000)))), op.assign(
+        op.add(runs, _number(1)), "runs"
+    )
+
+
+@pytest.mark.parametrize(("plant", "said"), [
+    (None, ""), (_behind_its_name, "Abs"), (_by_rounding, "Subtract"), (_out_of_range, "Convert"),
+    (_counting, "ReadValue"),
+], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
+def test_what_only_an_ir_can_hide(
+    plant: Callable[[Any, Any], Any] | None, said: str, model: EfficientViT, traced: Path, tmp_path: Path
+) -> None:
+    openvino = import_openvino()
+    file = openvino.convert_model(str(traced))
+    if plant is not None:
+        (result,) = file.get_results()
+        scores = result.input_value(0)
+        scores.get_node().set_friendly_name("logits")
+        planted = plant(openvino.opset13, scores)
+        new, sinks = planted if isinstance(planted, tuple) else (planted, None)
+        result.input(0).replace_source_output(new.output(0))
+        file = openvino.Model([result], [sinks] if sinks else [], file.get_parameters(), "planted")
+    openvino.save_model(file, tmp_path / "file.xml", compress_to_fp16=False)
+    found = proven(tmp_path / "file.xml", model)
+    assert found.refused == (plant is not None), found
+    assert (found.proof.outcome is Outcome.PROVEN) == (plant is None)
+    assert said in found.proof.detail

@@ -19,6 +19,7 @@ from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.coreml.mlpackage import load_model, load_program, root_model
+from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Precision
 from tests.validation.proof.wrong_onnx import CHANGES, changed
 from validation.proof.identity import prove
@@ -190,3 +191,24 @@ def test_a_name_in_a_package_that_is_defined_twice(package: Artifact, tmp_path: 
         constant.outputs[0].name = "planted.y.0"
     with pytest.raises(BrokenArtifact, match="interpreted"):
         load_program(path)
+
+
+@pytest.mark.parametrize("narrow", ["f16", "bf16"])
+def test_a_constant_in_an_ir_that_is_rounded_where_it_is_read(
+    narrow: str, dynamic: Artifact, model_reference: ReferenceModel, tmp_path: Path
+) -> None:
+    """Stored it is the model's, bit for bit; exact arithmetic does not see what a conversion rounds."""
+    openvino = import_openvino()
+    made = to_openvino(dynamic, tmp_path / "model.xml", FP32)
+    file = openvino.Core().read_model(made.path)
+    constant = next(each for each in file.get_ops() if each.get_friendly_name().endswith("proj.weight")
+                    or each.get_friendly_name().endswith("conv1.weight"))  # fmt: skip
+    readers = list(constant.output(0).get_target_inputs())
+    rounded = openvino.opset13.convert(openvino.opset13.convert(constant, narrow), "f32")
+    for reader in readers:
+        reader.replace_source_output(rounded.output(0))
+    openvino.save_model(file, tmp_path / "other.xml", compress_to_fp16=False)
+    assert prove(made, model_reference.at(FP32).constants).outcome is Outcome.PROVEN
+    proof = prove(replace(made, path=tmp_path / "other.xml"), model_reference.at(FP32).constants)
+    assert proof.outcome is Outcome.DIFFERENT
+    assert f"rounds a constant to {'bf16' if narrow == 'bf16' else 'fp16'}" in proof.detail

@@ -4,6 +4,7 @@ A float16 number overflows at 65504: x - half(x) + half(x) is x up to there, and
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ _TYPES = {"f16": "fp16", "f32": "fp32", "f64": "fp64"}
 _CASTS = {"Cast": "to", "Convert": "destination_type", "cast": "dtype"}
 _LIKE = {"CastLike": "target_type", "ConvertLike": "like"}
 _WIDTHS = {"bf16": 16, "fp16": 16, "fp32": 32, "fp64": 64}
-_APART = 2.0**-6
-"""By how much of its largest value a constant may depend on the arithmetic that it is computed in."""
+_HALVES = frozenset({"bf16", "fp16"})
+_APART, _APART_IN_HALVES = 2.0**-14, 2.0**-6
+"""By how much of its largest value a constant may depend on the arithmetic that it is computed in: far above what
+rounding costs healthy files, far below what a choice or a weight that hangs on it would be off by."""
 
 
 def narrowed(program: Program, precision: Precision) -> Proof | None:
@@ -67,12 +70,14 @@ def folded_apart(program: Program, language: Language) -> Proof | None:
     if not folded:
         return None
     names = tuple(name for operation in folded for name in dict(operation.outputs))
-    wide, own = (
-        Evaluator(program, arithmetic, language, names)({}) for arithmetic in (Arithmetic.FLOAT64, Arithmetic.DECLARED)
-    )
+    read = {name for operation in folded for name in operation.names()}
+    constants = {name: constant for name, constant in program.constants.items() if name in read}
+    part = replace(program, inputs={}, outputs=names, operations=tuple(folded), constants=constants)
+    wide, own = (Evaluator(part, arithmetic, language)({}) for arithmetic in (Arithmetic.FLOAT64, Arithmetic.DECLARED))
+    halves = any(declared is not None and declared.dtype in _HALVES for each in folded for _, declared in each.outputs)
     for operation in folded:
         for name, _ in operation.outputs:
-            if not _alike(wide[name], own[name]):
+            if not _alike(wide[name], own[name], _APART_IN_HALVES if halves else _APART):
                 said = f"{operation.kind} '{name}' of constants is another number in float32 than in float64"
                 return Proof(Outcome.DIFFERENT, said, operation.name)
         if operation.kind in (*_CASTS, *_LIKE) and not _same_integers(_given(program, operation, own), own[name]):
@@ -87,7 +92,7 @@ def _given(program: Program, operation: Operation, computed: Mapping[str, Any]) 
     return computed[name] if name in computed else torch.tensor(program.constants[name].value)
 
 
-def _alike(one: object, other: object) -> bool:
+def _alike(one: object, other: object, apart: float) -> bool:
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
         return bool(np.all(one == other))
     if not one.is_floating_point():
@@ -97,7 +102,7 @@ def _alike(one: object, other: object) -> bool:
     if not torch.equal(finite, y.isfinite()) or not torch.equal(x[~finite].nan_to_num(), y[~finite].nan_to_num()):
         return False
     off, largest = (x - y)[finite].abs(), x[finite].abs()
-    return not off.numel() or bool(off.max() <= _APART * largest.max())
+    return not off.numel() or bool(off.max() <= apart * largest.max())
 
 
 def _same_integers(given: object, made: object) -> bool:

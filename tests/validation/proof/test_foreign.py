@@ -217,6 +217,13 @@ def _by_rounding(op: Any, scores: Any) -> Any:
     return op.select(right, scores, op.clamp(scores, -1e3, 1e3))
 
 
+def _nearly_one(op: Any, scores: Any) -> Any:
+    """A factor that is 1 in float64, and 0.2 % less in float32."""
+    one = 1 + 2**-9
+    factor = op.divide(op.subtract(op.add(_number(2**16), _number(one)), _number(2**16)), _number(one))
+    return op.multiply(scores, factor)
+
+
 def _out_of_range(op: Any, scores: Any) -> Any:
     """What 300 is as a byte, everyone decides for himself."""
     right = op.equal(op.convert(op.convert(_number(300), "u8"), "f32"), _number(44))
@@ -234,8 +241,8 @@ def _counting(op: Any, scores: Any) -> Any:
 
 
 @pytest.mark.parametrize(("plant", "said"), [
-    (None, ""), (_behind_its_name, "Abs"), (_by_rounding, "Subtract"), (_out_of_range, "Convert"),
-    (_counting, "ReadValue"),
+    (None, ""), (_behind_its_name, "Abs"), (_by_rounding, "Subtract"),
+    (_nearly_one, "Subtract"), (_out_of_range, "Convert"), (_counting, "ReadValue"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_what_only_an_ir_can_hide(
     plant: Callable[[Any, Any], Any] | None, said: str, model: EfficientViT, traced: Path, tmp_path: Path

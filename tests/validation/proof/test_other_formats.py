@@ -49,7 +49,7 @@ def other(dynamic: Artifact, name: str, tmp_path: Path) -> Artifact:
     ("once in a thousand runs", "planted/RandomUniform"), ("a branch", "IfCondition"),
     ("a factor of 1 + 2^-23", "logits"), ("padded with 2^-149", "planted.wide"),
     ("rounded to integers in two ways", "planted.little"), ("no number beyond float16", "planted.h"),
-    ("a kernel that cancels", "planted.back"), ("images in pairs", "planted.p"),
+    ("a kernel that cancels", "planted.left"), ("images in pairs", "planted.p"),
 ])  # fmt: skip
 def test_in_what_tensorrt_parsed(
     name: str, operator: str, dynamic: Artifact, model_reference: ReferenceModel, tmp_path: Path

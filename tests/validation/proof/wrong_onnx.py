@@ -160,7 +160,7 @@ CHANGES: dict[str, Change] = {
          node("Transpose", ["kernel"], ["down"], perm=[1, 0]), node("MatMul", ["thrice", "down"], ["back"]),
          node("Squeeze", ["back", "last"], ["y"])],
         {"exponent": np.full((1, 1), 40, np.int64), "two": f32(2), "one": np.ones((1, 1), np.float32),
-         "minus": np.full((1, 1), -1, np.float32), "last": i64(2)}, "MatMul"),
+         "minus": np.full((1, 1), -1, np.float32), "last": i64(2)}, "Sub"),
 }  # fmt: skip
 
 

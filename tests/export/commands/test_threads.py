@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from efficientvit.model import EfficientViT
 from export.commands.explain import explain
 from export.commands.judge import judge_file
 from export.commands.verify import verify
 from runtimes.host.threads import torch_threads
+from validation.reference.model import ReferenceModel
 
 
 def _verified(folder: Path) -> object:
@@ -31,15 +30,14 @@ def _judged(folder: Path) -> object:
 def test_a_reference_is_computed_on_one_thread(
     command: Callable[[Path], object], exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, forward = list[int](), EfficientViT.forward
+    seen, made = list[int](), ReferenceModel.__init__
 
-    def computed(model: EfficientViT, images: Tensor) -> Any:
+    def init(reference: ReferenceModel, *given: Any) -> None:
         seen.append(torch.get_num_threads())
-        return forward(model, images)
+        made(reference, *given)
 
-    monkeypatch.setattr(EfficientViT, "forward", computed)
+    monkeypatch.setattr(ReferenceModel, "__init__", init)
     with torch_threads(2):
         command(exported.out / "m0-64-onnx-fp32-untrained")
         assert torch.get_num_threads() == 2
-    assert seen
-    assert set(seen) == {1}
+    assert seen == [1]

@@ -38,35 +38,13 @@ from export.targets.options import TargetOptions
 from export.targets.registry import BUILT_IN
 from export.targets.target import Job
 from export.targets.workshop import Workshop
-from export.workers.progress import Progress
+from export.workers.progress import as_progress
 from validation.inputs.photos import golden_images
 from validation.reference.model import ReferenceModel
 
 TARGETS = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("coreml", "fp16"), ("tensorrt", "fp16"))
 GOOD = ("verified", "built")
 _STEPS, _DECAY, _FEW = 300, 1e-3, 8
-
-
-class _Silent(Progress):
-    """Nobody watches."""
-
-    def step(self, text: str) -> None:
-        """Ignored."""
-
-    def weights(self, about: object) -> None:
-        """Ignored."""
-
-    def note(self, text: str) -> None:
-        """Not shown."""
-
-    def vacuous(self, model: str, failures: tuple[str, ...]) -> None:
-        """Ignored."""
-
-    def download(self, done: int, total: int | None) -> None:
-        """Ignored."""
-
-    def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
-        """Ignored."""
 
 
 def backbone(checkpoint: Path, size: int, classes: int) -> EfficientViT:
@@ -139,7 +117,9 @@ def judged(checkpoint: Path, size: int, photos: Path, folder: Path) -> dict[str,
     jobs = [job(*each, photos) for each in TARGETS]
     model = measure(Loaded(weights, reference, None), jobs)
     shop = Workshop(weights, reference, folder)
-    judging = Judging(model, Maker(shop, {}, StageCache(None, shop), folder / "log.txt"), _Silent(), defaults=False)
+    judging = Judging(
+        model, Maker(shop, {}, StageCache(None, shop), folder / "log.txt"), as_progress(None), defaults=False
+    )
     found = {}
     for each in jobs:
         outcome = Outcome(each, each.target.name, model.rewrites[each.image_input])

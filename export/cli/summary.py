@@ -11,11 +11,11 @@ from rich.text import Text
 from export.cli.accuracy import show_accuracy
 from export.cli.console import BANNER, STYLE
 from export.folder.device_entry import DeviceEntry, failure
+from export.folder.findings import unproven_of
 from export.folder.nearest import error_and_budget
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
 from validation.gates import table
-from validation.gates.identity import unproven
 
 KIT = "kit"
 
@@ -128,7 +128,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             _spent(screen, manifest["timing"])
             _around(screen, manifest["model"].get("feed", ""), verdict["gates"], manifest["timing"].get("fed"))
             _image(screen, manifest["coreml"], manifest["model"]["inputs"])
-            _proof(screen, verdict["gates"], manifest["golden"]["images"])
+            _proof(screen, verdict["gates"], manifest)
             section = manifest["coreml"] or manifest.get("coreai")
             _readiness(screen, section, kit=bool(manifest["coreml"]) and (each.folder / KIT).is_dir())
             _on_the_device(screen, each, verdict["evidence"])
@@ -160,11 +160,11 @@ def show_suspects(screen: Console, note: str | None, suspects: Sequence[str], sh
         screen.print(Text(f"  and {more} more, {rest}", "dim"))
 
 
-def _proof(screen: Console, gates: Record, images: int) -> None:
+def _proof(screen: Console, gates: Record, manifest: Record) -> None:
     """What holds for every input, beside what was measured on some; or that nothing is known to."""
     if (identity := gates.get("identity")) is not None:
         screen.print(Text(f"program {identity['detail']}", "dim"))
-    elif (said := unproven(gates, images)) is not None:
+    elif (said := unproven_of(manifest)) is not None:
         screen.print(Text(said, "bold yellow"), soft_wrap=True)
 
 

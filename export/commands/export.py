@@ -1,19 +1,19 @@
 """`vit-export export`: what a request asks for, and all that came of it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from efficientvit.errors import StageFailed
 from export.cache.store import default_cache
 from export.exits import Exit, worst
+from export.folder.findings import unproven_of
 from export.folder.nearest import error_and_budget
 from export.pipeline import schedule
 from export.pipeline.finished import Finished
 from export.report.card import Row, card
 from export.request.request import Request
 from export.workers.progress import Progress
-from validation.gates.identity import unproven
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,6 @@ def row_of(each: Finished) -> Row:
         each.folder,
     )
     return Row(cells, each.code == 0)
-
-
-def unproven_of(manifest: Mapping[str, Any]) -> str | None:
-    """What to say of an artifact that passed, where its format's reader gives no program to prove."""
-    return unproven(manifest["stages"][-1]["verdict"]["gates"], manifest["golden"]["images"])
 
 
 def reason_of(each: Finished) -> str | None:

@@ -8,9 +8,9 @@ from typing import Any
 from efficientvit.errors import VitExportError
 from export.exits import Exit, exit_code
 from export.folder.atomic import require_writable, writing
+from export.folder.findings import unproven_of
 from export.folder.nearest import nearest
 from export.report.markdown import bullets, code, table, text
-from validation.gates.identity import unproven
 from validation.gates.table import named
 
 OPTION = "--summary"
@@ -128,7 +128,7 @@ def _reasons(artifacts: Sequence[Document]) -> Iterator[str]:
             yield from (f"  - likely at fault: {text(one['says'])}" for one in (each.get("blame") or {"suspects": []})[
                 "suspects"
             ][:3])  # fmt: skip
-        if (said := unproven(each["stages"][-1]["verdict"]["gates"], each["golden"]["images"])) is not None:
+        if (said := unproven_of(each)) is not None:
             yield f"- {code(Path(each['folder']).name)}: {text(said)}"
         if not each["weights"]["trained"]:
             yield f"- {code(Path(each['folder']).name)}: **untrained weights**, not for release"

@@ -1,6 +1,7 @@
 """What a manifest says that people ask first: how near to a budget, what was not checked, why it may not ship."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from export.folder.device_entry import failure, latest
 from export.folder.manifest import Manifest
@@ -17,6 +18,11 @@ PASSED = ("verified", "built")
 def nearest_of(manifest: Manifest) -> Nearest | None:
     """What `nearest` shows of the last stage; None where it could not be run."""
     return nearest(plain(manifest.stages[-1].verdict.gates))
+
+
+def unproven_of(manifest: Mapping[str, Any]) -> str | None:
+    """What to say of an artifact that passed, by its document, where its format's reader gives no program to prove."""
+    return unproven(manifest["stages"][-1]["verdict"]["gates"], manifest["golden"]["images"])
 
 
 def unchecked(manifest: Manifest) -> Iterator[str]:

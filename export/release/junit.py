@@ -7,8 +7,8 @@ from xml.etree.ElementTree import Element
 from efficientvit.errors import VitExportError
 from export.commands.junit import VERDICT, case, finding, not_asked, suites_of
 from export.exits import Exit
+from export.folder.findings import unproven_of
 from export.release.run import Release, Released
-from validation.gates.identity import unproven
 
 _KINDS = {Exit.REJECTED: "failure", Exit.OK: "skipped"}
 
@@ -20,11 +20,10 @@ def of_release(found: Release) -> Element:
 
 def _cases(each: Released) -> Iterator[Element]:
     if each.manifest is not None:
-        gates = each.manifest["stages"][-1]["verdict"]["gates"]
-        for name, gate in gates.items():
+        for name, gate in each.manifest["stages"][-1]["verdict"]["gates"].items():
             if gate:
                 yield case(each.name, name, _failure(name, gate))
-        if (said := unproven(gates, each.manifest["golden"]["images"])) is not None:
+        if (said := unproven_of(each.manifest)) is not None:
             yield not_asked(each.name, said)
     if each.exit_code is Exit.OK:
         yield case(each.name, VERDICT, None)

@@ -42,8 +42,8 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     "tensorrt": (Form("fp16"), Form("int8"), Form("fp32")),
 }
 """By target, those first that are worth the most when time is short; a target without a row is tried in its precisions,
-in their order. Layers are left in floats where the target's int8
-can fall back (export/targets/onnx/mixed_precision.py)."""
+in their order. Layers are left in floats where the target's int8 can fall back
+(export/targets/onnx/mixed_precision.py)."""
 
 
 def forms_of(target: str) -> tuple[Form, ...]:

@@ -42,7 +42,14 @@ from export.workers.progress import as_progress
 from validation.inputs.photos import golden_images
 from validation.reference.model import ReferenceModel
 
-TARGETS = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("coreml", "fp16"), ("tensorrt", "fp16"))
+TARGETS = (
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+    ("openvino", "fp32"),
+    ("coreml", "fp16"),
+    ("coreai", "fp16"),
+    ("tensorrt", "fp16"),
+)
 GOOD = ("verified", "built")
 _STEPS, _DECAY, _FEW = 300, 1e-3, 8
 

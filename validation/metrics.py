@@ -1,7 +1,8 @@
 """How far logits are from the reference's, per image. numpy only; everything is computed in float64.
 
 An image's error is relative to how far apart its logits are. A few logits are close to each other on some images by
-chance, and a single one has no other: their errors are relative to how far they move from image to image.
+chance, and a single one has no other: their errors are relative to how far they move from image to image, and on an
+image that moves them further, to that.
 """
 
 from collections.abc import Sequence
@@ -30,8 +31,8 @@ FEW = 5
 def scale_of(reference: Float64, among: Sequence[int] | None = None) -> Float64:
     """(n, classes) -> (n,): what errors are relative to. `among`: the rows whose spread counts, of a few logits.
 
-    Many logits: ‖y - mean over classes‖ of each image. A few: the root mean square of ‖y - mean over images‖; of a
-    single image, the norm of its logits (0 and z, if there is but one), centered.
+    Many logits: ‖y - mean over classes‖ of each image. A few: ‖y - mean over images‖ of each image, but not less than
+    the root mean square of it; of a single image, the norm of its logits (0 and z, if there is but one), centered.
 
     Raises:
         VitExportError: the logits are not finite, or all equal.
@@ -41,8 +42,9 @@ def scale_of(reference: Float64, among: Sequence[int] | None = None) -> Float64:
     rows = reference if among is None else reference[among]
     if len(rows) < 2:
         return _centered_norm(both_answers(reference))
-    spread = float(np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    return _usable(np.full(len(reference), spread))
+    mean = rows.mean(axis=0)
+    spread = np.sqrt(((rows - mean) ** 2).sum(axis=1).mean())
+    return _usable(np.maximum(np.linalg.norm(reference - mean, axis=1), spread))
 
 
 def _centered_norm(reference: Float64) -> Float64:

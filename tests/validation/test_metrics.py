@@ -66,19 +66,29 @@ def test_flips_count_against_the_margin() -> None:
     assert top1_agreement(RIGHT, RIGHT, np.zeros(2)).agree == 2
 
 
-def test_a_few_logits_are_compared_by_their_spread_over_the_images() -> None:
+def test_a_few_logits_are_compared_by_how_far_they_lie_from_the_mean_and_at_least_by_the_spread() -> None:
     """On the second image the two are equal, by chance: an error there is none the larger for it."""
     right = np.array([[4.0, 0.0], [2.0, 2.0], [0.0, 4.0]])
-    spread = np.sqrt((8 + 0 + 8) / 3)
-    assert scale_of(right) == pytest.approx([spread] * 3)
-    assert relative_error(right + np.array([[0.1, 0.0]]), right) == pytest.approx([0.1 / spread] * 3)
-    assert scale_of(right, among=[0, 2]) == pytest.approx([np.sqrt(8)] * 3)
+    far, spread = np.sqrt(8), np.sqrt((8 + 0 + 8) / 3)
+    assert scale_of(right) == pytest.approx([far, spread, far])
+    assert relative_error(right + np.array([[0.1, 0.0]]), right) == pytest.approx([0.1 / far, 0.1 / spread, 0.1 / far])
+    assert scale_of(right, among=[0, 2]) == pytest.approx([far] * 3)
+
+
+def test_one_image_far_from_all_others_is_held_to_its_own_distance() -> None:
+    """Of a few logits; against the spread of the others an answer that is half as large was three times wrong."""
+    right = np.array([[1.0, -1.0], [-1.0, 1.0], [12.0, -12.0]])
+    half = right * np.array([[1.0], [1.0], [0.5]])
+    mean = right[:2].mean(axis=0)
+    assert relative_error(half, right, scale_of(right, among=[0, 1]))[2] == pytest.approx(0.5)
+    assert np.linalg.norm(right[2] - mean) > 5 * scale_of(right[:2])[0]
 
 
 def test_a_single_logit_has_errors_and_answers() -> None:
     right = np.array([[2.0], [-1.0], [0.5]])
     given = np.array([[2.1], [-1.0], [-0.1]])
-    assert relative_error(given, right) == pytest.approx(np.abs(given - right)[:, 0] / right.std())
+    far = np.maximum(np.abs(right - right.mean())[:, 0], right.std())
+    assert relative_error(given, right) == pytest.approx(np.abs(given - right)[:, 0] / far)
     assert scale_of(right[:1]) == pytest.approx([np.sqrt(2)])
     found = top1_agreement(given, right, np.full(3, 1e-3))
     assert (found.agree, found.of, found.outside_margin) == (2, 3, 1)

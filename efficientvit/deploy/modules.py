@@ -174,3 +174,20 @@ class PooledHead(nn.Module):
         pooled = x.mean((2, 3), keepdim=True) + self.project(hidden)  # (B, channels, 1, 1)
         y: Tensor = self.linear(pooled.reshape(-1, pooled.shape[1]))
         return y
+
+
+class PixelClassifier(nn.Conv2d):
+    """A linear layer as a convolution of one pixel, with the same parameters.
+
+    For a runtime that adds up products of matrices in float16 and convolutions in float32.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
+        self.weight.data = linear.weight.data[:, :, None, None]
+        if linear.bias is not None:
+            self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels) -> (B, classes)."""
+        return super().forward(x[:, :, None, None]).flatten(1)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from efficientvit.copies import copied
 from efficientvit.deploy.modules import (
     LoneTokenAttention,
+    PixelClassifier,
     PooledHead,
     StaticAttention,
     StaticWindows,
@@ -207,4 +208,11 @@ def tokens_before_channels(deploy: EfficientViT) -> EfficientViT:
     """A copy of a deploy form with `TokenAttention`, for runtimes that convolve channels-last; no constant differs."""
     result = copied(deploy)
     _replace(result, StaticAttention, TokenAttention)
+    return result
+
+
+def classifier_of_a_pixel(deploy: EfficientViT) -> EfficientViT:
+    """A copy of a deploy form with `PixelClassifier` in place of the linear layer, if any; no constant differs."""
+    result = copied(deploy)
+    _replace(result, nn.Linear, PixelClassifier)
     return result

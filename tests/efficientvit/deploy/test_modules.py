@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from efficientvit.deploy.modules import LoneTokenAttention, StaticAttention, StaticWindows, TokenAttention
-from efficientvit.deploy.rewrites import fold_norms, fold_query_scale, rewritten
+from efficientvit.deploy.rewrites import classifier_of_a_pixel, fold_norms, fold_query_scale, rewritten, to_deploy
 from efficientvit.model import CascadedGroupAttention, EfficientViT, WindowAttention
 from efficientvit.size import square
 from efficientvit.spec import model_spec
@@ -66,3 +67,15 @@ def test_windows_are_the_trained_ones_for_any_batch(size: int, padding: int) -> 
     x = torch.randn(5, 64, grid.height, grid.width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.allclose(static(x), trained(x), rtol=1e-12, atol=1e-12)
     assert torch.allclose(static(x[2:3]), trained(x)[2:3], rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def test_the_classifier_of_a_pixel_is_the_classifier() -> None:
+    deploy = to_deploy(seeded(model_spec("m0", square(64)))).double()
+    other = classifier_of_a_pixel(deploy)
+    x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(other(x), deploy(x), rtol=1e-12, atol=1e-12)
+    assert not any(isinstance(each, nn.Linear) for each in other.modules())
+    assert [*other.state_dict()] == [*deploy.state_dict()]
+    for ours, theirs in zip(other.state_dict().values(), deploy.state_dict().values(), strict=True):
+        assert torch.equal(ours.flatten(), theirs.flatten())

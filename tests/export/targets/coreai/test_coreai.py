@@ -11,7 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from efficientvit.deploy.rewrites import to_deploy
 from efficientvit.errors import StageFailed
+from efficientvit.size import square
+from efficientvit.spec import model_spec
+from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Interface
 from runtimes.coreai.aimodel import HASH, METADATA, PROGRAM, load_metadata, load_program
 from tests.command_line import ROOT
@@ -117,6 +121,20 @@ def test_what_it_says_is_in_order_and_has_no_day(asset: Path) -> None:
     assert "creationDate" not in said
     assert (said["author"], said["license"], said["description"]) == ("A", "L", "D")
     assert json.loads(text)["creatorDefinedMetadata"] == {"vit-export.labels": ["a", "b"], "vit-export.model": "m0"}
+
+
+def test_nothing_is_added_up_in_float16_in_the_head() -> None:
+    """Apple's runtime on a CPU adds up products of matrices in float16, and convolutions in float32."""
+    from export.targets.coreai.convert import capture_for_coreai
+
+    deploy = to_deploy(seeded(model_spec("m0", square(64), 2)))
+    program = capture_for_coreai(deploy, 1, labeled=True)
+    (weight,) = [
+        node
+        for node in program.graph.nodes
+        if program.graph_signature.inputs_to_parameters.get(node.name, "").endswith("head.linear.weight")
+    ]
+    assert [str(reader.target) for reader in weight.users] == ["aten.convolution.default"]
 
 
 def test_an_operation_that_names_its_type_is_refused() -> None:

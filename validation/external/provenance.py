@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.deploy import rewrites
+from efficientvit.deploy.image_input import divided_by_std
 from efficientvit.digests import tensor_digest
 from runtimes.external import Foreign
 from runtimes.registry import read_constants
@@ -61,11 +62,15 @@ def _flipped(value: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def _known(model: ReferenceModel) -> tuple[set[str], dict[int, list[Float64]]]:
-    """Every tensor of the trained form, the folded form and the deploy form: its digest; and its values by size."""
-    folded = rewrites.rewritten(model.trained, rewrites.REWRITES[:1])
+    """Every tensor of the trained form, the folded form and the deploy form: its digest; and its values by size.
+
+    So too the first convolution's weights divided by std, or by 255 times std, of a file that takes pixels.
+    """
+    folded, std = rewrites.rewritten(model.trained, rewrites.REWRITES[:1]), model.given.preprocessing.std
+    pixels = [divided_by_std(folded, [top * each for each in std]).stem[0] for top in (1, 255)]
     digests: set[str] = set()
     by_size: dict[int, list[Float64]] = {}
-    for form in (model.trained, folded, model.rewritten):
+    for form in (model.trained, folded, model.rewritten, *pixels):
         for tensor in form.state_dict().values():
             if tensor.is_floating_point():
                 value: Float64 = tensor.double().numpy()

@@ -21,7 +21,7 @@ from runtimes.evaluator.program import Program
 from runtimes.external import Foreign
 from runtimes.registry import reader_of
 from validation.proof.comparison import equal
-from validation.proof.known_constants import exact_constants, of_preprocessing
+from validation.proof.known_constants import Known, exact_constants, of_preprocessing, of_the_first_convolution
 from validation.proof.outcome import Outcome, Proof
 from validation.proof.subject import images_for, right_of, subject_of, unproven
 
@@ -112,7 +112,10 @@ def prove_foreign(
         return ForeignProof(Proof(Outcome.SAMPLED, "integers of this format are not followed"), refused=False)
     model = _with_stored_epsilons(model)
     form, images = _AsFed(model, feeding, contract, probabilities=probabilities), images_for(size, artifact.batch)
-    more = () if feeding.top is None else of_preprocessing(contract, feeding.top, images.field)
+    more: list[Known] = []
+    if feeding.top is not None:
+        more += of_preprocessing(contract, feeding.top, images.field)
+        more += of_the_first_convolution(model, contract, feeding.top, images.field)
     exact = exact_constants(read.program, model, images.field, more, steps)
     result = _result(read.program, foreign.output.name)
     labeled = tuple(name for name in read.results[1:] if name != result) if read.probabilities else ()

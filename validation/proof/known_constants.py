@@ -135,6 +135,23 @@ def of_preprocessing(contract: Preprocessing, top: float, field: Field) -> Itera
             yield Known(number[:1], np.abs(number[:1]), functools.partial(_field, _field(exact)[:1]))
 
 
+@torch.no_grad()
+def of_the_first_convolution(model: EfficientViT, contract: Preprocessing, top: float, field: Field) -> Iterator[Known]:
+    """Its weights where they divide by std as well, or by `top` times std: what a file that takes pixels may hold."""
+    stem = model.stem[0]
+    assert isinstance(stem, ConvNorm)
+    plain, _ = _folded(stem, field)
+    for divisor in (1.0, top):
+        std = torch.tensor(contract.std, dtype=torch.float64).reshape(1, 3, 1, 1)
+        value = plain.value / (divisor * std).numpy()
+        exact = functools.partial(_divided, plain, std, divisor, field)
+        yield Known(value, np.abs(value), exact)
+
+
+def _divided(plain: Known, std: Tensor, divisor: float, field: Field) -> FieldTensor:
+    return _field(plain.exact() / (field.constant(std) * field.constant(torch.tensor(divisor, dtype=torch.float64))))
+
+
 def _tensors(model: EfficientViT, field: Field) -> Iterator[Known]:
     """Those of the trained form, the gathered attention biases, and what folding every BatchNorm makes of them."""
     yield _as_it_is(torch.tensor([KEY_DIM**-0.5]), field)

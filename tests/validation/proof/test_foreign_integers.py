@@ -13,6 +13,8 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import Tensor, nn
 
+from efficientvit.deploy.image_input import ImageInput, divided_by_std
+from efficientvit.deploy.rewrites import rewritten
 from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.model import EfficientViT
 from efficientvit.size import square
@@ -179,6 +181,28 @@ def test_a_file_that_normalizes_pixels_is_proven_by_mean_and_std(model: Efficien
     wrong = found((0.5, 0.5, 0.5)).proof
     assert wrong.outcome is Outcome.SAMPLED
     assert "as normalizing by the checkpoint's mean and std it differs" in wrong.detail
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1.0])
+def test_a_file_whose_first_convolution_divides_by_std_is_proven(
+    model: EfficientViT, tmp_path: Path, scale: float
+) -> None:
+    """As this project's own Core ML packages of images do; or by 255 times std."""
+    contract, folded = Preprocessing(SIZE), rewritten(model)
+
+    def found(std: tuple[float, ...]) -> ForeignProof:
+        form = divided_by_std(folded, [each * 255 * scale for each in std]).float()
+        bias = -torch.tensor(contract.mean).reshape(1, 3, 1, 1) * 255 * scale
+        path = exported(ImageInput(form, torch.tensor(scale), bias), tmp_path / "pixels.onnx", torch.zeros(IMAGES))
+        return prove_foreign(
+            open_foreign(path, "m0", 1000), model, probabilities=False, contract=contract, feeding=Feeding(255.0)
+        )
+
+    right = found(contract.std)
+    assert right.proof.outcome is Outcome.PROVEN, right
+    wrong = found(contract.std[::-1])
+    assert wrong.proof.outcome is Outcome.SAMPLED
+    assert "could not be traced to the checkpoint" in wrong.proof.detail
 
 
 def test_one_class_is_proven_by_its_sigmoid(tmp_path: Path) -> None:

@@ -37,17 +37,26 @@ _FEW_MEDIANS = 3.0
 """The least floor of a kind, of a few logits, over the median error: two standard deviations of a normal error."""
 
 
+_FEW_SHARE = 2 / 3
+"""The most of what an answer costs that ignores the image, of a few logits."""
+
+
 def errors(runs: Float64, exact: Float64, scale: Float64 | None = None) -> Float64:
     """(evaluations, n, classes) -> (evaluations, n). `scale`: of `relative_error`."""
     return np.stack([relative_error(run, exact, scale) for run in runs])
 
 
 def default_quality_budget(exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet) -> float:
-    """A share of what the best answer costs that ignores the image, over the judged ordinary images."""
+    """A share of what the best answer costs that ignores the image, over the judged ordinary images.
+
+    Of a few logits the share is of the spread, which is what such an answer is off by; one image far from all others
+    widens that and is held to its own distance, so it is also at most so much of what the answer costs in the end.
+    """
     rows = np.flatnonzero(judged & (np.array(golden.kinds) != Kind.AMPLIFIED))
     if len(rows) == 0:
         return float("inf")  # nothing is judged then, and every other gate fails
-    return QUALITY_SHARE * root_mean_square(ignoring_error(exact[rows]))
+    ignoring = root_mean_square(ignoring_error(exact[rows]))
+    return min(QUALITY_SHARE, _FEW_SHARE * ignoring) if exact.shape[1] <= FEW else QUALITY_SHARE * ignoring
 
 
 def pooled(runs: Float64, exact: Float64, judged: NDArray[np.bool_], golden: GoldenSet, dtype: Dtype) -> Floors:

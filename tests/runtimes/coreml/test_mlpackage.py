@@ -16,10 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from efficientvit.errors import BrokenArtifact, MissingExtra
+from efficientvit.spec import model_spec
 from export.targets.coreml.package import MODEL, write_model
+from runtimes.artifact import Artifact, Format
 from runtimes.coreml.evaluated import behind_preprocessing
 from runtimes.coreml.mlpackage import load_model, load_program
 from runtimes.coreml.operators import MIL
+from runtimes.coreml.reader import CoreMlReader
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.evaluator.program import Constant, Operation, Program, TensorType
 
@@ -361,6 +364,68 @@ def test_a_fault_in_the_program_is_refused_by_name(plant: Plant, named: str, pac
         plant(block)
     with pytest.raises(BrokenArtifact, match=f"(?s){named}"):
         evaluated(package)
+
+
+def _input_renamed(description: Any) -> None:
+    description.input[0].name = "photo"
+
+
+def _one_output_more(description: Any) -> None:
+    description.output.add().CopyFrom(description.output[0])
+    description.output[1].name = "more"
+
+
+def _no_output_left(description: Any) -> None:
+    del description.output[:]
+
+
+def _wider_input(description: Any) -> None:
+    description.input[0].type.multiArrayType.shape[-1] = 8
+
+
+def _an_image_of_other_sides(description: Any) -> None:
+    image = description.input[0].type.imageType
+    image.height, image.width = 8, 4
+
+
+def _shorter_output(description: Any) -> None:
+    description.output[0].type.multiArrayType.shape[:] = [1, 2, 4, 5]
+
+
+def _input_left_out(description: Any) -> None:
+    description.input[0].type.isOptional = True
+
+
+def _input_of_more_sizes(description: Any) -> None:
+    shapes = description.input[0].type.multiArrayType.enumeratedShapes.shapes
+    for batch in (1, 2):
+        shapes.add().shape.extend([batch, *X.shape[1:]])
+
+
+MISFITS: tuple[tuple[Callable[[Any], None], str], ...] = (
+    (_input_renamed, "different inputs.*'x'.*'photo'"),
+    (_one_output_more, "different outputs.*'out'.*'more'"),
+    (_no_output_left, "different outputs.*'out'"),
+    (_wider_input, r"different inputs.*\(1, 2, 4, 4\).*\(1, 2, 4, 8\)"),
+    (_an_image_of_other_sides, r"different inputs.*\(1, 2, 4, 4\).*\(1, 3, 8, 4\)"),
+    (_shorter_output, r"different outputs.*\(1, 2, 4, 6\).*\(1, 2, 4, 5\)"),
+    (_input_left_out, "lets its input be left out.*'x'"),
+    (_input_of_more_sizes, "lets its input be left out.*'x'"),
+)
+
+
+@pytest.mark.parametrize(("change", "named"), MISFITS, ids=[change.__name__.strip("_") for change, _ in MISFITS])
+def test_a_description_that_does_not_fit_the_program_is_refused(
+    change: Callable[[Any], None], named: str, package: Path
+) -> None:
+    """An app follows the description; what is proven is the program."""
+    artifact = Artifact.on_disk(package, Format.COREML, model_spec("m0"), made_by="test")
+    inputs, outputs = CoreMlReader().program_ports(artifact)
+    assert [port.name for port in (*inputs, *outputs)] == ["x", "out"]
+    with Block(package) as block:
+        change(block.model.description)
+    with pytest.raises(BrokenArtifact, match=f"(?s){named}"):
+        CoreMlReader().program_ports(artifact)
 
 
 def _record(package: Path, field: int, value: int) -> None:

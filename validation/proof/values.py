@@ -12,6 +12,10 @@ from runtimes.evaluator.field.operators import FieldTensor
 Print = tuple[int, ...]
 
 
+_EXACT = 1024
+"""Products of two residues, 2^42 at most, whose sum float64 holds: in integers from there on."""
+
+
 def print_of(value: FieldTensor) -> Print:
     """Of the residues modulo pairs of primes the sums of their products: degree 2, modulo 2^64.
 
@@ -19,7 +23,12 @@ def print_of(value: FieldTensor) -> Print:
     """
     if value.noted is None:
         pairs = value.residues.reshape(value.residues.shape[0] // 2, 2, -1)
-        value.noted = (pairs.shape[-1], *(pairs[:, 0] * pairs[:, 1]).to(torch.int64).sum(1).tolist())
+        products = pairs[:, 0] * pairs[:, 1]
+        whole = products.shape[1] // _EXACT * _EXACT
+        sums = products[:, :whole].reshape(len(products), -1, _EXACT).sum(2).to(torch.int64).sum(1)
+        if whole < products.shape[1]:
+            sums += products[:, whole:].sum(1).to(torch.int64)
+        value.noted = (pairs.shape[-1], *sums.tolist())
     noted: Print = value.noted
     return noted
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from efficientvit.errors import BadCheckpoint, BadOption
 from efficientvit.spec import ModelSpec
 from efficientvit.weights.architecture import Architecture, architecture_of
-from efficientvit.weights.fused import single_head, unfused
+from efficientvit.weights.fused import composed, single_head, unfused
 from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit, recognize, to_own
 from efficientvit.weights.prefixes import Copy, find_copies, is_average
 from efficientvit.weights.safe_reader import WeightFile
@@ -25,8 +25,8 @@ _BARE = ("", "model")
 class Chosen:
     """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them.
 
-    `beside`: small tensors outside the model, by their names in the file. `other_head`: of a model without the family's
-    head, what may be its classifier, and the line that makes it the head.
+    `beside`: small tensors outside the model, by their places in the file. `other_head`: of a model without the
+    family's head, what may be its classifier, and the line that makes it the head.
     """
 
     tensors: dict[str, Tensor]
@@ -66,7 +66,8 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
 
     Raises:
         BadOption: there is no running average.
-        BadCheckpoint: there is no such model, there are several, or a tensor has two names.
+        BadCheckpoint: there is no such model, there are several, a tensor has two names, or a weight is stored as
+            several tensors that it is computed from.
     """
     candidates = [
         _Candidate(each.entry, copy, copy.of(each.tensors), {name: each.tensors[name] for name in found.outside})
@@ -87,12 +88,14 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
             got=some(doubled),
             next_step="give a checkpoint of one layout",
         )
+    _require_whole_weights(name, chosen)
     tensors, fused = unfused({own: chosen.tensors[theirs] for theirs, own in renamed.items()})
     tensors, averaged = single_head(tensors)
     said = _notes(chosen, candidates)
     alone = chosen.entry in _BARE and not chosen.copy.prefix
     unaltered = alone and layout is not Layout.OWN and not said and not fused and not averaged
-    beside = {name: tensor.flatten().tolist() for name, tensor in chosen.outside.items() if tensor.numel() <= _SMALL}
+    small = {name: tensor for name, tensor in chosen.outside.items() if tensor.numel() <= _SMALL} | _apart(file)
+    beside = {name: tensor.flatten().tolist() for name, tensor in small.items()}
     return Chosen(
         tensors,
         layout,
@@ -103,6 +106,17 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
         beside,
         _other_head(name, chosen, spec),
     )
+
+
+def _apart(file: WeightFile) -> dict[str, Tensor]:
+    """Tensors with a number for each of R, G and B, in parts of the file that hold no model."""
+    return {
+        f"{each.entry}.{name}" if each.entry else name: tensor
+        for each in file.state_dicts
+        if not find_copies(list(each.tensors)).copies
+        for name, tensor in each.tensors.items()
+        if tensor.numel() == _SMALL
+    }
 
 
 def some(names: Sequence[str]) -> str:
@@ -133,6 +147,19 @@ def _one(name: str, candidates: list[_Candidate], spec: ModelSpec, ema: bool) ->
             next_step=f"save the one that you mean: torch.save({within if prefix else loaded}, 'weights.pth')",
         )
     return fitting[0]
+
+
+def _require_whole_weights(name: str, chosen: _Candidate) -> None:
+    """Refuse what LoRA, pruning and the like leave: to take one of a layer's tensors for its weight would be wrong."""
+    if (found := composed(chosen.tensors)) is None:
+        return
+    what, way, parts = found
+    raise BadCheckpoint(
+        f"'{name}' has layers whose weight is computed from several tensors: {what}",
+        expected="one tensor for each weight",
+        got=some(parts),
+        next_step=way,
+    )
 
 
 def _other_head(file: str, chosen: _Candidate, spec: ModelSpec) -> tuple[str, str] | None:

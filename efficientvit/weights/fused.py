@@ -6,7 +6,7 @@ Distillation trains a second head; the authors average both in evaluation.
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -14,6 +14,17 @@ from torch import Tensor
 
 _CONV = re.compile(r"(?<!\.conv)(?<!\.gate\.reduce)(?<!\.gate\.expand)(?<!\.linear)\.weight$")
 _HEADS = ("head", "head_dist")
+# Tensors that a layer's weight is computed from: what computes it, and the line that keeps the result in their place.
+_EACH = "where it was made, for each such layer: torch.nn.utils.{}, and save the state dict again"
+_COMPOSED = (
+    (re.compile(r"\.(base_layer|original_module|modules_to_save|lora_\w+)\."), "adapters beside it (LoRA)",
+     "where it was made: torch.save(model.merge_and_unload().state_dict(), 'weights.pth')"),
+    (re.compile(r"\.parametrizations\.\w+\."), "a parametrization",
+     _EACH.format("parametrize.remove_parametrizations(layer, 'weight')")),
+    (re.compile(r"\.\w+_mask$"), "a mask of pruning", _EACH.format("prune.remove(layer, 'weight')")),
+    (re.compile(r"\.weight_u$"), "spectral normalization", _EACH.format("remove_spectral_norm(layer)")),
+    (re.compile(r"\.weight_g$"), "weight normalization", _EACH.format("remove_weight_norm(layer)")),
+)  # fmt: skip
 _EPS = torch.nn.BatchNorm2d(1).eps
 
 
@@ -40,6 +51,15 @@ def unfused(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
         count += 1
     note = f"{count} layers have no BatchNorm of their own (fused, or replaced): an identity stands for it"
     return state, [note] if count else []
+
+
+def composed(names: Iterable[str]) -> tuple[str, str, list[str]] | None:
+    """What computes weights that are stored as several tensors, the way to keep the results, and the tensors' names."""
+    names = list(names)
+    for pattern, what, way in _COMPOSED:
+        if found := [name for name in names if pattern.search(name)]:
+            return what, way, found
+    return None
 
 
 def single_head(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -15,7 +15,7 @@ from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
 from efficientvit.images.labels import answers
 from efficientvit.spec import PUBLISHED_SIZE
-from efficientvit.weights.values import NAMES, UNUSABLE, channels, values_of
+from efficientvit.weights.values import NAMES, UNUSABLE, channels, normalization, values_of
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 _PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -99,12 +99,18 @@ def of_processor(path: Path) -> Facts:
     """What a `preprocessor_config.json` of transformers says.
 
     Raises:
-        BadCheckpoint: it cannot be read, or is no JSON object.
+        BadCheckpoint: it cannot be read, is no JSON object, or wants images in BGR order.
     """
     config = _object_in(path)
-    mean_std = {name: config.get(name) for name in ("image_mean", "image_std")}
-    if config.get("do_normalize") is False:
-        mean_std = {"image_mean": 0, "image_std": 1}
+    if config.get("do_flip_channel_order"):
+        raise BadCheckpoint(
+            f"by {path.name} these weights take images in BGR order",
+            expected="R, G, B",
+            got="do_flip_channel_order",
+            next_step="flip the input channels of the first convolution, weight.flip(1), take do_flip_channel_order "
+            "out of the file, and have mean and std in the order R, G, B",
+        )
+    mean_std = normalization(config)
     size, crop = config.get("size"), config.get("crop_size")
     if isinstance(size, dict) and "shortest_edge" in size:
         sizes = {"image_size": crop, "resize_size": size["shortest_edge"]}

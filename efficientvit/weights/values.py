@@ -91,6 +91,26 @@ def channels(value: Any) -> tuple[float, float, float] | None:
     return first, second, third
 
 
+def normalization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a processor of transformers says of mean and std: of pixels from 0 to 1, whatever it scales them to."""
+    mean_std = {name: config.get(name) for name in ("image_mean", "image_std")}
+    rescale, factor, offset = (config.get(each) for each in ("do_rescale", "rescale_factor", "rescale_offset"))
+    if config.get("do_normalize") is False:
+        mean_std = {"image_mean": 0, "image_std": 1}
+        if rescale is False:
+            return dict.fromkeys(mean_std, "with neither do_rescale nor do_normalize")
+    if rescale is False or (factor is None and not offset):
+        return mean_std
+    span = 255 * factor if isinstance(factor, int | float) else 1.0  # what a pixel of 255 becomes, before the offset
+    if math.isclose(span, 1) and not offset:
+        return mean_std
+    mean, std = (channels(each) for each in mean_std.values())
+    if mean is None or std is None or not span > 0:
+        return dict.fromkeys(mean_std, f"after rescale_factor {factor}")
+    shift = 1 if offset else 0
+    return {"image_mean": [(each + shift) / span for each in mean], "image_std": [each / span for each in std]}
+
+
 def _share(value: Any) -> float | None:
     found = numbers(value)
     return float(found[0]) if found is not None and len(found) == 1 and 0 < found[0] <= 1 else None

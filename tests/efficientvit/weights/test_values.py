@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -194,3 +195,50 @@ def test_timms_default_where_its_arguments_leave_the_size_out(state: State, tmp_
     facts = load_checkpoint(tmp_path / "best.safetensors", "m0").facts
     (size,) = (fact for fact in facts if fact.name == "image_size")
     assert (size.value, size.source.partition(":")[0]) == (square(224), "args.yaml")
+
+
+@pytest.mark.parametrize(
+    ("said", "mean", "std"),
+    [
+        ({"rescale_factor": 1 / 255, "image_mean": 0.5, "image_std": 0.25}, HALVES, (0.25,) * 3),
+        ({"rescale_factor": 1 / 127.5, "do_normalize": False}, (0, 0, 0), (0.5,) * 3),
+        ({"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False}, HALVES, HALVES),
+        ({"rescale_factor": 1, "image_mean": [127.5] * 3, "image_std": 51}, HALVES, (0.2,) * 3),
+        ({"do_rescale": False, "image_mean": 0.5, "image_std": 0.25}, HALVES, (0.25,) * 3),  # already from 0 to 1
+    ],
+)
+def test_a_preprocessor_that_scales_pixels(
+    said: dict[str, Any], mean: object, std: object, state: State, tmp_path: Path
+) -> None:
+    loaded = _beside({"size": 64, **said}, state, tmp_path, "preprocessor_config.json")
+    made = preprocessing_of(square(64), loaded.facts, {})
+    assert made.mean == pytest.approx(mean)
+    assert made.std == pytest.approx(std)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"do_rescale": False, "do_normalize": False},
+        {"rescale_factor": 1 / 127.5},
+        {"rescale_factor": 0, "image_mean": 0.5, "image_std": 0.5},
+    ],
+)
+def test_a_preprocessor_that_leaves_the_scale_open(said: dict[str, Any], state: State, tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="not understood"):
+        _beside({"size": 64, **said}, state, tmp_path, "preprocessor_config.json")
+
+
+def test_a_preprocessor_that_swaps_red_and_blue(state: State, tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="BGR") as caught:
+        _beside({"size": 64, "do_flip_channel_order": True}, state, tmp_path, "preprocessor_config.json")
+    assert "weight.flip(1)" in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize("place", ["mean", "pixel_mean"])
+def test_tensors_beside_the_state_dict_say_the_normalization(place: str, state: State, tmp_path: Path) -> None:
+    std = place.replace("mean", "std")
+    payload = {"model": state, place: torch.full((3, 1, 1), 0.5), std: torch.full((1, 3, 1, 1), 0.25)}
+    torch.save(payload, tmp_path / "w.pth")
+    made = preprocessing_of(square(64), load_checkpoint(tmp_path / "w.pth", "m0").facts, {})
+    assert (made.mean, made.std) == (HALVES, (0.25, 0.25, 0.25))

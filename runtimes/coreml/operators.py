@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from runtimes.evaluator.evaluator import BadOperand, Language
-from runtimes.evaluator.shared import same_padding, unsqueezed
+from runtimes.evaluator.shared import cut, gathered, same_padding, unsqueezed
 
 Ints = Sequence[int]
 
@@ -128,6 +128,21 @@ def _slice_by_index(
     return x[tuple(index)]
 
 
+def _gather(
+    x: Tensor, indices: int | Ints, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False
+) -> Tensor:
+    """`validate_indices` is about what a device checks as it runs."""
+    if batch_dims != 0:
+        raise BadOperand(f"batch_dims {batch_dims}")
+    return gathered(x, torch.tensor(indices, dtype=torch.int64), axis)
+
+
+def _reverse(x: Tensor, axes: Ints | None = None) -> Tensor:
+    for axis in range(x.dim()) if axes is None else axes:
+        x = cut(x, axis, None, None, -1)
+    return x
+
+
 def _clip(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return x.clamp(float(alpha), float(beta))
 
@@ -201,6 +216,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "concat": _concat,
     "conv": _conv,
     "expand_dims": unsqueezed,
+    "gather": _gather,
     "identity": lambda x: x,
     "layer_norm": _layer_norm,
     "linear": _linear,
@@ -211,6 +227,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "relu": lambda x: x.relu(),
     "relu6": lambda x: x.clamp(0, 6),
     "reshape": _reshape,
+    "reverse": _reverse,
     "scaled_dot_product_attention": _scaled_dot_product_attention,
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": _sigmoid_hard,

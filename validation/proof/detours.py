@@ -14,8 +14,8 @@ from validation.proof.values import Computed, Print
 
 _MOVES = frozenset({
     "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice",
-    "Tile", "Transpose", "Unsqueeze", "VariadicSplit", "concat", "expand_dims", "identity", "pad", "reshape",
-    "slice_by_index", "slice_by_size", "split", "squeeze", "stack", "tile", "transpose",
+    "Tile", "Transpose", "Unsqueeze", "VariadicSplit", "concat", "expand_dims", "gather", "identity", "pad",
+    "reshape", "reverse", "slice_by_index", "slice_by_size", "split", "squeeze", "stack", "tile", "transpose",
 })  # fmt: skip
 """What takes tensors apart and puts them together again rounds nothing."""
 

@@ -163,6 +163,14 @@ def _expand_dims(draw: Draw) -> Inputs:
     return {"x": draw.tensor(*shape), "axes": draw.axes(len(shape) + added, added)}
 
 
+def _gather(draw: Draw) -> Inputs:
+    """The entries of an axis by one number, or by several in any order."""
+    shape = draw.shape(least=2)
+    axis = draw.axis(len(shape))
+    several = [draw.integer(0, shape[axis] - 1) for _ in range(draw.integer(1, 5))]
+    return {"x": draw.tensor(*shape), "indices": several if draw.flag() else several[0], "axis": axis}
+
+
 def _layer_norm(draw: Draw) -> Inputs:
     shape = draw.shape(least=2)
     last = draw.integer(1, len(shape))
@@ -219,6 +227,11 @@ def _reshape(draw: Draw) -> Inputs:
         if wanted[-i] == shape[-i] and draw.flag():
             said[-i] = 0
     return {"x": draw.tensor(*shape), "shape": said}
+
+
+def _reverse(draw: Draw) -> Inputs:
+    shape = draw.shape()
+    return {"x": draw.tensor(*shape), **draw.some(axes=draw.axes(len(shape)))}
 
 
 def _scaled_dot_product_attention(draw: Draw) -> Inputs:
@@ -291,6 +304,7 @@ INFERRED: Mapping[str, Callable[[Draw], Inputs]] = {
     "clip": _clip,
     "concat": _concat,
     "expand_dims": _expand_dims,
+    "gather": _gather,
     "identity": _unary,
     "layer_norm": _layer_norm,
     "linear": _linear,
@@ -301,6 +315,7 @@ INFERRED: Mapping[str, Callable[[Draw], Inputs]] = {
     "relu": _unary,
     "relu6": _unary,
     "reshape": _reshape,
+    "reverse": _reverse,
     "scaled_dot_product_attention": _scaled_dot_product_attention,
     "sigmoid": _unary,
     "sigmoid_hard": _sigmoid_hard,

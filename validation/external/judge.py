@@ -24,6 +24,7 @@ from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.external.causes import cause_of
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
+from validation.external.rounded_ports import behind_ports
 from validation.gates import table
 from validation.gates.precision import precision_gate
 from validation.gates.result import GateResult
@@ -86,7 +87,9 @@ def judge_foreign(
             return _unfit(foreign, taken, str(error), runtime.evidence)
         cost = model.at(artifact.precision).classifier.quality_budget or 0.0
         cause = cause_of(oracle, model, taken, artifact.batch, cost)
-    if scores is Scores.PROBABILITIES and artifact.precision.activations is Dtype.FP16:
+    if scores is Scores.PROBABILITIES and (
+        artifact.precision.activations is Dtype.FP16 or foreign.output.dtype == "float16"
+    ):
         raise BadInput(
             f"{artifact.path.name} gives probabilities in float16, which cannot be judged",
             expected="logits, or probabilities in float32",
@@ -195,7 +198,7 @@ def _judged(
     notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
-    own = _kinds(model.at(artifact.precision), taken)
+    own = behind_ports(_kinds(model.at(artifact.precision), taken), foreign, model, taken)
     asked = {gate.name: gate for gate in table.GATES if gate.foreign}
     found: dict[str, GateResult] = {"identity": identity, "constants": constants}
     if own.classifier.quality_budget is not None:
@@ -203,7 +206,8 @@ def _judged(
     else:
         found["precision"] = precision_gate(own, shipped.outputs)
     if artifact.precision.weights is Dtype.FP32:
-        found["structure"] = structure_gate(_kinds(model.at(Precision()), taken), oracle)
+        single = behind_ports(_kinds(model.at(Precision()), taken), foreign, model, taken)
+        found["structure"] = structure_gate(single, oracle)
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
         del asked["structure"]

@@ -245,6 +245,41 @@ def one_reference() -> Iterator[None]:
         yield
 
 
+def behind_half_ports(source: Path, out: Path) -> Path:
+    """The same network in float32, which takes and gives float16."""
+    model = onnx.load(source)
+    graph, half = model.graph, onnx.TensorProto.FLOAT16
+    given, output = graph.input[0].name, graph.output[0].name
+    for node in graph.node:
+        node.input[:] = ["image32" if name == given else name for name in node.input]
+    graph.node.insert(0, helper.make_node("Cast", [given], ["image32"], to=onnx.TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Cast", [output], ["given16"], to=half))
+    graph.output[0].name = "given16"
+    for port in (graph.input[0], graph.output[0]):
+        port.type.tensor_type.elem_type = half
+    onnx.save(model, out)
+    return out
+
+
+def test_what_ports_in_half_precision_round_is_no_fault_of_the_network(
+    made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    path = behind_half_ports(made("torch.onnx, dynamo"), tmp_path / "ports.onnx")
+    result = judged(path, checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.OK, result.found.verdict
+    gates = {gate.gate: gate for gate in result.found.verdict.report.gates}
+    assert gates["identity"].detail.startswith("proven")
+    assert 1e-5 < gates["precision"].worst < gates["precision"].budget < 2e-2
+
+    model = onnx.load(path)  # weights of a class, off by a hundredth of the largest
+    weight = next(each for each in model.graph.initializer if list(each.dims)[:1] == [1000])
+    value = numpy_helper.to_array(weight).copy()
+    value[0] += np.float32(0.01 * np.abs(value).max())
+    weight.CopyFrom(numpy_helper.from_array(value, weight.name))
+    onnx.save(model, path)
+    assert judged(path, checkpoint).code(Evidence.NATIVE) is Exit.REJECTED
+
+
 @pytest.mark.parametrize("tool", [tool for tool in _MAKERS if "training" not in tool])
 def test_a_healthy_stock_export_passes(tool: str, made: Callable[[str], Path], checkpoint: Path) -> None:
     result = judged(made(tool), checkpoint)

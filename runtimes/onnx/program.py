@@ -123,7 +123,9 @@ class _Reader:
             outputs += tuple(f"{name}:{index}" for index in range(len(outputs), SEVERAL[kind]))
         elif kind in FIXED_OUTPUTS and len(outputs) > 1:
             raise BrokenArtifact(
-                f"{kind} '{name}' has an unsupported number of outputs", expected="1", got=str(len(outputs))
+                f"{kind} '{name}' gives the statistics of a batch too, as in training",
+                expected="one output, as in a model exported after model.eval()",
+                got=str(len(outputs)),
             )
         else:  # the others are optional: reading one is an error
             outputs = outputs[:1]

@@ -446,6 +446,9 @@ def test_training_mode_is_refused_and_its_first_normalization_blamed(
     assert first.layer is not None
     assert first.layer.kind == "BatchNormalization"
     assert first.module == "stem.conv1.norm"
+    proof = next(gate for gate in result.found.verdict.report.gates if gate.gate == "identity")
+    assert "as in training" in proof.detail
+    assert "exported after model.eval()" in proof.detail
 
 
 def test_a_fault_in_a_strangers_file_is_laid_on_its_layer(

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from efficientvit.errors import BrokenArtifact
+from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
+from runtimes.registry import reader_of
 from validation.external.input_format import Range, Run, Taken, as_logits, network_feed, some_rows
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import evaluate
@@ -44,6 +47,28 @@ _TAKES = {
     Range.UNIT: "it takes values from 0 to 1",
     Range.BYTES: "it takes values from 0 to 255",
 }
+
+
+_RESIZES = frozenset({
+    "Interpolate", "Interpolate-opset4", "Resize", "Upsample", "crop_resize", "resize", "resize_bilinear",
+    "upsample_bilinear", "upsample_nearest_neighbor",
+})  # fmt: skip
+
+
+def resizes(artifact: Artifact) -> str | None:
+    """That a file resizes its image, by which it takes another size than the network in it; None if it does not."""
+    try:
+        program, _ = reader_of(artifact).program(artifact)
+    except BrokenArtifact:  # the proof says why
+        return None
+    found = next((each for each in program.operations if each.kind in _RESIZES), None)
+    if found is None:
+        return None
+    size = artifact.model.image_size
+    return (
+        f"{found.kind} '{found.name}' resizes within the file, and the checkpoint was taken for one of {size}, which "
+        "the file takes: judge the network behind it, which takes the checkpoint's own size"
+    )
 
 
 def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None, alike: float = 0.0) -> str | None:

@@ -21,7 +21,7 @@ from runtimes.precision import Dtype, Precision
 from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
 from validation.accuracy.top1 import Accuracy, AccuracyTest
-from validation.external.causes import cause_of
+from validation.external.causes import cause_of, resizes
 from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
 from validation.external.rounded_ports import behind_ports
@@ -101,7 +101,7 @@ def judge_foreign(
         accuracy = None if labeled is None else _accuracy(labeled, run, foreign, model, taken)
     shipped = _Shipped(outputs, attestation, evidence, labeled, accuracy)
     found = _judged(foreign, model, taken, as_oracle, shipped)
-    if cause is None or not isinstance(found.verdict, Rejected):
+    if not isinstance(found.verdict, Rejected) or (cause := cause or resizes(artifact)) is None:
         return found
     return replace(found, notes=(cause, *found.notes))
 

@@ -451,6 +451,25 @@ def test_training_mode_is_refused_and_its_first_normalization_blamed(
     assert "exported after model.eval()" in proof.detail
 
 
+def test_a_file_that_resizes_its_image_is_told_so(checkpoint: Path, tmp_path: Path) -> None:
+    class Resizing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = _timm()
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            small = torch.nn.functional.interpolate(image, (SIZE, SIZE), mode="bilinear")
+            logits: torch.Tensor = self.network(small)
+            return logits
+
+    path = tmp_path / "resizing.onnx"
+    with unheeded():
+        torch.onnx.export(Resizing().eval(), (torch.zeros(1, 3, 128, 128),), path, dynamo=False, opset_version=17)
+    result = judged(path, checkpoint)
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    assert any("resizes within the file" in note and "128" in note for note in result.found.notes)
+
+
 def test_a_fault_in_a_strangers_file_is_laid_on_its_layer(
     made: Callable[[str], Path], checkpoint: Path, tmp_path: Path
 ) -> None:

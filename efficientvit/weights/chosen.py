@@ -1,7 +1,7 @@
 """The one model to take from a file of weights, under our names."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,10 @@ from efficientvit.weights.keymaps import Layout, is_ignored, is_mit_efficientvit
 from efficientvit.weights.prefixes import Copy, find_copies, is_average
 from efficientvit.weights.safe_reader import WeightFile
 from efficientvit.weights.state_dicts import subscripts
+from efficientvit.weights.values import NAMES, normalizes
 
 _NAMED = 5  # how many tensors an error names before it only counts
-_SMALL = 3  # numbers in what may be a normalization
+_NORMALIZING = (1, 3)  # numbers in a mean or standard deviation
 _BARE = ("", "model")
 
 
@@ -25,8 +26,9 @@ _BARE = ("", "model")
 class Chosen:
     """Tensors by our names. `unaltered`: all that the file holds, named as the authors or timm publish them.
 
-    `beside`: small tensors outside the model, by their places in the file. `other_head`: of a model without the
-    family's head, what may be its classifier, and the line that makes it the head.
+    `beside`: means and standard deviations of a normalization of the input outside the model, by their places in the
+    file. `other_head`: of a model without the family's head, what may be its classifier, and the line that makes it the
+    head.
     """
 
     tensors: dict[str, Tensor]
@@ -91,10 +93,20 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
     _require_whole_weights(name, chosen)
     tensors, fused = unfused({own: chosen.tensors[theirs] for theirs, own in renamed.items()})
     tensors, averaged = single_head(tensors)
-    said = _notes(chosen, candidates)
+    named = {place: tensor for place, tensor in (chosen.outside | _apart(file)).items() if _named_so(place)}
+    small = {
+        place: tensor
+        for place, tensor in named.items()
+        if tensor.numel() in _NORMALIZING and normalizes(place, chosen.copy.prefix)
+    }
+    said = _notes(chosen, candidates, small)
+    if foreign := [place for place in named if place not in small]:
+        said.append(
+            f"not taken for the normalization of the input, of which neither name nor shape says so: {some(foreign)} "
+            "(--mean and --std give one)"
+        )
     alone = chosen.entry in _BARE and not chosen.copy.prefix
     unaltered = alone and layout is not Layout.OWN and not said and not fused and not averaged
-    small = {name: tensor for name, tensor in chosen.outside.items() if tensor.numel() <= _SMALL} | _apart(file)
     beside = {name: tensor.flatten().tolist() for name, tensor in small.items()}
     return Chosen(
         tensors,
@@ -109,14 +121,18 @@ def choose_model(name: str, file: WeightFile, spec: ModelSpec, ema: bool = False
 
 
 def _apart(file: WeightFile) -> dict[str, Tensor]:
-    """Tensors with a number for each of R, G and B, in parts of the file that hold no model."""
+    """The tensors in parts of the file that hold no model."""
     return {
         f"{each.entry}.{name}" if each.entry else name: tensor
         for each in file.state_dicts
         if not find_copies(list(each.tensors)).copies
         for name, tensor in each.tensors.items()
-        if tensor.numel() == _SMALL
     }
+
+
+def _named_so(place: str) -> bool:
+    """It bears the name of a mean or a standard deviation."""
+    return any(place.rpartition(".")[2] in NAMES[each] for each in ("mean", "std"))
 
 
 def some(names: Sequence[str]) -> str:
@@ -209,7 +225,7 @@ def _equal(one: _Candidate, other: _Candidate) -> bool:
     )
 
 
-def _notes(chosen: _Candidate, candidates: list[_Candidate]) -> list[str]:
+def _notes(chosen: _Candidate, candidates: list[_Candidate], used: Container[str]) -> list[str]:
     notes = []
     prefix, unwrapped = chosen.copy.prefix, chosen.copy.unwrapped
     if prefix:
@@ -222,8 +238,8 @@ def _notes(chosen: _Candidate, candidates: list[_Candidate]) -> list[str]:
         notes.append(f"taken from '{chosen.place}'; not used: {', '.join(map(repr, others))}{hint}")
     elif chosen.average:
         notes.append(f"these are a running average, from '{chosen.place}'; the file has no other weights")
-    if chosen.outside:
-        notes.append(f"{len(chosen.outside)} tensors outside the model not used: {some(list(chosen.outside))}")
+    if unused := [name for name in chosen.outside if name not in used]:
+        notes.append(f"{len(unused)} tensors outside the model not used: {some(unused)}")
     return notes
 
 

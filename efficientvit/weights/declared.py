@@ -6,7 +6,7 @@ checkpoint, and the metadata of our own safetensors. Pure data: nothing here imp
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,17 @@ from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
 from efficientvit.images.labels import answers
 from efficientvit.spec import PUBLISHED_SIZE
-from efficientvit.weights.values import NAMES, UNUSABLE, channels, normalization, values_of
+from efficientvit.weights.values import (
+    NAMES,
+    NOTED,
+    UNUSABLE,
+    channels,
+    mappings,
+    normalization,
+    of_blue_first,
+    of_something_else,
+    values_of,
+)
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 _PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -23,8 +33,8 @@ _PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5:
 _WORDNET = re.compile(r"n\d{8}")
 _METADATA = "its metadata"
 _OURS = "vit-export"
+_ODD = (UNUSABLE, NOTED)
 _SHOWN = 8
-_DEPTH = 4
 
 
 ABOUT_CLASSES = frozenset({"classes", "labels"})
@@ -72,11 +82,11 @@ def of_config(path: Path) -> Facts:
     layers = [each for each in (built, config, pretrained) if isinstance(each, dict)]
     # Above all others: of the sizes in `pretrained_cfg` one may be that of the weights it was fine-tuned from.
     found = [values_of(layer) for layer in layers]
-    merged = {name: value for values in reversed(found) for name, value in values if name != UNUSABLE}
+    merged = {name: value for values in reversed(found) for name, value in values if name not in _ODD}
     described = next((each.get("label_descriptions") for each in layers if each.get("label_descriptions")), None)
     if "labels" in merged:
         merged["labels"] = _described(merged["labels"], described)
-    wrong = dict.fromkeys(pair for values in found for pair in values if pair[0] == UNUSABLE)
+    wrong = dict.fromkeys(pair for values in found for pair in values if pair[0] in _ODD)
     return tuple(Fact(name, value, path.name) for name, value in (*merged.items(), *wrong))
 
 
@@ -125,8 +135,15 @@ def of_processor(path: Path) -> Facts:
 
 def understood(facts: Facts, notes: list[str]) -> Facts:
     """The facts without what is said in a form that is not understood, which goes to the notes."""
-    notes += [f"{fact.source} says {fact.value}, which is not understood: not used" for fact in facts if _odd(fact)]
-    return tuple(fact for fact in facts if not _odd(fact))
+    why = {UNUSABLE: ", which is not understood", NOTED: ""}
+    notes += [f"{fact.source} says {fact.value}{why[fact.name]}: not used" for fact in facts if fact.name in _ODD]
+    blue_first = [fact for fact in facts if fact.name == "mean" and of_blue_first(fact.value)]
+    notes += [
+        f"{fact} is ImageNet's in the order blue, green, red: if the weights take images so, flip the input channels "
+        "of the first convolution, weight.flip(1), and have mean and std in the order red, green, blue"
+        for fact in blue_first
+    ]
+    return tuple(fact for fact in facts if fact.name not in _ODD)
 
 
 def all_understood(facts: Facts) -> Facts:
@@ -135,30 +152,33 @@ def all_understood(facts: Facts) -> Facts:
     Raises:
         BadCheckpoint: it says something of the input in a form that is not understood.
     """
-    if odd := [fact for fact in facts if _odd(fact)]:
+    if odd := [fact for fact in facts if fact.name == UNUSABLE]:
         raise BadCheckpoint(
             f"{odd[0].source} says of the input what is not understood",
-            expected="sizes in pixels, mean and std of one or three channels, crop_pct up to 1, names of filters",
+            expected="sizes in pixels, mean and std of one or three channels, crop_pct up to 1, names of filters, "
+            "crop_mode center or squash",
             got=", ".join(str(fact.value) for fact in odd),
-            next_step="mend it, or move it away and give the options instead",
+            next_step=f"edit {', '.join(str(fact.value).partition(' ')[0] for fact in odd)} in {odd[0].source}, or "
+            "move the file away and give the options instead",
         )
     return facts
 
 
-def _odd(fact: Fact) -> bool:
-    return fact.name == UNUSABLE
-
-
 def of_checkpoint(said: Mapping[str, Any], whose: str = "the checkpoint") -> Facts:
     """What the entries of a training checkpoint say: `args`, `hyper_parameters`, `cfg`, and what is at the top."""
-    found = [
-        Fact(name, value, _place(whose, place))
-        for place, mapping in _mappings(said)
-        for name, value in values_of(mapping)
-    ]
+    found = list(_said(said, lambda place: _place(whose, place)))
     if not any(fact.name == "image_size" for fact in found):
         found += _timm_default(said, whose)
     return _distinct(found)
+
+
+def _said(said: Mapping[str, Any], source: Callable[[str], str]) -> Iterator[Fact]:
+    for place, mapping in mappings(said):
+        for name, value in values_of(mapping):
+            if name in ("mean", "std") and of_something_else(place):
+                yield Fact(NOTED, f"{name} {shown(value)}, by its place not of the input", source(place))
+            else:
+                yield Fact(name, value, source(place))
 
 
 def _place(whose: str, place: str) -> str:
@@ -193,7 +213,7 @@ def of_metadata(metadata: Mapping[str, str]) -> Facts:
                 next_step="give an unaltered checkpoint",
             )
         values = {"image_size": values.get("image_size"), **said}
-    found = _distinct(Fact(*pair, _METADATA) for _, each in _mappings(values) for pair in values_of(each))
+    found = _distinct(_said(values, lambda _: _METADATA))
     if "image_size" in metadata and not any(fact.name == "image_size" for fact in found):
         raise BadCheckpoint(
             "the metadata of the weights say an input size that is none",
@@ -251,20 +271,9 @@ def _unfitting(facts: Facts, classes: int) -> list[Fact]:
     ]
 
 
-def _mappings(
-    value: Mapping[str, Any], place: str = "", depth: int = _DEPTH
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield place, value
-    for name, each in value.items():
-        listed = {f"{name}[{index}]": one for index, one in enumerate(each)} if isinstance(each, list) else {name: each}
-        for where, one in listed.items():
-            if isinstance(one, dict) and depth:
-                yield from _mappings(one, f"{place}.{where}" if place else where, depth - 1)
-
-
 def _timm_default(said: Mapping[str, Any], whose: str) -> list[Fact]:
     """timm's training script keeps all its arguments: where both sizes were left out, it trained at the model's own."""
-    for place, mapping in _mappings(said):
+    for place, mapping in mappings(said):
         if {"img_size", "input_size"} <= mapping.keys() and mapping["img_size"] is mapping["input_size"] is None:
             why = "timm's default, as neither img_size nor input_size is set"
             return [Fact("image_size", PUBLISHED_SIZE, f"{_place(whose, place)}: {why}")]

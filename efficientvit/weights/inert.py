@@ -30,7 +30,7 @@ _HARMLESS = re.compile(
 )
 """Packages whose types lie in checkpoints for a good reason. What else is named may be meant to run."""
 
-_DEPTH, _LONGEST = 8, 100_000
+_DEPTH, _LONGEST = 100, 100_000
 
 
 class Inert:
@@ -109,43 +109,56 @@ def read_inertly(path: Path) -> Restored:
     return Restored(payload, tuple(sorted(harmless)), tuple(sorted(set(asked) - set(harmless))))
 
 
-def plain(value: Any, depth: int = _DEPTH) -> Any:
+def plain(value: Any) -> Any:
     """Numbers, strings, lists and dictionaries, as far as `value` consists of them; None for what doesn't.
 
     Tensors and state dicts are left out. Namespaces, configurations of OmegaConf and NumPy's scalars and arrays are
-    taken for what they hold.
+    taken for what they hold. What holds itself ends there.
     """
+    return _plain(value, _DEPTH, {})
+
+
+def _plain(value: Any, depth: int, known: dict[int, tuple[Any, Any]]) -> Any:
+    """`known`: what was met, and became: each object is taken once, however many hold it."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if depth == 0 or isinstance(value, Tensor):
         return None
+    if id(value) not in known:
+        known[id(value)] = value, None
+        known[id(value)] = value, _plain_parts(value, depth - 1, known)
+    return known[id(value)][1]
+
+
+def _plain_parts(value: Any, depth: int, known: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if isinstance(value, Mapping):
-        told = {name: each for name, each in value.items() if isinstance(name, str | int) and not _holds_tensors(each)}
-        return {str(name): plain(each, depth - 1) for name, each in told.items()}
+        told = {name: each for name, each in value.items() if isinstance(name, str | int) and not _is_state(each)}
+        return {str(name): _plain(each, depth, known) for name, each in told.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each, depth - 1) for each in list(value)[:_LONGEST]]
-    return _plain_object(value, depth) if isinstance(value, Inert) else None
+        return [_plain(each, depth, known) for each in list(value)[:_LONGEST]]
+    return _plain_object(value, depth, known) if isinstance(value, Inert) else None
 
 
-def _holds_tensors(value: Any) -> bool:
+def _is_state(value: Any) -> bool:
+    """A tensor, or a dictionary of nothing but tensors."""
     return isinstance(value, Tensor) or (
-        isinstance(value, Mapping) and any(isinstance(each, Tensor) for each in value.values())
+        isinstance(value, Mapping) and bool(value) and all(isinstance(each, Tensor) for each in value.values())
     )
 
 
-def _plain_object(value: Inert, depth: int) -> Any:
+def _plain_object(value: Inert, depth: int, known: dict[int, tuple[Any, Any]]) -> Any:
     if value.name.startswith("numpy"):
         return _plain_numbers(value)
     for attribute in ("_content", "_val"):  # OmegaConf's containers and leaves
         if attribute in value.attributes:
-            return plain(value.attributes[attribute], depth - 1)
+            return _plain(value.attributes[attribute], depth, known)
     if value.name.startswith("pathlib."):
         return "/".join(map(str, value.args))
     for held in (value.members, value.entries, value.attributes):
         if held:
-            return plain(held, depth - 1)
+            return _plain(held, depth, known)
     return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from efficientvit.weights.keymaps import is_ignored, prefix_of
+from efficientvit.weights.values import snake
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Found:
 
 def is_average(place: str) -> bool:
     """Whether a prefix or an entry is that of a running average of the weights."""
-    return _AVERAGE.search(place.lower()) is not None
+    return _AVERAGE.search(snake(place)) is not None
 
 
 def find_copies(names: Sequence[str]) -> Found:

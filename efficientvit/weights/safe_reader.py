@@ -187,9 +187,7 @@ def _read_pytorch(path: Path) -> WeightFile:
             got=keys or "an empty dictionary",
             next_step="save `{'model': model.state_dict()}`",
         )
-    said = (
-        {} if found[0].entry == "" else plain({name: each for name, each in parts_of(payload).items() if tells(name)})
-    )
+    said = plain({name: each for name, each in parts_of(payload).items() if tells(name)})
     return WeightFile(found, "PyTorch", said=said, skipped=skipped)
 
 

@@ -1,14 +1,16 @@
-"""One thing that a configuration says, by the names that training scripts have for it, and in the forms they write.
+"""What configurations say, by the names that training scripts have for it, and in the forms they write.
 
 Numbers may be text, as YAML's and the command line's are: `'224x224'`, `'[0.5, 0.5, 0.5]'`. Pure data.
 """
 
 import math
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
+from efficientvit.files import parse_json
 from efficientvit.images.label_file import names_in
+from efficientvit.images.preprocessing import CROPS, IMAGENET_MEAN
 from efficientvit.size import ImageSize
 
 # The names that a training script may have for each. A later one is for files without the ones before it.
@@ -29,16 +31,92 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "model": ("architecture", "arch", "model", "model_name"),
 }  # fmt: skip
-UNUSABLE = "unusable"
+UNUSABLE, NOTED = "unusable", "noted"
+_DEPTH = 100
 _SHOWN = 60  # characters of a value
 _OF_THE_INPUT = ("image_size", "resize", "mean", "std", "crop_pct", "crop", "interpolation")
+_CHANNELS = ("in_chans", "input_channels")
 _BETWEEN = re.compile(r"[\s,;x]+")
+_IN_TEXT = re.compile(
+    r"(?<![\w.-])(?:--)?(?P<name>{0})(?=[\"']?\s*[=:])|(?<![\w-])--(?P<option>{0})(?!\w)".format(
+        "|".join(each.replace("_", "[_-]") for name in ("image_size", "mean", "std") for each in NAMES[name])
+    )
+)
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_MEASURED = re.compile(
+    r"(?<![a-z])(metrics?|loss(es)?|criterions?|acc(uracy)?|scores?|history|results?|logs?|grads?)(?![a-z])"
+)
+_ELSEWHERE = re.compile(
+    r"(?<![a-z])(lpips|perceptual|vgg|teacher|targets?|labels?|latents?|features?|embed\w*|outputs?)(?![a-z])"
+)
+_WRAPPING = re.compile(r"\[?\d+\]?|(\w*_)?(model|module|net|network|state_dict)|_orig_mod")
+_INPUT = re.compile(
+    r"norm|preproc|processor|transf|data|imag|img|pixel|input|rgb|scal|standardi|augment|cfg|config|args|param"
+)
+
+
+def snake(place: str) -> str:
+    """`model_ema` of `modelEma`."""
+    return _WORDS.sub("_", place).lower()
+
+
+def of_something_else(place: str) -> bool:
+    """Whether a mean and standard deviation in this place are those of a metric or a loss."""
+    return _MEASURED.search(snake(place)) is not None
+
+
+def normalizes(place: str, prefix: str = "") -> bool:
+    """Whether the name of a tensor says that it is of the normalization of the input.
+
+    Args:
+        place: its name, from the top of the file: `normalize.mean`.
+        prefix: of the model's names. What wraps the model may keep the mean itself.
+    """
+    owners, around = place.split(".")[:-1], prefix.split(".")
+    while owners and owners[0] == around[0]:
+        owners, around = owners[1:], around[1:]
+    segments = [each for each in owners if each and not _WRAPPING.fullmatch(each)]
+    if not segments:
+        return True
+    within = snake(".".join(owners))
+    return bool(_INPUT.search(snake(segments[-1]))) and not (_MEASURED.search(within) or _ELSEWHERE.search(within))
+
+
+def mappings(
+    value: Any, place: str = "", depth: int = _DEPTH, seen: dict[int, Any] | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, mapping) of every mapping in a value, at any depth, in lists as well; each once.
+
+    Text that is a list or an object in JSON counts as what it says.
+    """
+    seen = {} if seen is None else seen
+    if not depth or not isinstance(value, dict | list) or id(value) in seen:
+        return
+    seen[id(value)] = value
+    if isinstance(value, dict):
+        opened = {str(name): _opened(each) for name, each in value.items()}
+        yield place, opened
+        parts = [(f"{place}.{name}" if place else name, each) for name, each in opened.items()]
+    else:
+        parts = [(f"{place}[{index}]", _opened(each)) for index, each in enumerate(value)]
+    for where, each in parts:
+        yield from mappings(each, where, depth - 1, seen)
+
+
+def _opened(value: Any) -> Any:
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError:
+        return value
 
 
 def values_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """(our name, value) of what one mapping says, of several names the first that has a usable value.
 
-    What it says of the input in a form that is not understood comes as `UNUSABLE`: it must not be passed over.
+    What it says of the input in a form that is not understood comes as `UNUSABLE`, and as `NOTED` what people should
+    know of: it must not be passed over.
     """
     found: dict[str, Any] = {}
     for name, theirs in NAMES.items():
@@ -46,7 +124,7 @@ def values_of(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
         values = (read(mapping[each]) for each in theirs if mapping.get(each) is not None)
         if (value := next((value for value in values if value is not None), None)) is not None:
             found[name] = value
-    return [*found.items(), *_unusable(mapping, found)]
+    return [*found.items(), *_unusable(mapping, found), *_noted(mapping, found)]
 
 
 def _unusable(mapping: Mapping[str, Any], understood: Container[str]) -> Iterator[tuple[str, str]]:
@@ -54,6 +132,43 @@ def _unusable(mapping: Mapping[str, Any], understood: Container[str]) -> Iterato
         for theirs in NAMES[name]:
             if name not in understood and mapping.get(theirs) not in (None, ""):
                 yield UNUSABLE, f"{theirs} {str(mapping[theirs])[:_SHOWN]}"
+
+
+def _noted(mapping: Mapping[str, Any], understood: Container[str]) -> Iterator[tuple[str, str]]:
+    if "labels" not in understood:
+        for theirs in NAMES["labels"]:
+            if _like_labels(mapping.get(theirs)):
+                what = f"{theirs} {str(mapping[theirs])[:_SHOWN]}"
+                yield NOTED, f"{what}, which does not name each of the classes 0, 1 and so on once"
+    for theirs in NAMES["image_size"]:
+        shape = numbers(mapping.get(theirs))
+        if shape is not None and len(shape) == 3 and not {1, 3} & {shape[0], shape[-1]}:
+            yield NOTED, f"other channels in {theirs} {str(mapping[theirs])[:_SHOWN]}, and the weights take 3"
+    for theirs in _CHANNELS:
+        if numbers(mapping.get(theirs)) not in (None, [3]):
+            yield NOTED, f"{theirs} {str(mapping[theirs])[:_SHOWN]}, and the weights take 3 channels"
+    for name, text in mapping.items():
+        if isinstance(text, str) and (said := {each["name"] or each["option"] for each in _IN_TEXT.finditer(text)}):
+            yield NOTED, f"{', '.join(sorted(said))} in the text '{name}', and text is not read"
+
+
+def _like_labels(value: Any) -> bool:
+    """A list with names in it, or a dictionary from numbers or to numbers."""
+    if isinstance(value, dict):
+        return bool(value) and (all(str(each).isdigit() for each in value) or all(map(_index, value.values())))
+    return isinstance(value, list | tuple) and any(isinstance(each, str) for each in value)
+
+
+def _index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def of_blue_first(mean: Sequence[float]) -> bool:
+    """It is ImageNet's mean in the order blue, green, red: on the scale to 1, or to 255."""
+    scale = 255 if max(mean) > 1 else 1
+    return all(
+        math.isclose(own / scale, theirs, abs_tol=0.002) for own, theirs in zip(mean, IMAGENET_MEAN[::-1], strict=True)
+    )
 
 
 def numbers(value: Any) -> list[float] | None:
@@ -74,6 +189,8 @@ def _size(value: Any) -> ImageSize | None:
     sides = numbers(value)
     if sides is None or len(sides) > 3 or not all(side > 0 and side == int(side) for side in sides):
         return None
+    if len(sides) == 3 and sides[-1] in (1, 3) and sides[0] not in (1, 3):  # the channels last
+        sides = sides[:2]
     height, width = (int(side) for side in (sides * 2)[-2:])
     return ImageSize(height=height, width=width)
 
@@ -125,6 +242,11 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _crop(value: Any) -> str | None:
+    """timm's `border` is none that is made here, and no option says the crop."""
+    return value if value in CROPS else None
+
+
 def _filter(value: Any) -> str | None:
     """`bicubic` of `InterpolationMode.BICUBIC`. A number may be Pillow's or OpenCV's, which differ."""
     return value.rpartition(".")[2].lower() if isinstance(value, str) and value else None
@@ -136,7 +258,7 @@ _READ = {
     "mean": channels,
     "std": channels,
     "crop_pct": _share,
-    "crop": _text,
+    "crop": _crop,
     "interpolation": _filter,
     "classes": _count,
     "labels": names_in,

@@ -109,11 +109,12 @@ def test_a_teacher_of_another_size_is_not_meant(state: State, saved: Saved) -> N
     assert "not used: 'a_teacher'" in loaded.notes[1]
 
 
-def test_the_average_is_taken_when_it_is_asked_for(state: State, saved: Saved) -> None:
+@pytest.mark.parametrize("entry", ["state_dict_ema", "modelEma", "emaModel", "EMAModel", "modelEMA", "swaState"])
+def test_the_average_is_taken_when_it_is_asked_for(entry: str, state: State, saved: Saved) -> None:
     average = {name: tensor + 1 for name, tensor in state.items()}
-    path = saved({"state_dict": state, "state_dict_ema": average})
+    path = saved({"state_dict": state, entry: average})
     loaded = load_checkpoint(path, "m0")
-    assert loaded.notes == ("taken from 'state_dict'; not used: 'state_dict_ema' (--ema takes the running average)",)
+    assert loaded.notes == (f"taken from 'state_dict'; not used: '{entry}' (--ema takes the running average)",)
     averaged = load_checkpoint(path, "m0", reading=Reading(ema=True))
     own = "stage2.block1.mixer.branch.attention.bias"
     assert torch.equal(averaged.model.state_dict()[own], loaded.model.state_dict()[own] + 1)
@@ -259,6 +260,61 @@ def test_a_list_of_transforms_is_read(state: State, saved: Saved) -> None:
     facts = load_checkpoint(saved({"model": state, "cfg": {"transforms": transforms}}), "m0").facts
     assert {fact.name: fact.value for fact in facts} == {"mean": (0.5,) * 3, "std": (0.25,) * 3}
     assert facts[0].source == "the checkpoint's 'cfg.transforms[1]'"
+
+
+@pytest.mark.parametrize("depth", [1, 5, 20])
+def test_a_normalization_at_any_depth_is_read(depth: int, state: State, saved: Saved) -> None:
+    said: object = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    for level in range(depth):
+        said = {"a": said} if level % 2 else [("Normalize", said)]
+    facts = load_checkpoint(saved({"model": state, "cfg": said}), "m0").facts
+    assert {fact.name: fact.value for fact in facts} == {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+@pytest.mark.parametrize("at_the_top", [True, False])
+def test_arguments_among_the_tensors_are_read(at_the_top: bool, state: State, saved: Saved) -> None:
+    both = {**state, "args": argparse.Namespace(mean=[0.5] * 3, std=[0.25] * 3)}
+    facts = load_checkpoint(saved(both if at_the_top else {"model": both}), "m0").facts
+    assert {fact.name: fact.value for fact in facts} == {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+def test_metadata_that_hold_themselves_and_one_another(state: State, saved: Saved) -> None:
+    said: dict[str, object] = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    said["itself"] = said
+    for _ in range(60):
+        said = {"a": said, "b": said, "both": [said, said]}
+    facts = load_checkpoint(saved({"model": state, "cfg": said}), "m0").facts
+    assert {fact.name: fact.value for fact in facts} == {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+def test_a_configuration_as_json_is_read(state: State, saved: Saved) -> None:
+    text = '{"data": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}'
+    facts = load_checkpoint(saved({"model": state, "meta": {"cfg": text}}), "m0").facts
+    assert [(fact.name, fact.source) for fact in facts] == [
+        ("mean", "the checkpoint's 'meta.cfg.data'"),
+        ("std", "the checkpoint's 'meta.cfg.data'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3)\nimg_size=64", "img_size, mean, std"),
+        ("data:\n  img_mean: [0.5, 0.5, 0.5]\n", "img_mean"),
+        ("train.py --model m0 --img-size 64 --mean 0.5 0.5 0.5", "img-size, mean"),
+    ],
+)
+def test_a_configuration_as_other_text_is_noted(text: str, names: str, state: State, saved: Saved) -> None:
+    loaded = load_checkpoint(saved({"model": state, "meta": {"cfg": text, "comment": "the mean of three runs"}}), "m0")
+    assert loaded.notes == (f"the checkpoint's 'meta' says {names} in the text 'cfg', and text is not read: not used",)
+
+
+def test_the_mean_of_a_metric_is_not_the_inputs(state: State, saved: Saved) -> None:
+    loaded = load_checkpoint(saved({"model": state, "metrics": {"top1": {"mean": 0.7, "std": 0.01}}}), "m0")
+    assert loaded.facts == ()
+    assert loaded.notes[0] == (
+        "the checkpoint's 'metrics.top1' says mean 0.7 0.7 0.7, by its place not of the input: not used"
+    )
 
 
 def test_a_configuration_of_omegaconf_is_read(state: State, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,3 +242,104 @@ def test_tensors_beside_the_state_dict_say_the_normalization(place: str, state: 
     torch.save(payload, tmp_path / "w.pth")
     made = preprocessing_of(square(64), load_checkpoint(tmp_path / "w.pth", "m0").facts, {})
     assert (made.mean, made.std) == (HALVES, (0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize("place", ["cfg.mean", "normalize.mean", "imageTransform.img_mean"])
+def test_names_that_say_the_normalization_of_the_input(place: str, state: State, tmp_path: Path) -> None:
+    owner, leaf = place.split(".")
+    told = {leaf: torch.full((3,), 0.5), leaf.replace("mean", "std"): torch.tensor(0.25)}
+    torch.save({"model": state, owner: told}, tmp_path / "w.pth")
+    _require_halves(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "prefix"),
+    [
+        ("a.model.0.mean", "a.model.1."),
+        ("a.mean", "a.net."),
+        ("model.data_preprocessor.mean", "model.backbone."),
+        ("normalizer.pixel_mean", "net."),
+    ],
+)
+def test_a_normalization_beside_the_model(place: str, prefix: str, state: State, tmp_path: Path) -> None:
+    told = {place: torch.full((3, 1, 1), 0.5), place.replace("mean", "std"): torch.full((1, 3, 1, 1), 0.25)}
+    torch.save({f"{prefix}{name}": tensor for name, tensor in state.items()} | told, tmp_path / "w.pth")
+    _require_halves(tmp_path)
+
+
+def _require_halves(folder: Path) -> None:
+    loaded = load_checkpoint(folder / "w.pth", "m0")
+    made = preprocessing_of(square(64), loaded.facts, {})
+    assert (made.mean, made.std) == (HALVES, (0.25, 0.25, 0.25))
+    assert not any("not used" in note or "not taken" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize(
+    "owner",
+    ["metric", "loss", "val_acc", "criterion.normalize", "lpips.norm", "target_norm", "heads.0", "trainMetrics"],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_means_of_something_else_are_listed(owner: str, beside: bool, state: State, tmp_path: Path) -> None:
+    told = {"mean": torch.tensor([0.7, 0.3, 0.9]), "std": torch.tensor([0.2, 0.3, 0.5])}
+    if beside:
+        payload: dict[str, Any] = {"model": state, owner: told}
+    else:
+        payload = {f"net.{name}": tensor for name, tensor in state.items()}
+        payload |= {f"{owner}.{name}": tensor for name, tensor in told.items()}
+    torch.save(payload, tmp_path / "w.pth")
+    loaded = load_checkpoint(tmp_path / "w.pth", "m0")
+    assert loaded.facts == ()
+    (note,) = [note for note in loaded.notes if note.startswith("not taken for the normalization")]
+    assert f"{owner}.mean, {owner}.std" in note
+    assert preprocessing_of(square(64), loaded.facts, {"std": HALVES}).mean == (0.485, 0.456, 0.406)
+
+
+def test_a_border_crop_is_refused_with_the_file_and_its_key(state: State, tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="not understood") as refused:
+        _beside({"architecture": "efficientvit_m0", "pretrained_cfg": {"crop_mode": "border"}}, state, tmp_path)
+    assert str(refused.value.next_step).startswith("edit crop_mode in config.json")
+    assert "crop_mode center or squash" in str(refused.value.expected)
+
+
+def test_the_channels_may_be_last() -> None:
+    assert values_of({"input_size": [192, 224, 3]}) == [("image_size", ImageSize(height=192, width=224))]
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ({"input_size": [4, 64, 64]}, "other channels in input_size [4, 64, 64], and the weights take 3"),
+        ({"in_chans": 1}, "in_chans 1, and the weights take 3 channels"),
+        (
+            {"id2label": {"2": "c", "0": "a", "3": "b"}},
+            "id2label {'2': 'c', '0': 'a', '3': 'b'}, which does not name each of the classes 0, 1 and so on once",
+        ),
+        (
+            {"class_to_idx": {"a": 1, "b": 2, "c": 3}},
+            "class_to_idx {'a': 1, 'b': 2, 'c': 3}, which does not name each of the classes 0, 1 and so on once",
+        ),
+        (
+            {"class_names": ["a", "", "c"]},
+            "class_names ['a', '', 'c'], which does not name each of the classes 0, 1 and so on once",
+        ),
+    ],
+)
+def test_what_is_dropped_is_noted(said: dict[str, Any], note: str, state: State, tmp_path: Path) -> None:
+    assert _beside({"architecture": "efficientvit_m0", **said}, state, tmp_path).notes == (
+        f"config.json says {note}: not used",
+    )
+
+
+@pytest.mark.parametrize("said", [{"in_chans": 3}, {"labels": [0, 1]}, {"names": {"train": "a.csv"}}, {"classes": 3}])
+def test_what_is_no_list_of_labels_is_not_noted(said: dict[str, Any], state: State, tmp_path: Path) -> None:
+    assert _beside({"architecture": "efficientvit_m0", **said}, state, tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_imagenets_mean_with_blue_first_is_a_hint(scale: int, state: State, tmp_path: Path) -> None:
+    said = {"mean": [0.406 * scale, 0.456 * scale, 0.485 * scale], "std": [0.225, 0.224, 0.229]}
+    config = {"architecture": "efficientvit_m0", "pretrained_cfg": said}
+    (note,) = _beside(config, state, tmp_path).notes
+    assert "in the order blue, green, red" in note
+    assert "weight.flip(1)" in note
+    assert _beside({**config, "pretrained_cfg": {"mean": 0.45, "std": 0.2}}, state, tmp_path).notes == ()

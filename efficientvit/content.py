@@ -1,5 +1,8 @@
 """What a file is that is not what it should be, by its first bytes: a page of a server, an archive, a pointer."""
 
+import re
+from pathlib import Path
+
 _UNPACK = "unpack it, and name the file in it"
 _PYTORCH = "name the PyTorch checkpoint"
 _MAGIC = (
@@ -18,6 +21,29 @@ _MAGIC = (
 )
 """Where, which bytes, what it is, and what to do in place of fetching it again, if anything."""
 
+_FORMATS = {
+    ".onnx": "an ONNX model",
+    ".ort": "a model of ONNX Runtime",
+    ".mlpackage": "a Core ML package",
+    ".mlmodel": "a Core ML model",
+    ".mlmodelc": "a compiled Core ML model",
+    ".aimodel": "a Core AI asset",
+    ".engine": "a TensorRT engine",
+    ".plan": "a TensorRT engine",
+    ".trt": "a TensorRT engine",
+    ".tflite": "a TensorFlow Lite model",
+    ".pte": "an ExecuTorch program",
+}
+_EXPORTED = (
+    (re.compile(rb".{4}TFL3", re.DOTALL), ".tflite"),
+    (re.compile(rb".{4}ORTM", re.DOTALL), ".ort"),
+    (re.compile(rb".{4}ET1\d", re.DOTALL), ".pte"),
+    (re.compile(b"ftrt"), ".engine"),
+    # The version of the IR, then the producer's name or the graph.
+    (re.compile(rb"\x08[\x03-\x20](\x12[\x01-\x40][ -~]|:[\x80-\xff])"), ".onnx"),
+)
+_IR = "an OpenVINO IR"
+ITS_SOURCE = "give the checkpoint that it was exported from, a .pth or .safetensors file"
 _SHOWN = 40
 FIRST = 512
 """Bytes that `described` needs."""
@@ -38,6 +64,21 @@ def described(start: bytes) -> str:
     if line.isascii() and line.isprintable():
         return f"text: {line[:_SHOWN]!r}{'…' if len(line) > _SHOWN else ''}"
     return f"{len(start)} bytes or more that start with {start[:8]!r}"
+
+
+def exported(path: Path, start: bytes = b"") -> str | None:
+    """Which format for running a model this is, by its first bytes or its name; None of anything else.
+
+    Such a file was exported from a checkpoint, and is none.
+    """
+    # By the name first: an .mlmodel begins as an ONNX file may.
+    places = (path, *(each for each in path.parents if each.suffix in (".mlpackage", ".mlmodelc", ".aimodel")))
+    suffixes = [suffix for place in places for suffix in place.suffixes]
+    if (named := next((suffix for suffix in suffixes if suffix in _FORMATS), None)) is not None:
+        return _FORMATS[named]
+    if (path.suffix == ".xml" and b"<net" in start) or (path.suffix == ".bin" and path.with_suffix(".xml").is_file()):
+        return _IR
+    return next((_FORMATS[suffix] for pattern, suffix in _EXPORTED if pattern.match(start)), None)
 
 
 def remedy(start: bytes, otherwise: str) -> str:

@@ -1,6 +1,10 @@
-"""A file of class names: one a line, or a list or dictionary as JSON and Python write them. Imports nothing heavy."""
+"""A file of class names: one a line, a table, or a list or dictionary as JSON, YAML and Python write them.
+
+Imports nothing heavy.
+"""
 
 import ast
+import csv
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
@@ -19,6 +23,39 @@ _QUOTED = re.compile(r"""(["'])(?P<name>.+)\1,?""")
 _LISTED = re.compile(r"- +(?P<name>.+)")
 _UNDER = ("id2label", "names", "labels", "classes", "label_names", "class_names", "class_to_idx")
 _LITERAL = {"[": "]", "{": "}"}
+_ITEM = re.compile(r"^\s*item\s*\{([^{}]*)\}", re.MULTILINE)
+_ITEM_NUMBER = re.compile(r"\bid\s*:\s*(\d{1,6})")
+_ITEM_NAMES = [re.compile(rf"""(?<!\w){name}\s*:\s*(["'])(?P<name>.*?)\1""") for name in ("display_name", "name")]
+_NAME_TITLES = (
+    "name",
+    "class_name",
+    "classname",
+    "label_name",
+    "category_name",
+    "display_name",
+    "label",
+    "class",
+    "category",
+)
+_NUMBER_TITLES = (
+    "index",
+    "idx",
+    "id",
+    "number",
+    "class_id",
+    "class_index",
+    "class_idx",
+    "label_id",
+    "label_index",
+    "label_idx",
+    "category_id",
+    "target",
+    "class",
+    "label",
+    "category",
+)
+
+_COUNT = "count the classes from 0, or write the names alone, one a line in the order of the classes"
 
 Labels = tuple[str, ...]
 
@@ -26,11 +63,12 @@ Labels = tuple[str, ...]
 def read_labels(path: Path) -> Labels:
     """One label a line, UTF-8; blank lines at the end don't count. All may have the number of their class.
 
-    Also a list of names, or a dictionary of names and classes, in JSON or as Python writes it; nothing of it is run.
+    Also a table whose first line names its columns, and a list of names, or a dictionary of names and classes, in JSON
+    or YAML or as Python writes it; nothing of it is run.
 
     Raises:
-        BadOption: the file cannot be read, its numbers are not those of the classes, or a label is empty or occurs
-            twice (Core ML keys probabilities by label).
+        BadOption: the file cannot be read, its numbers are not those of the classes, which column has the names is not
+            clear, or a label is empty or occurs twice (Core ML keys probabilities by label).
     """
     try:
         content = path.read_bytes()
@@ -44,8 +82,13 @@ def read_labels(path: Path) -> Labels:
         ) from error
     if text and text[-1] == _LITERAL.get(text[0]):
         labels = _of_literal(path, text)
+    elif _ITEM.match(text):
+        labels = _of_items(path, text)
+    elif path.suffix in (".yaml", ".yml") and (value := _in_yaml(text)) is not None:
+        labels = _named_in(path, value, text)
     else:
-        labels = _in_order(path, _bare(tuple(line.strip() for line in text.splitlines())))
+        bare = _bare(tuple(line.strip() for line in text.splitlines()))
+        labels = _of_table(path, bare) or _in_order(path, bare)
     if "" in labels:
         raise BadOption(f"{path} has an empty label", got=f"line {labels.index('') + 1}", next_step="name that class")
     if repeated := [label for label, count in Counter(labels).items() if count > 1]:
@@ -91,7 +134,25 @@ def _of_literal(path: Path, text: str) -> Labels:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             value = None
+    return _named_in(path, value, text)
+
+
+def _in_yaml(text: str) -> Any:
+    """The list or mapping that it is, its scalars as text; None of anything else."""
+    import yaml
+
+    try:
+        value = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - makes nothing but text, lists and dictionaries
+    except (yaml.YAMLError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _named_in(path: Path, value: Any, text: str) -> Labels:
     under = next((value[name] for name in _UNDER if name in value), value) if isinstance(value, dict) else value
+    numbered = isinstance(under, dict) and all(str(each).isdigit() for each in under.values())
+    if numbered and not all(str(each).isdigit() for each in under):
+        under = {name: int(each) for name, each in under.items()}  # YAML's numbers are text here
     labels = names_in(under)
     if labels is None:
         raise BadOption(
@@ -101,6 +162,72 @@ def _of_literal(path: Path, text: str) -> Labels:
             next_step="write one label a line in the order of the classes",
         )
     return labels
+
+
+def _of_items(path: Path, text: str) -> Labels:
+    """The names of a label map of TensorFlow: `item { id: 0 name: "ant" }`."""
+    items = [each[1] for each in _ITEM.finditer(text)]
+    numbers = [int(found[1]) for each in items if (found := _ITEM_NUMBER.search(each)) is not None]
+    names = [found["name"] for each in items if (found := _first_of(each)) is not None]
+    if len(numbers) == len(names) == len(items):
+        by_class = dict(zip(numbers, names, strict=True))
+        if sorted(numbers) == list(range(len(items))):
+            return tuple(by_class[index] for index in range(len(items)))
+    raise BadOption(
+        f"the items of {path} do not name each class once",
+        expected=f"an id of 0 to {len(items) - 1} and a name in each",
+        got=f"{len(items)} items with the ids {', '.join(map(str, numbers[:3]))}{', …' * (len(numbers) > 3)} and {len(names)} names",
+        next_step=_COUNT,
+    )
+
+
+def _first_of(item: str) -> re.Match[str] | None:
+    return next((found for each in _ITEM_NAMES if (found := each.search(item)) is not None), None)
+
+
+def _of_table(path: Path, lines: Labels) -> Labels | None:
+    """The names in a table whose first line names its columns; None of what is no table, or one of two columns without.
+
+    Raises:
+        BadOption: which column has the names, or of which class they are, is not clear.
+    """
+    mark = next((mark for mark in "\t;," if lines and all(mark in line for line in lines)), None)
+    try:
+        rows = [] if mark is None else list(csv.reader(lines, delimiter=mark, skipinitialspace=True))
+    except csv.Error:
+        return None
+    if not 2 <= len(rows) == len(lines) or len({len(row) for row in rows}) != 1:
+        return None
+    titles = [re.sub(r"[\W_]+", "_", cell.strip().lower()) for cell in rows[0]]
+    columns = [[cell.strip() for cell in column] for column in zip(*rows[1:], strict=True)]
+    counted = [place for place, column in enumerate(columns) if all(map(str.isdecimal, column))]
+    name = next(
+        (titles.index(each) for each in _NAME_TITLES if each in titles and titles.index(each) not in counted), None
+    )
+    number = next((place for place in counted if titles[place] in _NUMBER_TITLES), None)
+    if name is not None and number is not None:
+        by_class = dict(zip(map(int, columns[number]), columns[name], strict=True))
+        if sorted(by_class) == list(range(len(rows) - 1)):
+            return tuple(by_class[index] for index in range(len(by_class)))
+        raise _of_other_classes(f"the column '{rows[0][number]}' of {path} has", len(rows) - 1, rows[1:4])
+    plain = mark == "," and counted in ([], [0], [len(titles) - 1])  # a comma may be part of a name
+    if name is None and (len(titles) == 2 or plain) and (counted or mark != "\t"):
+        return None
+    raise BadOption(
+        f"{path} is a table, and which column names which class is not clear",
+        expected="a first line that names the columns of the classes' numbers and names: class_id,class_name",
+        got=lines[0],
+        next_step="name the columns so, or write the names alone, one a line in the order of the classes",
+    )
+
+
+def _of_other_classes(what: str, classes: int, rows: Sequence[Sequence[str]]) -> BadOption:
+    return BadOption(
+        f"{what} numbers that are not those of the classes",
+        expected=f"each of 0 to {classes - 1} once",
+        got="; ".join(", ".join(row) for row in rows),
+        next_step=_COUNT,
+    )
 
 
 def _bare(lines: Labels) -> Labels:
@@ -134,7 +261,7 @@ def _in_order(path: Path, lines: Labels) -> Labels:
             f"the lines of {path} begin with numbers that are not those of the classes",
             expected=f"each of 0 to {len(lines) - 1} once, before a name",
             got=", ".join(line for line in lines[:3]),
-            next_step="count the classes from 0, or write the names alone, one a line in the order of the classes",
+            next_step=_COUNT,
         )
     return lines
 

@@ -7,7 +7,7 @@ reproduce is `to_uint8` and `normalize`; `Preprocessing.to_json` describes it. I
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,22 +57,28 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         size = self.image_size
-        _require("image_size", size, all(1 <= side <= LARGEST_IMAGE for side in (size.height, size.width)), _SIZES)
+        fits = all(1 <= side <= LARGEST_IMAGE for side in (size.height, size.width))
+        _require("image_size", size, fits, _SIZES, "give another size: --image-size N or HxW")
         if self.resize == _UNSTATED:
             height, width = (math.floor(side / CROP_PCT) for side in (size.height, size.width))
             object.__setattr__(self, "resize", ImageSize(height=height, width=width))
         at_least = f"at least {size} pixels, the image size: the crop is taken from the resized image"
-        _require("resize", self.resize, self.resize.holds(size) and self.resize.area <= MAX_PIXELS, at_least)
+        larger = f"give {size} or more, as in --resize {size}"
+        _require("resize", self.resize, self.resize.holds(size), at_least, larger)
+        at_most = f"at most {MAX_PIXELS:,} pixels"
+        _require("resize", self.resize, self.resize.area <= MAX_PIXELS, at_most, f"give less, as in --resize {size}")
         known = self.interpolation in INTERPOLATIONS
-        _require("interpolation", self.interpolation, known, ", ".join(INTERPOLATIONS))
-        _require("crop", self.crop, self.crop in CROPS, ", ".join(CROPS))
-        _require("mean", self.mean, _is_triple(self.mean, _is_number), "three finite numbers")
+        filters = "give one of them: --interpolation NAME"
+        _require("interpolation", self.interpolation, known, ", ".join(INTERPOLATIONS), filters)
+        _require("crop", self.crop, self.crop in CROPS, ", ".join(CROPS), "give one of them")
+        triple = _is_triple(self.mean, _is_number)
+        _require("mean", self.mean, triple, "three finite numbers", "give them: --mean R G B")
         positive = _is_triple(self.std, _is_number) and min(self.std) > 0
-        _require("std", self.std, positive, "three finite numbers above 0")
-        _require_unit_scale("mean", self.mean)
-        _require_unit_scale("std", self.std)
+        _require("std", self.std, positive, "three finite numbers above 0", "give them: --std R G B")
+        _require_unit_scale(self.mean, self.std)
         byte = _is_triple(self.background, lambda value: _is_whole(value, 0, 255))
-        _require("background", self.background, byte, "three whole numbers from 0 to 255")
+        whole = "three whole numbers from 0 to 255"
+        _require("background", self.background, byte, whole, f"give {whole}")
 
     def to_json(self) -> dict[str, Any]:
         """Every field, as the manifest carries them; tuples become lists."""
@@ -206,24 +212,40 @@ def _plain(value: object) -> object:
             return value
 
 
-def _require(name: str, value: object, holds: bool, expected: str) -> None:
+def _require(name: str, value: object, holds: bool, expected: str, next_step: str) -> None:
     if not holds:
-        raise BadOption(f"the preprocessing's {name} cannot be used", expected=expected, got=repr(value))
+        got = str(value) if isinstance(value, ImageSize) else repr(value)
+        raise BadOption(f"the preprocessing's {name} cannot be used", expected=expected, got=got, next_step=next_step)
 
 
-def _require_unit_scale(name: str, value: tuple[float, float, float]) -> None:
+def _require_unit_scale(mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
     """Pixels are scaled to 0..1 before the normalization; other tools state mean and std for pixels from 0 to 255."""
-    if min(value) >= 0 and max(value) <= 1:
+    both = {"mean": mean, "std": std}
+    wrong = {name: value for name, value in both.items() if min(value) < 0 or max(value) > 1}
+    if not wrong:
         return
-    converted = " ".join(f"{each / 255:.4g}" for each in value)
+    if negative := [name for name, value in wrong.items() if min(value) < 0]:
+        advice = f"give the {' and '.join(negative)} of pixels from 0 to 1"
+    else:  # of a mean of such pixels a standard deviation of 1 is one, too
+        scaled = wrong | ({"std": std} if "mean" in wrong and max(std) == 1 else {})
+        options = " ".join(
+            f"--{name} {_shown(tuple(each / 255 for each in value), '.4g')}" for name, value in scaled.items()
+        )
+        advice = f"if {_they(scaled)} of pixels from 0 to 255, divide by 255: {options}"
     raise BadOption(
-        f"the preprocessing's {name} is not of pixels from 0 to 1",
+        f"the preprocessing's {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not of pixels from 0 to 1",
         expected="three numbers from 0 to 1",
-        got=" ".join(f"{each:g}" for each in value),
-        next_step=f"if it is of pixels from 0 to 255, divide it by 255: --{name} {converted}"
-        if min(value) >= 0
-        else f"give the {name} of pixels from 0 to 1",
+        got="; ".join(f"{name} {_shown(value, 'g')}" for name, value in wrong.items()),
+        next_step=advice,
     )
+
+
+def _they(names: Collection[str]) -> str:
+    return "it is" if len(names) == 1 else "they are"
+
+
+def _shown(value: tuple[float, ...], form: str) -> str:
+    return " ".join(format(each, form) for each in value)
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

@@ -89,7 +89,7 @@ def preprocessing_of(
     try:
         return Preprocessing(image_size=image_size, **used)
     except BadOption as error:
-        said = [fact for fact in facts if fact.name in (*fields, "crop_pct") and fact.name not in options]
+        said = [fact for fact in facts if _about(fact.name, error.what) and fact.name not in options]
         if not said:
             raise
         raise BadOption(
@@ -98,6 +98,11 @@ def preprocessing_of(
             got=f"{error.got}; the checkpoint says {', '.join(map(str, said))}",
             next_step=f"{error.next_step or 'give the right value as an option'}, with {OVERRIDE}",
         ) from error
+
+
+def _about(name: str, what: str) -> bool:
+    """Whether a message is about what a fact says."""
+    return ("resize" if name == "crop_pct" else name) in what
 
 
 def _require_both(fields: Mapping[str, Any], facts: Facts) -> None:

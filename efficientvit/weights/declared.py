@@ -5,7 +5,7 @@ checkpoint, and the metadata of our own safetensors. Pure data: nothing here imp
 """
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,10 @@ def of_config(path: Path) -> Facts:
 
 def _object_in(path: Path) -> dict[str, Any]:
     try:
-        config = parse_json(path.read_bytes().removeprefix(BOM_UTF8))
+        content = path.read_bytes()
+        if content.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
+            raise ValueError("text in UTF-16; save it as UTF-8")
+        config = parse_json(content.removeprefix(BOM_UTF8))
         if not isinstance(config, dict):
             raise ValueError(f"a JSON {type(config).__name__}")
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from efficientvit.content import ITS_SOURCE, exported
 from efficientvit.digests import digest_of, file_digest
 from efficientvit.errors import BadCheckpoint
 from efficientvit.files import parse_json
@@ -24,6 +25,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt", ".ckpt", ".bin")
 _ADDRESS = re.compile(r"/(?P<name>[\w.-]+/[\w.-]+)/resolve/\S+ at commit (?P<commit>\w+)$")
 _INDEX = "*.index.json"
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>[.]\w+)")
+_HYDRA = ".hydra/config.yaml"
 _SCRIPTS = re.compile(r"(args|hparams|hyperparameters|config|cfg|params|opt|preprocess(ing)?)[.](ya?ml|json|toml)")
 
 
@@ -73,11 +75,13 @@ def locate(path: Path) -> Located:
 
 
 def _scripts(folder: Path) -> list[Path]:
-    """timm's args.yaml, Lightning's hparams.yaml, and what others call theirs."""
+    """timm's args.yaml, Lightning's hparams.yaml, Hydra's .hydra/config.yaml, and what others call theirs."""
+    hydra = folder / _HYDRA
     try:
-        return sorted(each for each in folder.iterdir() if _SCRIPTS.fullmatch(each.name) and each.name != CONFIG)
+        found = sorted(each for each in folder.iterdir() if _SCRIPTS.fullmatch(each.name) and each.name != CONFIG)
     except OSError:
-        return []
+        found = []
+    return [*found, hydra] if hydra.is_file() else found
 
 
 def repository_of(source: str) -> str | None:
@@ -136,6 +140,14 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
             expected=f"one, or {_WEIGHTS[0]} among them",
             got=", ".join(file.name for file in found[:5]),
             next_step="name the file itself",
+        )
+    others = (each for each in (folder, *sorted(folder.iterdir())) if exported(each) is not None)
+    if (other := next(others, None)) is not None:
+        raise BadCheckpoint(
+            f"'{other}' holds no checkpoint",
+            expected=f"{' or '.join(_WEIGHTS[:2])}, or a checkpoint's file",
+            got=exported(other),
+            next_step=ITS_SOURCE,
         )
     distributed = any(folder.glob("*.distcp"))
     raise BadCheckpoint(

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from efficientvit.content import FIRST, described, remedy
+from efficientvit.content import FIRST, ITS_SOURCE, described, exported, remedy
 from efficientvit.errors import BadCheckpoint
 from efficientvit.weights.inert import Inert, plain, read_inertly
 from efficientvit.weights.state_dicts import ENTRIES, parts_of, state_dicts_in, subscripts, tells, values_in
@@ -128,11 +128,14 @@ def read_weight_file(path: Path) -> WeightFile:
         raise _not_torchs(path, "a pickle that torch.save did not write", line)
     if start.startswith((b"PK", _PICKLE)):
         return _read_pytorch(path)
+    other = exported(path, start)
     raise BadCheckpoint(
         f"'{path.name}' is not a file of weights",
         expected="safetensors, or a state dict written by torch.save",
-        got=described(start),
-        next_step=remedy(start, "download it again, or save the weights as safetensors"),
+        got=described(start) if other is None else other,
+        next_step=remedy(start, "download it again, or save the weights as safetensors")
+        if other is None
+        else ITS_SOURCE,
     )
 
 

@@ -40,11 +40,12 @@ def of_scripts(paths: Sequence[Path], model: str) -> tuple[Facts, tuple[str, ...
     facts, others = list[Fact](), list[str]()
     for path in paths:
         said = _mapping_in(path)
-        found = of_checkpoint(said, path.name) if said is not None else ()
+        name = f"{path.parent.name}/{path.name}" if path.parent.name == ".hydra" else path.name
+        found = of_checkpoint(said, name) if said is not None else ()
         if any(fact.name == "model" and member(str(fact.value)) == model for fact in found):
             facts += found
         else:
-            others.append(path.name)
+            others.append(name)
     return tuple(facts), tuple(others)
 
 

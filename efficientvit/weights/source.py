@@ -90,6 +90,7 @@ def find_weights(
         BadInput: the file cannot be used, or there is none of that name.
         DownloadFailed: `pretrained` or a repository was asked for and is unavailable.
     """
+    _require_one_kind(option, reading)
     if match := _SEEDED.fullmatch(option):
         return _seeded(model, image_size, int(match[1] or 0), reading.head)
     if option in ("pretrained", "auto"):
@@ -117,6 +118,7 @@ def find_weights(
         )
     path = Path(option.removeprefix(LOCAL))
     if not path.exists() and (published := _published(option)) is not None:
+        _require_one_kind("pretrained", reading)
         return _pretrained(_required(published, model), image_size, progress, reading.head)
     if path.exists() or path.suffix:
         return _loaded(locate(path), model, image_size, reading)
@@ -128,6 +130,21 @@ def find_weights(
         if _REPOSITORY.fullmatch(option)
         else "name the checkpoint's file with its suffix, or try the pipeline with -w seeded",
     )
+
+
+def _require_one_kind(option: str, reading: Reading) -> None:
+    """Refuse to take a running average of weights that have none.
+
+    Raises:
+        BadOption: it was asked for.
+    """
+    if reading.ema and (_SEEDED.fullmatch(option) or option in ("pretrained", "auto")):
+        raise BadOption(
+            f"{'seeded' if _SEEDED.fullmatch(option) else 'the published'} weights have no running average",
+            expected="a checkpoint that holds one, under 'state_dict_ema' or 'model_ema', for --ema",
+            got=f"-w {option} --ema",
+            next_step="leave --ema out, or name the checkpoint with -w FILE",
+        )
 
 
 def files_of(option: str) -> tuple[Path, ...]:

@@ -135,8 +135,19 @@ def classes_of(folders: Sequence[str], classes: int, labels: Sequence[str] = ())
         return reading, how
     if numbers or named:
         rest = [name for name in folders if name not in numbers and name not in named]
+        if not rest:
+            indices = [name for name in folders if name in numbers]
+            others = ", ".join([name for name in folders if name not in numbers][:_SHOWN])
+            raise _unclear(
+                f"some are indices ({', '.join(indices[:_SHOWN])}) and some are labels ({others}) of this model",
+                folders,
+                classes,
+            )
         raise _unclear(
-            f"some are indices or labels of this model and {', '.join(rest[:_SHOWN])} is not", folders, classes
+            f"some are indices or labels of this model and {', '.join(rest[:_SHOWN])} "
+            f"{'is' if len(rest) == 1 else 'are'} not",
+            folders,
+            classes,
         )
     if len(folders) != classes:
         raise _unclear("none is an index or a label, and their number is not that of the classes", folders, classes)

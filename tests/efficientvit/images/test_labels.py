@@ -94,6 +94,88 @@ def test_forms_in_which_others_write_them(text: str, tmp_path: Path) -> None:
     assert read_labels(_file(tmp_path, text)) == ("cat", "dog")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class_id,class_name,count\n0,cat,100\n1,dog,20\n",
+        "count,class_name,class_id\n20,dog,1\n100,cat,0\n",
+        "Class ID;Class Name;Path\n1;dog;b\n0;cat;a\n",
+        "label\tname\twnid\n0\tcat\tn02121808\n1\tdog\tn02084071\n",
+        "class,label\ncat,0\ndog,1\n",
+        'id,name,note\n0,"cat","a, b"\n1,dog,c\n',
+        'item { id: 1 name: "dog" }\nitem { id: 0 name: "cat" }\n',
+        "item {\n  id: 0\n  name: '/m/01yrx'\n  display_name: 'cat'\n}\nitem {\n  name: 'dog'\n  id: 1\n}\n",
+    ],
+)
+def test_tables_and_label_maps(text: str, tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, text)) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,label\na.jpg,cat\n",
+        "0,cat,100\n1,dog,20\n",
+        "cat,0,100\ndog,1,20\n",
+        "nr,bezeichnung,anzahl\n0,cat,100\n1,dog,20\n",
+        "0\tn02121808\tcat\n1\tn02084071\tdog\n",
+        "n02121808\tcat\nn02084071\tdog\n",
+    ],
+)
+def test_tables_of_unclear_columns_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="which column names which class") as caught:
+        read_labels(_file(tmp_path, text))
+    assert caught.value.got == text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class_id,class_name,count\n1,cat,100\n2,dog,20\n",
+        "index,name\n1,cat\n2,dog\n",
+        'item { id: 1 name: "cat" }\nitem { id: 2 name: "dog" }\n',
+        "item { id: 0 }\nitem { id: 1 name: 'dog' }\n",
+    ],
+)
+def test_tables_that_count_otherwise_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match=r"not those of the classes|do not name each class") as caught:
+        read_labels(_file(tmp_path, text))
+    assert "count the classes from 0" in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize("text", ["0,cat, domestic\n1,dog, domestic\n", "cat, domestic, 0\ndog, domestic, 1\n"])
+def test_names_with_commas_are_no_table(text: str, tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, text)) == ("cat, domestic", "dog, domestic")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nc: 2\nnames: [no, yes]\n",
+        "names:\n  1: yes\n  0: no\n",
+        "path: x\nnames:\n- no\n- yes\n",
+        "class_to_idx:\n  yes: 1\n  no: 0\n",
+        "- no\n- yes\n",
+        "no\nyes\n",
+    ],
+)
+def test_yaml(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+    assert read_labels(path) == ("no", "yes")
+
+
+def test_digits_may_be_names(tmp_path: Path) -> None:
+    assert read_labels(_file(tmp_path, '{"0": "7", "1": "3"}')) == ("7", "3")
+
+
+def test_yaml_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("train: a\nval: b\n")
+    with pytest.raises(BadOption, match="cannot be read"):
+        read_labels(path)
+
+
 def test_utf_16_as_powershell_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("bee\nbière\n".encode("utf-16"))

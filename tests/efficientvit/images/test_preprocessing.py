@@ -226,6 +226,30 @@ def test_statistics_of_another_scale_are_refused_with_the_conversion(
     assert converted in str(caught.value.next_step)
 
 
+def test_a_standard_deviation_of_one_goes_with_a_mean_of_bytes() -> None:
+    with pytest.raises(BadOption, match="mean is not of pixels") as caught:
+        Preprocessing(mean=(103.53, 116.28, 123.675), std=(1, 1, 1))
+    assert str(caught.value.next_step).endswith("--mean 0.406 0.456 0.485 --std 0.003922 0.003922 0.003922")
+
+
+@pytest.mark.parametrize(
+    ("change", "got", "step"),
+    [
+        ({"resize": square(200)}, "200", "--resize 224"),
+        ({"resize": square(90_000)}, "90000", "--resize 224"),
+        ({"image_size": square(0)}, "0", "--image-size"),
+        ({"interpolation": "area"}, "'area'", "--interpolation"),
+        ({"mean": (float("nan"), 0, 0)}, "(nan, 0, 0)", "--mean"),
+        ({"std": (0, 1, 1)}, "(0, 1, 1)", "--std"),
+    ],
+)
+def test_a_refused_value_has_a_next_step(change: dict[str, Any], got: str, step: str) -> None:
+    with pytest.raises(BadOption, match="cannot be used") as caught:
+        Preprocessing(**change)
+    assert caught.value.got == got
+    assert step in str(caught.value.next_step)
+
+
 def test_every_field_has_to_be_there() -> None:
     data = Preprocessing().to_json()
     del data["background"]

@@ -304,6 +304,54 @@ def test_what_to_do_about_it(content: bytes, step: str, tmp_path: Path) -> None:
     assert step in error.next_step
 
 
+ONNX = b"\x08\x08\x12\x07pytorch\x1a\x062.14.1:\xaa\x9c\x9f\x04" + bytes(600)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("model.onnx", ONNX, "an ONNX model"),
+        ("weights.pth", ONNX, "an ONNX model"),
+        ("weights.pth", b"\x08\x0a:\xaa\x9c\x9f\x04" + bytes(600), "an ONNX model"),
+        ("model.onnx.data", bytes(600), "an ONNX model"),
+        ("model.mlmodel", b"\x08\x04\x12\x20" + bytes(600), "a Core ML model"),
+        ("model.xml", b'<?xml version="1.0"?>\n<net name="Model0" version="11">', "an OpenVINO IR"),
+        ("model.engine", b"ftrt" + bytes(600), "a TensorRT engine"),
+        ("model.plan", b"\x01" * 600, "a TensorRT engine"),
+        ("weights.pth", b"\x1c\0\0\0TFL3" + bytes(600), "a TensorFlow Lite model"),
+        ("model.pte", b"\x1c\0\0\0ET12" + bytes(600), "an ExecuTorch program"),
+    ],
+)
+def test_what_was_exported_is_no_checkpoint(name: str, content: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    error = refused(tmp_path / name)
+    assert (error.got, str(error.next_step)[:24]) == (what, "give the checkpoint that")
+
+
+def test_folders_that_hold_an_export(tmp_path: Path) -> None:
+    (tmp_path / "a.mlpackage" / "Data").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "model.onnx").write_bytes(ONNX)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "model.xml").write_text("<net>")
+    (tmp_path / "c" / "model.bin").write_bytes(b"\x3f" * 600)
+    (tmp_path / "d.mlmodelc").mkdir()
+    (tmp_path / "d.mlmodelc" / "coremldata.bin").write_bytes(b"\x3f" * 600)
+    found = {each.name: refused(each) for each in tmp_path.iterdir()}
+    assert {name: error.got for name, error in found.items()} == {
+        "a.mlpackage": "a Core ML package",
+        "b": "an ONNX model",
+        "c": "an OpenVINO IR",
+        "d.mlmodelc": "a compiled Core ML model",
+    }
+    assert all("that it was exported from" in str(error.next_step) for error in found.values())
+
+
+@pytest.mark.parametrize("name", ["weights.onnx.pth", "model.plan"])
+def test_a_checkpoint_is_one_whatever_its_name(name: str, m0: State, written: Written) -> None:
+    assert load_checkpoint(written(m0, name), "m0").layout is Layout.OFFICIAL
+
+
 @pytest.mark.parametrize("name", ["weights.pth", "model.safetensors"])
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.5, 0.999])
 def test_truncated(name: str, share: float, m0: State, written: Written) -> None:

@@ -8,6 +8,7 @@ from efficientvit.errors import BadOption, DownloadFailed
 from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.checkpoint import save_checkpoint
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.seeded import seeded
 from efficientvit.weights.source import find_weights, state_digest
 from export.request.request import Request
@@ -69,6 +70,13 @@ def test_timms_names_are_those_of_the_published_weights(name: str) -> None:
     with pytest.raises(BadOption, match="these are weights of m0"):
         find_weights(name, "m1", None)
     assert model_spec(name).name == "m0"
+
+
+@pytest.mark.parametrize("option", ["seeded", "seeded:7", "pretrained", "auto", "efficientvit_m0.r224_in1k"])
+def test_weights_without_an_average_are_not_taken_for_one(option: str) -> None:
+    with pytest.raises(BadOption, match="weights have no running average") as caught:
+        find_weights(option, "m0", None, reading=Reading(ema=True))
+    assert "leave --ema out" in str(caught.value.next_step)
 
 
 def test_a_release_needs_photos_and_trained_weights() -> None:

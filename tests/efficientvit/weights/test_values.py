@@ -130,6 +130,51 @@ def test_configurations_that_are_not_read_are_named(state: State, tmp_path: Path
     assert note.startswith("args.yaml beside the weights not read")
 
 
+@pytest.mark.parametrize(
+    ("content", "unread"), [("img_size: 64\n", (".hydra/config.yaml",)), ("model: efficientvit_m0\nimg_size: 64\n", ())]
+)
+def test_hydras_configuration(content: str, unread: tuple[str, ...], state: State, tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(content)
+    save_file(state, tmp_path / "model.safetensors")
+    loaded = load_checkpoint(tmp_path, "m0")
+    assert loaded.unread == unread
+    assert [note.partition(" ")[0] for note in loaded.notes] == list(unread)
+    assert {fact.source for fact in loaded.facts} == (set() if unread else {".hydra/config.yaml"})
+    assert tmp_path / ".hydra" / "config.yaml" in files_of(str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_configuration_in_utf_16_is_named_so(encoding: str, state: State, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "model.safetensors")
+    text = '{"architecture": "efficientvit_m0"}'
+    (tmp_path / "config.json").write_bytes(
+        ("" if encoding == "utf-16" else "\ufeff").encode(encoding) + text.encode(encoding)
+    )
+    with pytest.raises(BadCheckpoint, match="cannot be read") as caught:
+        load_checkpoint(tmp_path, "m0")
+    assert "UTF-16; save it as UTF-8" in str(caught.value.got)
+
+
+def test_numbers_of_bytes_are_converted_in_one_line(state: State, tmp_path: Path) -> None:
+    said = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+    facts = _beside({"architecture": "efficientvit_m0", "pretrained_cfg": said}, state, tmp_path).facts
+    with pytest.raises(BadOption, match="mean and std are not of pixels from 0 to 1") as caught:
+        preprocessing_of(square(64), facts, {})
+    options = "--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225, with --override"
+    assert str(caught.value.next_step).endswith(options)
+    given = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    assert preprocessing_of(square(64), facts, given, override=True) == preprocessing_of(square(64), (), {})
+
+
+def test_what_an_option_makes_wrong_is_not_blamed_on_the_checkpoint(state: State, tmp_path: Path) -> None:
+    said = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    facts = _beside({"architecture": "efficientvit_m0", "pretrained_cfg": said}, state, tmp_path).facts
+    with pytest.raises(BadOption, match="resize cannot be used") as caught:
+        preprocessing_of(square(64), facts, {"resize": square(32)})
+    assert (caught.value.got, caught.value.next_step) == ("32", "give 64 or more, as in --resize 64")
+
+
 ARGS = "model: efficientvit_m0\nimg_size: 64\nmean: [0.5, 0.5, 0.5]\nstd:\n- 0.25\n- 0.25\n- 0.25\ninterpolation: ''\n"
 
 

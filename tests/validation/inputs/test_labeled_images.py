@@ -55,6 +55,8 @@ def test_a_folder_is_a_class(folders: list[str], labels: tuple[str, ...], found:
         (["tench", "Tench"], LABELS, "both mean class 1"),
         (["tench", "trout"], LABELS, "trout is not"),
         (["0", "tench"], LABELS, "some are"),
+        (["0", "tench", "2"], LABELS, r"some are indices \(0, 2\) and some are labels \(tench\) of this model\n"),
+        (["0", "cat", "dog"], (), r"and cat, dog are not\n"),
         (["0", "1", "cat"], (), "cat is not"),
         (["a", "b"], (), "their number is not that of the classes"),
         (["n01440764"], LABELS, "their number is not that of the classes"),

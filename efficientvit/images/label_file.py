@@ -176,7 +176,8 @@ def _of_items(path: Path, text: str) -> Labels:
     raise BadOption(
         f"the items of {path} do not name each class once",
         expected=f"an id of 0 to {len(items) - 1} and a name in each",
-        got=f"{len(items)} items with the ids {', '.join(map(str, numbers[:3]))}{', …' * (len(numbers) > 3)} and {len(names)} names",
+        got=f"{len(items)} items, ids from {min(numbers, default='none')} to {max(numbers, default='none')}, "
+        f"{len(names)} names",
         next_step=_COUNT,
     )
 

@@ -4,7 +4,6 @@ Read are timm's `config.json` (`save_for_hf`), the arguments and configurations 
 checkpoint, and the metadata of our own safetensors. Pure data: nothing here imports torch.
 """
 
-import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from efficientvit.weights.values import (
     NOTED,
     UNUSABLE,
     channels,
+    described,
     mappings,
     normalization,
     of_blue_first,
@@ -30,7 +30,6 @@ from efficientvit.weights.values import (
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 _PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
-_WORDNET = re.compile(r"n\d{8}")
 _METADATA = "its metadata"
 _OURS = "vit-export"
 _ODD = (UNUSABLE, NOTED)
@@ -83,11 +82,18 @@ def of_config(path: Path) -> Facts:
     # Above all others: of the sizes in `pretrained_cfg` one may be that of the weights it was fine-tuned from.
     found = [values_of(layer) for layer in layers]
     merged = {name: value for values in reversed(found) for name, value in values if name not in _ODD}
-    described = next((each.get("label_descriptions") for each in layers if each.get("label_descriptions")), None)
+    descriptions = next((each.get("label_descriptions") for each in layers if each.get("label_descriptions")), None)
     if "labels" in merged:
-        merged["labels"] = _described(merged["labels"], described)
+        merged["labels"] = described(merged["labels"], descriptions)
     wrong = dict.fromkeys(pair for values in found for pair in values if pair[0] in _ODD)
-    return tuple(Fact(name, value, path.name) for name, value in (*merged.items(), *wrong))
+    below = [
+        (NOTED, f"{name} {shown(value)} in '{place}', where timm reads nothing")
+        for place, mapping in mappings(config)
+        if place not in ("", "pretrained_cfg", "model_args")
+        for name, value in values_of(mapping)
+        if name in ("image_size", "mean", "std") and name not in merged
+    ]
+    return tuple(Fact(name, value, path.name) for name, value in (*merged.items(), *wrong, *below))
 
 
 def _object_in(path: Path) -> dict[str, Any]:
@@ -286,12 +292,3 @@ def _timm_default(said: Mapping[str, Any], whose: str) -> list[Fact]:
 def _distinct(facts: Iterable[Fact]) -> Facts:
     """Of equal statements the first."""
     return tuple({(fact.name, fact.value): fact for fact in reversed(list(facts))}.values())[::-1]
-
-
-def _described(names: tuple[str, ...], descriptions: Any) -> tuple[str, ...]:
-    """WordNet's ids say nothing to people: their descriptions, where each has one of its own."""
-    if isinstance(descriptions, dict) and all(map(_WORDNET.fullmatch, names)):
-        described = [descriptions.get(name) for name in names]
-        if all(isinstance(each, str) for each in described) and len(set(described)) == len(names):
-            return tuple(map(str, described))
-    return names

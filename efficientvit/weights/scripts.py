@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from efficientvit.files import parse_json
-from efficientvit.weights.declared import ABOUT_CLASSES, Fact, Facts, of_checkpoint
+from efficientvit.weights.declared import Fact, Facts, of_checkpoint
 from efficientvit.weights.located import member
 
 _LARGEST = 1 << 20
@@ -50,8 +50,8 @@ def of_scripts(paths: Sequence[Path], model: str) -> tuple[Facts, tuple[str, ...
 
 
 def not_read(others: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
-    """Configurations beside weights of whose input nothing says anything: they may."""
-    return () if any(fact.name not in ABOUT_CLASSES for fact in facts) else others
+    """Configurations beside weights of whose normalization nothing says anything: they may."""
+    return () if any(fact.name in ("mean", "std") for fact in facts) else others
 
 
 def _mapping_in(path: Path) -> Mapping[str, Any] | None:

@@ -33,6 +33,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 UNUSABLE, NOTED = "unusable", "noted"
 _DEPTH = 100
+_WORDNET = re.compile(r"n\d{8}")
 _SHOWN = 60  # characters of a value
 _OF_THE_INPUT = ("image_size", "resize", "mean", "std", "crop_pct", "crop", "interpolation")
 _CHANNELS = ("in_chans", "input_channels")
@@ -161,6 +162,15 @@ def _like_labels(value: Any) -> bool:
 
 def _index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def described(names: tuple[str, ...], descriptions: Any) -> tuple[str, ...]:
+    """WordNet's ids say nothing to people: their descriptions, where each has one of its own."""
+    if isinstance(descriptions, dict) and all(map(_WORDNET.fullmatch, names)):
+        described = [descriptions.get(name) for name in names]
+        if all(isinstance(each, str) for each in described) and len(set(described)) == len(names):
+            return tuple(map(str, described))
+    return names
 
 
 def of_blue_first(mean: Sequence[float]) -> bool:

@@ -175,6 +175,29 @@ def test_what_an_option_makes_wrong_is_not_blamed_on_the_checkpoint(state: State
     assert (caught.value.got, caught.value.next_step) == ("32", "give 64 or more, as in --resize 64")
 
 
+@pytest.mark.parametrize("said", [{"args": {"img_size": 64}}, {"arch": "efficientvit_m0"}, {"mean": 0.5, "std": 0.5}])
+def test_a_configuration_that_may_say_the_normalization_is_named(
+    said: dict[str, Any], state: State, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("mean: [0.5, 0.5, 0.5]\n")
+    torch.save({"model": state, **said}, tmp_path / "w.pth")
+    loaded = load_checkpoint(tmp_path / "w.pth", "m0")
+    assert loaded.unread == (() if "mean" in said else ("config.yaml",))
+    assert len(loaded.notes) == len(loaded.unread)
+
+
+def test_what_timm_does_not_read_of_its_configuration_is_noted(state: State, tmp_path: Path) -> None:
+    config = {"architecture": "efficientvit_m0", "data": {"val": {"mean": HALVES, "std": HALVES, "img_size": 64}}}
+    told = _beside(config, state, tmp_path).notes
+    assert told == tuple(
+        f"config.json says {value} in 'data.val', where timm reads nothing: not used"
+        for value in ("image_size 64", "mean 0.5 0.5 0.5", "std 0.5 0.5 0.5")
+    )
+    loaded = _beside({**config, "mean": 0.25, "std": 0.5, "input_size": 64}, state, tmp_path)
+    assert loaded.notes == ()
+    assert preprocessing_of(square(64), loaded.facts, {}).mean == (0.25, 0.25, 0.25)
+
+
 ARGS = "model: efficientvit_m0\nimg_size: 64\nmean: [0.5, 0.5, 0.5]\nstd:\n- 0.25\n- 0.25\n- 0.25\ninterpolation: ''\n"
 
 

@@ -77,9 +77,12 @@ def read_labels(path: Path) -> Labels:
         raise BadOption(
             f"the labels '{path}' cannot be read",
             expected=f"{IMAGENET}, {NONE}, or a UTF-8 text file with one label a line",
-            got=str(error),
-            next_step="write one label a line in the order of the classes, or pass --labels none",
+            got=f"bytes that are no UTF-8: {error.reason}" if isinstance(error, UnicodeDecodeError) else str(error),
+            next_step="save it as UTF-8, one label a line in the order of the classes, or pass --labels none"
+            if isinstance(error, UnicodeDecodeError)
+            else "write one label a line in the order of the classes, or pass --labels none",
         ) from error
+    bare: Labels = ()
     if text and text[-1] == _LITERAL.get(text[0]):
         labels = _of_literal(path, text)
     elif _ITEM.match(text):
@@ -89,14 +92,17 @@ def read_labels(path: Path) -> Labels:
     else:
         bare = _bare(tuple(line.strip() for line in text.splitlines()))
         labels = _of_table(path, bare) or _in_order(path, bare)
+    unit, first = ("line", 1) if labels == bare else ("class", 0)  # of a table or a list the lines are others
     if "" in labels:
-        raise BadOption(f"{path} has an empty label", got=f"line {labels.index('') + 1}", next_step="name that class")
+        empty = f"{unit} {labels.index('') + first}"
+        raise BadOption(f"{path} has an empty label", got=empty, next_step="name that class")
     if repeated := [label for label, count in Counter(labels).items() if count > 1]:
-        lines = [i + 1 for i, label in enumerate(labels) if label == repeated[0]]
+        places = [i + first for i, label in enumerate(labels) if label == repeated[0]]
+        units = f"on {unit}s" if unit == "line" else f"as {unit}es"
         raise BadOption(
             f"{path} has a label twice",
             expected="every label once: an app gets the probabilities by label",
-            got=f"'{repeated[0]}' on lines {', '.join(map(str, lines))}",
+            got=f"'{repeated[0]}' {units} {', '.join(map(str, places))}",
             next_step="tell them apart, as in 'crane (bird)' and 'crane (machine)'",
         )
     return labels

@@ -213,6 +213,27 @@ def test_a_label_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
     assert caught.value.got == "'crane' on lines 1, 3"
 
 
+@pytest.mark.parametrize(
+    "text", ["id,name,x\n0,crane,a\n1,cat,b\n2,crane,c\n", '["crane", "cat", "crane"]', "2,crane\n0,crane\n1,cat\n"]
+)
+def test_of_a_table_or_list_the_classes_are_named(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="a label twice") as caught:
+        read_labels(_file(tmp_path, text))
+    assert caught.value.got == "'crane' as classes 0, 2"
+    with pytest.raises(BadOption, match="an empty label") as caught:
+        read_labels(_file(tmp_path, "id,name,x\n0,crane,a\n1,,b\n"))
+    assert caught.value.got == "class 1"
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes("café\nthé\n".encode("latin-1"))
+    with pytest.raises(BadOption, match="cannot be read") as caught:
+        read_labels(path)
+    assert str(caught.value.got).startswith("bytes that are no UTF-8")
+    assert str(caught.value.next_step).startswith("save it as UTF-8")
+
+
 def test_an_empty_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="empty label") as caught:
         read_labels(_file(tmp_path, "cat\n\ndog\n"))

@@ -57,8 +57,11 @@ _RESIZES = frozenset({
 
 def resizes(artifact: Artifact) -> str | None:
     """That a file resizes its image, by which it takes another size than the network in it; None if it does not."""
+    reader = reader_of(artifact)
+    if not reader.has_program:
+        return None
     try:
-        program, _ = reader_of(artifact).program(artifact)
+        program, _ = reader.program(artifact)
     except BrokenArtifact:  # the proof says why
         return None
     found = next((each for each in program.operations if each.kind in _RESIZES), None)

@@ -35,7 +35,13 @@ class ImageInput(nn.Module):
 def divided_by_std(net: EfficientViT, std: Sequence[float]) -> EfficientViT:
     """A copy whose input is x · std instead of x, for (B, 3, H, W). Needs folded norms."""
     result = copy.deepcopy(net)
-    first = result.stem[0]
-    assert isinstance(first, nn.Conv2d) and not isinstance(first, ConvNorm), "fold the norms first"
-    first.weight /= torch.tensor(std, dtype=first.weight.dtype).reshape(1, 3, 1, 1)
+    result.stem[0].weight = nn.Parameter(per_std(net, std), requires_grad=False)
     return result
+
+
+@torch.no_grad()
+def per_std(net: EfficientViT, std: Sequence[float]) -> Tensor:
+    """The first convolution's weights then. Needs folded norms."""
+    first = net.stem[0]
+    assert isinstance(first, nn.Conv2d) and not isinstance(first, ConvNorm), "fold the norms first"
+    return first.weight / torch.tensor(std, dtype=first.weight.dtype).reshape(1, 3, 1, 1)

@@ -184,9 +184,8 @@ class PixelClassifier(nn.Conv2d):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
-        self.weight.data = linear.weight.data[:, :, None, None]
-        if linear.bias is not None:
-            self.bias = linear.bias
+        self.weight = nn.Parameter(linear.weight[:, :, None, None], requires_grad=linear.weight.requires_grad)
+        self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels) -> (B, classes)."""

@@ -8,9 +8,9 @@ import csv
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from efficientvit.errors import BadOption
 from efficientvit.files import parse_json
@@ -58,6 +58,7 @@ _NUMBER_TITLES = (
 _COUNT = "count the classes from 0, or write the names alone, one a line in the order of the classes"
 
 Labels = tuple[str, ...]
+T = TypeVar("T")
 
 
 def read_labels(path: Path) -> Labels:
@@ -116,15 +117,20 @@ def names_in(value: Any) -> Labels | None:
     if isinstance(value, dict) and value and all(map(_index, value.values())):
         value = {index: name for name, index in value.items()}
     if isinstance(value, dict) and value and all(str(index).isdigit() for index in value):
-        by_index = {int(index): name for index, name in value.items()}
-        if sorted(by_index) == list(range(len(by_index))):
-            value = [by_index[index] for index in range(len(by_index))]
+        value = _counted(map(int, value), list(value.values())) or value
     if not isinstance(value, list | tuple) or not value:
         return None
     names = [each[1] if isinstance(each, list | tuple) and len(each) == 2 else each for each in value]
     return (
         tuple(name.strip() for name in names) if all(isinstance(name, str) and name.strip() for name in names) else None
     )
+
+
+def _counted(numbers: Iterable[int], names: Sequence[T]) -> list[T] | None:
+    """The names in the order of their numbers; None where those are not 0, 1 and so on, each once."""
+    by_class = dict(zip(numbers, names, strict=True))
+    wanted = range(len(names))
+    return [by_class[index] for index in wanted] if sorted(by_class) == list(wanted) else None
 
 
 def _index(value: Any) -> bool:
@@ -175,10 +181,8 @@ def _of_items(path: Path, text: str) -> Labels:
     items = [each[1] for each in _ITEM.finditer(text)]
     numbers = [int(found[1]) for each in items if (found := _ITEM_NUMBER.search(each)) is not None]
     names = [found["name"] for each in items if (found := _first_of(each)) is not None]
-    if len(numbers) == len(names) == len(items):
-        by_class = dict(zip(numbers, names, strict=True))
-        if sorted(numbers) == list(range(len(items))):
-            return tuple(by_class[index] for index in range(len(items)))
+    if len(numbers) == len(names) == len(items) and (labels := _counted(numbers, names)) is not None:
+        return tuple(labels)
     raise BadOption(
         f"the items of {path} do not name each class once",
         expected=f"an id of 0 to {len(items) - 1} and a name in each",
@@ -213,10 +217,10 @@ def _of_table(path: Path, lines: Labels) -> Labels | None:
     )
     number = next((place for place in counted if titles[place] in _NUMBER_TITLES), None)
     if name is not None and number is not None:
-        by_class = dict(zip(map(int, columns[number]), columns[name], strict=True))
-        if sorted(by_class) == list(range(len(rows) - 1)):
-            return tuple(by_class[index] for index in range(len(by_class)))
-        raise _of_other_classes(f"the column '{rows[0][number]}' of {path} has", len(rows) - 1, rows[1:4])
+        if (labels := _counted(map(int, columns[number]), columns[name])) is not None:
+            return tuple(labels)
+        what = f"the column '{rows[0][number]}' of {path} has"
+        raise _of_other_classes(what, len(rows) - 1, "; ".join(", ".join(row) for row in rows[1:4]))
     plain = mark == "," and counted in ([], [0], [len(titles) - 1])  # a comma may be part of a name
     if name is None and (len(titles) == 2 or plain) and (counted or mark != "\t"):
         return None
@@ -228,11 +232,11 @@ def _of_table(path: Path, lines: Labels) -> Labels | None:
     )
 
 
-def _of_other_classes(what: str, classes: int, rows: Sequence[Sequence[str]]) -> BadOption:
+def _of_other_classes(what: str, classes: int, got: str) -> BadOption:
     return BadOption(
         f"{what} numbers that are not those of the classes",
-        expected=f"each of 0 to {classes - 1} once",
-        got="; ".join(", ".join(row) for row in rows),
+        expected=f"each of 0 to {classes - 1} once, beside a name",
+        got=got,
         next_step=_COUNT,
     )
 
@@ -255,21 +259,15 @@ def _in_order(path: Path, lines: Labels) -> Labels:
     for pattern in (_NUMBERED, _NUMBERED_LAST):
         for rows in (lines, lines[1:]):
             matches = _matches(pattern, rows)
-            by_class = {int(match["index"]): match["name"] for match in matches}
+            labels = _counted((int(match["index"]) for match in matches), [match["name"] for match in matches])
             marks = {_mark(match) for match in matches}
             titled = pattern.fullmatch(lines[0]) is None and all(mark in lines[0] for mark in marks & _MARKS)
-            whole = len(marks) == 1 and sorted(by_class) == list(range(len(rows)))
-            if whole and (rows is lines or (titled and marks <= _MARKS)):
-                return tuple(_unquoted(by_class[index]) for index in range(len(rows)))
+            if labels and len(marks) == 1 and (rows is lines or (titled and marks <= _MARKS)):
+                return tuple(map(_unquoted, labels))
     matches = _matches(_NUMBERED, lines)
     from_one = sorted(int(match["index"]) for match in matches) == list(range(1, len(lines) + 1))
     if len(lines) > 1 and matches and (from_one or _mark(matches[0]) in _MARKS):
-        raise BadOption(
-            f"the lines of {path} begin with numbers that are not those of the classes",
-            expected=f"each of 0 to {len(lines) - 1} once, before a name",
-            got=", ".join(line for line in lines[:3]),
-            next_step=_COUNT,
-        )
+        raise _of_other_classes(f"the lines of {path} begin with", len(lines), ", ".join(lines[:3]))
     return lines
 
 

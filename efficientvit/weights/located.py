@@ -141,14 +141,14 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
             got=", ".join(file.name for file in found[:5]),
             next_step="name the file itself",
         )
-    others = (each for each in (folder, *sorted(folder.iterdir())) if exported(each) is not None)
-    if (other := next(others, None)) is not None:
-        raise BadCheckpoint(
-            f"'{other}' holds no checkpoint",
-            expected=f"{' or '.join(_WEIGHTS[:2])}, or a checkpoint's file",
-            got=exported(other),
-            next_step=ITS_SOURCE,
-        )
+    for other in (folder, *sorted(folder.iterdir())):
+        if (what := exported(other)) is not None:
+            raise BadCheckpoint(
+                f"'{other}' holds no checkpoint",
+                expected=f"{' or '.join(_WEIGHTS[:2])}, or a checkpoint's file",
+                got=what,
+                next_step=ITS_SOURCE,
+            )
     distributed = any(folder.glob("*.distcp"))
     raise BadCheckpoint(
         f"the folder '{folder}' holds no weights",

@@ -90,7 +90,7 @@ def find_weights(
         BadInput: the file cannot be used, or there is none of that name.
         DownloadFailed: `pretrained` or a repository was asked for and is unavailable.
     """
-    _require_one_kind(option, reading)
+    _require_average(option, reading)
     if match := _SEEDED.fullmatch(option):
         return _seeded(model, image_size, int(match[1] or 0), reading.head)
     if option in ("pretrained", "auto"):
@@ -118,7 +118,7 @@ def find_weights(
         )
     path = Path(option.removeprefix(LOCAL))
     if not path.exists() and (published := _published(option)) is not None:
-        _require_one_kind("pretrained", reading)
+        _require_average("pretrained", reading)
         return _pretrained(_required(published, model), image_size, progress, reading.head)
     if path.exists() or path.suffix:
         return _loaded(locate(path), model, image_size, reading)
@@ -132,7 +132,7 @@ def find_weights(
     )
 
 
-def _require_one_kind(option: str, reading: Reading) -> None:
+def _require_average(option: str, reading: Reading) -> None:
     """Refuse to take a running average of weights that have none.
 
     Raises:

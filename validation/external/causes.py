@@ -9,7 +9,7 @@ from efficientvit.errors import BrokenArtifact
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
 from runtimes.registry import reader_of
-from validation.external.input_format import Range, Run, Taken, as_logits, network_feed, some_rows
+from validation.external.input_format import Range, Run, Taken, as_logits, mean_and_std, network_feed, some_rows
 from validation.metrics import Float64, relative_error
 from validation.reference.emulation import evaluate
 from validation.reference.model import ReferenceModel
@@ -83,9 +83,8 @@ def cause_of(run: Run, model: ReferenceModel, taken: Taken, batch: int | None, a
     Where the range was found by trying, a file that hands on to the network what it is fed makes no mistake: it is a
     network for normalized images. On values of another range, next to which a wrong bias is nothing, it would seem to.
     """
-    golden, contract = model.golden, model.golden.preprocessing
+    golden, (mean, std) = model.golden, mean_and_std(model)
     rows = some_rows(model, batch, least=_IMAGES)
-    std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.std, contract.mean))
     images, right, scale = golden.images[rows], model.logits[rows], model.scales[OUTPUT][rows]
     alike = max(_ALIKE, alike)
 

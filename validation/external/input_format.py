@@ -27,6 +27,10 @@ class Range(StrEnum):
     BYTES = "bytes"
 
 
+TOP = {Range.UNIT: 1.0, Range.BYTES: 255.0}
+"""What white is in a file that normalizes it itself."""
+
+
 class Scores(StrEnum):
     """What the output is."""
 
@@ -45,16 +49,21 @@ class Taken:
 
 def network_feed(model: ReferenceModel, image_range: Range) -> Callable[[NDArray[np.float32]], Array]:
     """Normalized images -> the same in the range that the file takes."""
-    preprocessing = model.golden.preprocessing
-    std, mean = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (preprocessing.std, preprocessing.mean))
+    mean, std = mean_and_std(model)
 
     def fed(images: NDArray[np.float32]) -> Array:
         if image_range is Range.NORMALIZED:
             return images
-        unit = images.astype(np.float64) * std + mean
-        return (unit * (255.0 if image_range is Range.BYTES else 1.0)).astype(np.float32)
+        return ((images.astype(np.float64) * std + mean) * TOP[image_range]).astype(np.float32)
 
     return fed
+
+
+def mean_and_std(model: ReferenceModel) -> tuple[Float64, Float64]:
+    """(1, 3, 1, 1) each."""
+    contract = model.golden.preprocessing
+    mean, std = (np.array(x, np.float64).reshape(1, 3, 1, 1) for x in (contract.mean, contract.std))
+    return mean, std
 
 
 def laid_out(foreign: Foreign) -> Callable[[Array], Array]:

@@ -22,9 +22,9 @@ from runtimes.registry import open_layers, runtime_for
 from runtimes.runtime import Attestation, Evidence, Mode
 from validation.accuracy.top1 import Accuracy, AccuracyTest
 from validation.external.causes import cause_of, resizes
-from validation.external.input_format import Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
+from validation.external.input_format import TOP, Range, Run, Scores, Taken, as_logits, network_feed, recognized, run_of
 from validation.external.provenance import trace_constants
-from validation.external.rounded_ports import behind_ports
+from validation.external.rounded_ports import behind_ports, rounding_of_ports
 from validation.gates import table
 from validation.gates.precision import precision_gate
 from validation.gates.result import GateResult
@@ -198,7 +198,8 @@ def _judged(
     notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
-    own = behind_ports(_kinds(model.at(artifact.precision), taken), foreign, model, taken)
+    ports = rounding_of_ports(foreign, model, taken)
+    own = behind_ports(_kinds(model.at(artifact.precision), taken), ports)
     asked = {gate.name: gate for gate in table.GATES if gate.foreign}
     found: dict[str, GateResult] = {"identity": identity, "constants": constants}
     if own.classifier.quality_budget is not None:
@@ -206,8 +207,7 @@ def _judged(
     else:
         found["precision"] = precision_gate(own, shipped.outputs)
     if artifact.precision.weights is Dtype.FP32:
-        single = behind_ports(_kinds(model.at(Precision()), taken), foreign, model, taken)
-        found["structure"] = structure_gate(single, oracle)
+        found["structure"] = structure_gate(behind_ports(_kinds(model.at(Precision()), taken), ports), oracle)
     else:
         notes.append("its rounded weights can't be told from faults below their own noise: structure was not judged")
         del asked["structure"]
@@ -255,7 +255,7 @@ def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[Ga
         model.trained,
         probabilities=taken.scores is Scores.PROBABILITIES,
         contract=model.golden.preprocessing,
-        feeding=Feeding(_TOP[taken.range], reversed=foreign.colors == "BGR"),
+        feeding=Feeding(TOP.get(taken.range), reversed=foreign.colors == "BGR"),
     )
     proof, rounded = found.proof, f"; {found.replaced} rounded constants taken exactly" if found.replaced else ""
     said = f"{proof.outcome}: {proof.detail}{rounded}"
@@ -263,9 +263,6 @@ def _identity(foreign: Foreign, model: ReferenceModel, taken: Taken) -> tuple[Ga
     if proof.outcome is Outcome.PROVEN and found.quantized:
         said = warning = f"proven without its quantizers, whose rounding is judged by samples: {proof.detail}{rounded}"
     return GateResult("identity", float(found.refused), 0.0, said, warning=warning), found
-
-
-_TOP = {Range.NORMALIZED: None, Range.UNIT: 1.0, Range.BYTES: 255.0}
 
 
 def _kinds(reference: Reference, taken: Taken) -> Reference:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.deploy import rewrites
-from efficientvit.deploy.image_input import divided_by_std
+from efficientvit.deploy.image_input import per_std
 from efficientvit.digests import tensor_digest
 from runtimes.external import Foreign
 from runtimes.registry import read_constants
@@ -66,16 +66,16 @@ def _known(model: ReferenceModel) -> tuple[set[str], dict[int, list[Float64]]]:
 
     So too the first convolution's weights divided by std, or by 255 times std, of a file that takes pixels.
     """
-    folded, std = rewrites.rewritten(model.trained, rewrites.REWRITES[:1]), model.given.preprocessing.std
-    pixels = [divided_by_std(folded, [top * each for each in std]).stem[0] for top in (1, 255)]
+    folded = rewrites.rewritten(model.trained, rewrites.REWRITES[:1])
+    tensors = [tensor for form in (model.trained, folded, model.rewritten) for tensor in form.state_dict().values()]
+    tensors += [per_std(folded, [top * each for each in model.given.preprocessing.std]) for top in (1, 255)]
     digests: set[str] = set()
     by_size: dict[int, list[Float64]] = {}
-    for form in (model.trained, folded, model.rewritten, *pixels):
-        for tensor in form.state_dict().values():
-            if tensor.is_floating_point():
-                value: Float64 = tensor.double().numpy()
-                digests.add(tensor_digest(value.astype(np.float32)))
-                by_size.setdefault(value.size, []).append(value)
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            value: Float64 = tensor.double().numpy()
+            digests.add(tensor_digest(value.astype(np.float32)))
+            by_size.setdefault(value.size, []).append(value)
     return digests, by_size
 
 

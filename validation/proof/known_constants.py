@@ -141,15 +141,14 @@ def of_the_first_convolution(model: EfficientViT, contract: Preprocessing, top: 
     stem = model.stem[0]
     assert isinstance(stem, ConvNorm)
     plain, _ = _folded(stem, field)
-    for divisor in (1.0, top):
-        std = torch.tensor(contract.std, dtype=torch.float64).reshape(1, 3, 1, 1)
-        value = plain.value / (divisor * std).numpy()
-        exact = functools.partial(_divided, plain, std, divisor, field)
-        yield Known(value, np.abs(value), exact)
+    std = torch.tensor(contract.std, dtype=torch.float64).reshape(1, 3, 1, 1)
+    for factor in (1.0, top):
+        value = plain.value / (factor * std).numpy()
+        yield Known(value, np.abs(value), functools.partial(_divided, plain, field.constant(std) * factor))
 
 
-def _divided(plain: Known, std: Tensor, divisor: float, field: Field) -> FieldTensor:
-    return _field(plain.exact() / (field.constant(std) * field.constant(torch.tensor(divisor, dtype=torch.float64))))
+def _divided(plain: Known, divisor: Tensor) -> FieldTensor:
+    return _field(plain.exact() / divisor)
 
 
 def _tensors(model: EfficientViT, field: Field) -> Iterator[Known]:

@@ -1,7 +1,6 @@
 """What a Core ML classifier takes its label from is proven too, in a package of another tool."""
 
 import re
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,8 @@ from efficientvit.model import EfficientViT
 from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
-from export.targets.coreml.package import write_model
-from runtimes.coreml.mlpackage import load_model
 from runtimes.external import open_foreign
+from tests.validation.proof.opened_package import opened
 from validation.proof.foreign import ForeignProof, prove_foreign
 from validation.proof.outcome import Outcome
 
@@ -53,24 +51,23 @@ def proven(package: Path, model: EfficientViT) -> ForeignProof:
     return prove_foreign(open_foreign(package, "m0", CLASSES), model, probabilities=False)
 
 
-def _operations(package: Path) -> tuple[Any, list[Any]]:
-    file = load_model(package)
-    function = file.mlProgram.functions["main"]
-    return file, list(function.block_specializations[function.opset].operations)
+def _softmax_of(block: Any) -> Any:
+    """That of the logits; those of attention have more axes."""
+    (found,) = [op for op in block.operations if op.type == "softmax" and op.outputs[0].type.tensorType.rank == 2]
+    return found
 
 
-def _softmax_over_the_images(operations: list[Any]) -> None:
+def _softmax_over_the_images(block: Any) -> None:
     """Of a batch of one every probability is 1 then."""
-    (softmax,) = [each for each in operations if each.type == "softmax" and each.outputs[0].type.tensorType.rank == 2]
-    axis = softmax.inputs["axis"].arguments[0]
-    (constant,) = [each for each in operations if each.outputs[0].name == axis.name]
+    axis = _softmax_of(block).inputs["axis"].arguments[0]
+    (constant,) = [each for each in block.operations if each.outputs[0].name == axis.name]
     axis.ClearField("name")
     axis.value.CopyFrom(constant.attributes["val"])
     axis.value.immediateValue.tensor.ints.values[0] = 0
 
 
-def _sigmoid_for_softmax(operations: list[Any]) -> None:
-    (softmax,) = [each for each in operations if each.type == "softmax" and each.outputs[0].type.tensorType.rank == 2]
+def _sigmoid_for_softmax(block: Any) -> None:
+    softmax = _softmax_of(block)
     softmax.type = "sigmoid"
     del softmax.inputs["axis"]
 
@@ -82,13 +79,12 @@ def test_a_classifier_is_proven_with_what_its_label_is_taken_from(classifier: Pa
 
 def test_a_dictionary_of_logits_is_judged_as_logits(classifier: Path, model: EfficientViT, tmp_path: Path) -> None:
     """Without a softmax the label is the same: the file gives logits, and says so."""
-    package = Path(shutil.copytree(classifier, tmp_path / "logits.mlpackage"))
-    file, operations = _operations(package)
-    (softmax,) = [each for each in operations if each.type == "softmax" and each.outputs[0].type.tensorType.rank == 2]
-    (label,) = [each for each in operations if each.type == "classify"]
-    label.inputs["probabilities"].arguments[0].name = softmax.inputs["x"].arguments[0].name
-    write_model(package, file)
-    assert open_foreign(package, "m0", CLASSES).output.name == softmax.inputs["x"].arguments[0].name
+    package = tmp_path / "logits.mlpackage"
+    with opened(classifier, package) as block:
+        logits = _softmax_of(block).inputs["x"].arguments[0].name
+        (label,) = [each for each in block.operations if each.type == "classify"]
+        label.inputs["probabilities"].arguments[0].name = logits
+    assert open_foreign(package, "m0", CLASSES).output.name == logits
     assert proven(package, model).proof.outcome is Outcome.PROVEN
 
 
@@ -100,12 +96,11 @@ def test_a_dictionary_of_logits_is_judged_as_logits(classifier: Path, model: Eff
     ],
 )
 def test_a_label_that_is_taken_from_something_else_is_refused(
-    change: Callable[[list[Any]], None], named: str, classifier: Path, model: EfficientViT, tmp_path: Path
+    change: Callable[[Any], None], named: str, classifier: Path, model: EfficientViT, tmp_path: Path
 ) -> None:
-    package = Path(shutil.copytree(classifier, tmp_path / "wrong.mlpackage"))
-    file, operations = _operations(package)
-    change(operations)
-    write_model(package, file)
+    package = tmp_path / "wrong.mlpackage"
+    with opened(classifier, package) as block:
+        change(block)
     found = proven(package, model)
     assert found.proof.outcome is Outcome.DIFFERENT, found
     assert re.search(named, found.proof.detail)

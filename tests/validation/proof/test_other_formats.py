@@ -1,9 +1,7 @@
 """What no image shows is told in the other formats too: in IRs, in what TensorRT parsed, in Core ML packages."""
 
-import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,10 @@ from export.targets.onnx.simplify import simplify
 from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact, Format, Interface
-from runtimes.coreml.mlpackage import load_model, load_program, root_model
+from runtimes.coreml.mlpackage import load_program
 from runtimes.openvino.runtime import import_openvino
 from runtimes.precision import Precision
+from tests.validation.proof.opened_package import opened
 from tests.validation.proof.wrong_onnx import CHANGES, changed
 from validation.proof.identity import prove
 from validation.proof.outcome import Outcome
@@ -149,16 +148,6 @@ def unheard_of(block: Any, relu: Any) -> None:
     relu.attributes["alpha"].CopyFrom(_value("alpha", 1.0).value)
 
 
-@contextmanager
-def _opened(package: Artifact, path: Path) -> Iterator[Any]:
-    """The block of a copy of the package, which is written as it is left."""
-    shutil.copytree(package.path, path)
-    model = load_model(path)
-    function = model.mlProgram.functions["main"]
-    yield function.block_specializations[function.opset]
-    root_model(path).write_bytes(model.SerializeToString())
-
-
 @pytest.mark.parametrize(("change", "said"), [
     (clipped, "clip 'planted'"), (nearly_one, "mul 'planted'"), (leaky, "leaky_relu"), (vanishing, "add 'planted'"),
     (thresholded, "thresholded_relu"), (six, "relu6"), (of_the_batch, "random_bernoulli"),
@@ -172,7 +161,7 @@ def test_in_a_package(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "other.mlpackage"
-    with _opened(package, path) as block:
+    with opened(package.path, path) as block:
         relu = next(operation for operation in block.operations if operation.type == "relu")
         if change is not None:
             change(block, relu)
@@ -184,7 +173,7 @@ def test_in_a_package(
 def test_a_name_in_a_package_that_is_defined_twice(package: Artifact, tmp_path: Path) -> None:
     """One of a constant is that which the reader gives to the constant of an operation: each would be the other."""
     path = tmp_path / "other.mlpackage"
-    with _opened(package, path) as block:
+    with opened(package.path, path) as block:
         constant = next(operation for operation in block.operations if operation.type == "const")
         relu = next(operation for operation in block.operations if operation.type == "relu")
         _inserted(block, "mul", relu, y=1.0)

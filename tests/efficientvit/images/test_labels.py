@@ -182,7 +182,17 @@ def test_utf_16_as_powershell_writes_it(tmp_path: Path) -> None:
     assert read_labels(path) == ("bee", "bière")
 
 
-@pytest.mark.parametrize("text", ['{"name": "cat"}', "[1, 2]", "{0: 'cat', 2: 'dog'}", "{cat, dog}", "[open('x')]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "cat"}',
+        "[1, 2]",
+        "{0: 'cat', 2: 'dog'}",
+        '{"0": "cat", "01": "dog", "1": "cow"}',
+        "{cat, dog}",
+        "[open('x')]",
+    ],
+)
 def test_a_list_or_dictionary_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="cannot be read") as caught:
         read_labels(_file(tmp_path, text))

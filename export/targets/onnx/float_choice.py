@@ -37,7 +37,7 @@ class Choice:
         if chosen is None:
             return self._fewest(largest)
         room = [largest[:size] for size in range(1, len(largest)) if self._cost(largest[:size]) < self._cost(chosen)]
-        cheaper = self._fewest(room[-1]) if room and self._is_enough(room[-1]) else None
+        cheaper = self._fewest(room[-1]) if room else None
         return chosen if cheaper is None else cheaper
 
     def _by_rate(self, power: int) -> list[str]:

@@ -79,6 +79,18 @@ def test_one_that_brings_much_is_taken_where_many_cheap_ones_cost_more_together(
     assert Choice(costs, found, _Falls(gains, 0.21)).cheapest(21) == ["large"]
 
 
+def test_few_that_are_enough_are_found_although_more_of_them_are_not() -> None:
+    """What is measured on few images is noisy: one layer more can make it worse."""
+    cheap = {f"l{number}": 0.02 for number in range(8)}
+    found, gains = _found(large=0.5, next=0.4, **cheap)
+    work = dict.fromkeys(cheap, 1) | {"large": 50, "next": 40}
+    costs = LayerCosts(work, dict.fromkeys(work, frozenset()))
+    assert Choice(costs, found, lambda layers: set(layers) in ({"large", "next"}, set(gains))).cheapest(10) == [
+        "large",
+        "next",
+    ]
+
+
 def test_what_is_computed_in_floats_with_a_layer_counts_once() -> None:
     costs = LayerCosts({"a": 1, "b": 3, "c": 4}, {"a": frozenset(), "b": frozenset({"a"}), "c": frozenset({"a", "b"})})
     assert costs.share(["a"]) == 1 / 8

@@ -56,7 +56,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Artifact]:
 @pytest.mark.parametrize("form", [Format.ONNX, Format.OPENVINO])
 def test_every_module_is_there_and_all_of_a_run(form: Format, made: dict[Format, Artifact]) -> None:
     artifact = made[form]
+    before = _fastest(artifact)
     found = time_by_module(artifact, IMAGES)
+    fastest = min(before, _fastest(artifact))  # another process may have had the core during one of them
     names = [each.name for each in found]
     assert names[0] == "stem"
     assert names[-1] == "head"
@@ -65,11 +67,15 @@ def test_every_module_is_there_and_all_of_a_run(form: Format, made: dict[Format,
     assert {name.rpartition(".")[2] for name in names if ".block1." in name} == {
         "depthwise1", "ffn1", "mixer", "depthwise2", "ffn2",
     }  # fmt: skip
-    with native_runtime(form).open(artifact, Mode.SHIPPED) as session:
-        fastest = min(session.timed_ns(IMAGES) for _ in range(30))
     assert sum(each.ns for each in found) > 0.5 * fastest
     if form is Format.OPENVINO:  # which counts whole microseconds, and some modules take less
         assert all(each.ns for each in found)
+
+
+def _fastest(artifact: Artifact) -> int:
+    """Nanoseconds of the shortest run of a session, the first of which are up to twice as slow."""
+    with native_runtime(artifact.format).open(artifact, Mode.SHIPPED) as session:
+        return min(session.timed_ns(IMAGES) for _ in range(500))
 
 
 def test_another_runtime_has_none(made: dict[Format, Artifact], tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for file in order for item in file]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes give no names to tests: some have the time in them, and every process has to collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 _SMALL = ("export", "validation", "runtimes")
 
 

@@ -266,7 +266,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
         (b"<!DOCTYPE html><html>Not Found</html>", "HTML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
         (bytes(range(1, 100)), "start with"),
-        (gzip.compress(b"weights"), "a gzip archive"),
+        (gzip.compress(b"weights", mtime=0), "a gzip archive"),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "an HDF5 file"),
         (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
         (b"run/".ljust(257, b"\0") + b"ustar", "a tar archive"),
@@ -289,7 +289,7 @@ def test_not_weights_at_all(content: bytes, said: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "step"),
     [
-        (gzip.compress(b"weights"), "unpack it"),
+        (gzip.compress(b"weights", mtime=0), "unpack it"),
         (b"run/".ljust(257, b"\0") + b"ustar", "unpack it"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "name the PyTorch checkpoint"),

@@ -71,8 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes give no names to tests: some have the time in them, and every process has to collect the same names."""
-    return argname if isinstance(val, bytes) else None
+    """Of bytes how many there are: some have the time in them, and every process has to collect the same names."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None
 
 
 _SMALL = ("export", "validation", "runtimes")

@@ -71,8 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Of bytes how many there are: some have the time in them, and every process has to collect the same names."""
-    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None
+    """Of bytes that are no text how many: an archive has the time in it, and all processes collect the same names."""
+    if isinstance(val, bytes) and not val.decode("latin-1").isprintable():
+        return f"{argname} of {len(val)} bytes"
+    return None
 
 
 _SMALL = ("export", "validation", "runtimes")

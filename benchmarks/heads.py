@@ -34,9 +34,8 @@ from export.pipeline.prepare import Loaded, measure
 from export.pipeline.stage_cache import StageCache
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.opsets import DEFAULT_OPSET
-from export.targets.options import TargetOptions
 from export.targets.registry import BUILT_IN
-from export.targets.target import Job
+from export.targets.target import Job, TargetOptions
 from export.targets.workshop import Workshop
 from export.workers.progress import as_progress
 from validation.inputs.photos import golden_images

@@ -32,9 +32,8 @@ from export.targets.coreml.options import CoreMlOptions
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.onnx.opsets import DEFAULT_OPSET
-from export.targets.options import TargetOptions
 from export.targets.registry import BUILT_IN
-from export.targets.target import Job
+from export.targets.target import Job, TargetOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact
 from validation.inputs.golden_set import GoldenSet

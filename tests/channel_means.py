@@ -10,7 +10,7 @@ from efficientvit.images.preprocessing import Preprocessing
 from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format, Interface, digest
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.registry import reader_of
 from runtimes.wrapping import Answers, Feed, Wrapping
 

@@ -1,6 +1,7 @@
 """The rules of the house that no linter knows: what imports cost, what is pinned, what is tracked."""
 
 import ast
+import graphlib
 import json
 import re
 import shutil
@@ -175,6 +176,28 @@ def test_files_and_folders_stay_small() -> None:
     folders = {path.parent for path in texts}
     entries = {folder: [each for each in folder.iterdir() if each.name != "__pycache__"] for folder in folders}
     assert {str(folder.relative_to(ROOT)): len(names) for folder, names in entries.items() if len(names) > 22} == {}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Neither where a function imports, nor for types alone: what is read together cannot be understood apart."""
+    known = set(modules())
+
+    def imported(file: Path) -> set[str]:
+        names = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {each.name for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                inside = {f"{node.module}.{each.name}" for each in node.names}
+                names |= inside & known or {node.module}
+        return names & known
+
+    def name_of(file: Path) -> str:
+        return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+    graph = {name_of(file): imported(file) - {name_of(file)} for file in sources()}
+    assert sum(map(len, graph.values())) > 1000
+    graphlib.TopologicalSorter(graph).prepare()  # names a circle, if there is one
 
 
 def test_a_refused_option_says_what_to_do_next() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from export.bench.baselines import STOCK
+from export.bench.measured import Measured, Row
 from export.bench.peers import RIVALS
 from export.bench.pytorch import TARGET as PYTORCH
-from export.bench.run import Bench, Row
 
 _BEST = "best verified"
 
@@ -91,7 +91,7 @@ CLAIMS = (
 )
 
 
-def compared(bench: Bench) -> Iterator[Compared]:
+def compared(bench: Measured) -> Iterator[Compared]:
     """Every claim of which both sides were timed, at every batch and number of threads that they share."""
     for claim in CLAIMS:
         for batch, threads in sorted({(row.batch, row.threads) for row in bench.rows}):
@@ -102,7 +102,7 @@ def compared(bench: Bench) -> Iterator[Compared]:
                 yield Compared(claim, first, second)
 
 
-def unmeasured(bench: Bench) -> Iterator[Claim]:
+def unmeasured(bench: Measured) -> Iterator[Claim]:
     """The paper's claims of which both models took part, and one not in the form that the claim is about."""
     models = {row.model for row in bench.rows}
     found = [each.claim for each in compared(bench)]

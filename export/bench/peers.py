@@ -16,7 +16,7 @@ from export.workers.progress import Step
 from runtimes.external import open_foreign
 from runtimes.host.machine import this_host
 from runtimes.host.packages import missing
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Dtype
 from validation.external.judge import judge_foreign
 from validation.verdict import Verdict

@@ -8,7 +8,7 @@ from typing import Any
 from efficientvit.spec import MODELS
 from export.bench.baselines import STOCK
 from export.bench.claims import Compared, compared, unmeasured
-from export.bench.run import Bench, Row
+from export.bench.measured import Measured, Row
 from export.folder.manifest import HostRecord
 
 COLUMNS = (
@@ -21,12 +21,12 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-def bench_rows(bench: Bench) -> list[dict[str, Any]]:
+def bench_rows(bench: Measured) -> list[dict[str, Any]]:
     """A mapping of `COLUMNS` for each row; `speedup` null where there is nothing to compare with."""
     return [_row(bench, row) for row in bench.rows]
 
 
-def _row(bench: Bench, row: Row) -> dict[str, Any]:
+def _row(bench: Measured, row: Row) -> dict[str, Any]:
     speedup = bench.speedup(row)
     values = (
         row.model,
@@ -57,7 +57,7 @@ def _figure_or_none(value: float | None) -> float | None:
     return None if value is None else _figure(value)
 
 
-def bench_record(bench: Bench) -> dict[str, Any]:
+def bench_record(bench: Measured) -> dict[str, Any]:
     """Everything, samples too, in nanoseconds."""
     host = bench.host
     return {
@@ -116,7 +116,7 @@ def _claim(each: Compared) -> dict[str, Any]:
     }
 
 
-def as_csv(bench: Bench) -> str:
+def as_csv(bench: Measured) -> str:
     """With a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

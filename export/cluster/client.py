@@ -16,7 +16,8 @@ from export.cluster.returned import NotWhatItSays
 from export.cluster.shipment import Contents, Shipping
 from export.pipeline.finished import Finished
 from export.pipeline.schedule import finished_or_raised
-from export.pipeline.tasks import Result, Task, known, tasks_of
+from export.pipeline.task import Task
+from export.pipeline.tasks import Result, known, tasks_of
 from export.request.request import Request
 from export.workers.progress import Progress
 

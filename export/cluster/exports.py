@@ -21,7 +21,8 @@ from export.exits import Exit
 from export.folder.exported import open_exported
 from export.folder.layout import MANIFEST
 from export.pipeline.finished import Finished
-from export.pipeline.tasks import Result, Task, units_of
+from export.pipeline.task import Task
+from export.pipeline.tasks import Result, units_of
 from runtimes.runtime import Evidence
 
 

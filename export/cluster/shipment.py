@@ -14,7 +14,7 @@ from efficientvit.errors import BadInput, VitExportError
 from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import Weights, find_weights
 from export.cluster.blobs import Blobs, Tree
-from export.pipeline.tasks import Task
+from export.pipeline.task import Task
 from export.request.evaluation import Evaluation
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN

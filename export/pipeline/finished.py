@@ -27,7 +27,7 @@ from export.targets.target import Job
 
 if TYPE_CHECKING:
     from export.pipeline.outcome import Outcome
-    from export.pipeline.tasks import Task
+    from export.pipeline.task import Task
 
 _EXPORT = "export"
 _KEPT = ("verified", "built")

@@ -19,6 +19,7 @@ from export.cache.store import Cache
 from export.folder import atomic
 from export.pipeline import finished
 from export.pipeline.finished import Finished, key_of_export
+from export.pipeline.task import Task
 from export.request.request import Request
 from export.targets.target import Job
 from export.workers.exclusive import Exclusive
@@ -28,16 +29,6 @@ from export.workers.progress import Progress
 if TYPE_CHECKING:
     from efficientvit.weights.source import Weights
     from export.pipeline.outcome import Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A job of a request. `number`: the caller's, for the result. `key`: of the export in the cache, if it is kept."""
-
-    number: int
-    request: Request
-    job: Job
-    key: str | None = None
 
 
 Result = tuple[int, Finished | VitExportError]

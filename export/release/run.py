@@ -19,7 +19,7 @@ from export.folder.manifest import HostRecord
 from export.folder.nearest import error_and_budget
 from export.pipeline import tasks as pipeline
 from export.pipeline.finished import Finished
-from export.pipeline.tasks import Task
+from export.pipeline.task import Task
 from export.release.artifacts import Artifact
 from export.release.matrix import run_options
 from export.release.plan import Plan

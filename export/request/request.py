@@ -14,9 +14,8 @@ from export.request.evaluation import Evaluation
 from export.targets.int8_options import Int8Options
 from export.targets.onnx.calibration import require_calibration
 from export.targets.onnx.opsets import DEFAULT_OPSET, require_opset
-from export.targets.options import TargetOptions
 from export.targets.registry import TARGETS, find_target
-from export.targets.target import Job, Target
+from export.targets.target import Job, Target, TargetOptions
 from export.targets.wrapping import require_wrapping
 from runtimes.precision import Dtype
 from runtimes.runtime import Evidence

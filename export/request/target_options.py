@@ -9,9 +9,9 @@ from typing import Any
 
 from efficientvit.errors import BadOption, StageFailed
 from export.request.options import ExportOptions, OwnOptions, RunOptions
-from export.targets.options import Flag, TargetOptions
+from export.targets.options import Flag
 from export.targets.registry import BUILT_IN, TARGETS, usable
-from export.targets.target import Target
+from export.targets.target import Target, TargetOptions
 
 _OWN = (
     frozenset(OwnOptions.__annotations__)

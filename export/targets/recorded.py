@@ -1,4 +1,4 @@
-"""A section of the manifest for a target that has nothing to record but its options."""
+"""What the manifest records of a target that has nothing to record but its options."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,22 +7,16 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 
 from export.records import Record, says
-from export.targets.options import TargetOptions
-from export.targets.target import HandedOver, Section
+from export.targets.options import flags_of
 
 
-def _made(options: type[TargetOptions]) -> Section:
-    types, flags = get_type_hints(options), options.flags()
+def _made(options: Any) -> Any:
+    types = get_type_hints(options)
     fields: list[tuple[str, Any]] = [
-        (name, Annotated[types[name], says(f"{flag.name}: {flag.help}")]) for name, flag in flags.items()
+        (name, Annotated[types[name], says(f"{flag.name}: {flag.help}")]) for name, flag in flags_of(options).items()
     ]
-    record = msgspec.defstruct(f"{options.__name__}Record", fields, bases=(Record,), frozen=True, kw_only=True)
-
-    def fill(handed: HandedOver) -> Any:
-        return record(**{name: getattr(handed.job.options, name) for name in flags})
-
-    return Section(record, fill)
+    return msgspec.defstruct(f"{options.__name__}Record", fields, bases=(Record,), frozen=True, kw_only=True)
 
 
-options_section: Callable[[Any], Section] = cache(_made)
-"""Of a class of options: each that has a flag, by its field, described by the flag's help."""
+record_of: Callable[[Any], Any] = cache(_made)
+"""A type of record for a class of options: each that has a flag, by its field, described by the flag's help."""

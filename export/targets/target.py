@@ -1,13 +1,14 @@
 """A target as data: format, stages for each precision, options. docs/adding-a-target.md walks through one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 from efficientvit.errors import BadOption
 from efficientvit.head import CLASSIFIER, Head
 from export.targets.int8_options import Int8Options
-from export.targets.options import TargetOptions
+from export.targets.options import Flag, flags_of
 from export.targets.workshop import Workshop
 from export.workers.gc_freeze import collector_at_rest
 from runtimes.artifact import Artifact, Format
@@ -15,9 +16,9 @@ from runtimes.host.packages import missing
 from runtimes.precision import Precision
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Takes
 
-API = 2
+API = 3
 """What a target of an installed package is written for; raised when `Target`, `Stage`, `TargetOptions` or what sessions
-give change: 2 is the first with outputs by name."""
+give change: 3 is the first whose `TargetOptions` is here and whose `Target` has `wrap`."""
 
 Make = Callable[[Workshop, "Job", Precision, Artifact | None], Artifact]
 """What a stage does: from the artifact of the stage before it, None for the first, to its own."""
@@ -74,6 +75,86 @@ class Section(NamedTuple):
     fill: Callable[[HandedOver], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What can be asked of a target beyond its precision; this class itself for a target without options.
+
+    A subclass checks single values in `__post_init__`, and overrides what its options change. Equal options make the
+    same artifact: what they are is part of the cache's key, by their repr and by `files`.
+    """
+
+    @classmethod
+    def of(cls, job: "Job") -> Self:
+        """The job's options, as this target's stages know them."""
+        assert isinstance(job.options, cls)
+        return job.options
+
+    @classmethod
+    def flags(cls) -> Mapping[str, Flag]:
+        """Every flag by its field."""
+        return flags_of(cls)
+
+    @classmethod
+    def recorded(cls) -> "Section":
+        """A section of the manifest with all of them, by field, for a target that has nothing else to record."""
+        from export.targets.recorded import record_of
+
+        record = record_of(cls)
+        return Section(
+            record, lambda handed: record(**{name: getattr(handed.job.options, name) for name in cls.flags()})
+        )
+
+    def given(self) -> Mapping[str, Flag]:
+        """The flags of the fields that are not at their default."""
+        defaults = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        return {name: flag for name, flag in self.flags().items() if getattr(self, name) != defaults.get(name)}
+
+    def check(self, job: "Job") -> None:
+        """Refuse what the job cannot be.
+
+        Raises:
+            BadOption: these options don't go with the job's batch or precision.
+        """
+
+    def check_classes(self, classes: int, batch: int | None) -> None:
+        """Refuse what the weights cannot be; called when they are there.
+
+        Raises:
+            BadOption: these options don't go with that many classes.
+        """
+
+    def slug_parts(self, batch: int | None) -> list[str]:
+        """What is not the default and changes the artifact, for the folder's name."""
+        return []
+
+    def files(self) -> tuple[Path, ...]:
+        """Files that the artifact depends on."""
+        return ()
+
+    def fed(self, feed: Feed | None) -> tuple[Self, Feed]:
+        """These options with `--input`, where they have one of their own, and what is left to wrap around the network.
+
+        Raises:
+            BadOption: such an artifact takes no such input.
+        """
+        return self, feed or TENSOR
+
+    @property
+    def reproducible(self) -> bool:
+        """The same options make the same artifact. False: nothing is kept in the cache."""
+        return True
+
+    @property
+    def takes_image(self) -> bool:
+        """The artifact takes an 8-bit RGB image in place of a tensor."""
+        return False
+
+    @property
+    def readiness_budget(self) -> float | None:
+        """The least share of the work that must be fit for the accelerator; None: it is only reported."""
+        return None
+
+
 def _as_it_is(_: "Job", plan: Plan) -> Plan:
     return plan
 
@@ -97,7 +178,8 @@ class Target:
         section: loads the section of the manifest.
         evidence: files beside the artifact that the export's `evidence` folder gets.
         heads: the precisions in which it can be made of other heads than a classifier's.
-        feeds: what `--input` can ask for; with more than a tensor it `wraps`.
+        feeds: what `--input` can ask for.
+        wrap: the stage that puts preprocessing and answers around a network, where its format can hold them.
         instead: what to do in the place of an input or output that it does not have, for a message.
         api: the version of this interface that the target is written for.
     """
@@ -117,6 +199,7 @@ class Target:
     evidence: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     feeds: tuple[Takes, ...] = (Takes.TENSOR,)
+    wrap: Stage | None = None
     instead: str = "preprocess in the app"
     api: int = API
 
@@ -145,11 +228,6 @@ class Target:
             got=f"-p {precision} --head {head}",
             next_step=f"add {instead}" if self.heads else "name another target, such as -t onnx",
         )
-
-    @property
-    def wraps(self) -> bool:
-        """The format's reader can put preprocessing and answers around a network."""
-        return self.feeds != (Takes.TENSOR,)
 
     @property
     def default_precision(self) -> str:
@@ -200,8 +278,6 @@ class Job:
         if self.int8 is not None:
             plan = tuple((stage, self.int8.typed(made)) for stage, made in plan)
         plan = self.target.adapt(self, plan)
-        if not self.wrapped:
+        if not self.wrapped or self.target.wrap is None:
             return plan
-        from export.targets.wrapping import WRAP
-
-        return (*plan, (WRAP, plan[-1][1]))
+        return (*plan, (self.target.wrap, plan[-1][1]))

@@ -34,7 +34,7 @@ def require_wrapping(job: Job) -> None:
             got=f"--input {feed}",
             next_step=f"leave --input out, or -t {target.name}; {target.instead}",
         )
-    if answers.gives is not Gives.LOGITS and not target.wraps:
+    if answers.gives is not Gives.LOGITS and target.wrap is None:
         raise BadOption(
             f"{target.title} do not take --output {answers}",
             expected="--output logits",

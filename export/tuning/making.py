@@ -11,7 +11,8 @@ from efficientvit.errors import VitExportError
 from export.cache.store import Cache
 from export.pipeline import finished
 from export.pipeline.finished import Finished
-from export.pipeline.tasks import Task, Unit, known, outcomes_of, units_of
+from export.pipeline.task import Task
+from export.pipeline.tasks import Unit, known, outcomes_of, units_of
 from export.tuning.request import Candidate
 from export.workers.exclusive import Exclusive
 from export.workers.pool import in_processes

@@ -9,7 +9,7 @@ from export.folder.manifest import HostRecord, Status
 from export.folder.schema import schema_of
 from export.records import Count, Number, Positive, Record, Sha256, Size, says
 from export.tuning.request import LeftOut, TuneRequest
-from export.tuning.run import Tried, Tuned
+from export.tuning.searched import Searched, Tried
 from runtimes.host.machine import this_host, versions
 from validation.timing.latency import Timing
 
@@ -91,7 +91,7 @@ class TuneRecord(Record, frozen=True, kw_only=True):
     candidates: Annotated[list[CandidateRecord], says("Those that passed first, the fastest first; then the others.")]
 
     @classmethod
-    def of(cls, found: Tuned) -> Self:
+    def of(cls, found: Searched) -> Self:
         """Everything that was tried, and what was not and why."""
         host, request = this_host(), found.request
         manifests = [each.export.manifest for each in found.tried]
@@ -134,7 +134,7 @@ def _order(each: Tried) -> tuple[bool, bool, float, float]:
     return not each.passed, each.timing is None, median, each.size_bytes if each.passed else 0.0
 
 
-def _tried(each: Tried, found: Tuned) -> CandidateRecord:
+def _tried(each: Tried, found: Searched) -> CandidateRecord:
     manifest, job = each.export.manifest, each.candidate.job
     accuracy, passed = manifest["accuracy"], each.passed
     gates = each.verdict["gates"]

@@ -10,9 +10,8 @@ from efficientvit.size import ImageSize
 from export.request.evaluation import Evaluation
 from export.request.request import Request, model_names
 from export.targets.int8_options import Int8Options
-from export.targets.options import TargetOptions
 from export.targets.registry import BUILT_IN, TARGETS
-from export.targets.target import Job
+from export.targets.target import Job, TargetOptions
 from export.tuning.forms import Form, forms_of
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime

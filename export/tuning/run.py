@@ -2,111 +2,44 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.cache.store import Cache
-from export.exits import Exit, worst
 from export.folder import atomic
-from export.pipeline.finished import Finished
 from export.report.card import Row, card
 from export.tuning import choice
-from export.tuning.choice import Point
 from export.tuning.forms import Form, forms_of
 from export.tuning.latency import timed
 from export.tuning.making import make
+from export.tuning.record import TuneRecord
 from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
+from export.tuning.searched import PASSED, Searched, Tried
 from export.workers.pool import default_at_once
 from export.workers.progress import Progress
 from runtimes.host.machine import this_host
-from validation.timing.latency import Timing
 
 if TYPE_CHECKING:
     from export.cluster.client import Workers
 
 FRONT = "front"
-_PASSED = ("verified", "built")
 _COLUMNS = ("candidate", "ms", "MB", "lost", "folder")
 
 
 @dataclass(slots=True)
-class Tried:
-    """A candidate's export and what was found of it. `timing` None: `untimed` says why."""
-
-    candidate: Candidate
-    export: Finished
-    timing: Timing | None = None
-    untimed: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the candidate."""
-        return self.candidate.name
-
-    @property
-    def passed(self) -> bool:
-        """It may ship."""
-        return self.export.manifest["status"] in _PASSED
-
-    @property
-    def verdict(self) -> Mapping[str, Any]:
-        """The last stage's, as the manifest has it."""
-        found: Mapping[str, Any] = self.export.manifest["stages"][-1]["verdict"]
-        return found
-
-    @property
-    def drop(self) -> float | None:
-        """Top-1 that is lost on the labeled images, percentage points; None: it could not be measured."""
-        accuracy = self.export.manifest["accuracy"]
-        return None if accuracy is None else float(accuracy["drop_points"])
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the artifact, all files together."""
-        return int(self.export.manifest["stages"][-1]["artifact"]["bytes"])
-
-    def point(self, budget: float) -> Point:
-        """What it costs."""
-        within = self.drop is not None and self.drop <= budget
-        median = None if self.timing is None else self.timing.median_ms
-        return Point(self.name, self.candidate.target, self.size_bytes, self.drop, within, median)
-
-
-@dataclass(slots=True)
-class Tuned:
-    """The result. `front`: names of the Pareto front; `best`: by target; `chosen`: the fastest of all that were timed.
-
-    `folders`: where those worth having lie, by name. `seconds`: the duration. `out_of_time`: the limit ended it.
-    """
-
-    request: TuneRequest
-    tried: list[Tried] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    front: frozenset[str] = frozenset()
-    best: Mapping[str, str] = field(default_factory=dict)
-    chosen: str | None = None
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    seconds: float = 0.0
-    out_of_time: bool = False
-    command: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> Exit:
-        """0 where each target has a candidate within the budget with the evidence that an export requires."""
-        return worst(self._code(target) for target in self.request.targets)
+class Tuned(Searched):
+    """What was found, as it is shown."""
 
     def to_json(self) -> dict[str, Any]:
         """What `vit-export tune --json` prints: `tune.json`."""
-        from export.tuning.record import TuneRecord  # which reads this class
-
         return TuneRecord.of(self).to_json()
 
     def _repr_html_(self) -> str:
         record = self.to_json()
-        made = [each for each in record["candidates"] if each["status"] in _PASSED]
+        made = [each for each in record["candidates"] if each["status"] in PASSED]
         rows = [
             Row(
                 (
@@ -124,16 +57,6 @@ class Tuned:
         title = f"{self.request.model}, at most {self.request.budget:g} points of top-1 lost"
         others = [f"{each['name']}: {each['reason']}" for each in record["candidates"] if each["reason"]]
         return card(title, verdict, self.exit_code, others, _COLUMNS, rows)
-
-    def _code(self, target: str) -> Exit:
-        own = [each for each in self.tried if each.candidate.target == target]
-        if target in self.best:
-            return next(Exit(each.export.code) for each in own if each.name == self.best[target])
-        codes = {Exit(each.export.code) for each in own}
-        for code in (Exit.FAILED, Exit.REJECTED):
-            if code in codes:
-                return code
-        return Exit.NOT_VERIFIED
 
 
 def tune(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 
 FAKE = "FakeQuantize"
 _BACK = "_DequantizeLinear"

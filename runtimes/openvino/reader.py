@@ -14,8 +14,8 @@ from runtimes.interface import Port, Ports, dimensions
 from runtimes.onnx.graph import load_onnx
 from runtimes.onnx.qdq import activation_quantizers
 from runtimes.openvino import fake_quantize
+from runtimes.openvino.package import import_openvino
 from runtimes.openvino.program import read_program
-from runtimes.openvino.runtime import import_openvino
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import bare_quantizers, integer_tensors
 from runtimes.openvino.wrapping import FILTERS, network_in, preprocessing_in, wrap

@@ -1,6 +1,5 @@
 """OpenVINO on the CPU, for IR files (.xml, with the weights in the .bin beside it)."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,13 +14,12 @@ from runtimes.artifact import Artifact, digest
 from runtimes.host.machine import this_host, version
 from runtimes.host.packages import in_one_sentence, missing
 from runtimes.interface import takes_images
+from runtimes.openvino.package import NEEDS, import_openvino
 from runtimes.openvino.program import port_name
 from runtimes.precision import Dtype
 from runtimes.runtime import Array, Attestation, Evidence, Mode, Session, Values
 from runtimes.session import OpenSession, refused_by, session_of
 
-_NEEDS = ("openvino", "openvino", "making or running an OpenVINO IR")
-_TELEMETRY = "openvino_telemetry"
 _HINTS = {Dtype.FP32: "f32", Dtype.FP16: "f16", Dtype.BF16: "bf16"}
 # Names of OpenVINO's properties and their values as text, which every language binding takes. The plugin's
 # default lowers float32 to bfloat16 wherever the CPU can; the mode is set as well because on Arm it alone
@@ -45,29 +43,6 @@ _AS_SHIPPED: dict[str, list[dict[str, str]]] = {}
 """The layers of the last int8 IR, by its digest: compiling it takes as long as a dozen runs."""
 
 
-def import_openvino() -> Any:
-    """The `openvino` module, without the telemetry that importing and converting would otherwise send.
-
-    OpenVINO reports to Google Analytics from `import` on and writes an id into the person's home, unless its
-    reporter cannot be imported: then it takes the stub that it brings along. Import it nowhere else.
-
-    Raises:
-        MissingExtra: openvino is not installed.
-    """
-    if (error := missing(*_NEEDS)) is not None:
-        raise error
-    known, before = _TELEMETRY in sys.modules, sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # the import system's own way to say "not found"
-    try:
-        import openvino
-    finally:
-        if known:
-            sys.modules[_TELEMETRY] = before  # type: ignore[assignment]
-        else:
-            del sys.modules[_TELEMETRY]
-    return openvino
-
-
 class OpenVino:
     """Runs IR files on OpenVINO's CPU plugin."""
 
@@ -76,7 +51,7 @@ class OpenVino:
 
     def unavailable(self) -> str | None:
         """None, or which extra to install."""
-        return in_one_sentence(missing(*_NEEDS))
+        return in_one_sentence(missing(*NEEDS))
 
     def shipped_settings(self, artifact: Artifact) -> Mapping[str, Any]:
         """One stream for latency, in the arithmetic that the artifact ships with.

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.openvino.fake_quantize import PRODUCTS, fakes, quantizer_of, readers_of
+from runtimes.openvino.package import import_openvino
 from runtimes.openvino.program import port_name
-from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino, layers_as_shipped
+from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, layers_as_shipped
 from runtimes.session import refused_by
 
 _FED = ".fed"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from runtimes.openvino.fake_quantize import FakeQuantizer, fakes, quantizer_of, show, spelled_out, without_quantizers
+from runtimes.openvino.package import import_openvino
 from runtimes.openvino.program import port_name
-from runtimes.openvino.runtime import compiled_as_shipped, import_openvino
+from runtimes.openvino.runtime import compiled_as_shipped
 from runtimes.reader import Quantizers, Values
 from runtimes.runtime import Array
 from runtimes.session import refused_by

@@ -13,8 +13,8 @@ import numpy as np
 from efficientvit.errors import BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing
 from runtimes.interface import BEST_CLASSES, BEST_SCORES, INPUT, OUTPUT, PROBABILITIES
+from runtimes.openvino.package import import_openvino
 from runtimes.openvino.program import port_name
-from runtimes.openvino.runtime import import_openvino
 from runtimes.wrapping import Gives, Wrapping
 
 FILTERS = ("bicubic", "bilinear")

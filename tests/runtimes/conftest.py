@@ -16,7 +16,7 @@ from efficientvit.size import square
 from efficientvit.spec import ModelSpec, model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.artifact import Artifact, Format
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 
 Images = NDArray[np.float32]
 

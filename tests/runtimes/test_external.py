@@ -19,7 +19,7 @@ from efficientvit.errors import BadInput, BrokenArtifact
 from efficientvit.size import ImageSize
 from runtimes.artifact import Format
 from runtimes.external import open_foreign
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 
 SIZE = ImageSize(height=64, width=96)
 

@@ -10,7 +10,7 @@ from efficientvit.errors import StageFailed
 from efficientvit.spec import ModelSpec
 from runtimes.artifact import Artifact, Format
 from runtimes.interface import Port, intended_ports
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.registry import read_ports
 from validation.gates.interface import interface_gate
 

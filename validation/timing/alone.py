@@ -114,7 +114,7 @@ def _onnxruntime(path: Path, settings: Mapping[str, Any]) -> Run:
 
 
 def _openvino(path: Path, settings: Mapping[str, Any]) -> Run:
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     run: Run = import_openvino().Core().compile_model(path, "CPU", settings)
     return run
@@ -127,7 +127,7 @@ THREADS = {"onnxruntime": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THR
 def _imported(runtime: str) -> None:
     """The runtime's package, which is no cost of the file."""
     if runtime == "openvino":
-        from runtimes.openvino.runtime import import_openvino
+        from runtimes.openvino.package import import_openvino
 
         import_openvino().Core().get_versions("CPU")  # loads the plugin
         return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtimes.host.packages import missing
 from runtimes.onnx.runtime import shipped_session
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Dtype
 
 SHAPES = ((784, 384, 768), (1024, 1024, 1024))

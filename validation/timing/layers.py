@@ -98,7 +98,7 @@ def _onnxruntime(path: Path, settings: Mapping[str, Any], images: Images) -> lis
 
 
 def _openvino(path: Path, settings: Mapping[str, Any], images: Images) -> list[tuple[str, int, int]]:
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     compiled = import_openvino().Core().compile_model(path, "CPU", {**settings, "PERF_COUNT": True})
     request = compiled.create_infer_request()

@@ -97,7 +97,7 @@ def _onnxruntime(path: Path, _: Mapping[str, Any], images: Images, streams: int)
 
 
 def _openvino(path: Path, settings: Mapping[str, Any], images: Images, streams: int) -> list[Ask]:
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     several = {**settings, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
     compiled = import_openvino().Core().compile_model(path, "CPU", several)

@@ -7,8 +7,8 @@ from typing import ClassVar
 from efficientvit.errors import BadOption
 from efficientvit.images.label_file import IMAGENET, NONE, read_labels
 from efficientvit.images.labels import find_labels
-from export.targets.options import TargetOptions, option
-from export.targets.target import Job
+from export.targets.options import option
+from export.targets.target import Job, TargetOptions
 from runtimes.interface import labels_digest
 from runtimes.precision import Dtype
 from validation.budgets import Budgets

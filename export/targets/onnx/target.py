@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from efficientvit.digests import tensor_digest
 from export.targets.target import Job, Plan, Stage, Target
 from export.targets.workshop import Workshop
+from export.targets.wrapping import WRAP
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
 from runtimes.wrapping import Takes
@@ -104,4 +105,5 @@ TARGET = Target(
     dynamic_batch=True,
     heads=("fp32", "fp16", "int8"),
     feeds=tuple(Takes),
+    wrap=WRAP,
 )

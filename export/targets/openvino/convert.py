@@ -10,7 +10,7 @@ from efficientvit.errors import BadInput
 from runtimes.artifact import Artifact, Format
 from runtimes.host.machine import versions
 from runtimes.onnx.graph import load_onnx
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Dtype, Precision
 
 _WEIGHTS = 8 * 4

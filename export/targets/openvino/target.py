@@ -3,6 +3,7 @@
 from export.targets.onnx.target import EQUALIZED, FP32, QUANTIZE, TRACED
 from export.targets.target import Job, Stage, Target
 from export.targets.workshop import Workshop
+from export.targets.wrapping import WRAP
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Dtype, Precision
 from runtimes.wrapping import Takes
@@ -37,4 +38,5 @@ TARGET = Target(
     dynamic_batch=True,
     heads=("fp32", "fp16", "bf16", "int8"),
     feeds=tuple(Takes),
+    wrap=WRAP,
 )

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientvit.errors import BadOption
-from export.targets.options import TargetOptions, option
-from export.targets.target import Job
+from export.targets.options import option
+from export.targets.target import Job, TargetOptions
 
 ARCHITECTURES = (75, 80, 86, 89, 120, 121)
 """The compute capabilities that TensorRT for RTX builds for ahead of time."""

@@ -42,7 +42,7 @@ from runtimes.artifact import Format
 from runtimes.host.machine import version
 from runtimes.onnx.reader import OnnxReader
 from runtimes.onnx.runtime import OnnxRuntime
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Precision
 from runtimes.reader import Reader
 from runtimes.registry import Row

@@ -14,7 +14,7 @@ from efficientvit.size import ImageSize
 from export.device_kit.app_code import APP, write_app
 from export.folder.layout import SETTINGS, SHIP, write_json
 from runtimes.artifact import Artifact, Format
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Mode
 from tests.channel_means import SMALL, network, wrapped

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from export.pipeline.tasks import Task, Unit, tasks_of, units_of
+from export.pipeline.task import Task
+from export.pipeline.tasks import Unit, tasks_of, units_of
 from export.request.request import Request
 from export.targets.coreml.options import CoreMlOptions
 from tests.coreai_assets import needs_coreai

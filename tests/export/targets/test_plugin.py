@@ -18,8 +18,9 @@ from efficientvit.errors import BadOption, StageFailed
 from export.cache.fingerprint import code_files
 from export.targets import registry
 from export.targets.onnx.target import TARGET as ONNX
-from export.targets.options import TargetOptions, option
+from export.targets.options import option
 from export.targets.registry import TARGETS, find_target, usable
+from export.targets.target import TargetOptions
 from tests.command_line import SEARCHED, Ran
 from tests.export.conftest import TINY, Command
 from validation.gates.identity import not_proven

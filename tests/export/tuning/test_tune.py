@@ -13,7 +13,8 @@ import pytest
 
 from efficientvit.errors import BadLabeledSet, BadOption
 from export.pipeline import finished
-from export.pipeline.tasks import Task, Unit, units_of
+from export.pipeline.task import Task
+from export.pipeline.tasks import Unit, units_of
 from export.request.evaluation import Evaluation
 from export.targets.registry import BUILT_IN
 from export.tuning import making, run
@@ -21,7 +22,7 @@ from export.tuning.forms import Form
 from export.tuning.making import Deadline, TimeUp
 from export.tuning.record import tune_schema
 from export.tuning.request import Candidate, LeftOut, TuneRequest
-from export.tuning.run import Tried
+from export.tuning.searched import Tried
 from tests.command_line import Ran, in_this_process
 from tests.export.tuning.asking import OPTIONS, folder_in, host
 from tests.silent import Silent

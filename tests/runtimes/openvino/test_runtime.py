@@ -14,7 +14,8 @@ from efficientvit.installation import install_command
 from runtimes.artifact import Artifact, Format
 from runtimes.host import packages
 from runtimes.host.machine import this_host, version
-from runtimes.openvino.runtime import OpenVino, import_openvino
+from runtimes.openvino.package import import_openvino
+from runtimes.openvino.runtime import OpenVino
 from runtimes.precision import Dtype, Precision
 from runtimes.runtime import Array, Evidence, Mode, Runtime
 
@@ -198,7 +199,7 @@ def test_a_missing_package_is_answered_with_its_extra(ir_batch_1: Artifact, monk
 
 
 TELEMETRY = """
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 import sys
 openvino = import_openvino()
 from openvino.tools.ovc import telemetry_utils

@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 from runtimes.onnx.tensors import OnnxTensors
 from runtimes.openvino import subgraphs
 from runtimes.openvino.fake_quantize import fakes, left_out, not_ours, quantizer_of, readers_of, without_quantizers
-from runtimes.openvino.runtime import compiled_as_shipped, executed_layers, import_openvino
+from runtimes.openvino.package import import_openvino
+from runtimes.openvino.runtime import compiled_as_shipped, executed_layers
 from runtimes.openvino.subgraphs import OpenVinoSubgraphs
 from runtimes.openvino.tensors import bare_quantizers, integer_tensors
 from tests.integer_cpu import needs_exact_int8

@@ -18,7 +18,7 @@ from efficientvit.size import square
 from efficientvit.spec import model_spec
 from efficientvit.weights.seeded import seeded
 from runtimes.external import open_foreign
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from tests.validation.proof.wrong_onnx import CHANGES, Change, changed
 from validation.proof.foreign import ForeignProof, prove_foreign
 from validation.proof.outcome import Outcome

@@ -17,7 +17,7 @@ from export.targets.onnx.trace import capture, trace
 from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact, Format, Interface
 from runtimes.coreml.mlpackage import load_program
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Precision
 from tests.validation.proof.opened_package import opened
 from tests.validation.proof.wrong_onnx import CHANGES, changed

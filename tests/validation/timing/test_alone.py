@@ -11,7 +11,7 @@ from efficientvit.errors import StageFailed
 from efficientvit.size import square
 from efficientvit.spec import model_spec
 from runtimes.artifact import Artifact, Format
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from validation.timing import alone
 from validation.timing.alone import run_alone
 

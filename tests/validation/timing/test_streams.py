@@ -57,7 +57,7 @@ def test_it_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
 def test_openvino_runs_as_many_streams_as_asked_for(tmp_path: Path) -> None:
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
     from validation.timing.streams import _openvino
 
     artifact, images = _product(tmp_path)

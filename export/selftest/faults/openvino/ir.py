@@ -43,7 +43,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 def saved_again(model: Any, path: Path, *, compressed: bool = False) -> None:
     """Write a model that was read from `path`, which it may be reading still, in its place."""
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     other = path.with_name("other.xml")
     import_openvino().save_model(model, other, compress_to_fp16=compressed)
@@ -54,7 +54,7 @@ def saved_again(model: Any, path: Path, *, compressed: bool = False) -> None:
 @fault("constants", "fp32 openvino")
 def silent_compression(path: Path, rng: Rng) -> None:
     """fp16 weights though float32 was asked for: what `save_model` does unless it is told not to."""
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     model = import_openvino().Core().read_model(path)
     saved_again(model, path, compressed=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from export.selftest.faults.fault import Rng, Table, alike, in_file, nearer_to_zero, next_up, one_changed, pick
 from runtimes.openvino.fake_quantize import fakes, quantizer_of, scaled_weights
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 
 _FACTOR = 20
 """Of a range: beyond what calibration on other images explains."""

@@ -18,7 +18,7 @@ def _changed(path: Path, name: str, change: Callable[[NDArray[Any]], object]) ->
     """Put another value into a constant."""
     import openvino.opset13 as ops
 
-    from runtimes.openvino.runtime import import_openvino
+    from runtimes.openvino.package import import_openvino
 
     model = import_openvino().Core().read_model(path)
     (constant,) = (each for each in model.get_ops() if each.get_friendly_name() == f"preprocessing/{name}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from efficientvit.digests import file_digest
 from export.targets.openvino.convert import to_openvino
 from runtimes.artifact import Artifact
-from runtimes.openvino.runtime import import_openvino
+from runtimes.openvino.package import import_openvino
 from runtimes.precision import Precision
 
 

@@ -14,8 +14,8 @@ from export.folder.schema import manifest_schema
 from export.selftest.faults.openvino.quantized import fault
 from runtimes.evaluator.evaluator import Arithmetic, Evaluator
 from runtimes.openvino.operators import OPENVINO
+from runtimes.openvino.package import import_openvino
 from runtimes.openvino.program import read_program
-from runtimes.openvino.runtime import import_openvino
 from tests.integer_cpu import needs_exact_int8
 
 pytestmark = needs_exact_int8

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from efficientvit.errors import BadOption
 from export.targets.onnx.target import FP32, TRACED
-from export.targets.options import TargetOptions, option
-from export.targets.target import Job, Stage, Target
+from export.targets.options import option
+from export.targets.target import Job, Stage, Target, TargetOptions
 from export.targets.workshop import Workshop
 from runtimes.artifact import Artifact, Format
 from runtimes.precision import Precision

@@ -14,9 +14,13 @@ from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
 
 
 class Format(str):
-    """A kind of file that this project makes or judges. Open: an installed package may add one to the registry."""
+    """A kind of file that this project makes or judges. Open: an installed package may add one to the registry.
+
+    There is one object for each name, so that `is` compares like `==`.
+    """
 
     __slots__ = ()
+    _known: ClassVar[dict[str, "Format"]] = {}
 
     TORCH: ClassVar["Format"]
     """A saved torch.export program."""
@@ -28,6 +32,10 @@ class Format(str):
     """A typed ONNX file, for what TensorRT's parser makes of it."""
     ENGINE: ClassVar["Format"]
     """A built engine, with the typed ONNX file that it was built from beside it."""
+
+    def __new__(cls, name: str) -> "Format":
+        """The one of this name."""
+        return cls._known.setdefault(name, super().__new__(cls, name))
 
 
 Format.TORCH = Format("torch")

@@ -1,5 +1,7 @@
 """The table of formats, and formats that installed packages add to it."""
 
+import copy
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator
@@ -155,3 +157,11 @@ def test_a_package_cannot_replace_a_format_of_ours(site: Path, onnx_batch_1: Art
         formats()
     assert module not in sys.modules
     assert read_ports(onnx_batch_1)
+
+
+def test_a_format_is_one_object_however_it_came() -> None:
+    """A newcomer's `artifact.format is Format.ONNX` was false of an artifact that was read from a manifest."""
+    names = (str(Format.ONNX), "".join(["on", "nx"]))
+    assert all(Format(name) is Format.ONNX for name in names)
+    assert pickle.loads(pickle.dumps(Format("new"))) is Format("new")
+    assert copy.deepcopy(Format.ONNX) is Format.ONNX

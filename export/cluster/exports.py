@@ -20,6 +20,7 @@ from export.device_kit.kit import KIT
 from export.exits import Exit
 from export.folder.exported import open_exported
 from export.folder.layout import MANIFEST
+from export.folder.manifest import PASSED
 from export.pipeline.finished import Finished
 from export.pipeline.task import Task
 from export.pipeline.tasks import Result, units_of
@@ -126,7 +127,7 @@ class Exports:
 
     def _checking(self, task: Task, made: Finished) -> Work | None:
         """The kit of what was made where its own runtime does not run."""
-        if made.manifest["status"] not in ("verified", "built") or not (made.folder / KIT).is_dir():
+        if made.manifest["status"] not in PASSED or not (made.folder / KIT).is_dir():
             return None
         if made.manifest["stages"][-1]["verdict"]["evidence"] == Evidence.NATIVE:
             return None

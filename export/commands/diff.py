@@ -11,6 +11,7 @@ from export.commands.differences import Diff
 from export.commands.fail_on import PARITY, FailOn
 from export.commands.recorded import Finding, recorded_differences
 from export.folder.exported import Exported, open_exported, require_interface
+from export.folder.manifest import PASSED
 from export.workers.progress import Step
 from runtimes.artifact import Artifact
 from runtimes.interface import OUTPUT
@@ -85,7 +86,7 @@ class _Pair:
             f"{status_of(verdict)}, vacuous" if each.manifest.self_check.vacuous else status_of(verdict)
             for verdict, each in zip(self._verdicts, (self.old, self.new), strict=True)
         )
-        good = after in ("verified", "built")  # an engine's network passed; what was not judged did not
+        good = after in PASSED  # an engine's network passed; what was not judged did not
         if before != after or not good:
             reason = getattr(verdicts[1], "reason", "")
             yield Finding("parity", before, after, worse=not good or before == "verified", detail=reason)

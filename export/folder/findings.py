@@ -4,15 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export.folder.device_entry import failure, latest
-from export.folder.manifest import Manifest
+from export.folder.manifest import PASSED, Manifest
 from export.folder.nearest import Nearest, nearest
 from export.folder.records import GateRecord
 from export.records import plain
 from runtimes.runtime import Evidence
 from validation.gates.identity import unproven
-
-PASSED = ("verified", "built")
-"""The verdicts under which an artifact may ship, with the evidence that was required."""
 
 
 def nearest_of(manifest: Manifest) -> Nearest | None:

@@ -28,6 +28,8 @@ from validation.budgets import Budgets
 from validation.inputs.golden_set import Kind
 
 Status = Literal["verified", "built", "not_run", "rejected", "failed"]
+PASSED: tuple[Status, ...] = ("verified", "built")
+"""The verdicts under which an artifact may ship, with the evidence that was required."""
 
 
 class ModelRecord(Record, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from export.cache.fingerprint import key_of
 from export.cache.store import Cache
 from export.folder import atomic as folder
 from export.folder.layout import DEVICE_REPORTS, MANIFEST
+from export.folder.manifest import PASSED
 from export.request.request import Request
 from export.targets.onnx.calibration import GOLDEN
 from export.targets.target import Job
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from export.pipeline.task import Task
 
 _EXPORT = "export"
-_KEPT = ("verified", "built")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def keeping(cache: Cache | None, tasks: "Iterable[Task]") -> "Callable[[Outcome,
 
     def keep(outcome: "Outcome", made: Path) -> None:
         task = by_job[id(outcome.job)]
-        if task.key is not None and outcome.status in _KEPT and task.key == key_of_export(task.request, task.job):
+        if task.key is not None and outcome.status in PASSED and task.key == key_of_export(task.request, task.job):
             record = {"slug": outcome.slug}
             cache.keep(
                 _EXPORT, task.key, outcome.slug, record, lambda into: shutil.copytree(made, into, dirs_exist_ok=True)

@@ -203,6 +203,10 @@ class Target:
     instead: str = "preprocess in the app"
     api: int = API
 
+    def __post_init__(self) -> None:
+        if (self.wrap is None) != (self.feeds == (Takes.TENSOR,)):
+            raise ValueError(f"target '{self.name}' takes {', '.join(self.feeds)}: more than a tensor needs `wrap`")
+
     def require_installed(self) -> None:
         """Find out before any work that what makes the artifact is not there.
 

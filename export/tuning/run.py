@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.cache.store import Cache
 from export.folder import atomic
+from export.folder.manifest import PASSED
 from export.report.card import Row, card
 from export.tuning import choice
 from export.tuning.forms import Form, forms_of
@@ -17,7 +18,7 @@ from export.tuning.latency import timed
 from export.tuning.making import make
 from export.tuning.record import TuneRecord
 from export.tuning.request import Candidate, LeftOut, TuneRequest, name_of
-from export.tuning.searched import PASSED, Searched, Tried
+from export.tuning.searched import Searched, Tried
 from export.workers.pool import default_at_once
 from export.workers.progress import Progress
 from runtimes.host.machine import this_host

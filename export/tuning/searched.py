@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from export.exits import Exit, worst
+from export.folder.manifest import PASSED
 from export.pipeline.finished import Finished
 from export.tuning.choice import Point
 from export.tuning.request import Candidate, LeftOut, TuneRequest
 from validation.timing.latency import Timing
-
-PASSED = ("verified", "built")
 
 
 @dataclass(slots=True)

@@ -158,12 +158,14 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from export.folder.manifest import PASSED
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("candidate", "ms", "±", "MB", "lost", "error", "front", ""):
         table.add_column(heading, justify="left" if heading in ("candidate", "front", "") else "right")
     untimed: dict[str, str] = {}
     for each in record["candidates"]:
-        if each["status"] not in ("verified", "built"):
+        if each["status"] not in PASSED:
             continue
         latency, drop, chosen = each["latency"], each["drop_points"], each["name"] == record["chosen"]
         if each["untimed"] is not None:

@@ -21,6 +21,7 @@ from export.targets.onnx.target import TARGET as ONNX
 from export.targets.options import option
 from export.targets.registry import TARGETS, find_target, usable
 from export.targets.target import TargetOptions
+from runtimes.wrapping import Takes
 from tests.command_line import SEARCHED, Ran
 from tests.export.conftest import TINY, Command
 from validation.gates.identity import not_proven
@@ -167,6 +168,14 @@ def test_a_package_that_is_incompatible_is_named(found: object, got: str, broken
     with pytest.raises(StageFailed, match="the target 'new' of the package 'incompatible'") as failed:
         TARGETS["new"]
     assert got in str(failed.value.got)
+
+
+def test_a_target_that_takes_pixels_and_cannot_wrap_them_is_none() -> None:
+    """Or `--input pixels` would be accepted, and the file would take a tensor."""
+    with pytest.raises(ValueError, match="'onnx' takes tensor, pixels, image: more than a tensor needs `wrap`"):
+        replace(ONNX, wrap=None)
+    with pytest.raises(ValueError, match="needs `wrap`"):
+        replace(ONNX, feeds=(Takes.TENSOR,))
 
 
 def test_flags_that_are_taken_are_refused_where_the_target_is_asked_for(

@@ -1,5 +1,6 @@
 """What holds for every test: no network, no caches of the person's own, no telemetry, one thread."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from export.workers.gc_freeze import collector_at_rest
 from tests.command_line import SEARCHED
 from tests.small_m0 import use
 
@@ -31,6 +33,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HOME": str(_CACHE / "huggingface"),
     "TORCH_HOME": str(_CACHE / "torch"),
+    "TORCHINDUCTOR_CACHE_DIR": str(_CACHE / "torchinductor"),
     "XDG_CACHE_HOME": str(_CACHE),
     "OMP_NUM_THREADS": "1",
     "NO_COLOR": "1",
@@ -91,6 +94,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 _loaded: tuple[Path, int] | None = None
+_at_rest = contextlib.ExitStack()  # for as long as the process lives
 
 
 def _leave_alone(file: Path) -> None:
@@ -100,6 +104,8 @@ def _leave_alone(file: Path) -> None:
     """
     global _loaded  # noqa: PLW0603
     if (now := (file, len(sys.modules) // 200)) != _loaded:
+        if _loaded is None:
+            _at_rest.enter_context(collector_at_rest())
         _loaded = now
         gc.collect()
         gc.freeze()

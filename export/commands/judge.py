@@ -24,7 +24,7 @@ from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
 from validation.budgets import Budgets
 from validation.external.input_format import Range, Scores, network_input
-from validation.external.judge import ForeignVerdict, judge_foreign
+from validation.external.judge import ANOTHERS, ForeignVerdict, judge_foreign
 from validation.inputs.photos import golden_images
 from validation.self_check import SelfCheck, self_check
 from validation.verdict import Rejected, status_of
@@ -167,6 +167,15 @@ def judge_file(
         )
     step(f"judging {path.name}")
     found = judge_foreign(foreign, reference, options.image_range, options.scores, labeled)
+    if isinstance(found.verdict, Rejected) and (other := _other_weights(weights_option, weights, options)) is not None:
+        step("judging it by the checkpoint's other weights")
+        by_others = judge_foreign(
+            foreign, ReferenceModel(other.model, images, options.budgets), options.image_range, options.scores
+        )
+        if not isinstance(by_others.verdict, Rejected):
+            what = "the running average in the checkpoint" if other.average else "the weights, not their average"
+            said = f"it was made of {what}: {'with' if other.average else 'without'} --ema it passes"
+            found = replace(found, notes=(said, *(note for note in found.notes if note != ANOTHERS)))
     blame = None
     rejected = isinstance(found.verdict, Rejected) and found.verdict.report.attestation is not None
     if rejected and foreign.artifact.precision.quantized:
@@ -177,6 +186,16 @@ def judge_file(
         gates = found.verdict.report.gates
         blame = blame_artifact(foreign.artifact, reference, gates, feed=feed, output=foreign.output.name)
     return Judged(foreign, weights, check, found, blame, options.required)
+
+
+def _other_weights(option: str, weights: Weights, options: JudgeOptions) -> Weights | None:
+    """The running average beside the weights, or the weights beside it; None where the checkpoint has one of them."""
+    reading = replace(options.reading, ema=not weights.average, override=True)
+    try:
+        other = find_weights(option, weights.model.spec.name, weights.model.spec.image_size, reading=reading)
+    except BadInput:
+        return None
+    return other if other.average is not weights.average else None
 
 
 def _opened(path: Path, model: str, weights: Weights) -> Foreign:

@@ -36,7 +36,7 @@ _FEWER_INTEGERS = (Form("int8", error=0.7), Form("int8", error=0.5))
 
 FORMS: Mapping[str, tuple[Form, ...]] = {
     "onnx": (Form("fp32"), Form("int8"), Form("int8", reduced=True), Form("fp16"), *_FEWER_INTEGERS),
-    "openvino": (Form("fp32"), Form("int8"), Form("bf16"), Form("fp16")),
+    "openvino": (Form("fp32"), Form("int8"), Form("bf16"), Form("fp16"), *_FEWER_INTEGERS),
     "coreml": (Form("fp16"), *_compressed(ios=16), Form("fp32")),
     "coreai": (Form("fp16"), *_compressed(), Form("fp32")),
     "tensorrt": (Form("fp16"), Form("int8"), Form("fp32")),

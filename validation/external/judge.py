@@ -40,6 +40,8 @@ from validation.trial import Trial, Tried
 from validation.verdict import Rejected, Report, VerifiedArtifact, verdict_of
 
 _BATCHES = (1, 3)
+ANOTHERS = "none of its weights is of this checkpoint: is it another's?"
+"""What is noted of a file whose constants are not the checkpoint's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def _judged(
     artifact = foreign.artifact
     identity, proof = _identity(foreign, model, taken)
     constants, known = _constants(foreign, model, proof)
-    notes = [] if known else ["none of its weights is of this checkpoint: is it another's?"]
+    notes = [] if known else [ANOTHERS]
     if taken.scores is Scores.PROBABILITIES:
         notes.append("amplified images are left out: their probabilities are too small for float32")
     ports = rounding_of_ports(foreign, model, taken)

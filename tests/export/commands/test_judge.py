@@ -27,6 +27,7 @@ from efficientvit.errors import BadInput, BrokenArtifact
 from efficientvit.images.preprocessing import Preprocessing, load_rgb, normalize, to_uint8
 from efficientvit.model import EfficientViT
 from efficientvit.size import ImageSize, square
+from efficientvit.weights.reading import Reading
 from efficientvit.weights.source import find_weights
 from export.bench.timm_export import stock_model
 from export.cli import main as cli
@@ -430,6 +431,28 @@ def test_another_checkpoint_is_refused(made: Callable[[str], Path]) -> None:
     assert any("none of its weights is of this checkpoint" in note for note in result.found.notes)
     assert result.blame is not None
     assert result.blame.suspects[0].module == "stem.conv1"
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_file_of_the_checkpoints_other_weights_is_refused_and_told_of_them(
+    average: bool, made: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """`--ema` was left out, or given where the file is of the weights themselves."""
+    mine, other = _timm().state_dict(), find_weights("seeded:1", "m0", square(SIZE)).model.state_dict()
+    both = {"state_dict_ema": mine, "state_dict": other} if average else {"state_dict_ema": other, "state_dict": mine}
+    path = tmp_path / "both.pth"
+    torch.save(both, path)
+    result = judged(made("torch.onnx, dynamo"), path, reading=Reading(ema=not average))
+    assert result.code(Evidence.NATIVE) is Exit.REJECTED
+    expected = (
+        "of the running average in the checkpoint: with" if average else "of the weights, not their average: without"
+    )
+    assert result.found.notes == (f"it was made {expected} --ema it passes",)
+    assert judged(made("torch.onnx, dynamo"), path, reading=Reading(ema=average)).code(Evidence.NATIVE) is Exit.OK
+    if average:  # of neither
+        result = judged(made("torch.onnx, training"), path, reading=Reading(ema=True))
+        assert result.code(Evidence.NATIVE) is Exit.REJECTED
+        assert not any("--ema" in note for note in result.found.notes)
 
 
 def test_training_mode_is_refused_and_its_first_normalization_blamed(

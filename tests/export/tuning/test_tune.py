@@ -165,18 +165,20 @@ def test_int8_needs_photos_and_seven_bits_need_a_cpu_that_saturates(tmp_path: Pa
 @pytest.mark.parametrize(
     ("status", "drop", "tried"), [("verified", 0.4, True), ("verified", 0.0, False), ("rejected", 9.0, False)]
 )
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_layers_are_left_in_floats_where_int8_costs_accuracy(
-    status: str, drop: float, tried: bool, tmp_path: Path
+    target: str, status: str, drop: float, tried: bool, tmp_path: Path
 ) -> None:
-    asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path), calibrate="golden")
-    (plain,) = (each for each in asked.candidates(host())[0] if each.name == "onnx-int8")
+    asked = TuneRequest("m0", (target,), Evaluation(tmp_path), calibrate="golden")
+    (plain,) = (each for each in asked.candidates(host())[0] if each.name == f"{target}-int8")
     manifest = {
         "status": status,
         "accuracy": {"drop_points": drop},
         "stages": [{"verdict": {"gates": {"quality": {"worst": 0.2}}}}],
     }
     before = Tried(plain, cast(Any, SimpleNamespace(manifest=manifest)))
-    found = run._fewer_integers(asked, "onnx", Form("int8", error=0.5), [before])
+    assert (target, Form("int8", error=0.5)) in run._dependent(asked)
+    found = run._fewer_integers(asked, target, Form("int8", error=0.5), [before])
     if not tried:
         assert isinstance(found, LeftOut)
         assert ("lost no accuracy" if status == "verified" else "did not pass") in found.why
@@ -184,7 +186,7 @@ def test_layers_are_left_in_floats_where_int8_costs_accuracy(
     assert isinstance(found, Candidate)
     assert found.request.budgets.quality == pytest.approx(0.1)
     assert found.request.budgets.accuracy == 0.5
-    assert found.request.out != plain.request.out  # both are m0-onnx-int8
+    assert found.request.out != plain.request.out  # both are m0-TARGET-int8
 
 
 def test_forms_of_one_target_do_not_share_files(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -131,6 +131,32 @@ class Artifact:
             size_bytes=sum(file.stat().st_size for file in _files(path)),
             interface=interface,
         )
+
+    def becomes(
+        self,
+        path: Path,
+        made_by: str,
+        *,
+        file_format: Format | None = None,
+        precision: Precision | None = None,
+        tools: tuple[tuple[str, str], ...] = (),
+        interface: Interface = Interface(),
+        settings: tuple[tuple[str, str], ...] = (),
+        notes: tuple[str, ...] = (),
+    ) -> "Artifact":
+        """What a stage has made of it at `path`, hashed; of its own format and precision where no other is given."""
+        made = Artifact.on_disk(
+            path,
+            file_format or self.format,
+            self.model,
+            made_by=made_by,
+            batch=self.batch,
+            precision=precision or self.precision,
+            source=self,
+            tools=tools,
+            interface=interface,
+        )
+        return replace(made, settings=settings, notes=notes)
 
     def files(self) -> tuple[Path, ...]:
         """Every file that the artifact consists of, sorted."""

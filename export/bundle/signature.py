@@ -17,7 +17,6 @@ from export.records import Record
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-_PAYLOAD = "application/vnd.in-toto+json"
 _LARGEST = 16 * 2**20
 
 

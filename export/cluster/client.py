@@ -28,20 +28,6 @@ WAIT_S = 60.0
 """For workers that can do what is asked, at the start and when some are lost."""
 
 
-def export(
-    request: Request,
-    progress: Progress,
-    command: tuple[str, ...] = (),
-    *,
-    cluster: Cluster,
-    cache: Cache | None = None,
-    wait_s: float = WAIT_S,
-) -> Iterator[Finished]:
-    """`Workers.export` of a cluster that is asked for nothing else."""
-    with Workers(cluster, wait_s) as workers:
-        yield from workers.export(request, progress, command, cache=cache)
-
-
 @dataclass(slots=True)
 class Workers:
     """Of a cluster, for the block: connected when there is something to be made. `wait_s`: for those that can do it."""

@@ -7,7 +7,7 @@ from efficientvit.files import replace_file, write_text
 from export.folder.atomic import writing
 from export.folder.layout import write_json
 from export.release.record import RELEASE
-from export.release.run import Release
+from export.release.run import COLUMNS, Release
 from export.report.report import REPORT
 from export.report.templates import template
 
@@ -24,8 +24,7 @@ def render(found: Release) -> str:
             {
                 "r": each,
                 "report": None if each.folder is None else quote(f"{each.folder}/{REPORT}"),
-                "worst": one.nearest,
-                "ms": one.ms,
+                "cells": dict(zip(COLUMNS, one.cells(), strict=True)),
                 "mb": None if each.bytes is None else f"{each.bytes / 1e6:.2f}",
             }
             for each, one in zip(record.artifacts, found.artifacts, strict=True)

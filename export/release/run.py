@@ -12,11 +12,10 @@ from efficientvit.digests import file_digest
 from efficientvit.errors import Unavailable, VitExportError
 from export import __version__
 from export.cache.store import default_cache
-from export.commands.export import reason_of
+from export.commands.export import reason_of, row_of
 from export.exits import Exit, exit_code, worst
 from export.folder.layout import MANIFEST
 from export.folder.manifest import HostRecord
-from export.folder.nearest import error_and_budget
 from export.pipeline import tasks as pipeline
 from export.pipeline.finished import Finished
 from export.pipeline.task import Task
@@ -71,33 +70,13 @@ class Released:
         """Why it is not ready, in words; None where it is."""
         return str(self.found) if isinstance(self.found, VitExportError) else reason_of(self.found)
 
-    @property
-    def nearest(self) -> tuple[str, str]:
-        """Error and budget of the gate that a table shows; empty where nothing was made."""
-        return error_and_budget(self.manifest["stages"][-1]["verdict"]["gates"]) if self.manifest else ("", "")
-
-    @property
-    def ms(self) -> str:
-        """Median latency; empty where it was not measured."""
-        timing = self.manifest["timing"] if self.manifest else {"measured": False}
-        return f"{timing['median_ms']:.2f}" if timing["measured"] else ""
-
     def cells(self) -> tuple[str, ...]:
         """A row under `COLUMNS`."""
         required = str(self.artifact.request.required)
         if isinstance(self.found, VitExportError):
             return (self.name, self.status, "", required, "", "", "", "", "")
-        last = self.found.manifest["stages"][-1]
-        return (
-            self.name,
-            self.status.replace("_", " "),
-            str(last["verdict"]["evidence"] or ""),
-            required,
-            *self.nearest,
-            f"{last['artifact']['bytes'] / 1e6:.1f}" if last["artifact"] else "",
-            self.ms,
-            str(self.found.folder),
-        )
+        name, verdict, evidence, *others = ("" if cell is None else str(cell) for cell in row_of(self.found).cells)
+        return (name, verdict, evidence, required, *others)
 
 
 @dataclass(frozen=True, slots=True)

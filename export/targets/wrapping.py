@@ -104,17 +104,9 @@ def _wrap(shop: Workshop, job: Job, made: Precision, source: Artifact | None) ->
     wrapping = Wrapping(job.feed, job.answers, shop.reference.given.preprocessing)
     out = shop.path("wrap", job, source.path.suffix)
     reader_of(source).wrap(source, wrapping, out)
-    return Artifact.on_disk(
-        out,
-        source.format,
-        source.model,
-        made_by="wrap",
-        batch=source.batch,
-        precision=made.made_of(source.precision),
-        source=source,
-        tools=source.tools,
-        interface=replace(source.interface, wrapping=wrapping),
-    )
+    interface = replace(source.interface, wrapping=wrapping)
+    precision = made.made_of(source.precision)
+    return source.becomes(out, "wrap", precision=precision, tools=source.tools, interface=interface)
 
 
 def _contract(shop: Workshop, _: Job, __: Precision) -> Mapping[str, object]:

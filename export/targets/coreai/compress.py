@@ -43,16 +43,9 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
     shutil.rmtree(out, ignore_errors=True)
     written.rename(out)
     write_metadata(out, interface, str(load_metadata(source.path)["producer"]))
-    return Artifact.on_disk(
-        out,
-        source.format,
-        source.model,
-        made_by="compress",
-        batch=source.batch,
-        precision=Precision(weights, source.precision.activations, source.precision.execution),
-        source=source,
-        tools=versions("coreai-core", "coreai-torch"),
-        interface=interface,
+    precision = Precision(weights, source.precision.activations, source.precision.execution)
+    return source.becomes(
+        out, "compress", precision=precision, tools=versions("coreai-core", "coreai-torch"), interface=interface
     )
 
 

@@ -46,17 +46,8 @@ def compress(source: Artifact, deploy: EfficientViT, out: Path, weights: Dtype, 
         smaller = shrink(model, optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, form)))
     save(smaller, out, interface)
     shutil.rmtree(plain)
-    return Artifact.on_disk(
-        out,
-        source.format,
-        source.model,
-        made_by="compress",
-        batch=source.batch,
-        precision=Precision(weights, source.precision.activations, source.precision.execution),
-        source=source,
-        tools=versions("coremltools"),
-        interface=interface,
-    )
+    precision = Precision(weights, source.precision.activations, source.precision.execution)
+    return source.becomes(out, "compress", precision=precision, tools=versions("coremltools"), interface=interface)
 
 
 def _table(bits: int) -> Any:

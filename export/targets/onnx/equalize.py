@@ -6,7 +6,6 @@ rounded more finely; what reads it has the inverse in its weights, which have sc
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,14 +71,6 @@ def equalize(source: Artifact, form: EfficientViT, equalization: Equalization, o
             value = state[held.name].numpy().reshape(shape)
             held.CopyFrom(onnx.numpy_helper.from_array(value, held.name))
     write_onnx(model, out)
-    made = Artifact.on_disk(
-        out,
-        source.format,
-        source.model,
-        made_by="equalize",
-        batch=source.batch,
-        precision=Precision(equalization=equalization),
-        source=source,
-        tools=source.tools,
-    )
-    return replace(made, notes=(f"{len(equalization)} tensors' channels scaled to like ranges",))
+    notes = (f"{len(equalization)} tensors' channels scaled to like ranges",)
+    precision = Precision(equalization=equalization)
+    return source.becomes(out, "equalize", precision=precision, tools=source.tools, notes=notes)

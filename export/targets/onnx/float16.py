@@ -6,7 +6,7 @@ from typing import Any
 
 from efficientvit.errors import BadInput
 from export.targets.onnx.outputs import held_apart, without_copies
-from runtimes.artifact import Artifact, Format
+from runtimes.artifact import Artifact
 from runtimes.host.machine import versions
 from runtimes.onnx.graph import write_onnx
 from runtimes.onnx.tensors import OnnxTensors
@@ -37,16 +37,8 @@ def to_fp16(source: Artifact, out: Path, images: Array) -> Artifact:
     without_copies(half, apart)
     onnx.checker.check_model(half, full_check=True)
     write_onnx(half, out)
-    return Artifact.on_disk(
-        out,
-        Format.ONNX,
-        source.model,
-        made_by="precision",
-        batch=source.batch,
-        precision=Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16),
-        source=source,
-        tools=versions("onnxconverter-common", "onnx"),
-    )
+    precision = Precision(Dtype.FP16, Dtype.FP16, Dtype.FP16)
+    return source.becomes(out, "precision", precision=precision, tools=versions("onnxconverter-common", "onnx"))
 
 
 def _require_range(model: Any, peaks: Mapping[str, float]) -> None:

@@ -34,17 +34,8 @@ def with_float_layers(
     if not tried:
         onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
-    made = Artifact.on_disk(
-        out,
-        quantized.format,
-        quantized.model,
-        made_by=quantized.made_by,
-        batch=quantized.batch,
-        precision=replace(quantized.precision, float_layers=layers),
-        source=source,
-        tools=quantized.tools,
-    )
-    return replace(made, notes=quantized.notes)
+    precision = replace(quantized.precision, float_layers=layers)
+    return source.becomes(out, quantized.made_by, precision=precision, tools=quantized.tools, notes=quantized.notes)
 
 
 def leave_in_float(model: Any, source: Any, names: Collection[str], *, moved: bool = False) -> None:

@@ -15,7 +15,6 @@ OpenVINO want different files:
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from export.targets.int8_options import saturation
 from export.targets.onnx.float_layers import leave_in_float
 from export.targets.onnx.outputs import held_apart, unrounded
 from export.targets.onnx.qdq_pairs import behind_each_relu_alone, rounded_once, without_pairs, without_zero_points
-from runtimes.artifact import Artifact, Format
+from runtimes.artifact import Artifact
 from runtimes.host.machine import versions
 from runtimes.interface import INPUT
 from runtimes.onnx.graph import write_onnx
@@ -89,21 +88,13 @@ def quantize(source: Artifact, out: Path, images: Array, precision: Precision, r
     _tidy(model, floats)
     onnx.checker.check_model(model, full_check=True)
     write_onnx(model, out)
-    made = Artifact.on_disk(
-        out,
-        Format.ONNX,
-        source.model,
-        made_by="quantize",
-        batch=source.batch,
-        precision=precision,
-        source=source,
-        tools=versions("onnxruntime", "onnx"),
-    )
     depthwise = "" if precision.quantized_depthwise else "; depthwise convolutions stay float32"
     notes = [f"calibrated on {len(images)} images{depthwise}"]
     if activations is Dtype.UINT8 and precision.weights is Dtype.INT8 and (note := saturation()) is not None:
         notes.append(note)
-    return replace(made, notes=tuple(notes))
+    return source.becomes(
+        out, "quantize", precision=precision, tools=versions("onnxruntime", "onnx"), notes=tuple(notes)
+    )
 
 
 def _ranges_of(source: Artifact, images: Array, options: Mapping[str, Any]) -> str:

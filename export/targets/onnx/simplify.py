@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from efficientvit.errors import StageFailed
-from runtimes.artifact import Artifact, Format
+from runtimes.artifact import Artifact
 from runtimes.host.machine import versions
 from runtimes.onnx.graph import write_onnx
 
@@ -32,13 +32,4 @@ def simplify(source: Artifact, out: Path) -> Artifact:
     simplified.ir_version = original.ir_version
     del simplified.metadata_props[:]  # onnxsim notes there what it did: no part of the model
     write_onnx(simplified, out)
-    return Artifact.on_disk(
-        out,
-        Format.ONNX,
-        source.model,
-        made_by="simplify",
-        batch=source.batch,
-        precision=source.precision,
-        source=source,
-        tools=versions("onnxsim", "onnx"),
-    )
+    return source.becomes(out, "simplify", tools=versions("onnxsim", "onnx"))

@@ -35,16 +35,7 @@ def to_openvino(source: Artifact, out: Path, precision: Precision) -> Artifact:
     openvino.save_model(model, out, compress_to_fp16=precision.weights is Dtype.FP16)
     if precision.weights is Dtype.FP16:
         _require_halves(openvino.Core().read_model(out))
-    return Artifact.on_disk(
-        out,
-        Format.OPENVINO,
-        source.model,
-        made_by="openvino",
-        batch=source.batch,
-        precision=precision,
-        source=source,
-        tools=versions("openvino"),
-    )
+    return source.becomes(out, "openvino", file_format=Format.OPENVINO, precision=precision, tools=versions("openvino"))
 
 
 def _require_halves(model: Any) -> None:

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +37,7 @@ def parse(source: Artifact, out: Path) -> Artifact:
     shutil.copyfile(source.path, out)
     with parsed(out, using):
         pass
-    return Artifact.on_disk(
-        out,
-        Format.NETWORK,
-        source.model,
-        made_by="parse",
-        batch=source.batch,
-        precision=source.precision,
-        source=source,
-        tools=((using.name, using.version),),
-    )
+    return source.becomes(out, "parse", file_format=Format.NETWORK, tools=((using.name, using.version),))
 
 
 def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
@@ -78,18 +68,13 @@ def build(source: Artifact, out: Path, options: TensorRtOptions) -> Artifact:
     listing = {"product": using.name, "version": using.version, "layers": layers}
     out.with_name(LAYERS).write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
     seconds = time.perf_counter() - started
-    made = Artifact.on_disk(
+    return source.becomes(
         out,
-        Format.ENGINE,
-        source.model,
-        made_by="build",
-        batch=source.batch,
-        precision=source.precision,
-        source=source,
+        "build",
+        file_format=Format.ENGINE,
         tools=((using.name, using.version),),
-    )
-    return replace(
-        made, settings=_settings(using, options, source), notes=_notes(layers, seconds, _unused(using, options))
+        settings=_settings(using, options, source),
+        notes=_notes(layers, seconds, _unused(using, options)),
     )
 
 

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientvit.size import square
+from export.cluster.address import Cluster
+from export.cluster.client import Workers
+from export.pipeline.finished import Finished
 from export.request.request import Request
 from export.workers.progress import Progress
 from tests.silent import Silent
@@ -32,6 +35,12 @@ class Heard(Silent):
 
     def stage(self, slug: str, name: str, seconds: float, status: str, *, cached: bool) -> None:
         self.stages.append((slug, name, status))
+
+
+def export(request: Request, progress: Progress, *, cluster: Cluster, wait_s: float) -> Iterator[Finished]:
+    """By the workers of a cluster that is asked for nothing else."""
+    with Workers(cluster, wait_s) as workers:
+        yield from workers.export(request, progress)
 
 
 def asked(out: Path, *targets: str) -> Request:

@@ -28,12 +28,11 @@ from efficientvit.weights.seeded import seeded
 from export.cli.main import cli
 from export.cluster import shards
 from export.cluster.address import Cluster, parse_cluster
-from export.cluster.client import export
 from export.cluster.dispatch import SchedulerGone
 from export.cluster.shards import Across
 from export.folder.exported import open_exported
 from tests.command_line import ROOT, SEARCHED
-from tests.export.cluster.asking import SLUGS, Heard, Who, asked
+from tests.export.cluster.asking import SLUGS, Heard, Who, asked, export
 from tests.export.cluster.hosts import Hosts, Process
 from tests.export.conftest import TINY, Command, Exported
 from tests.export.pipeline.eval_folder import write_eval_folder

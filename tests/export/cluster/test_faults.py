@@ -16,14 +16,14 @@ from efficientvit.digests import file_digest
 from efficientvit.errors import ArtifactChanged, Unavailable
 from export import api
 from export.cluster.address import Cluster
-from export.cluster.client import Workers, export
+from export.cluster.client import Workers
 from export.cluster.crew import Needs
 from export.cluster.errand import Errand
 from export.exits import Exit
 from export.folder.exported import open_exported
 from export.pipeline.finished import Finished
 from runtimes.runtime import Evidence
-from tests.export.cluster.asking import SLUGS, Heard, asked, write
+from tests.export.cluster.asking import SLUGS, Heard, asked, export, write
 from tests.export.cluster.conftest import Four
 from tests.export.conftest import Exported
 from tests.export.release.recipes import write as write_recipe

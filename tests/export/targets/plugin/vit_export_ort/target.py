@@ -45,16 +45,7 @@ def _convert(shop: Workshop, job: Job, _: Precision, source: Artifact | None) ->
     options.optimized_model_filepath = str(out)
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(source.path, options, providers=["CPUExecutionProvider"])
-    return Artifact.on_disk(
-        out,
-        Format("ort"),
-        source.model,
-        made_by="ort",
-        batch=source.batch,
-        precision=source.precision,
-        source=source,
-        tools=versions("onnxruntime"),
-    )
+    return source.becomes(out, "ort", file_format=Format("ort"), tools=versions("onnxruntime"))
 
 
 TARGET = Target(

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from efficientvit.spec import MODELS
-from export.cli.options import JSON, PATH, Command, Decorator, option, options
+from export.cli.options import JSON, PATH, Command, Decorator, file, option, options
 
 _WAIT_S = 60.0
 
 TLS = options(
     *(
-        option("Cluster", f"--tls-{name}", f"With tls://: {text}, PEM.", type=PATH, metavar="FILE")
+        file("Cluster", f"--tls-{name}", f"With tls://: {text}, PEM.")
         for name, text in (
             ("ca", "certificate of the authority that signed those of scheduler, workers and clients"),
             ("cert", "this host's certificate"),

@@ -16,6 +16,7 @@ from export.cli.options import (
     READING,
     SUMMARY,
     Command,
+    labels,
     option,
     require,
     skip_bad,
@@ -44,12 +45,7 @@ from export.cli.options import (
 @weights("Checkpoint that FILE was exported from.", required=True)
 @READING
 @GOLDEN
-@option(
-    "Weights and reference",
-    "--labels",
-    "With --eval: the classes' names, one a line. [default: the checkpoint's, the folder's, or ImageNet's]",
-    metavar="FILE",
-)
+@labels("the checkpoint's, the folder's, or ImageNet's")
 @skip_bad("--golden or --eval")
 @NORMALIZATION
 @QUALITY_BUDGET

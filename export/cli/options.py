@@ -134,6 +134,22 @@ def weights(says: str | None = None, **more: Any) -> Decorator:
     return option("Weights and reference", "-w --weights", says, metavar="SOURCE", **more)
 
 
+def out(says: str, default: str, metavar: str = "DIR") -> Decorator:
+    """`--out`."""
+    return option("Output", "-o --out", says, type=PATH, default=Path(default), show_default=True, metavar=metavar)
+
+
+def file(group: str, names: str, says: str | None = None, metavar: str = "FILE", **more: Any) -> Decorator:
+    """An option that names a file."""
+    return option(group, names, says, type=PATH, metavar=metavar, **more)
+
+
+def labels(default: str) -> Decorator:
+    """`--labels`."""
+    says = f"With --eval: the classes' names, one a line. [default: {default}]"
+    return option("Weights and reference", "--labels", says, metavar="FILE")
+
+
 WEIGHTS = weights(default="auto")
 READING = options(*(option("Weights and reference", name, is_flag=True) for name in ("--ema", "--override")))
 IMAGE_SIZE = option("Target", "--image-size", type=Size(), metavar="SIZE")
@@ -156,13 +172,7 @@ CALIBRATE = option("Precision", "--calibrate", metavar="DIR")
 JOBS = option("Output", "-j --jobs", type=click.IntRange(1), metavar="N")
 NO_CACHE = option("Output", "--no-cache", is_flag=True)
 
-SUMMARY = option(
-    "Output",
-    "--summary",
-    "Add the result to this file as Markdown, for example $GITHUB_STEP_SUMMARY.",
-    type=PATH,
-    metavar="FILE",
-)
+SUMMARY = file("Output", "--summary", "Add the result to this file as Markdown, for example $GITHUB_STEP_SUMMARY.")
 
 
 def summary_to(path: Path | None, title: str) -> "Summary":

@@ -15,7 +15,8 @@ from export.cli.options import (
     QUALITY_BUDGET,
     SUMMARY,
     Command,
-    option,
+    file,
+    labels,
     require,
     skip_bad,
     summary_to,
@@ -29,17 +30,12 @@ from export.cli.options import (
     "Checkpoint that DIR was exported from: the reference is computed from it again, and nothing in DIR is trusted. "
     "[default: the reference in DIR]"
 )
-@option(
-    "Weights and reference",
-    "--labels",
-    "With --eval: the classes' names, one a line. [default: the folder's, or ImageNet's]",
-    metavar="FILE",
-)
+@labels("the folder's, or ImageNet's")
 @skip_bad("--eval")
 @require("native", "vendor", "reference", "built")
 @QUALITY_BUDGET
 @LABELED
-@option("Output", "--junit", "Write the verdict as JUnit XML, for CI.", type=PATH, metavar="FILE")
+@file("Output", "--junit", "Write the verdict as JUnit XML, for CI.")
 @SUMMARY
 @JSON
 @CLUSTER

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli.options import JSON, PATH, SUMMARY, Command, option, options, summary_to
+from export.cli.options import JSON, PATH, SUMMARY, Command, file, option, options, out, summary_to
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,41 +16,27 @@ if TYPE_CHECKING:
     from export.bundle.check import Checked
 
 _SIGNING = options(
-    option(
+    file(
         "Signature",
         "--sign-key",
         "Private key, P-256, P-384 or P-521 in PEM. The password of an encrypted one is read from "
         "VIT_EXPORT_KEY_PASSWORD. [default: unsigned]",
-        type=PATH,
-        metavar="FILE",
     ),
-    option(
-        "Signature", "--sign-certificate", "With --sign-key: the key's certificate, in PEM.", type=PATH, metavar="FILE"
-    ),
-    option(
+    file("Signature", "--sign-certificate", "With --sign-key: the key's certificate, in PEM."),
+    file(
         "Signature",
         "--sign-chain",
         "With --sign-certificate: the certificates between it and the root, in PEM. May be repeated.",
-        type=PATH,
         multiple=True,
-        metavar="FILE",
     ),
 )
 _TRUST = options(
-    option(
-        "Signature",
-        "--key",
-        "Public key that the signature has to be made with, in PEM.",
-        type=PATH,
-        metavar="FILE",
-    ),
-    option(
+    file("Signature", "--key", "Public key that the signature has to be made with, in PEM."),
+    file(
         "Signature",
         "--certificate certificates",
         "Root certificate that has to certify the signer's, in PEM. May be repeated.",
-        type=PATH,
         multiple=True,
-        metavar="FILE",
     ),
     option(
         "Signature",
@@ -85,15 +71,7 @@ _TRUST = options(
     "License of the weights, an SPDX identifier such as Apache-2.0. [default: none is stated]",
     metavar="ID",
 )
-@option(
-    "Output",
-    "-o --out",
-    "Folder that gets the bundle, NAME-V.",
-    type=PATH,
-    default=Path("dist"),
-    show_default=True,
-    metavar="DIST",
-)
+@out("Folder that gets the bundle, NAME-V.", "dist", "DIST")
 @option("Output", "--replace", "Take the place of a bundle that is there already. [default: refuse]", is_flag=True)
 @_SIGNING
 @JSON

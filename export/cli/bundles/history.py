@@ -5,20 +5,12 @@ from pathlib import Path
 
 import click
 
-from export.cli.options import JSON, PATH, Command, option
+from export.cli.options import JSON, PATH, Command, option, out
 
 
 @click.command(cls=Command)
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@option(
-    "Output",
-    "-o --out",
-    "The page, one HTML file.",
-    type=PATH,
-    default=Path("history.html"),
-    show_default=True,
-    metavar="FILE",
-)
+@out("The page, one HTML file.", "history.html", "FILE")
 @option("Output", "--fail", "Exit 1 if anything got worse by more than noise. [default: report it]", is_flag=True)
 @JSON
 def history(folders: tuple[Path, ...], out: Path, fail: bool, as_json: bool) -> None:

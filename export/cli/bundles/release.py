@@ -12,7 +12,7 @@ from rich.text import Text
 
 from efficientvit.errors import BadOption
 from export.cli.host import CLUSTER
-from export.cli.options import EXIT_CODES, JOBS, JSON, NO_CACHE, PATH, SUMMARY, Command, option, summary_to
+from export.cli.options import EXIT_CODES, JOBS, JSON, NO_CACHE, PATH, SUMMARY, Command, file, option, summary_to
 
 if TYPE_CHECKING:
     from export.release.plan import Plan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="DIR",
 )
-@option("Output", "--junit", "Write the verdicts as JUnit XML, for CI.", type=PATH, metavar="FILE")
+@file("Output", "--junit", "Write the verdicts as JUnit XML, for CI.")
 @JOBS
 @NO_CACHE
 @SUMMARY

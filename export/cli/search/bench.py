@@ -1,7 +1,6 @@
 """`vit-export bench`: how fast, of what is right."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,12 +12,12 @@ from export.cli.options import (
     JOBS,
     JSON,
     NO_CACHE,
-    PATH,
     QUALITY_BUDGET,
     READING,
     WEIGHTS,
     Command,
     option,
+    out,
     skip_bad,
 )
 from export.cli.target_options import Precision
@@ -98,15 +97,7 @@ if TYPE_CHECKING:
     "golden images unless --calibrate names photos.",
     is_flag=True,
 )
-@option(
-    "Output",
-    "-o --out",
-    "Folder for the page, the record and the artifacts.",
-    type=PATH,
-    default=Path("bench"),
-    show_default=True,
-    metavar="DIR",
-)
+@out("Folder for the page, the record and the artifacts.", "bench")
 @JOBS
 @NO_CACHE
 @JSON

@@ -1,12 +1,23 @@
 """`vit-export recover`: weights that lose less in int8."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from export.cli.options import IMAGE_SIZE, JSON, MODEL, NORMALIZATION, PATH, READING, WEIGHTS, Command, option, skip_bad
+from export.cli.options import (
+    IMAGE_SIZE,
+    JSON,
+    MODEL,
+    NORMALIZATION,
+    PATH,
+    READING,
+    WEIGHTS,
+    Command,
+    option,
+    out,
+    skip_bad,
+)
 
 
 @click.command(cls=Command)
@@ -41,15 +52,7 @@ from export.cli.options import IMAGE_SIZE, JSON, MODEL, NORMALIZATION, PATH, REA
     metavar="N",
 )
 @option("Recovery", "--seed", "Seed of the photos' order and changes.", type=int, default=0, show_default=True)
-@option(
-    "Output",
-    "-o --out",
-    "The checkpoint to write.",
-    type=PATH,
-    default=Path("recovered.safetensors"),
-    show_default=True,
-    metavar="FILE",
-)
+@out("The checkpoint to write.", "recovered.safetensors", "FILE")
 @JSON
 def recover(model: str, as_json: bool, **options: Any) -> None:
     """Fine-tune MODEL (m0 to m5) for int8, where an export in int8 loses too much.

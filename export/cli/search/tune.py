@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from export.cli.options import (
     Command,
     Name,
     option,
+    out,
     skip_bad,
 )
 from export.cli.target_options import Precision
@@ -104,15 +104,7 @@ def _targets() -> tuple[str, ...]:
     type=click.FloatRange(0, min_open=True),
     metavar="MIN",
 )
-@option(
-    "Output",
-    "-o --out",
-    "Folder for the page, the record and the exports.",
-    type=PATH,
-    default=Path("tuned"),
-    show_default=True,
-    metavar="DIR",
-)
+@out("Folder for the page, the record and the exports.", "tuned")
 @JOBS
 @NO_CACHE
 @JSON

@@ -95,10 +95,10 @@ class Artifact:
     model: ModelSpec
     batch: int | None
     sha256: str
+    size_bytes: int
     made_by: str
     source_sha256: str | None = None
     tools: tuple[tuple[str, str], ...] = ()
-    size_bytes: int = 0
     interface: Interface = Interface()
     settings: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
@@ -125,10 +125,10 @@ class Artifact:
             model=model,
             batch=batch,
             sha256=digest(path),
+            size_bytes=size_of(path),
             made_by=made_by,
             source_sha256=source.sha256 if source else None,
             tools=tools,
-            size_bytes=sum(file.stat().st_size for file in _files(path)),
             interface=interface,
         )
 
@@ -193,6 +193,11 @@ def _files(path: Path) -> Iterator[Path]:
     yield path
     if path.suffix in COMPANIONS:
         yield path.with_suffix(COMPANIONS[path.suffix])
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file, or of all its files, as far as they are there."""
+    return sum(file.stat().st_size for file in _files(path) if file.is_file())
 
 
 def digest(path: Path) -> str:

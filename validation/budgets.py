@@ -25,6 +25,21 @@ _OF_A_RUN = (
 """Of what only a run can tell: option, field, unit."""
 
 
+def require_compressed(*, compressed: bool) -> None:
+    """A quality budget is of compressed weights.
+
+    Raises:
+        BadOption: they are not.
+    """
+    if not compressed:
+        raise BadOption(
+            "--quality-budget is for compressed weights",
+            expected="--weights-bits, or -p int8",
+            got="neither",
+            next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Budgets:
     """What the caller allows; None leaves the default.

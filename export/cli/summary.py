@@ -116,7 +116,7 @@ def _final(screen: Console, each: Finished, last: Record) -> None:
             failed = [name for name, gate in verdict["gates"].items() if gate and not gate["passed"]]
             _reject(screen, last["name"], verdict["reason"], manifest["blame"], failed)
         case "not_run":
-            screen.print(Text("made, NOT CHECKED here", "bold yellow"))
+            screen.print(Text("made, NOT VERIFIED here", "bold yellow"))
             screen.print(Text(f"  why:  {verdict['reason']}\n  next: {verdict['remedy']}"), soft_wrap=True)
         case "built":
             screen.print(Text("built, NOT RUN here; the network it was built from passed", "bold cyan"))

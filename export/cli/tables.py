@@ -118,12 +118,13 @@ def show_verification(screen: Console, verification: Verification) -> None:
     word, style = _word(verification.verdict)
     if verification.devices.failed:
         word, style = "rejected", STYLE["rejected"]
+    elif verification.undecided is not None:
+        word, style = "not verified", STYLE["not run"]
     if (report := verification.verdict.report) is not None:
         _gates(screen, report)
         _beside(screen, report)
-    screen.print(
-        Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
-    )
+    said = Text(f"{verification.folder}: ") + Text(word, style) + Text(f"  (when exported: {verification.recorded})")
+    screen.print(said, soft_wrap=True)
     if not isinstance(verification.verdict, VerifiedArtifact):
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
     for entry in verification.devices.entries:

@@ -8,6 +8,7 @@ from efficientvit.errors import BadOption, Unavailable
 from export.commands.recompute import recompute
 from export.exits import Exit
 from export.folder.exported import artifact_of, read_manifest
+from export.folder.findings import spent_when_exported
 from export.folder.manifest import Manifest
 from export.folder.records import BlameRecord, LayerRecord, gates_of
 from export.records import plain
@@ -107,7 +108,7 @@ def explain(folder: Path, stage: str | None, weights: str | None, step: Step = l
             gates,
             blame_rewrite(model, image_input=image_input) if wrong else Blame((), note=_FINE),
         )
-    gates = _gates(artifact, model, manifest)
+    gates = (*_gates(artifact, model, manifest), *spent_when_exported(manifest))
     return Explanation(
         folder, chosen, not all(gate.passed for gate in gates), gates, blame_artifact(artifact, model, gates)
     )

@@ -13,6 +13,7 @@ from export.device_kit.attached import NO_DEVICES, OnDevices, on_devices
 from export.exits import Exit
 from export.folder.accuracy import AccuracyRecord
 from export.folder.exported import Exported, open_exported
+from export.folder.findings import spent_when_exported, undecided
 from export.folder.records import gates_of
 from export.records import plain
 from export.report.card import GATES, card, gate_rows
@@ -23,7 +24,7 @@ from runtimes.interface import METADATA_PREFIX
 from runtimes.registry import native_runtime, runtime_for
 from runtimes.runtime import Evidence
 from validation.accuracy.top1 import AccuracyTest
-from validation.budgets import Budgets
+from validation.budgets import Budgets, require_compressed
 from validation.int8.ranges import is_calibrated
 from validation.judge import judge
 from validation.metrics import relative_error
@@ -38,7 +39,8 @@ class Verification:
     """The new verdict on a folder, what devices reported of it, and what the manifest says of the old verdict.
 
     `recomputed`: by the weights at hand. `not_repeated`: what was checked when it was exported, and not now.
-    `required`: the evidence that exit code 0 needs.
+    `undecided`: why a budget of the export for what running takes was not decided there, nor here, where nothing is
+    timed. `required`: the evidence that exit code 0 needs.
     """
 
     folder: Path
@@ -49,12 +51,16 @@ class Verification:
     devices: OnDevices = NO_DEVICES
     recomputed: bool = False
     not_repeated: tuple[str, ...] = ()
+    undecided: str | None = None
     required: Evidence = Evidence.REFERENCE
 
     @property
     def status(self) -> str:
         """`verified`, `built`, `rejected` or `not_run`: `rejected` also where a device rejected it."""
-        return "rejected" if self.devices.failed else status_of(self.verdict)
+        if self.devices.failed:
+            return "rejected"
+        status = status_of(self.verdict)
+        return "not_run" if self.undecided is not None and status != "rejected" else status
 
     @property
     def evidence(self) -> Evidence | None:
@@ -78,7 +84,7 @@ class Verification:
         """What it would be under this requirement."""
         if isinstance(self.verdict, Rejected) or self.devices.failed:
             return Exit.REJECTED
-        enough = (self.evidence or Evidence.BUILT).at_least(required) and not self.fallback
+        enough = (self.evidence or Evidence.BUILT).at_least(required) and not self.fallback and self.undecided is None
         return Exit.OK if enough else Exit.NOT_VERIFIED
 
     def shortfall(self, code: Exit) -> str | None:
@@ -87,6 +93,8 @@ class Verification:
             return None
         if self.fallback:
             return "the weights are an untrained fallback, which is no release: export with -w"
+        if self.undecided is not None:
+            return self.undecided
         return "the evidence that was required is not to be had on this host, and no attached device report gives it"
 
     def to_json(self) -> dict[str, Any]:
@@ -159,6 +167,9 @@ def verify(
     unseen: Sequence[str] = manifest.self_check.unseen
     trained, fallback = manifest.weights.trained, manifest.weights.fallback
     reference = exported.reference
+    if budgets is not None and budgets.quality is not None:
+        require_compressed(compressed=artifact.precision.weights.compressed)
+        reference = reference.with_quality_budget(budgets.quality)
     if weights is not None:
         step("weights, reference in float64, noise floors, self-check")
         loaded, reference, check = _recomputed(exported, read or weights, budgets)
@@ -174,10 +185,23 @@ def verify(
     verdict = judge(artifact, reference, runtime, exported.budgets, defaults=True, labeled=labeled)
     verdict = unless_vacuous(verdict, failures, unseen)
     measured = verdict.report is not None and verdict.report.accuracy is not None
-    skipped = () if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)
-    devices = on_devices(exported)
-    recomputed = weights is not None
-    return Verification(folder, verdict, manifest.status, trained, fallback, devices, recomputed, skipped, required)
+    spent = ", ".join(result.gate for result in spent_when_exported(manifest))
+    skipped = (
+        *(() if measured or manifest.accuracy is None else ("accuracy on labeled images (--eval DIR)",)),
+        *((f"{spent} against the export's budget (export it again)",) if spent else ()),
+    )
+    return Verification(
+        folder,
+        verdict,
+        manifest.status,
+        trained,
+        fallback,
+        on_devices(exported),
+        recomputed=weights is not None,
+        not_repeated=skipped,
+        undecided=undecided(manifest) if isinstance(verdict, VerifiedArtifact | Built) else None,
+        required=required,
+    )
 
 
 def _recomputed(

@@ -20,7 +20,7 @@ from export.folder.schema import manifest_schema
 from export.records import field_of
 from export.targets.coreml.section import CoreMlSection
 from export.targets.registry import TARGETS, section_types
-from runtimes.artifact import Artifact, Interface, digest
+from runtimes.artifact import Artifact, Interface, digest, size_of
 from runtimes.interface import intended_ports, labels_digest
 from runtimes.registry import known_format, read_ports
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed, Wrapping
@@ -217,13 +217,15 @@ def _last(folder: Path, manifest: Manifest, path: str) -> Artifact:
     stage, model = manifest.stages[-1], manifest.model
     if stage.artifact is None or manifest.precision is None:
         raise _damaged(folder, "stages[-1].artifact and precision", "those of the artifact", "null")
+    file = inside(folder, path)
     return Artifact(
-        path=inside(folder, path),
+        path=file,
         format=known_format(stage.artifact.format),
         precision=manifest.precision.value,
         model=model_spec(model.name, ImageSize.from_json(model.image_size), model.classes, head_of(folder, manifest)),
         batch=None if model.batch == "dynamic" else model.batch,
         sha256=stage.artifact.sha256,
+        size_bytes=size_of(file),
         made_by=stage.name,
         source_sha256=stage.artifact.source_sha256,
         interface=replace(_interface(folder, manifest), wrapping=_wrapping(folder, manifest)),

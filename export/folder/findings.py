@@ -9,7 +9,9 @@ from export.folder.nearest import Nearest, nearest
 from export.folder.records import GateRecord
 from export.records import plain
 from runtimes.runtime import Evidence
+from validation.gates import table
 from validation.gates.identity import unproven
+from validation.gates.result import GateResult
 
 
 def nearest_of(manifest: Manifest) -> Nearest | None:
@@ -43,6 +45,24 @@ def unchecked(manifest: Manifest) -> Iterator[str]:
         yield f"Labeled images that could not be read: {', '.join(manifest.accuracy.skipped)}"
     if not manifest.timing.measured:
         yield f"Latency: {manifest.timing.reason}"
+
+
+def spent_when_exported(manifest: Manifest) -> list[GateResult]:
+    """What the last stage's file took when it ran, against the budgets for it: only the export measures that."""
+    gates = manifest.stages[-1].verdict.gates
+    found = ((gate.name, gates.get(gate.name)) for gate in table.GATES if gate.spends)
+    return [
+        GateResult(name, float(each.worst), float(each.budget), f"when exported, {each.detail}", warning=each.warning)
+        for name, each in found
+        if each is not None
+    ]
+
+
+def undecided(manifest: Manifest) -> str | None:
+    """Why a file that passed every gate was not called verified: it took an unknown part of a budget."""
+    last = manifest.stages[-1].verdict
+    passed = [gate.passed for gate in last.gates.values() if gate is not None]
+    return last.reason if manifest.status == "not_run" and passed and all(passed) else None
 
 
 def not_passed(manifest: Manifest) -> Iterator[str]:

@@ -57,8 +57,7 @@ class OwnOptions(TypedDict, total=False):
         "saturate. `vit-export doctor` says whether this host needs it."
     )]  # fmt: skip
     all_int8: Annotated[bool, Meta(
-        description="With -t onnx -p int8: reject a file over its budget. [default: leave the costliest layers in "
-        "float32]"
+        description="With -p int8: reject a file over its budget. [default: leave layers in float32 until it is within]"
     )]  # fmt: skip
     weights: Annotated[OnDisk, Meta(
         description="Checkpoint: auto (published weights, else seeded), pretrained, seeded or seeded:N (drawn from "

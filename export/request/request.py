@@ -20,7 +20,7 @@ from export.targets.wrapping import require_wrapping
 from runtimes.precision import Dtype
 from runtimes.runtime import Evidence
 from runtimes.wrapping import LOGITS, TENSOR, Answers, Feed
-from validation.budgets import Budgets
+from validation.budgets import Budgets, require_compressed
 
 _LARGEST_BATCH = 1024
 DYNAMIC = "dynamic"
@@ -147,24 +147,20 @@ class Request:
                     next_step=f"add -t {name}, or leave {' and '.join(given)} out",
                 )
         int8 = [job.plan[-1][1] for job in jobs if job.int8 is not None]
-        for option, asked, used in (
-            ("--reduce-range", self.int8.reduce_range, any(made.weights is Dtype.INT7 for made in int8)),
-            ("--all-int8", self.int8.all_int8, any(made.activations is Dtype.UINT8 for made in int8)),
+        of_onnx = any(made.weights is Dtype.INT7 for made in int8)
+        for option, asked, used, of, it in (
+            ("--reduce-range", self.int8.reduce_range, of_onnx, "int8 files of ONNX Runtime", "-t onnx -p int8"),
+            ("--all-int8", self.int8.all_int8, bool(int8), "int8 files", "-p int8"),
         ):
             if asked and not used:
                 raise BadOption(
-                    f"{option} is for int8 files of ONNX Runtime",
-                    expected="-t onnx -p int8 with it",
+                    f"{option} is for {of}",
+                    expected=f"{it} with it",
                     got="no such artifact",
-                    next_step=f"add -t onnx -p int8, or leave {option} out",
+                    next_step=f"add {it}, or leave {option} out",
                 )
-        if self.budgets.quality is not None and not any(job.plan[-1][1].weights.compressed for job in jobs):
-            raise BadOption(
-                "--quality-budget is for compressed weights",
-                expected="--weights-bits, or -p int8",
-                got="neither",
-                next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
-            )
+        if self.budgets.quality is not None:
+            require_compressed(compressed=any(job.plan[-1][1].weights.compressed for job in jobs))
 
     def _precisions(self, target: Target) -> tuple[str, ...]:
         if self.precisions:

@@ -29,7 +29,7 @@ def healthy(images: Array) -> Array:
 
 @pytest.fixture
 def artifact(spec: ModelSpec, tmp_path: Path) -> Artifact:
-    return Artifact(tmp_path / "none.onnx", Format.ONNX, Precision(), spec, None, "0" * 64, "test")
+    return Artifact(tmp_path / "none.onnx", Format.ONNX, Precision(), spec, None, "0" * 64, 0, "test")
 
 
 def answer(script: Script, artifact: Artifact, images: Array) -> Array:

@@ -69,7 +69,7 @@ def _blame(
     asked = {table.named(result.gate).blame for result in gates if not result.passed}
     if asked == {Where.NOWHERE}:
         return Blame(
-            (), note="no layer is at fault, but what the file takes, gives or says of itself: the gate says what"
+            (), note="no layer is at fault, but what the file takes, gives, says of itself or costs: the gate says what"
         )
     if asked == {Where.INTEGER_LAYERS}:  # with the constants or the structure wrong too, those say more
         return blame_execution(artifact, model)

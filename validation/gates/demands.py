@@ -34,12 +34,10 @@ def _has_rules(trial: Trial) -> bool:
 
 
 def latency_gate(spent: Spent, budget: float) -> GateResult:
-    """Lower end of the 99 % interval of the median, milliseconds per batch, <= `Budgets.latency_ms`."""
+    """The least that the median may be, milliseconds per batch, <= `Budgets.latency_ms`."""
     low, high = spent.latency_interval_ms()
-    detail = (
-        f"{spent.latency_ms:.3g} ms a batch ({low:.3g} to {high:.3g} with 99 %, {len(spent.latency_ns)} runs) "
-        f"of at most {budget:g}"
-    )
+    sessions = f"{1 + len(spent.alone)} sessions" if spent.alone else f"one session of {len(spent.latency_ns)} runs"
+    detail = f"{spent.latency_ms:.3g} ms a batch ({low:.3g} to {high:.3g}, {sessions}) of at most {budget:g}"
     return GateResult("latency", low, budget, detail, warning=_unclear(low, high, budget))
 
 

@@ -102,6 +102,11 @@ class Reference:
         """The same, and constants that only a stage could know (what calibration found), by name and digest."""
         return replace(self, constants={**self.constants, **more})
 
+    def with_quality_budget(self, budget: float) -> "Reference":
+        """The same, held to another quality budget, a relative error; only of compressed weights."""
+        outputs = {name: replace(each, quality_budget=budget) for name, each in self.outputs.items()}
+        return replace(self, outputs=outputs)
+
     def only(self, rows: NDArray[np.bool_]) -> "Reference":
         """The same, judged on no other images than these."""
         return replace(self, judged=self.judged & rows)

@@ -178,3 +178,16 @@ def test_other_weights_are_refused(copied: Path, command: Any) -> None:
     ran = command("verify", str(copied / ONNX), "-w", "seeded:1")
     assert ran.code == 1
     assert re.search("rejected|is not what these weights give", ran.err)
+
+
+def test_a_quality_budget_is_held_to_without_the_weights_too(
+    exported_unsigned: Any, copied: Path, command: Any
+) -> None:
+    (folder,) = (each for each in exported_unsigned.out.iterdir() if (each / "manifest.json").is_file())
+    assert command("verify", str(folder)).code == 0
+    tight = command("verify", str(folder), "--quality-budget", "1e-6", "--json")
+    assert tight.code == 1, tight.err
+    assert json.loads(tight.out)["gates"]["quality"]["budget"] == 1e-6
+    uncompressed = command("verify", str(copied / ONNX), "--quality-budget", "0.1")
+    assert uncompressed.code == 2
+    assert "--quality-budget is for compressed weights" in uncompressed.err

@@ -191,7 +191,7 @@ def test_options_beside_it_need_it() -> None:
         (["--eval", "unclear"], "their number is not that of the classes"),
         (["--accuracy-budget", "1"], "--accuracy-budget is for labeled images"),
         (["--reduce-range"], "--reduce-range is for int8 files of ONNX Runtime"),
-        (["--all-int8"], "--all-int8 is for int8 files of ONNX Runtime"),
+        (["--all-int8"], "--all-int8 is for int8 files"),
     ],
 )
 def test_the_command_line_exits_2(arguments: list[str], why: str, command: Any, tmp_path: Path) -> None:

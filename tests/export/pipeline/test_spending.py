@@ -36,7 +36,11 @@ def test_what_is_spent_is_told_and_keeps_to_budgets(command: Any, tmp_path: Path
         assert 0 < gates[name]["worst"] <= gates[name]["budget"] == budget
     assert manifest["stages"][-2]["verdict"]["gates"]["size"] is None, "of what ships alone"
     (folder,) = (tmp_path / "out").iterdir()
-    assert command("verify", str(folder)).code == 0
+    again = command("verify", str(folder), "--json")
+    assert again.code == 0
+    found = json.loads(again.out)
+    assert found["gates"]["size"]["worst"] == gates["size"]["worst"] > 0
+    assert found["not_repeated"] == ["latency, load, memory against the export's budget (export it again)"]
     page = (folder / "report.html").read_text()
     assert "In a process of its own, as an app runs it" in page
 
@@ -52,19 +56,36 @@ def test_too_slow_is_rejected_although_it_is_right(command: Any, tmp_path: Path)
     assert manifest["timing"]["measured"], "what was measured of a verified file stays true"
     gates = manifest["stages"][-1]["verdict"]["gates"]
     assert [name for name, gate in gates.items() if gate and not gate["passed"]] == ["latency"]
+    (folder,) = (tmp_path / "out").iterdir()
+    explained = command("explain", str(folder), "--json")
+    assert explained.code == 1
+    found = json.loads(explained.out)
+    assert found["gates"]["latency"] == gates["latency"] | {"detail": f"when exported, {gates['latency']['detail']}"}
+    assert "no layer is at fault" in found["blame"]["note"]
 
 
 def test_too_large_is_rejected_without_a_run(command: Any, tmp_path: Path) -> None:
     ran = command(*TIMED, "-t", "onnx", "--no-time", "--size-budget", "0.5")
     assert ran.code == 1
     assert "MB of at most 0.5" in ran.err
+    (folder,) = (tmp_path / "out").iterdir()
+    explained = command("explain", str(folder), "--json")
+    assert explained.code == 1
+    assert json.loads(explained.out)["gates"]["size"]["worst"] > 0.5
 
 
 def test_what_cannot_be_measured_here_is_not_decided(command: Any, tmp_path: Path) -> None:
     ran = command(*TIMED, "-t", "coreml", "--latency-budget", "5")
     assert ran.code == 3, ran.err
     assert "--latency-budget could not be decided here: verified by reference evidence" in ran.err
+    assert "made, NOT VERIFIED here" in ran.err
     assert _manifest(tmp_path / "out")["status"] == "not_run"
+    (folder,) = (tmp_path / "out").iterdir()
+    again = command("verify", str(folder))
+    assert again.code == 3
+    assert "not verified  (when exported: not_run)" in again.err
+    assert "--latency-budget could not be decided here" in again.err
+    assert json.loads(command("verify", str(folder), "--json").out)["status"] == "not_run"
 
 
 def test_a_file_that_need_only_be_made_still_has_to_keep_to_its_budget(command: Any) -> None:

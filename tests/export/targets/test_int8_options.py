@@ -49,9 +49,10 @@ def test_the_name_and_the_plan_have_it() -> None:
     (job,) = _request("onnx", reduce_range=True).jobs()
     assert slug(job, square(224), "") == "m0-onnx-int8-reduced"
     assert job.plan[-1][1].weights is Dtype.INT7
-    (plain,) = _request("onnx", all_int8=True).jobs()
-    assert slug(plain, square(224), "") == "m0-onnx-int8"
-    assert plain.plan[-1][1].weights is Dtype.INT8
+    for target in ("onnx", "openvino", "tensorrt"):
+        (plain,) = _request(target, all_int8=True).jobs()
+        assert slug(plain, square(224), "") == f"m0-{target}-int8"
+        assert plain.plan[-1][1].weights is Dtype.INT8
 
 
 @pytest.mark.parametrize(
@@ -63,5 +64,5 @@ def test_the_name_and_the_plan_have_it() -> None:
     ],
 )
 def test_where_it_changes_nothing_it_is_refused(target: str, precision: str, options: dict[str, bool]) -> None:
-    with pytest.raises(BadOption, match="is for int8 files of ONNX Runtime"):
+    with pytest.raises(BadOption, match="is for int8 files"):
         _request(target, precision=precision, **options).jobs()

@@ -41,6 +41,19 @@ def test_a_latency_is_rejected_by_the_lower_end_of_its_interval() -> None:
     assert latency_gate(NOISY, high).warning is None
 
 
+def test_what_another_session_keeps_to_is_not_rejected() -> None:
+    """Of one session the runs are alike: another's median is outside of what they tell."""
+    low, high = NOISY.latency_interval_ms()
+    quick, slow = (Alone(1, 1, (int(factor * 1e6),) * 9, 1) for factor in (0.8 * low, 1.2 * high))
+    several = replace(NOISY, alone=(quick, slow))
+    assert several.latency_interval_ms() == pytest.approx((0.8 * low, 1.2 * high), rel=1e-6)
+    unclear = latency_gate(several, 0.9 * low)
+    assert unclear.passed
+    assert "on both sides of the budget" in str(unclear.warning)
+    assert not latency_gate(several, 0.79 * low).passed
+    assert not latency_gate(replace(NOISY, alone=(slow,)), 0.9 * low).passed
+
+
 def test_size_has_no_noise() -> None:
     assert size_gate(9_300_000, 9.3).passed
     assert not size_gate(9_300_001, 9.3).passed

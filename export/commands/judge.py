@@ -22,7 +22,7 @@ from runtimes.host.threads import one_thread
 from runtimes.runtime import Evidence
 from validation.blame.artifact import blame_artifact
 from validation.blame.ranking import Blame
-from validation.budgets import Budgets
+from validation.budgets import Budgets, require_compressed
 from validation.external.input_format import Range, Scores, network_input
 from validation.external.judge import ANOTHERS, ForeignVerdict, judge_foreign
 from validation.inputs.photos import golden_images
@@ -148,6 +148,8 @@ def judge_file(
     reading = options.reading
     known = find_weights(weights_option, model, None, reading=replace(reading, any_size=True))
     foreign = _opened(path, model, known)
+    if options.budgets.quality is not None:
+        require_compressed(compressed=foreign.artifact.precision.weights.compressed)
     size = foreign.artifact.model.image_size
     weights = (
         known

@@ -425,6 +425,11 @@ def test_probabilities_are_refused_for_logits_and_judged_when_asked_for(
     assert stock.code(Evidence.NATIVE) is Exit.REJECTED
 
 
+def test_a_quality_budget_is_for_compressed_weights(made: Callable[[str], Path], checkpoint: Path) -> None:
+    with pytest.raises(BadInput, match="--quality-budget is for compressed weights"):
+        judged(made("torch.onnx, dynamo"), checkpoint, budgets=Budgets(quality=0.1))
+
+
 def test_another_checkpoint_is_refused(made: Callable[[str], Path]) -> None:
     result = judged(made("torch.onnx, dynamo"), "seeded:1")
     assert result.code(Evidence.NATIVE) is Exit.REJECTED

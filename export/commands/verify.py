@@ -105,7 +105,7 @@ class Verification:
                 "folder": str(self.folder),
                 "status": self.status,
                 "recorded": self.recorded,
-                "reason": getattr(self.verdict, "reason", None),
+                "reason": getattr(self.verdict, "reason", self.undecided),
                 "evidence": self.evidence if report else None,
                 "trained": self.trained,
                 "exit_code": int(self.exit_code),

@@ -85,7 +85,9 @@ def test_what_cannot_be_measured_here_is_not_decided(command: Any, tmp_path: Pat
     assert again.code == 3
     assert "not verified  (when exported: not_run)" in again.err
     assert "--latency-budget could not be decided here" in again.err
-    assert json.loads(command("verify", str(folder), "--json").out)["status"] == "not_run"
+    found = json.loads(command("verify", str(folder), "--json").out)
+    assert found["status"] == "not_run"
+    assert found["reason"].startswith("--latency-budget could not be decided here")
 
 
 def test_a_file_that_need_only_be_made_still_has_to_keep_to_its_budget(command: Any) -> None:

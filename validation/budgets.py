@@ -40,6 +40,21 @@ def require_compressed(*, compressed: bool) -> None:
         )
 
 
+def require_points(value: float, option: str) -> None:
+    """What may be lost of top-1. `option`: as the command that was called has it.
+
+    Raises:
+        BadOption: out of range.
+    """
+    if not 0 <= value <= 100:
+        raise BadOption(
+            f"{option} is in percentage points",
+            expected="0 to 100",
+            got=str(value),
+            next_step=f"leave it out for {ACCURACY_POINTS:g} points",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Budgets:
     """What the caller allows; None leaves the default.
@@ -69,13 +84,8 @@ class Budgets:
                 got=str(self.quality),
                 next_step="leave it out for a third of what an answer costs that ignores the image",
             )
-        if self.accuracy is not None and not 0 <= self.accuracy <= 100:
-            raise BadOption(
-                "--accuracy-budget is in percentage points",
-                expected="0 to 100",
-                got=str(self.accuracy),
-                next_step="leave it out for half a point",
-            )
+        if self.accuracy is not None:
+            require_points(self.accuracy, "--accuracy-budget")
         if self.readiness is not None and not 0 < self.readiness <= 1:
             raise BadOption(
                 "--ane-budget is a share",

@@ -68,6 +68,7 @@ def bench(
     request = BenchRequest(
         models=(models,) if isinstance(models, str) else tuple(models),
         targets=tuple(target),
+        named=bool(target),
         precisions=tuple(precision),
         batches=tuple(batch),
         threads=tuple(threads),
@@ -152,6 +153,7 @@ def tune(
     request = TuneRequest(
         model=model,
         targets=targets_of(target),
+        named=tuple(name for name in target if name != "all"),
         evaluation=Evaluation(Path(eval)),
         budget=budget,
         precisions=tuple(precision),

@@ -1,9 +1,11 @@
 """What the paper says of speed as ONNX, beside what a benchmark here says of the same pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from export.bench.baselines import STOCK
+from efficientvit.size import ImageSize
+from efficientvit.spec import PUBLISHED_SIZE
+from export.bench.baselines import BASELINES, STOCK
 from export.bench.measured import Measured, Row
 from export.bench.peers import RIVALS
 from export.bench.pytorch import TARGET as PYTORCH
@@ -91,11 +93,17 @@ CLAIMS = (
 )
 
 
+def papers_size(model: str) -> ImageSize:
+    """Of the images that the paper's figures of a model, ours or a baseline's, are for."""
+    return BASELINES.get(model, PUBLISHED_SIZE)
+
+
 def compared(bench: Measured) -> Iterator[Compared]:
     """Every claim of which both sides were timed, at every batch and number of threads that they share."""
+    comparable = [row for row in bench.rows if row.image_size == papers_size(row.model)]
     for claim in CLAIMS:
-        for batch, threads in sorted({(row.batch, row.threads) for row in bench.rows}):
-            rows = [row for row in bench.rows if (row.batch, row.threads) == (batch, threads)]
+        for batch, threads in sorted({(row.batch, row.threads) for row in comparable}):
+            rows = [row for row in comparable if (row.batch, row.threads) == (batch, threads)]
             first = _fastest(rows, claim.first, claim.target, claim.first_form)
             second = _fastest(rows, claim.second, claim.target, claim.second_form)
             if first is not None and second is not None:
@@ -104,11 +112,23 @@ def compared(bench: Measured) -> Iterator[Compared]:
 
 def unmeasured(bench: Measured) -> Iterator[Claim]:
     """The paper's claims of which both models took part, and one not in the form that the claim is about."""
-    models = {row.model for row in bench.rows}
+    models = {row.model for row in bench.rows if row.image_size == papers_size(row.model)}
     found = [each.claim for each in compared(bench)]
     for claim in CLAIMS:
         if claim.paper is not None and {claim.first, claim.second} <= models and claim not in found:
             yield claim
+
+
+def not_compared(rows: Sequence[Row]) -> Iterator[str]:
+    """Why no claim of a model is compared although both sides were timed: it takes images of another size."""
+    models = {row.model for row in rows}
+    sizes = {row.model: row.image_size for row in rows}
+    for model in dict.fromkeys(claim.first for claim in CLAIMS if {claim.first, claim.second} <= models):
+        if sizes[model] != papers_size(model):
+            yield (
+                f"{model} takes images of {sizes[model]} pixels, the paper's figures are for {papers_size(model)}: "
+                "none of its claims is compared"
+            )
 
 
 def _fastest(rows: list[Row], model: str, target: str, form: str) -> Row | None:

@@ -119,7 +119,9 @@ def entries(
         else:
             found = [each for name in names for each in work(name, progress)]
             pytorch.judge(names)
-    return gathered(request, names, found, pytorch)
+    result = gathered(request, names, found, pytorch)
+    result.notes += [f"{each.target} was left out in {each.precision}: {each.why}" for each in request.left_out]
+    return result
 
 
 def judge_files(

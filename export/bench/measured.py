@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from efficientvit.size import ImageSize
 from export.bench.baselines import STOCK
 from export.bench.work import share
 from export.exits import Exit
@@ -46,6 +47,11 @@ class Row:
     def threads(self) -> int:
         """Of the runtime."""
         return self.timing.plan.threads
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Of the images that it takes."""
+        return self.verified.artifact.model.image_size
 
     @property
     def gate(self) -> GateResult:

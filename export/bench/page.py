@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from efficientvit.size import ImageSize
 from efficientvit.spec import MODELS
 from export.bench import plots
 from export.bench.baselines import STOCK
+from export.bench.claims import papers_size
 from export.bench.plots import Rows
 from export.report.templates import template
 
@@ -25,6 +27,7 @@ def render(record: Mapping[str, Any]) -> str:
     rows = record["rows"]
     threads = min((row["threads"] for row in rows), default=1)
     plotted = [row for row in rows if row["threads"] == threads]
+    published = [row for row in plotted if ImageSize.from_json(row["image_size"]) == papers_size(row["model"])]
     untrained = set(record["untrained"])
     return template("bench/bench.html.j2").render(
         r=record,
@@ -46,9 +49,9 @@ def render(record: Mapping[str, Any]) -> str:
         stock=any(row["precision"] == STOCK for row in rows),
         batches=sorted({row["batch"] for row in plotted}),
         papers_batch=plots.PAPERS_BATCH,
-        paper=[(name, MODELS[name].paper) for name in MODELS if any(row["model"] == name for row in rows)],
-        accuracy=plots.accuracy(plotted),
-        throughput=plots.throughput(plotted),
+        paper=[(name, MODELS[name].paper) for name in MODELS if any(row["model"] == name for row in published)],
+        accuracy=plots.accuracy(published),
+        throughput=plots.throughput(published),
         relative=plots.relative(plotted),
     )
 

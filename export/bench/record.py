@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from efficientvit.spec import MODELS
+from efficientvit.spec import MODELS, PUBLISHED_SIZE
 from export.bench.baselines import STOCK
 from export.bench.claims import Compared, compared, unmeasured
 from export.bench.measured import Measured, Row
@@ -67,6 +67,7 @@ def bench_record(bench: Measured) -> dict[str, Any]:
         "rows": [
             {
                 **values,
+                "image_size": row.image_size.to_json(),
                 "noisy": row.timing.noisy,
                 "sha256": row.verified.artifact.sha256,
                 "throughput": [
@@ -218,7 +219,7 @@ def _paper(rows: list[dict[str, Any]]) -> list[str]:
     """The authors' own figures (paper, table 2), as `efficientvit.spec` has them."""
     known = [name for name in MODELS if any(row["model"] == name for row in rows)]
     lines = [
-        "The authors' figures for comparison (Liu et al., CVPR 2023, table 2), from their host:",
+        f"The authors' figures, images of {PUBLISHED_SIZE} pixels (Liu et al., CVPR 2023, table 2), from their host:",
         "",
         "| model | ImageNet top-1, % | CPU, images/s | ONNX, images/s |",
         "|---|---|---|---|",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
+from efficientvit.spec import PUBLISHED_SIZE
 from efficientvit.weights.source import Weights
-from export.request.request import Request
+from export.request.request import Lacking, Request, lacking
 from export.targets.onnx.calibration import GOLDEN, require_calibration
 from export.targets.registry import TARGETS
 from runtimes.registry import native_runtime
@@ -27,13 +28,14 @@ class BenchRequest:
     `stock`: timm's own export as well. `peers`: and what other tools make of it with the same photos, of our models.
     `pytorch`: and timm's model in PyTorch itself. `paper`: and the models that the
     paper compares itself with, int8 calibrated on the golden images unless `calibrate` names photos.
-    `streams`: numbers of streams whose throughput is measured too. `read`: models' weights, by name, in place of those
-    that `weights` names.
+    `named`: somebody asked for the targets by name. `streams`: numbers of streams whose throughput is measured too.
+    `read`: models' weights, by name, in place of those that `weights` names.
     """
 
     models: tuple[str, ...]
     targets: tuple[str, ...] = TIMED
     precisions: tuple[str, ...] = ()
+    named: bool = False
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     weights: str = "auto"
@@ -56,7 +58,7 @@ class BenchRequest:
         """Where nothing was said: the targets that are installed, batches and rounds as `paper` has them or not.
 
         Raises:
-            BadOption: no model was named.
+            BadOption: no model was named, or a size that the paper says nothing of.
         """
         if not self.models and not self.paper:
             raise BadOption(
@@ -64,6 +66,13 @@ class BenchRequest:
                 expected="one or more of m0 to m5, or all, or --paper",
                 got="none",
                 next_step="name a model: vit-export bench m2",
+            )
+        if self.paper and self.image_size not in (None, PUBLISHED_SIZE):
+            raise BadOption(
+                "--paper compares with figures for one image size",
+                expected=f"--image-size {PUBLISHED_SIZE}, the paper's",
+                got=f"--image-size {self.image_size}",
+                next_step="leave --image-size out, or compare with timm's own by --stock",
             )
         installed = tuple(name for name in TIMED if native_runtime(TARGETS[name].format).unavailable() is None)
         return replace(
@@ -82,7 +91,7 @@ class BenchRequest:
         """The precisions that ours are made in.
 
         Raises:
-            BadOption: a target or a precision that cannot be timed here, or photos for int8 where none is made.
+            BadOption: a target or a precision that cannot be timed here, or photos that nothing is calibrated on.
         """
         for target in self.targets:
             if target not in TIMED:
@@ -92,27 +101,29 @@ class BenchRequest:
                     got=target,
                     next_step="Core ML packages and engines are timed on their device, by the kit beside them",
                 )
+        _ = self.left_out  # of what is in none of them, the error
         known = tuple(dict.fromkeys(name for target in self.targets for name in TARGETS[target].precisions))
-        for precision in self.precisions:
-            if precision not in known:
-                raise BadOption(
-                    f"none of the targets can be made in {precision}",
-                    expected=", ".join(known),
-                    got=precision,
-                    next_step="leave -p out for all that there are",
-                )
         calibrated = self.calibrate is not None or self.paper
         # Of the paper's comparison each is as fast as it passes, and CPUs don't compute in fp16.
         left_out = {*(() if calibrated else ("int8",)), *(("fp16",) if self.paper else ())}
         made = self.precisions or tuple(name for name in known if name not in left_out)
-        if "int8" not in made:
-            require_calibration(self.calibrate, " -p ".join(made))
+        if "int8" not in made and not (self.peers and self.calibrate is None):
+            require_calibration(self.calibrate, "int8" if self.peers else " -p ".join(made))
         return made
 
     @property
+    def left_out(self) -> tuple[Lacking, ...]:
+        """What of the targets and precisions asked for does not go together.
+
+        Raises:
+            BadOption: nothing can be made in a precision, or a target that was named in none of them.
+        """
+        return lacking(self.targets, self.precisions, self.targets if self.named else ())
+
+    @property
     def calibration(self) -> str | None:
-        """What int8 is calibrated on, where it is made."""
-        if "int8" not in self.made:
+        """What int8 is calibrated on, ours or that of other tools, where any is made."""
+        if "int8" not in self.made and not self.peers:
             return None
         return self.calibrate or (GOLDEN if self.paper else None)
 
@@ -136,7 +147,7 @@ class BenchRequest:
             kit=False,
             report=False,
             defaults=False,
-            calibrate=self.calibration,
+            calibrate=self.calibration if "int8" in self.made else None,
             skip_bad_photos=self.skip_bad_photos,
             budgets=self.budgets,
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from export.bench.claims import not_compared
 from export.bench.entries import Entries, entries
 from export.bench.measured import Measured, Row
 from export.bench.record import bench_record
@@ -63,7 +64,8 @@ def bench(
     found = entries(request, progress, cache, at_once)
     with contextlib.nullcontext() if exclusive is None else exclusive.alone():
         rows, limits = _measured(found, request, progress)
-    return Bench(rows, tuple(found.notes), tuple(found.untrained), Exit(found.code), limits, command)
+    notes = (*found.notes, *not_compared(rows))
+    return Bench(rows, notes, tuple(found.untrained), Exit(found.code), limits, command)
 
 
 def _measured(found: Entries, request: BenchRequest, progress: Progress) -> tuple[tuple[Row, ...], Limits]:

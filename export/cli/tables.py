@@ -39,7 +39,8 @@ def plain_table(*headings: str, right: Collection[str] = ()) -> Table:
     return table
 
 
-def _warn_untrained(screen: Console, *, trained: bool) -> None:
+def warn_untrained(screen: Console, *, trained: bool) -> None:
+    """The banner, where the weights are random."""
     if not trained:
         screen.print(Text(f" {BANNER} ", "bold black on yellow"))
 
@@ -110,7 +111,7 @@ def show_judged(screen: Console, judged: "Judged") -> None:
         screen.print(Text(text, "bold white on red"))
     elif judged.exit_code is Exit.NOT_VERIFIED:
         screen.print(Text(f"  {found.verdict.report.evidence} evidence only: less than --require asks for", "yellow"))
-    _warn_untrained(screen, trained=judged.weights.trained)
+    warn_untrained(screen, trained=judged.weights.trained)
 
 
 def show_verification(screen: Console, verification: Verification) -> None:
@@ -129,7 +130,7 @@ def show_verification(screen: Console, verification: Verification) -> None:
         screen.print(Text(f"  {verification.verdict.reason}"), soft_wrap=True)
     for entry in verification.devices.entries:
         show_device(screen, entry)
-    _warn_untrained(screen, trained=verification.trained)
+    warn_untrained(screen, trained=verification.trained)
     for what in verification.not_repeated:
         screen.print(Text(f"  not checked again: {what}", "bold yellow"))
     if (why := verification.shortfall(verification.exit_code)) is not None:
@@ -189,7 +190,7 @@ def show_selftest(screen: Console, found: "SelfTest") -> None:
     if found.check.by_samples:
         text = f" THESE WEIGHTS SHOW TOO LITTLE: {'; '.join(found.check.by_samples)} "
         screen.print(Text(text, "bold white on red"))
-    _warn_untrained(screen, trained=found.weights.trained)
+    warn_untrained(screen, trained=found.weights.trained)
 
 
 def _proof(each: "Detection") -> str:
@@ -237,7 +238,7 @@ def show_runtime(screen: Console, found: Predictions) -> None:
     else:
         text = f"{name}: its program evaluated here, for want of the real runtime ({found.native})"
         screen.print(Text(text, "yellow"))
-    _warn_untrained(screen, trained=found.trained)
+    warn_untrained(screen, trained=found.trained)
 
 
 def show_host(screen: Console, host: Host, abilities: Sequence[Ability]) -> None:

@@ -176,12 +176,7 @@ class Request:
                 next_step="export once for each batch size that the app uses",
             )
         if precision not in target.precisions:
-            raise BadOption(
-                f"target '{target.name}' cannot be made in {precision}",
-                expected=" or ".join(target.precisions),
-                got=precision,
-                next_step=f"leave -p out for {target.default_precision}, or name a target that has {precision}",
-            )
+            raise cannot_be_made(target, precision, f"leave -p out for {target.default_precision}")
         target.require_head(self.head, precision)
         calibrate = None if self.precisions and precision != "int8" else self.calibrate
         require_calibration(calibrate, precision)
@@ -191,6 +186,51 @@ class Request:
         own.check(job)
         require_wrapping(job)
         return job
+
+
+def cannot_be_made(target: Target, precision: str, next_step: str) -> BadOption:
+    """The error of a target that was asked for in a precision that it does not have."""
+    return BadOption(
+        f"target '{target.name}' cannot be made in {precision}",
+        expected=" or ".join(target.precisions),
+        got=precision,
+        next_step=f"{next_step}, or name a target that has {precision}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A target and a precision that were asked for with others, and do not go together."""
+
+    target: str
+    precision: str
+    why: str
+
+
+def lacking(targets: Sequence[str], precisions: Sequence[str], named: Sequence[str]) -> tuple[Lacking, ...]:
+    """Of every target in every precision, what cannot be made; at least one can. `named`: targets asked for by name.
+
+    Raises:
+        BadOption: nothing at all can be made in one of the precisions, or a target that was named in none of them.
+    """
+    known = {name: find_target(name) for name in targets}
+    every = tuple(dict.fromkeys(each for target in known.values() for each in target.precisions))
+    if unknown := [each for each in precisions if each not in every]:
+        raise BadOption(
+            f"none of the targets can be made in {' or '.join(unknown)}",
+            expected=", ".join(every),
+            got=", ".join(precisions),
+            next_step="leave -p out for all that there are",
+        )
+    for name in named:
+        if precisions and not set(precisions) & set(known[name].precisions):
+            raise cannot_be_made(known[name], " or ".join(precisions), f"leave -t {name} or -p out")
+    return tuple(
+        Lacking(name, each, f"{name} is made in {', '.join(target.precisions)} only")
+        for name, target in known.items()
+        for each in precisions
+        if each not in target.precisions
+    )
 
 
 def model_names(names: Sequence[str], image_size: ImageSize | None = None) -> tuple[str, ...]:

@@ -86,6 +86,9 @@ class TuneRecord(Record, frozen=True, kw_only=True):
     tools: Annotated[dict[str, str], says("Versions of what is installed.")]
     seconds: Annotated[float, says("Duration of the search.")]
     out_of_time: Annotated[bool, says("--time-limit ended it.")]
+    gets_further: Annotated[bool, says("--time-limit ended it, and the same command would go on from what it made; "
+                                       "false where that needs a longer limit.")]  # fmt: skip
+    earlier_front: Annotated[bool, says("front/ is of an earlier search: this one found nothing to replace it with.")]
     chosen: Annotated[str | None, says("The fastest candidate within the budget of all that were timed; null where "
                                        "there is none.")]  # fmt: skip
     candidates: Annotated[list[CandidateRecord], says("Those that passed first, the fastest first; then the others.")]
@@ -115,6 +118,8 @@ class TuneRecord(Record, frozen=True, kw_only=True):
             tools=dict(versions(*_TOOLS)),
             seconds=round(found.seconds, 1),
             out_of_time=found.out_of_time,
+            gets_further=found.gets_further,
+            earlier_front=found.earlier_front,
             chosen=found.chosen,
             candidates=[
                 *(_tried(each, found) for each in sorted(found.tried, key=_order)),

@@ -1,6 +1,6 @@
 """What `vit-export tune` is asked for, and the exports that it comes to."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,15 @@ from typing import Any
 from efficientvit.errors import BadOption
 from efficientvit.size import ImageSize
 from export.request.evaluation import Evaluation
-from export.request.request import Request, model_names
+from export.request.request import Request, lacking, model_names
 from export.targets.int8_options import Int8Options
+from export.targets.onnx.calibration import require_calibration
 from export.targets.registry import BUILT_IN, TARGETS
 from export.targets.target import Job, TargetOptions
 from export.tuning.forms import Form, forms_of
 from runtimes.host.machine import Host
 from runtimes.registry import native_runtime
-from validation.budgets import ACCURACY_POINTS, Budgets
+from validation.budgets import ACCURACY_POINTS, Budgets, require_points
 from validation.timing.interleaved import ROUNDS
 
 _TRIED = "tried"
@@ -60,11 +61,12 @@ class LeftOut:
 class TuneRequest:
     """One search. `budget`: top-1 that may be lost, percentage points. `precisions` empty: all in the table.
 
-    `calibrate` None: nothing is tried in int8. `rounds`: of fresh sessions that are timed. `time_limit_s`: after it
-    nothing more is made; what was made is still timed.
+    `named`: those of the targets that somebody asked for by name, and not as one of all or by default. `calibrate`
+    None: nothing is tried in int8. `rounds`: of fresh sessions that are timed. `time_limit_s`: after it nothing more is
+    made; what was made is still timed.
 
     Raises:
-        BadOption: a value out of range.
+        BadOption: a value out of range, or options that do not go together.
     """
 
     model: str
@@ -72,6 +74,7 @@ class TuneRequest:
     evaluation: Evaluation
     budget: float = ACCURACY_POINTS
     precisions: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     calibrate: str | None = None
     weights: str = "auto"
     ema: bool = False
@@ -88,7 +91,7 @@ class TuneRequest:
     out: Path = Path("tuned")
 
     def __post_init__(self) -> None:
-        Budgets(accuracy=self.budget)
+        require_points(self.budget, "--budget")
         if len(names := model_names((self.model,), self.image_size)) != 1:
             raise BadOption(
                 "tune searches for one model",
@@ -96,25 +99,35 @@ class TuneRequest:
                 got=", ".join(names),
                 next_step="tune one after the other: what they share is taken from the cache",
             )
-        known = {each.precision for target in self.targets for each in forms_of(target)}
-        if unknown := sorted(set(self.precisions) - known):
-            raise BadOption(
-                f"none of the targets can be made in {' or '.join(unknown)}",
-                expected=", ".join(sorted(known)),
-                got=", ".join(self.precisions),
-                next_step="leave -p out for all that there are",
-            )
-        if self.calibrate is not None and not any(each.precision == "int8" for each in self._asked()):
+        lacking(self.targets, self.precisions, self.named)
+        if "int8" in self.precisions:
+            require_calibration(self.calibrate, "int8")
+        elif self.calibrate is not None:
+            self._require_int8()
+
+    def _require_int8(self) -> None:
+        """Photos for int8, which was not asked for by name: it is among all that there are, or the photos are in vain.
+
+        Raises:
+            BadOption: they are; or they cannot be used.
+        """
+        if not any(form.precision == "int8" for target in self.targets for form in forms_of(target)):
             raise BadOption(
                 "--calibrate is for int8",
-                expected="a target and a precision that int8 is among",
+                expected="a target that is made in int8",
                 got=f"-t {' -t '.join(self.targets)}",
                 next_step="leave --calibrate out, or add -t onnx or -t openvino",
             )
+        require_calibration(self.calibrate, " -p ".join(self.precisions) or "int8")
 
-    def _asked(self) -> Iterator[Form]:
-        for target in self.targets:
-            yield from (each for each in forms_of(target) if not self.precisions or each.precision in self.precisions)
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """The targets that can be made in a precision that is asked for."""
+        return tuple(
+            target
+            for target in self.targets
+            if not self.precisions or any(form.precision in self.precisions for form in forms_of(target))
+        )
 
     def common(self, quality: float | None = None) -> Request:
         """What all candidates share that are judged by one `quality` budget, a relative error; None: the default."""
@@ -152,7 +165,10 @@ class TuneRequest:
             Unavailable: what makes a target is not installed.
         """
         tried: list[Candidate] = []
-        left_out: list[LeftOut] = []
+        left_out = [
+            LeftOut(f"{each.target}-{each.precision}", each.target, each.precision, each.why)
+            for each in lacking(self.targets, self.precisions, self.named)
+        ]
         for target in self.targets:
             for form in forms_of(target):
                 if self.precisions and form.precision not in self.precisions:

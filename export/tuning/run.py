@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ class Tuned(Searched):
             Row(
                 (
                     each["name"],
-                    each["latency"] and f"{each['latency']['median_ms']:.2f}",
+                    each["latency"] and _said(each["latency"]),
                     f"{each['bytes'] / 1e6:.2f}",
                     None if each["drop_points"] is None else f"{each['drop_points']:+.2f}",
                     each["folder"],
@@ -56,6 +56,7 @@ class Tuned(Searched):
         ]
         verdict = f"fastest: {self.chosen}" if self.chosen else "nothing within the budget was timed here"
         title = f"{self.request.model}, at most {self.request.budget:g} points of top-1 lost"
+        title += ", untrained weights" if record["trained"] is False else ""
         others = [f"{each['name']}: {each['reason']}" for each in record["candidates"] if each["reason"]]
         return card(title, verdict, self.exit_code, others, _COLUMNS, rows)
 
@@ -80,7 +81,7 @@ def tune(
     start = time.monotonic()
     until = None if asked.time_limit_s is None else start + asked.time_limit_s
     first, left_out = asked.candidates(this_host())
-    found = Tuned(asked, left_out=left_out, command=command)
+    found = Tuned(asked, left_out=left_out, cached=cache is not None, command=command)
     atomic.require_writable(asked.out)
 
     count = at_once or default_at_once()
@@ -96,7 +97,7 @@ def tune(
                 continue
             found.out_of_time = True
             name, target, precision = candidate.name, candidate.target, candidate.form.precision
-            found.left_out.append(LeftOut(name, target, precision, "time was up: run it again with a longer limit"))
+            found.left_out.append(LeftOut(name, target, precision, "time was up before it was finished"))
 
     search(first)
     more = [_fewer_integers(asked, target, form, found.tried) for target, form in _dependent(asked)]
@@ -111,6 +112,11 @@ def tune(
     if cache is not None:
         cache.prune()
     return found
+
+
+def _said(latency: Mapping[str, Any]) -> str:
+    """Milliseconds, and whether they can be trusted."""
+    return f"{latency['median_ms']:.2f}{', noisy' if latency['noisy'] else ''}"
 
 
 def _dependent(asked: TuneRequest) -> Iterator[tuple[str, Form]]:
@@ -152,7 +158,8 @@ def _hand_out(found: Tuned) -> dict[str, Path]:
     """Copies of the exports that are worth having, in one folder that replaces the one of an earlier search whole."""
     out, model = found.request.out, found.request.model
     worth = found.front | set(found.best.values())
-    if not worth:  # the last good ones stay
+    if not worth:  # the last good ones stay, and are said to be of another search
+        found.earlier_front = (out / FRONT).is_dir() and any((out / FRONT).iterdir())
         return {}
     with atomic.new_folder(out, FRONT) as partial, atomic.writing(out / FRONT):
         for each in found.tried:

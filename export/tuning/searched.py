@@ -45,6 +45,11 @@ class Tried:
         return None if accuracy is None else float(accuracy["drop_points"])
 
     @property
+    def too_costly(self) -> bool:
+        """It was checked, where nothing was found to be within the budget: rejected, or its drop was measured."""
+        return self.export.code == Exit.REJECTED or (self.passed and self.drop is not None)
+
+    @property
     def size_bytes(self) -> int:
         """Of the artifact, all files together."""
         return int(self.export.manifest["stages"][-1]["artifact"]["bytes"])
@@ -61,6 +66,7 @@ class Searched:
     """The result. `front`: names of the Pareto front; `best`: by target; `chosen`: the fastest of all that were timed.
 
     `folders`: where those worth having lie, by name. `seconds`: the duration. `out_of_time`: the limit ended it.
+    `cached`: what passed was kept. `earlier_front`: `front/` has what an earlier search found, and nothing of this one.
     """
 
     request: TuneRequest
@@ -72,19 +78,31 @@ class Searched:
     folders: Mapping[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     out_of_time: bool = False
+    cached: bool = False
+    earlier_front: bool = False
     command: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> Exit:
-        """0 where each target has a candidate within the budget with the evidence that an export requires."""
-        return worst(self._code(target) for target in self.request.targets)
+        """0 where each target has a candidate within the budget with the evidence that an export requires.
+
+        A target that has none of the precisions asked for is not asked: it was left out, which is said.
+        """
+        return worst(self._code(target) for target in self.request.possible)
+
+    @property
+    def gets_further(self) -> bool:
+        """Time was up, and the same command would find something in the cache that this one had to make.
+
+        What failed or was rejected is not kept.
+        """
+        new = (each for each in self.tried if each.passed and each.export.before is None)
+        return self.out_of_time and self.cached and any(new)
 
     def _code(self, target: str) -> Exit:
         own = [each for each in self.tried if each.candidate.target == target]
         if target in self.best:
             return next(Exit(each.export.code) for each in own if each.name == self.best[target])
-        codes = {Exit(each.export.code) for each in own}
-        for code in (Exit.FAILED, Exit.REJECTED):
-            if code in codes:
-                return code
-        return Exit.NOT_VERIFIED
+        if own and all(each.export.code == Exit.FAILED for each in own):
+            return Exit.FAILED
+        return Exit.REJECTED if any(each.too_costly for each in own) else Exit.NOT_VERIFIED

@@ -93,8 +93,8 @@ if TYPE_CHECKING:
 @option(
     "Baselines",
     "--paper",
-    "All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16; int8 on the "
-    "golden images unless --calibrate names photos.",
+    "All models, --stock and --pytorch, against what the paper compares them with, at batch 1 and 16 and the paper's "
+    "image size; int8 on the golden images unless --calibrate names photos.",
     is_flag=True,
 )
 @out("Folder for the page, the record and the artifacts.", "bench")
@@ -148,7 +148,7 @@ def _show(screen: "Console", found: "Bench") -> None:
     from export.cli.tables import plain_table
 
     numbers = ("batch", "threads", "ms", "±", "images/s", "x", "limit", "MB", "load", "memory", "error")
-    table = plain_table("model", "target", "precision", *numbers, right=numbers)
+    table = plain_table("model", "target", "precision", *numbers, "", right=numbers)
     ordered = sorted(found.rows, key=lambda row: (row.model, row.batch, row.threads, row.timing.median_ms))
     for before, row in zip((None, *ordered), ordered, strict=False):
         if before is not None and (before.model, before.batch, before.threads) != (row.model, row.batch, row.threads):
@@ -168,6 +168,7 @@ def _show(screen: "Console", found: "Bench") -> None:
             f"{row.verified.artifact.size_bytes / 1e6:.1f}",
             *("" if each is None else f"{each:.0f}" for each in (row.spent.load_ms, row.spent.memory_mb)),
             f"{row.gate.worst:.1e}",
+            "noisy timing" if row.timing.noisy else "",
         )
     screen.print(table)
     _show_streams(screen, found)
@@ -179,6 +180,9 @@ def _show(screen: "Console", found: "Bench") -> None:
         names = (f"{row.model} {row.precision}" for row in (each.first, each.second))
         text = f"{each.claim.target}, batch {each.first.batch}: {' over '.join(names)}: {each.ratio:.2f} x{paper}"
         screen.print(Text(text, "bold"), soft_wrap=True)
+    if found.untrained:
+        text = f"random weights in {', '.join(found.untrained)}: latency does not depend on them"
+        screen.print(Text(text, "yellow"), soft_wrap=True)
     for note in found.notes:
         screen.print(Text(f"  {note}", "yellow"), soft_wrap=True)
 

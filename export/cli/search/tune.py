@@ -114,8 +114,8 @@ def tune(model: str, as_json: bool, **options: Any) -> None:
 
     Precisions, weight formats and layers left in floats are exported and judged like any export. What passes is timed
     in one run, in turns. DIR gets tune.html, tune.json, and front/ with the exports that no other beats in latency,
-    size and accuracy together. What cannot be timed here is ranked by size and accuracy. A search that was ended goes
-    on from the cache.
+    size and accuracy together. What cannot be timed here is ranked by size and accuracy. A search that was ended takes
+    what it finished from the cache.
 
     \b
     vit-export tune m2 -w best.pth --calibrate photos/ --eval val/
@@ -126,10 +126,10 @@ def tune(model: str, as_json: bool, **options: Any) -> None:
     \b
     Exit codes
       0    every target has a form within the budget
-      1    a target has none: everything tried was rejected or loses more
+      1    a target has none, and something of it was rejected or loses more
       2    usage, or input that cannot be used
-      3    a target has none that was checked here, or the weights are an untrained fallback
-      4    everything of a target failed
+      3    a target has none, and nothing of it was checked here; or the weights are an untrained fallback
+      4    everything of a target that was tried failed
     """  # noqa: D301 - click wants the character itself
     from export import api
     from export.cli import console
@@ -150,6 +150,7 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from export.cli.tables import warn_untrained
     from export.folder.manifest import PASSED
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -163,6 +164,8 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
         if each["untimed"] is not None:
             untimed[each["target"]] = each["untimed"]
         note = "fastest within the budget" if chosen else f"best of {each['target']}" if each["best"] else ""
+        note = note or ("" if each["within_budget"] else "over the budget, within noise")
+        noisy = latency is not None and latency["noisy"]
         table.add_row(
             each["name"],
             *(("-", "") if latency is None else (f"{latency['median_ms']:.2f}", f"{latency['iqr_ms']:.2f}")),
@@ -170,7 +173,7 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
             "-" if drop is None else f"{drop:+.2f}",
             f"{float(each['error']):.1e}",
             "yes" if each["front"] else "",
-            note or ("" if each["within_budget"] else "over the budget, within noise"),
+            ", ".join(filter(None, (note, "noisy timing" if noisy else ""))),
             style="bold green" if chosen else "",
         )
     screen.print(table)
@@ -182,10 +185,15 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
             text = f"  {each['name']} {each['status'].replace('_', ' ')}: {each['reason']}"
             screen.print(Text(text, "dim" if each["status"] == "not_tried" else "yellow"), soft_wrap=True)
     if record["out_of_time"]:
-        screen.print(Text("time was up: the same command goes on from the cache", "bold yellow"))
+        further = "the same command goes on from the cache"
+        text = further if record["gets_further"] else "nothing new was finished: it needs a longer --time-limit"
+        screen.print(Text(f"time was up: {text}", "bold yellow"))
     if record["chosen"] is None:
         text = f"nothing that was timed here loses at most {record['budget_points']:g} points"
         screen.print(Text(text, "bold yellow"))
+    if record["earlier_front"]:
+        screen.print(Text("front/ is of an earlier search: this one found nothing to replace it with", "bold yellow"))
+    warn_untrained(screen, trained=record["trained"] is not False)
     for each in record["candidates"]:
         if each["folder"] is not None:
             screen.print(Text(each["folder"], "bold" if each["name"] == record["chosen"] else "dim"), soft_wrap=True)

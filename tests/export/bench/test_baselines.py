@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from efficientvit.size import square
 from export.bench.baselines import BASELINES, STOCK, Baseline, baselines, prepared
-from export.bench.claims import CLAIMS, Claim, Compared, compared, unmeasured
+from export.bench.claims import CLAIMS, Claim, Compared, compared, not_compared, papers_size, unmeasured
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from runtimes.artifact import digest
 from runtimes.host.machine import this_host
@@ -127,7 +127,15 @@ def test_int8_that_costs_a_little_too_much_leaves_layers_in_float32(made: dict[s
 
 def _row(model: str, precision: str, ms: float, target: str = "onnx", batch: int = 16, noisy: bool = False) -> Any:
     timing = SimpleNamespace(median_ms=ms, noisy=noisy)
-    return SimpleNamespace(model=model, precision=precision, target=target, batch=batch, threads=1, timing=timing)
+    return SimpleNamespace(
+        model=model,
+        precision=precision,
+        target=target,
+        batch=batch,
+        threads=1,
+        timing=timing,
+        image_size=papers_size(model),
+    )
 
 
 def test_claims_are_of_the_fastest_of_each_form() -> None:
@@ -176,6 +184,19 @@ def test_a_verdict_from_noisy_timings_says_so() -> None:
     found = Compared(claim, _row("m5", STOCK, 100.0, noisy=True), _row(NAME, STOCK, 54.0))
     assert found.noisy
     assert found.verdict == "does not hold here: slower by more; noisy: measure again"
+
+
+def test_images_of_another_size_are_not_what_a_claim_is_about() -> None:
+    """MobileViT's are 256 pixels in the paper, too."""
+    m2, mobilevit = _row("m2", STOCK, 10.0), _row("mobilevit_xxs", STOCK, 100.0)
+    same = (m2, mobilevit)
+    assert [each.ratio for each in compared(SimpleNamespace(rows=same))] == [10.0] * 3  # type: ignore[arg-type]
+    assert list(not_compared(same)) == []
+    m2.image_size = square(64)
+    assert list(compared(SimpleNamespace(rows=same))) == []  # type: ignore[arg-type]
+    assert list(unmeasured(SimpleNamespace(rows=same))) == []  # type: ignore[arg-type]
+    (why,) = not_compared(same)
+    assert "m2 takes images of 64 pixels, the paper's figures are for 224" in why
 
 
 def test_a_claim_whose_one_side_did_not_pass_is_named() -> None:

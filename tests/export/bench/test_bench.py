@@ -4,6 +4,8 @@ import csv
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from export.bench.run import Bench
 from export.targets.onnx import mixed_precision
 from export.targets.onnx.float_choice import Choice
 from tests.integer_cpu import needs_exact_int8
+from tests.silent import Silent
+from validation.timing.latency import Timing
 
 COMPILER = shutil.which("g++")
 OPTIONS = ("-w", "seeded", "--image-size", "64", "--rounds", "1", "-o", "out")
@@ -37,6 +41,7 @@ def test_a_page_a_table_a_record_and_the_artifacts(
     monkeypatch.setattr(bench_run, "_PROCESSES", 2)  # more would show nothing else
     monkeypatch.setattr(entries, "default_at_once", lambda: 2)
     monkeypatch.setattr(entries, "in_processes", _in_this_process)
+    monkeypatch.setattr(Timing, "noisy", property(lambda _: True))
     if COMPILER:
         quick = tmp_path / "quick-g++"
         quick.write_text(f'#!/bin/sh\nexec "{COMPILER}" "$@" -O0 -g0\n')
@@ -66,6 +71,9 @@ def test_a_page_a_table_a_record_and_the_artifacts(
     assert [[each["streams"] for each in row["throughput"]] for row in record["rows"][:3]] == [[2], [2], []]
     assert all(len(each["samples"]) == 2 for row in record["rows"] for each in row["throughput"])
     assert record["untrained"] == ["m0"]
+    assert "random weights in m0" in ran.err
+    assert ran.err.count("noisy timing") == len(record["rows"])
+    assert {row["image_size"] for row in record["rows"]} == {64}
     rows = list(csv.DictReader((out / "bench.csv").read_text().splitlines()))
     assert [row["median_ms"] for row in rows] == [str(row["median_ms"]) for row in record["rows"]]
     table = (out / "bench.md").read_text()
@@ -73,6 +81,7 @@ def test_a_page_a_table_a_record_and_the_artifacts(
     assert "63.2" in table  # what the authors published
     assert "The weights of m0 are random" in table
     page = (out / "bench.html").read_text()
+    assert "The paper's throughput" not in page  # its images are larger
     assert "<b>Random weights</b> in M0." in page
     for row in record["rows"]:
         assert f'<td>{row["precision"]}</td><td class="n">{row["median_ms"]:.2f}</td>' in page
@@ -103,6 +112,8 @@ def test_what_is_rejected_is_named_and_not_timed(command: Any, tmp_path: Path, m
     [
         (("-t", "coreml"), "cannot be timed on any host"),
         (("-t", "onnx", "-p", "bf16"), "none of the targets can be made in bf16"),
+        (("-t", "onnx,openvino", "-p", "bf16"), "target 'onnx' cannot be made in bf16"),
+        (("--paper",), "--paper compares with figures for one image size"),
         (("-p", "int8"), "int8 has to be calibrated"),
         (("-p", "fp32", "--calibrate", "golden"), "--calibrate is for int8"),
         (("-p", "fp32", "--quality-budget", "0.1"), "--quality-budget is for compressed weights"),
@@ -125,6 +136,25 @@ def test_int8_is_calibrated_where_it_is_made_and_nowhere_else() -> None:
     assert BenchRequest(("m0",), paper=True, precisions=("fp32",)).export("m0", 1).calibrate is None
     with pytest.raises(BadOption, match="--calibrate is for int8"):
         _ = BenchRequest(("m0",), precisions=("fp32", "fp16"), calibrate="golden").made
+
+
+def test_photos_are_for_other_tools_too(tmp_path: Path) -> None:
+    asked = BenchRequest(("m0",), precisions=("fp32",), peers=True, calibrate="golden")
+    assert asked.made == ("fp32",)
+    assert asked.calibration == "golden"
+    assert asked.export("m0", 1).calibrate is None
+    assert BenchRequest(("m0",), precisions=("fp32",), peers=True).calibration is None
+    with pytest.raises(BadOption, match="--calibrate names no folder"):
+        _ = replace(asked, calibrate=str(tmp_path / "none")).made
+
+
+def test_a_target_that_was_not_named_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(_: BenchRequest, __: None, name: str, ___: Silent) -> Iterator[entries.Judgments]:
+        yield entries.Judgments(name)
+
+    monkeypatch.setattr(entries, "judge_files", judged)
+    found = entries.entries(BenchRequest(("m0",), precisions=("bf16",)), Silent(), at_once=1)
+    assert found.notes == ["onnx was left out in bf16: onnx is made in fp32, fp16, int8 only"]
 
 
 def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

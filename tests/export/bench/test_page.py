@@ -20,7 +20,7 @@ def _row(model: str, target: str, precision: str, batch: int, ms: float, threads
         "median_ms": ms, "iqr_ms": 0.25, "images_per_s": batch / ms * 1e3, "speedup": 10.0 * batch / ms,
         "gops": 150.0, "limit_share": 0.75, "throughput": [],
         "size_mb": 12.5, "load_ms": 31.0, "first_ms": 4.0, "memory_mb": 36.0,
-        "error": 2.5e-6, "budget": 1e-5, "noisy": False,
+        "error": 2.5e-6, "budget": 1e-5, "noisy": False, "image_size": 224,
     }  # fmt: skip
 
 
@@ -68,6 +68,14 @@ def test_it_says_what_the_record_does() -> None:
     assert "vit-export bench --paper -w seeded" in texts
     assert "onnxruntime 1.0" in texts
     assert page.count("<svg ") == 3
+
+
+def test_other_sizes_are_not_drawn_beside_the_paper_s_figures() -> None:
+    rows = [row | {"image_size": [64, 96]} for row in _record()["rows"] if row["model"] == "m0"]
+    texts = _texts(render(_record(rows=rows, compared=[])))
+    assert "M0 16 onnx int8 64.00" in texts
+    assert "228.4" not in texts
+    assert "Accuracy against latency" not in texts
 
 
 def test_several_streams_have_a_table_of_their_own() -> None:

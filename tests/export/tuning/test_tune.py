@@ -1,5 +1,6 @@
 """`vit-export tune`: what is tried, timed, chosen, handed out, and said of the rest."""
 
+import copy
 import itertools
 import json
 import shlex
@@ -12,6 +13,9 @@ import jsonschema
 import pytest
 
 from efficientvit.errors import BadLabeledSet, BadOption
+from export import api
+from export.cli.console import BANNER, console
+from export.cli.search.tune import _show
 from export.pipeline import finished
 from export.pipeline.task import Task
 from export.pipeline.tasks import Unit, units_of
@@ -22,7 +26,7 @@ from export.tuning.forms import Form
 from export.tuning.making import Deadline, TimeUp
 from export.tuning.record import tune_schema
 from export.tuning.request import Candidate, LeftOut, TuneRequest
-from export.tuning.searched import Tried
+from export.tuning.searched import Searched, Tried
 from tests.command_line import Ran, in_this_process
 from tests.export.tuning.asking import OPTIONS, folder_in, host
 from tests.silent import Silent
@@ -68,7 +72,10 @@ def test_its_choice_is_the_fastest_of_the_exhaustive_list(record: dict[str, Any]
         if precision in FLOATS
     }
     candidates = {each["name"]: each for each in record["candidates"]}
-    assert exhaustive == set(candidates)
+    assert exhaustive == {name for name, each in candidates.items() if each["status"] != "not_tried"}
+    assert {n: each["reason"] for n, each in candidates.items() if n not in exhaustive} == {
+        "onnx-bf16": "onnx is made in fp32, fp16, int8 only"
+    }
     within = {n: each["latency"]["median_ms"] for n, each in candidates.items() if each["within_budget"]}
     assert len(within) >= 3
     assert record["chosen"] == min(within, key=lambda name: within[name])
@@ -96,8 +103,23 @@ def test_a_second_search_takes_every_export_from_the_cache(searched: tuple[Path,
     ran = in_this_process(("tune", *QUICK), tmp_path, XDG_CACHE_HOME=str(folder / "cache"))
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    assert all(each["cached"] for each in found["candidates"])
-    assert all(each["latency"] is not None for each in found["candidates"])  # measured anew
+    tried = [each for each in found["candidates"] if each["status"] != "not_tried"]
+    assert all(each["cached"] for each in tried)
+    assert all(each["latency"] is not None for each in tried)  # measured anew
+    assert found["trained"] is False
+    assert BANNER in ran.err  # no export was there to say it
+    assert not found["earlier_front"]
+
+
+def test_noise_is_marked_in_the_terminal(record: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    found = copy.deepcopy(record)
+    for each in found["candidates"]:
+        if each["latency"] is not None:
+            each["latency"]["noisy"] = each["name"] == "openvino-fp32"
+    with console() as screen:
+        _show(screen, found)
+    marked = [line.split()[0] for line in capfd.readouterr().err.splitlines() if "noisy timing" in line]
+    assert marked == ["openvino-fp32"]
 
 
 def test_its_command_makes_the_same_file(searched: tuple[Path, Ran], record: dict[str, Any], tmp_path: Path) -> None:
@@ -121,7 +143,78 @@ def test_no_time_is_no_choice(command: Any, tmp_path: Path) -> None:
     assert (found["chosen"], found["out_of_time"]) == (None, True)
     assert [each["status"] for each in found["candidates"]] == ["not_tried"]
     assert "time was up" in ran.err
+    assert not found["gets_further"]
+    page = (tmp_path / "tuned" / "tune.html").read_text()
+    assert "needs a longer --time-limit" in ran.err
+    assert "Nothing new was finished" in page
+    assert "from the cache" not in ran.err + page
     assert before.is_dir()
+    assert found["earlier_front"]
+    assert "front/ is of an earlier search" in ran.err
+    assert "is of an earlier search" in page
+
+
+def _tried(status: str, drop: float | None = None, before: float | None = None) -> Tried:
+    """Of ONNX, with the code that its export has."""
+    code = {"verified": 0, "built": 3, "rejected": 1, "not_run": 3, "failed": 4}[status]
+    manifest = {"status": status, "accuracy": None if drop is None else {"drop_points": drop}}
+    export = SimpleNamespace(code=code, manifest=manifest, before=before)
+    return Tried(cast(Any, SimpleNamespace(target="onnx", name=status)), cast(Any, export))
+
+
+@pytest.mark.parametrize(
+    ("tried", "code"),
+    [
+        ([("verified", 0.9)], 1),  # over the budget, within noise
+        ([("verified", 0.9), ("failed", None)], 1),
+        ([("rejected", 9.0), ("failed", None)], 1),
+        ([("rejected", None), ("not_run", None)], 1),
+        ([("failed", None), ("failed", None)], 4),
+        ([("failed", None), ("not_run", None)], 3),
+        ([("failed", None), ("built", None)], 3),
+        ([], 3),
+    ],
+)
+def test_a_target_with_nothing_within_the_budget_has_the_code_of_the_help(
+    tried: list[tuple[str, float | None]], code: int, tmp_path: Path
+) -> None:
+    asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path))
+    assert Searched(asked, [_tried(*each) for each in tried]).exit_code == code
+
+
+def test_the_same_command_gets_further_only_where_something_new_is_in_the_cache(tmp_path: Path) -> None:
+    def further(*tried: Tried, out_of_time: bool = True, cached: bool = True) -> bool:
+        asked = TuneRequest("m0", ("onnx",), Evaluation(tmp_path))
+        return Searched(asked, list(tried), out_of_time=out_of_time, cached=cached).gets_further
+
+    assert further(_tried("verified", before=1.0), _tried("verified"))
+    assert not further(_tried("verified", before=1.0), _tried("rejected"), _tried("failed"))
+    assert not further(_tried("verified"), cached=False)
+    assert not further(_tried("verified"), out_of_time=False)
+
+
+def test_a_target_that_was_not_named_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[TuneRequest] = []
+
+    class Understood(Exception):
+        pass
+
+    def stop(request: TuneRequest, *_: Any, **__: Any) -> None:
+        asked.append(request)
+        raise Understood
+
+    monkeypatch.setattr(run, "tune", stop)
+    for target in ((), ("all",)):
+        with pytest.raises(Understood):
+            api.tune("m0", eval=tmp_path, target=target, precision=("bf16",))
+    for each in asked:
+        tried, left_out = each.candidates(host())
+        assert [one.name for one in tried] == ["openvino-bf16"]
+        assert {one.name for one in left_out} == {f"{name}-bf16" for name in each.targets if name != "openvino"}
+        assert "onnx is made in fp32, fp16, int8 only" in {one.why for one in left_out}
+        assert each.possible == ("openvino",)  # of which the exit code is
 
 
 def test_a_time_limit_ends_what_is_being_made() -> None:
@@ -201,7 +294,10 @@ def test_forms_of_one_target_do_not_share_files(tmp_path: Path) -> None:
     [
         (("-t", "onnx", "-p", "bf16"), "none of the targets can be made in bf16"),
         (("-t", "coreml", "--calibrate", "golden"), "--calibrate is for int8"),
-        (("--budget", "-1"), "percentage points"),
+        (("-t", "onnx,openvino", "-p", "bf16"), "target 'onnx' cannot be made in bf16"),
+        (("-t", "onnx", "-p", "fp32,fp16", "--calibrate", "golden"), "add -p int8"),
+        (("-t", "onnx", "-p", "int8"), "int8 has to be calibrated"),
+        (("--budget", "-1"), "--budget is in percentage points"),
         (("-t", "quantum"), "unknown target 'quantum'"),
     ],
 )

@@ -13,8 +13,11 @@ import pytest
 from onnx import numpy_helper
 
 from efficientvit.size import square
+from export.bench import run
 from export.bench.baselines import BASELINES, STOCK, Baseline, baselines, prepared
 from export.bench.claims import CLAIMS, Claim, Compared, compared, not_compared, papers_size, unmeasured
+from export.bench.entries import Entries
+from export.bench.request import BenchRequest
 from export.targets.onnx.mixed_precision import can_fall_back, fall_back
 from runtimes.artifact import digest
 from runtimes.host.machine import this_host
@@ -22,6 +25,7 @@ from runtimes.onnx.qdq import layers
 from runtimes.onnx.runtime import OnnxRuntime
 from tests.integer_cpu import needs_exact_int8
 from tests.references import with_logits
+from tests.silent import Silent
 from validation.external.other_models import judge_baseline
 from validation.judge import within_quality
 from validation.verdict import Rejected, Verdict, VerifiedArtifact
@@ -197,6 +201,16 @@ def test_images_of_another_size_are_not_what_a_claim_is_about() -> None:
     assert list(unmeasured(SimpleNamespace(rows=same))) == []  # type: ignore[arg-type]
     (why,) = not_compared(same)
     assert "m2 takes images of 64 pixels, the paper's figures are for 224" in why
+
+
+def test_a_benchmark_says_why_no_claim_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    m2, mobilevit = _row("m2", STOCK, 10.0), _row("mobilevit_xxs", STOCK, 100.0)
+    m2.image_size = square(256)
+    monkeypatch.setattr(run, "entries", lambda *_: Entries())
+    monkeypatch.setattr(run, "_measured", lambda *_: ((m2, mobilevit), {}))
+    found = run.bench(BenchRequest(("m2",), paper=True), Silent())
+    assert [note for note in found.notes if "none of its claims is compared" in note] == list(found.notes)
+    assert len(found.notes) == 1
 
 
 def test_a_claim_whose_one_side_did_not_pass_is_named() -> None:

@@ -145,7 +145,7 @@ def test_no_time_is_no_choice(command: Any, tmp_path: Path) -> None:
     assert "time was up" in ran.err
     assert not found["gets_further"]
     page = (tmp_path / "tuned" / "tune.html").read_text()
-    assert "needs a longer --time-limit" in ran.err
+    assert "give it a longer --time-limit" in ran.err
     assert "Nothing new was finished" in page
     assert "from the cache" not in ran.err + page
     assert before.is_dir()

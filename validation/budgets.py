@@ -34,8 +34,8 @@ def require_compressed(*, compressed: bool) -> None:
     if not compressed:
         raise BadOption(
             "--quality-budget is for compressed weights",
-            expected="--weights-bits, or -p int8",
-            got="neither",
+            expected="a file made with --weights-bits or -p int8",
+            got="one whose weights are not compressed",
             next_step="leave --quality-budget out: uncompressed weights have budgets from their noise floor",
         )
 

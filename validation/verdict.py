@@ -103,12 +103,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """An artifact that could not be checked here, why, and what would check it."""
+    """An artifact that could not be checked here, why, and what would check it.
+
+    `undecided`: the options of budgets that nothing could be said of, of an artifact that passed everything else.
+    """
 
     artifact: Artifact
     reason: str
     remedy: str
     report: Report | None = None
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from efficientvit.errors import BadInput
+from efficientvit.errors import BadInput, Unavailable
 from efficientvit.weights.contract import preprocessing_of
 from efficientvit.weights.reading import AS_IT_IS, Reading
 from efficientvit.weights.source import Weights, find_weights
@@ -162,18 +162,20 @@ def judge_file(
     images = images.with_pixels() if foreign.takes_bytes else images
     reference = ReferenceModel(weights.model, images, options.budgets)
     check = self_check(reference, {foreign.artifact.precision})
-    labeled = None
-    if options.evaluation is not None:
-        labeled = accuracy_test(
-            options.evaluation, weights, contract, options.labels, options.budgets, skip_bad=options.skip_bad, step=step
-        )
-    step(f"judging {path.name}")
-    found = judge_foreign(foreign, reference, options.image_range, options.scores, labeled)
+
+    def verdict_by(weights: Weights, reference: ReferenceModel) -> ForeignVerdict:
+        labeled = None
+        if (asked := options.evaluation) is not None:
+            labeled = accuracy_test(
+                asked, weights, contract, options.labels, options.budgets, skip_bad=options.skip_bad, step=step
+            )
+        step(f"judging {path.name}")
+        return judge_foreign(foreign, reference, options.image_range, options.scores, labeled)
+
+    found = verdict_by(weights, reference)
     if isinstance(found.verdict, Rejected) and (other := _other_weights(weights_option, weights, options)) is not None:
-        step("judging it by the checkpoint's other weights")
-        by_others = judge_foreign(
-            foreign, ReferenceModel(other.model, images, options.budgets), options.image_range, options.scores
-        )
+        step("the checkpoint's other weights: reference in float64")
+        by_others = verdict_by(other, ReferenceModel(other.model, images, options.budgets))
         if not isinstance(by_others.verdict, Rejected):
             what = "the running average in the checkpoint" if other.average else "the weights, not their average"
             said = f"it was made of {what}: {'with' if other.average else 'without'} --ema it passes"
@@ -195,7 +197,7 @@ def _other_weights(option: str, weights: Weights, options: JudgeOptions) -> Weig
     reading = replace(options.reading, ema=not weights.average, override=True)
     try:
         other = find_weights(option, weights.model.spec.name, weights.model.spec.image_size, reading=reading)
-    except BadInput:
+    except (BadInput, Unavailable):
         return None
     return other if other.average is not weights.average else None
 

@@ -61,8 +61,7 @@ def spent_when_exported(manifest: Manifest) -> list[GateResult]:
 def undecided(manifest: Manifest) -> str | None:
     """Why a file that passed every gate was not called verified: it took an unknown part of a budget."""
     last = manifest.stages[-1].verdict
-    passed = [gate.passed for gate in last.gates.values() if gate is not None]
-    return last.reason if manifest.status == "not_run" and passed and all(passed) else None
+    return last.reason if last.undecided else None
 
 
 def not_passed(manifest: Manifest) -> Iterator[str]:

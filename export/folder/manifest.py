@@ -187,6 +187,10 @@ class VerdictRecord(Record, frozen=True, kw_only=True):
         str | msgspec.UnsetType | None,
         says("What would check it; null unless built or not_run. Not there for the rewrite."),
     ] = msgspec.UNSET
+    undecided: Annotated[list[str], says("Options of budgets for what running takes that nothing could be said of on "
+                                         "this host; of a file that passed everything else.")] = (
+        msgspec.field(default_factory=list)
+    )  # fmt: skip
     gates: Annotated[Gates, says("Null where a gate does not apply.")]
     batches: Annotated[list[Positive], says("Batch sizes at which it was run.")]
     top1: Annotated[Top1Record | None, says("Top-1 against the reference on the judged ordinary images; null where it "

@@ -32,7 +32,7 @@ from validation.reference import file
 from validation.timing.feed import timing_feed
 from validation.timing.latency import TimingPlan, benchmark
 from validation.timing.spending import held_to, not_measured, spending
-from validation.verdict import Built, NotRun, VerifiedArtifact
+from validation.verdict import Built, VerifiedArtifact
 
 BeforePublishing = Callable[[Outcome, Path], None]
 """Is shown each outcome and its complete folder."""
@@ -72,7 +72,6 @@ class Handover:
         if not self.can_be_timed(outcome):
             if outcome.error is None and budgets.spends and isinstance(outcome.final, VerifiedArtifact | Built):
                 outcome.settle(not_measured(outcome.final, budgets.spends, str(outcome.untimed)))
-                outcome.undecided = True
             return
         verified = outcome.final
         assert isinstance(verified, VerifiedArtifact)
@@ -87,9 +86,7 @@ class Handover:
                 self.progress.step(f"{outcome.slug}: {text}")
 
             spent = outcome.spent = spending(verified, runtime, timing, images, step)
-        verdict = held_to(budgets, verified, spent, self.model.reference_for(artifact), runtime)
-        outcome.settle(verdict)
-        outcome.undecided = isinstance(verdict, NotRun)
+        outcome.settle(held_to(budgets, verified, spent, self.model.reference_for(artifact), runtime))
 
     def write(self, outcome: Outcome) -> None:
         """Fill a folder and publish it. A rejected or failed job leaves the last good folder as it is.

@@ -168,8 +168,8 @@ class Judging:
             match before:
                 case VerifiedArtifact():
                     return built(artifact, before)
-                case NotRun(reason=reason, remedy=remedy, report=report):
-                    return NotRun(artifact, reason, remedy, report)
+                case NotRun():
+                    return replace(before, artifact=artifact)
         asked = self.model.reference.budgets
         budgets = replace(
             asked,

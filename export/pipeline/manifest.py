@@ -200,6 +200,7 @@ def _stage(outcome: Outcome, result: StageResult, placed: Placed | None) -> reco
             evidence=report.evidence if report and not isinstance(verdict, NotRun) else None,
             reason=None if isinstance(verdict, VerifiedArtifact) else verdict.reason,
             remedy=verdict.remedy if isinstance(verdict, NotRun | Built) else None,
+            undecided=list(verdict.undecided) if isinstance(verdict, NotRun) else [],
             gates=gates_of(report.gates if report else ()),
             batches=list(report.batches) if report else [],
             top1=None if top1 is None else record.Top1Record.from_attributes(top1),

@@ -57,7 +57,7 @@ class StageResult:
 class Outcome:
     """One job's result. `folder` is where it was handed over, `record` its manifest; `error`: a stage failed.
 
-    `blame`: of the rejected stage. `undecided`: a budget was asked for of which nothing can be said here.
+    `blame`: of the rejected stage.
     """
 
     job: Job
@@ -72,7 +72,6 @@ class Outcome:
     failed_stage: str | None = None
     error: VitExportError | None = None
     fallback: bool = False
-    undecided: bool = False
     blame: Blame | None = None
 
     @property
@@ -115,6 +114,6 @@ class Outcome:
                 report.evidence.at_least(required) and not self.fallback
             ):
                 return Exit.OK
-            case NotRun() if required is Evidence.BUILT and not self.fallback and not self.undecided:
+            case NotRun(undecided=()) if required is Evidence.BUILT and not self.fallback:
                 return Exit.OK
         return Exit.NOT_VERIFIED

@@ -86,8 +86,8 @@ class TuneRecord(Record, frozen=True, kw_only=True):
     tools: Annotated[dict[str, str], says("Versions of what is installed.")]
     seconds: Annotated[float, says("Duration of the search.")]
     out_of_time: Annotated[bool, says("--time-limit ended it.")]
-    gets_further: Annotated[bool, says("--time-limit ended it, and the same command would go on from what it made; "
-                                       "false where that needs a longer limit.")]  # fmt: skip
+    gets_further: Annotated[bool, says("--time-limit ended it, and an export was finished that the same command "
+                                       "finds in the cache.")]  # fmt: skip
     earlier_front: Annotated[bool, says("front/ is of an earlier search: this one found nothing to replace it with.")]
     chosen: Annotated[str | None, says("The fastest candidate within the budget of all that were timed; null where "
                                        "there is none.")]  # fmt: skip

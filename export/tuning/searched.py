@@ -39,6 +39,11 @@ class Tried:
         return found
 
     @property
+    def failed(self) -> bool:
+        """A stage failed, of the file itself: there is nothing to check."""
+        return self.export.manifest["status"] == "failed" and self.export.code != Exit.NOT_VERIFIED
+
+    @property
     def drop(self) -> float | None:
         """Top-1 that is lost on the labeled images, percentage points; None: it could not be measured."""
         accuracy = self.export.manifest["accuracy"]
@@ -92,17 +97,21 @@ class Searched:
 
     @property
     def gets_further(self) -> bool:
-        """Time was up, and the same command would find something in the cache that this one had to make.
+        """Time was up, and the same command would find an export in the cache that this one had to make.
 
-        What failed or was rejected is not kept.
+        What failed or was rejected is not kept, nor what differs from call to call.
         """
-        new = (each for each in self.tried if each.passed and each.export.before is None)
+        new = (
+            each
+            for each in self.tried
+            if each.passed and each.export.before is None and each.candidate.job.options.reproducible
+        )
         return self.out_of_time and self.cached and any(new)
 
     def _code(self, target: str) -> Exit:
         own = [each for each in self.tried if each.candidate.target == target]
         if target in self.best:
             return next(Exit(each.export.code) for each in own if each.name == self.best[target])
-        if own and all(each.export.code == Exit.FAILED for each in own):
+        if own and all(each.failed for each in own):
             return Exit.FAILED
         return Exit.REJECTED if any(each.too_costly for each in own) else Exit.NOT_VERIFIED

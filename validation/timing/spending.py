@@ -64,4 +64,5 @@ def not_measured(final: VerifiedArtifact | Built, asked: Sequence[str], why: str
         reason=f"{' and '.join(asked)} could not be decided here: {why}",
         remedy="decide it on a host or a device that runs it, or leave it out for this target",
         report=final.report,
+        undecided=tuple(asked),
     )

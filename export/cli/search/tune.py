@@ -185,8 +185,9 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
             text = f"  {each['name']} {each['status'].replace('_', ' ')}: {each['reason']}"
             screen.print(Text(text, "dim" if each["status"] == "not_tried" else "yellow"), soft_wrap=True)
     if record["out_of_time"]:
-        further = "the same command goes on from the cache"
-        text = further if record["gets_further"] else "nothing new was finished: give it a longer --time-limit"
+        text = "the same command goes on from the cache"
+        if not record["gets_further"]:
+            text = "no export was finished in it that the cache did not have: give it a longer --time-limit"
         screen.print(Text(f"time was up; {text}", "bold yellow"))
     if record["chosen"] is None:
         text = f"nothing that was timed here loses at most {record['budget_points']:g} points"

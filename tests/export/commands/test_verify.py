@@ -191,3 +191,18 @@ def test_a_quality_budget_is_held_to_without_the_weights_too(
     uncompressed = command("verify", str(copied / ONNX), "--quality-budget", "0.1")
     assert uncompressed.code == 2
     assert "--quality-budget is for compressed weights" in uncompressed.err
+
+
+def test_what_another_host_could_not_run_is_verified_where_it_can(copied: Path, command: Any) -> None:
+    """As of int8 and bfloat16 on a CPU without units for it: no budget was left open."""
+
+    def not_run(manifest: dict[str, Any]) -> None:
+        last = manifest["stages"][-1]["verdict"]
+        assert last["undecided"] == []
+        manifest["status"] = last["status"] = "not_run"
+        last |= {"evidence": None, "reason": "computed in float32", "remedy": "verify it on another CPU"}
+
+    _edit(copied / IR / "manifest.json", not_run)
+    ran = command("verify", str(copied / IR), "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["status"] == "verified"

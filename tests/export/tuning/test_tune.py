@@ -146,7 +146,7 @@ def test_no_time_is_no_choice(command: Any, tmp_path: Path) -> None:
     assert not found["gets_further"]
     page = (tmp_path / "tuned" / "tune.html").read_text()
     assert "give it a longer --time-limit" in ran.err
-    assert "Nothing new was finished" in page
+    assert "No export was finished in it" in page
     assert "from the cache" not in ran.err + page
     assert before.is_dir()
     assert found["earlier_front"]
@@ -154,12 +154,17 @@ def test_no_time_is_no_choice(command: Any, tmp_path: Path) -> None:
     assert "is of an earlier search" in page
 
 
-def _tried(status: str, drop: float | None = None, before: float | None = None) -> Tried:
+_UNFIT, _SHORT = "out of the format's range", "the host is short of memory"
+
+
+def _tried(status: str, drop: float | None = None, before: float | None = None, *, reproducible: bool = True) -> Tried:
     """Of ONNX, with the code that its export has."""
-    code = {"verified": 0, "built": 3, "rejected": 1, "not_run": 3, "failed": 4}[status]
+    code = {"verified": 0, "built": 3, "rejected": 1, "not_run": 3, "failed": 4, _UNFIT: 2, _SHORT: 3}[status]
+    status = "failed" if status in (_UNFIT, _SHORT) else status
     manifest = {"status": status, "accuracy": None if drop is None else {"drop_points": drop}}
     export = SimpleNamespace(code=code, manifest=manifest, before=before)
-    return Tried(cast(Any, SimpleNamespace(target="onnx", name=status)), cast(Any, export))
+    job = SimpleNamespace(options=SimpleNamespace(reproducible=reproducible))
+    return Tried(cast(Any, SimpleNamespace(target="onnx", name=status, job=job)), cast(Any, export))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +175,8 @@ def _tried(status: str, drop: float | None = None, before: float | None = None) 
         ([("rejected", 9.0), ("failed", None)], 1),
         ([("rejected", None), ("not_run", None)], 1),
         ([("failed", None), ("failed", None)], 4),
+        ([("failed", None), (_UNFIT, None)], 4),
+        ([(_SHORT, None)], 3),
         ([("failed", None), ("not_run", None)], 3),
         ([("failed", None), ("built", None)], 3),
         ([], 3),
@@ -191,6 +198,7 @@ def test_the_same_command_gets_further_only_where_something_new_is_in_the_cache(
     assert not further(_tried("verified", before=1.0), _tried("rejected"), _tried("failed"))
     assert not further(_tried("verified"), cached=False)
     assert not further(_tried("verified"), out_of_time=False)
+    assert not further(_tried("verified", reproducible=False)), "which is not kept"
 
 
 def test_a_target_that_was_not_named_is_left_out_with_the_reason(

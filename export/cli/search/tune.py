@@ -145,6 +145,13 @@ def tune(model: str, as_json: bool, **options: Any) -> None:
     sys.exit(int(found.exit_code))
 
 
+_TIME_WAS_UP = {
+    True: "the same command goes on from the cache",
+    False: "no export was finished in it that the cache did not have: give it a longer --time-limit",
+}
+"""By `gets_further`."""
+
+
 def _show(screen: "Console", record: Mapping[str, Any]) -> None:
     """What passed, the fastest first; what was rejected or not tried, and why; the choice."""
     from rich.table import Table
@@ -185,10 +192,7 @@ def _show(screen: "Console", record: Mapping[str, Any]) -> None:
             text = f"  {each['name']} {each['status'].replace('_', ' ')}: {each['reason']}"
             screen.print(Text(text, "dim" if each["status"] == "not_tried" else "yellow"), soft_wrap=True)
     if record["out_of_time"]:
-        text = "the same command goes on from the cache"
-        if not record["gets_further"]:
-            text = "no export was finished in it that the cache did not have: give it a longer --time-limit"
-        screen.print(Text(f"time was up; {text}", "bold yellow"))
+        screen.print(Text(f"time was up; {_TIME_WAS_UP[record['gets_further']]}", "bold yellow"))
     if record["chosen"] is None:
         text = f"nothing that was timed here loses at most {record['budget_points']:g} points"
         screen.print(Text(text, "bold yellow"))
